@@ -1,0 +1,3 @@
+"""jaxfs: JAX programs, transformations and devices as files."""
+
+__version__ = "0.1.0"

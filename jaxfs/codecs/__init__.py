@@ -1,0 +1,1 @@
+"""Bytes <-> typed buffers, and nothing else: no files, no devices, no JAX."""

@@ -1,0 +1,110 @@
+"""Abstract values: the dtype and shape of an array, in JAX's short names.
+
+``DTYPES`` is the one table of element types.  A row says how users write the type (``short``, as in
+``f32[16]``), how MLIR writes it (``mlir``), and how numpy and ml_dtypes hold one element in memory.
+Sub-byte types (``i4``, ``u2``, ``f4_e2m1fn`` ...) take one byte an element, as in ml_dtypes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import ml_dtypes
+import msgspec
+import numpy as np
+
+from jaxfs.errors import Invalid
+
+
+class DType(msgspec.Struct, frozen=True):
+    """One element type."""
+
+    short: str
+    mlir: str
+    numpy: Any  # a np.dtype; numpy's stubs do not know the ml_dtypes extensions
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes one element takes in memory."""
+        return int(self.numpy.itemsize)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether .npy can name this type; the others are stored as void (``<V2``)."""
+        return bool(self.numpy.type.__module__ == "numpy")
+
+
+def _row(short: str, mlir: str, numpy: str) -> DType:
+    return DType(short, mlir, np.dtype(getattr(ml_dtypes, numpy, numpy)))
+
+
+DTYPES: tuple[DType, ...] = (
+    _row("bool", "i1", "bool"),
+    _row("i2", "i2", "int2"),
+    _row("i4", "i4", "int4"),
+    _row("i8", "i8", "int8"),
+    _row("i16", "i16", "int16"),
+    _row("i32", "i32", "int32"),
+    _row("i64", "i64", "int64"),
+    _row("u2", "ui2", "uint2"),
+    _row("u4", "ui4", "uint4"),
+    _row("u8", "ui8", "uint8"),
+    _row("u16", "ui16", "uint16"),
+    _row("u32", "ui32", "uint32"),
+    _row("u64", "ui64", "uint64"),
+    _row("f4_e2m1fn", "f4E2M1FN", "float4_e2m1fn"),
+    _row("f8_e3m4", "f8E3M4", "float8_e3m4"),
+    _row("f8_e4m3", "f8E4M3", "float8_e4m3"),
+    _row("f8_e4m3fn", "f8E4M3FN", "float8_e4m3fn"),
+    _row("f8_e4m3fnuz", "f8E4M3FNUZ", "float8_e4m3fnuz"),
+    _row("f8_e4m3b11fnuz", "f8E4M3B11FNUZ", "float8_e4m3b11fnuz"),
+    _row("f8_e5m2", "f8E5M2", "float8_e5m2"),
+    _row("f8_e5m2fnuz", "f8E5M2FNUZ", "float8_e5m2fnuz"),
+    _row("f8_e8m0fnu", "f8E8M0FNU", "float8_e8m0fnu"),
+    _row("bf16", "bf16", "bfloat16"),
+    _row("f16", "f16", "float16"),
+    _row("f32", "f32", "float32"),
+    _row("f64", "f64", "float64"),
+    _row("c64", "complex<f32>", "complex64"),
+    _row("c128", "complex<f64>", "complex128"),
+)
+BY_SHORT = {row.short: row for row in DTYPES}
+BY_MLIR = {row.mlir: row for row in DTYPES}
+BY_NUMPY = {row.numpy: row for row in DTYPES}
+
+_AVAL = re.compile(r"(?P<dtype>[a-z][a-z0-9_]*)\[(?P<shape>[0-9, ]*)\]\Z")
+
+
+class Aval(msgspec.Struct, frozen=True, array_like=True):
+    """The type of an array: element type (a short name of ``DTYPES``) and static shape."""
+
+    dtype: str
+    shape: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+    @property
+    def row(self) -> DType:
+        """This aval's row of ``DTYPES``."""
+        return BY_SHORT[self.dtype]
+
+    @property
+    def size(self) -> int:
+        """Elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, C order."""
+        return self.size * self.row.itemsize
+
+
+def parse_aval(text: str) -> Aval:
+    """``f32[16]`` -> Aval.  Raises Invalid for anything else."""
+    match = _AVAL.match(text.strip())
+    if match is None or match["dtype"] not in BY_SHORT:
+        raise Invalid(f"{text!r} is no type; write a dtype and a shape, for example f32[16]")
+    return Aval(match["dtype"], tuple(int(n) for n in match["shape"].replace(",", " ").split()))

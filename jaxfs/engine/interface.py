@@ -1,0 +1,80 @@
+"""The engine as the front sees it: the narrow waist behind which devices stand.
+
+A local engine is one process with shared memory; a distributed one may be a cluster.  Both take
+artifacts or executables and typed buffers, answer asynchronously, and fail with the types of
+``jaxfs.errors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from jaxfs.engine.protocol import Device
+from jaxfs.errors import JaxfsError
+from jaxfs.stablehlo.signature import Signature
+from jaxfs.wire.memory import Segment
+
+
+class Executable(msgspec.Struct, frozen=True):
+    """Something the engine can run.  ``key`` is its content hash; ``path`` the file with its bytes.
+
+    The front never asks for it to be loaded: an engine loads it when it is first run, and again by
+    itself after a restart.
+    """
+
+    key: str
+    path: str
+    device_id: int
+    signature: Signature
+    serialized: bool = True
+
+
+class Range(msgspec.Struct, frozen=True):
+    """Part of a held segment."""
+
+    segment: Segment
+    offset: int
+    nbytes: int
+
+
+Input = Range | bytes
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a run ended.  Outputs stand in ``outputs`` at ``protocol.output_offsets``.
+
+    ``outputs`` is bytes for small results and a Range otherwise, whose segment the receiver now
+    holds.  ``error`` is set instead when the run failed.
+    """
+
+    outputs: Input = b""
+    error: JaxfsError | None = None
+    run_usec: int = 0
+
+
+class Engine(Protocol):
+    """What every engine can do."""
+
+    def devices(self) -> tuple[Device, ...]:
+        """The devices, known since the engine is up."""
+
+    async def execute(
+        self,
+        executable: Executable,
+        inputs: tuple[Input, ...],
+        done: Callable[[Outcome], None],
+    ) -> int:
+        """Submit one run and return its number; ``done`` is called once, from the event loop.
+
+        The engine holds the inputs' segments until the run has ended.  Inputs match the signature:
+        the caller has checked them.
+        """
+
+    async def statistics(self) -> dict[int, dict[str, int]]:
+        """Memory figures by device id."""
+
+    async def close(self) -> None:
+        """End the engine; runs under way fail with Cancelled."""

@@ -1,0 +1,148 @@
+"""What the front and the local engine process say to each other.
+
+Array data is in segments of shared memory the front owns.  The descriptor of a segment comes once,
+with ``Attach``; ``Detach`` says that its number will not be used again.  Messages are handled in
+order; replies to ``Execute`` come in the order the runs finish.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from jaxfs.stablehlo.signature import Signature
+from jaxfs.wire.channel import VERSION
+from jaxfs.wire.memory import SegmentRef
+
+
+class Device(msgspec.Struct, frozen=True):
+    """All that JAX tells of a device; ``attributes`` holds what differs between platforms."""
+
+    platform: str
+    id: int
+    kind: str
+    process_index: int
+    local_hardware_id: int | None
+    memory_kinds: tuple[str, ...]
+    default_memory: str
+    attributes: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """``cpu:0``: the name of the device's directory."""
+        return f"{self.platform}:{self.id}"
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The engine is up."""
+
+    pid: int
+    platform: str
+    toolchain: str
+    devices: tuple[Device, ...]
+    version: int = VERSION
+
+
+class Attach(msgspec.Struct, frozen=True, tag=True):
+    """One descriptor: segment number ``segment``, ``capacity`` bytes."""
+
+    segment: int
+    capacity: int
+
+
+class Detach(msgspec.Struct, frozen=True, tag=True):
+    """These segments are gone; unmap them."""
+
+    segments: tuple[int, ...]
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """Make an executable ready under the number ``executable``.
+
+    One descriptor: the serialized executable (``serialized``), or else the artifact, which the
+    engine compiles itself (platforms whose compiler needs the device).
+    """
+
+    executable: int
+    device_id: int
+    signature: Signature
+    serialized: bool = True
+
+
+class Unload(msgspec.Struct, frozen=True, tag=True):
+    """Forget an executable; runs under way finish."""
+
+    executable: int
+
+
+class Execute(msgspec.Struct, frozen=True, tag=True):
+    """Run once.
+
+    An input is a range of a segment, or its bytes.  The outputs go, one after another at 64-byte
+    boundaries, to ``output`` where given, else into the reply.
+    """
+
+    call: int
+    executable: int
+    inputs: tuple[SegmentRef | bytes, ...]
+    output: SegmentRef | None = None
+
+
+class Statistics(msgspec.Struct, frozen=True, tag=True):
+    """Ask for memory figures; answered by ``Stats``."""
+
+    request: int
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True):
+    """``Load`` worked."""
+
+    executable: int
+    load_usec: int
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag=True):
+    """``Load`` did not; so will every ``Execute`` of it."""
+
+    executable: int
+    errno: int
+    reason: str
+    diagnostics: str = ""
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    """A run finished; ``outputs`` holds them when no segment was given."""
+
+    call: int
+    run_usec: int
+    outputs: bytes = b""
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """A run failed."""
+
+    call: int
+    errno: int
+    reason: str
+    diagnostics: str = ""
+
+
+class Stats(msgspec.Struct, frozen=True, tag=True):
+    """A device's memory figures by device id, as JAX names them; empty where it tells none."""
+
+    request: int
+    memory: dict[int, dict[str, int]]
+
+
+Request = Attach | Detach | Load | Unload | Execute | Statistics
+Reply = Ready | Loaded | LoadFailed | Done | Failed | Stats
+OUTPUT_ALIGNMENT = 64  # bytes; what XLA's CPU runtime asks of a buffer it takes without a copy
+
+
+def output_offsets(signature: Signature) -> tuple[tuple[int, ...], int]:
+    """Where each output stands in the output range, and the range's size in bytes."""
+    offsets, end = [], 0
+    for aval in signature.output_avals:
+        start = -(-end // OUTPUT_ALIGNMENT) * OUTPUT_ALIGNMENT
+        offsets.append(start)
+        end = start + aval.nbytes
+    return tuple(offsets), end

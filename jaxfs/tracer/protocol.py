@@ -1,0 +1,91 @@
+"""What the front and the tracer say to each other.
+
+The zygote reads ``Job`` messages on its control socket.  With each job come descriptors: first the
+job's own reply socket, then its input files.  It forks a child; the child does the job, sends one
+``Traced``, ``Compiled`` or ``Refused`` (with descriptors of its output files, in the order the
+message's fields say) and exits.  A reply socket that closes without a message means the child died;
+``Ended`` on the control socket says how.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from jaxfs.stablehlo.signature import Signature
+from jaxfs.wire.channel import VERSION
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """The zygote is up.  ``toolchain`` (jax and jaxlib versions) is part of every cache key."""
+
+    pid: int
+    toolchain: str
+    version: int = VERSION
+
+
+class Trace(msgspec.Struct, frozen=True, tag=True):
+    """Turn a source (one descriptor: the bytes as the user wrote them) into an artifact.
+
+    ``platform`` is where it is to run (``cpu``, ``cuda``); a jax.export artifact for other
+    platforms is refused.
+    """
+
+    platform: str
+
+
+class Compile(msgspec.Struct, frozen=True, tag=True):
+    """Compile an artifact (one descriptor) for one device of a platform."""
+
+    platform: str
+    device_id: int
+    device_count: int  # of the engine; the executable's device numbers must mean the same there
+    signature: Signature
+
+
+class Job(msgspec.Struct, frozen=True, tag=True):
+    """Start one job; ``job`` is the front's number for it."""
+
+    job: int
+    work: Trace | Compile
+
+
+class Kill(msgspec.Struct, frozen=True, tag=True):
+    """End a job now (deadline, cancel)."""
+
+    job: int
+
+
+class Ended(msgspec.Struct, frozen=True, tag=True):
+    """A child is gone: its exit code, or minus the signal that ended it."""
+
+    job: int
+    status: int
+
+
+class Traced(msgspec.Struct, frozen=True, tag=True):
+    """Descriptors: the artifact (StableHLO portable artifact), its StableHLO text."""
+
+    source_format: str  # stablehlo_text | mlir_bytecode | portable_artifact | jax_export
+    signature: Signature
+    platforms: tuple[str, ...]  # empty: any
+
+
+class Compiled(msgspec.Struct, frozen=True, tag=True):
+    """Descriptors: the serialized executable, the HLO text the compiler made."""
+
+    compile_usec: int
+    cost: dict[str, float]  # flops, bytes_accessed ...
+    memory: dict[str, int]  # argument_bytes, output_bytes, temp_bytes, peak_bytes, code_bytes
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The job failed for a reason that is the user's to know."""
+
+    errno: int
+    reason: str
+    diagnostics: str = ""
+
+
+Request = Job | Kill
+Control = Hello | Ended
+Reply = Traced | Compiled | Refused

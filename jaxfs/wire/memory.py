@@ -1,0 +1,155 @@
+"""Shared memory that is used again.
+
+The first write to a fresh page costs ten times the copy itself (64 MiB: 100-180 ms fresh, 12 ms on
+pages already there), so segments come from a pool and go back to it.  The front owns every segment;
+workers only map what they are sent, and may keep the mapping, because a segment's number is never
+used for another one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+from collections import defaultdict
+from types import TracebackType
+
+import msgspec
+
+PAGE_BYTES = mmap.PAGESIZE
+
+
+class SegmentRef(msgspec.Struct, frozen=True, array_like=True):
+    """A range of a segment, as it is told to another process."""
+
+    segment: int
+    offset: int
+    nbytes: int
+
+
+class Segment:
+    """One memfd: a number, a descriptor, a capacity in bytes, and reads and writes at offsets.
+
+    Reference counted: ``retain`` for each further holder, ``release`` when done; the last release
+    gives it back to its pool.
+    """
+
+    def __init__(self, pool: Pool, number: int, fd: int, capacity: int) -> None:
+        self.number = number
+        self.fd = fd
+        self.capacity = capacity
+        self._pool = pool
+        self._holders = 1
+        self._map: mmap.mmap | None = None
+
+    def retain(self) -> Segment:
+        """Another holder."""
+        self._holders += 1
+        return self
+
+    def release(self) -> None:
+        """One holder less; the last one gives the memory back."""
+        self._holders -= 1
+        if self._holders == 0:
+            self._pool.give_back(self)
+
+    def reset(self) -> None:
+        """Make a pooled segment anybody's again."""
+        self._holders = 1
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Copy ``data`` in at ``offset``; pwrite touches no page tables, unlike a mapping."""
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(self.fd, view, offset)
+            view, offset = view[done:], offset + done
+
+    def view(self, offset: int = 0, nbytes: int | None = None) -> memoryview:
+        """A read-only window without a copy; valid while the segment is held."""
+        if self._map is None:
+            self._map = mmap.mmap(self.fd, self.capacity, prot=mmap.PROT_READ)
+        end = self.capacity if nbytes is None else offset + nbytes
+        return memoryview(self._map)[offset:end]
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """A copy of a range."""
+        return os.pread(self.fd, nbytes, offset)
+
+    def ref(self, offset: int, nbytes: int) -> SegmentRef:
+        """How to tell another process of a range."""
+        return SegmentRef(self.number, offset, nbytes)
+
+    def close(self) -> None:
+        """Free the pages.  Windows still in use keep them until they are gone."""
+        self._map = None  # not .close(): a reply may still be reading from it
+        os.close(self.fd)
+
+    def __enter__(self) -> Segment:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+class Pool:
+    """Segments by power-of-two capacity; keeps up to ``keep_bytes`` of free ones warm."""
+
+    def __init__(self, keep_bytes: int = 1 << 30) -> None:
+        self.keep_bytes = keep_bytes
+        self.free_bytes = 0
+        self.used_bytes = 0
+        self._numbers = itertools.count(1)
+        self._free: dict[int, list[Segment]] = defaultdict(list)
+        self._retired: list[int] = []
+
+    def take(self, nbytes: int) -> Segment:
+        """A segment of at least ``nbytes`` bytes.  Its content is undefined: write it whole.
+
+        Raises OSError (ENOSPC, EMFILE) when the system has no more.
+        """
+        capacity = max(PAGE_BYTES, 1 << (max(nbytes, 1) - 1).bit_length())
+        if self._free[capacity]:
+            segment = self._free[capacity].pop()
+            self.free_bytes -= capacity
+            segment.reset()
+        else:
+            segment = self._fresh(capacity)
+        self.used_bytes += capacity
+        return segment
+
+    def _fresh(self, capacity: int) -> Segment:
+        fd = os.memfd_create("jaxfs", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(fd, capacity)
+        except OSError:
+            os.close(fd)
+            raise
+        return Segment(self, next(self._numbers), fd, capacity)
+
+    def give_back(self, segment: Segment) -> None:
+        """Called by the last release."""
+        self.used_bytes -= segment.capacity
+        if self.free_bytes + segment.capacity <= self.keep_bytes:
+            self.free_bytes += segment.capacity
+            self._free[segment.capacity].append(segment)
+        else:
+            self._retired.append(segment.number)
+            segment.close()
+
+    def take_retired(self) -> list[int]:
+        """Numbers of segments that are gone since the last call, for workers to unmap."""
+        retired, self._retired = self._retired, []
+        return retired
+
+    def close(self) -> None:
+        """Free what is not in use."""
+        for segments in self._free.values():
+            for segment in segments:
+                segment.close()
+        self._free.clear()
+        self.free_bytes = 0
