@@ -1,0 +1,59 @@
+# Every target does the set-up it needs; `make help` lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTHONS ?= python3.11 python3.12 python3.13
+BIN := $(VENV)/bin
+CONSTRAINTS := constraints/pinned.txt
+PACKAGING := setup.cfg pyproject.toml $(CONSTRAINTS) $(wildcard jaxfs/fuse/*.c)
+INSTALL = $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check \
+	-c $(CONSTRAINTS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: $(VENV)/.installed ## system packages, .venv, pinned Python packages; quick where they are there
+
+demo: setup ## mount, compile, call, read
+	@PATH="$(abspath $(BIN)):$$PATH" examples/demo.sh
+
+test: setup check ## lint, types, layers and the test suite
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-all: ## the tests on each of PYTHONS that is here
+	@set -e; for python in $(PYTHONS); do \
+		if $$python -c '' 2>/dev/null; then \
+			echo "==> testing with $$python"; \
+			$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$${python##*/python}; \
+		else echo "==> $$python is not here, skipped"; fi; \
+	done
+
+bench: $(VENV)/.installed-bench ## jaxfs beside its peers, as a table and JSON
+	$(BIN)/python -m benchmarks
+
+clean: ## remove what was built, .venv included
+	rm -rf .venv .venv-* build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .import_linter_cache jaxfs/fuse/*.so
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.installed: $(PACKAGING)
+	@.ci/system-packages $(PYTHON)
+	@echo "==> creating $(VENV) with $$($(PYTHON) --version)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "==> installing jaxfs and its packages (pyfuse3 is compiled; a minute or two)"
+	@$(INSTALL) -e '.[dev]'
+	@touch $@
+	@echo "==> ready: $(BIN)/mountctl"
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@echo "==> installing the peers of the benchmark"
+	@$(INSTALL) -e '.[bench]'
+	@touch $@
