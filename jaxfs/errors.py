@@ -26,6 +26,7 @@ class JaxfsError(Exception):
         super().__init__(reason)
         self.reason = " ".join(reason.split())
         self.diagnostics = diagnostics
+        self.is_logged = False  # whether error_log has it from when it happened
 
     @property
     def errno_name(self) -> str:
@@ -118,9 +119,9 @@ class Busy(JaxfsError):
     meaning = "in use"
 
 
-class NotTransformable(JaxfsError):
-    errno = errno.EOPNOTSUPP
-    meaning = "this program cannot be transformed so"
+class NotSupported(JaxfsError):
+    errno = errno.ENOTSUP
+    meaning = "this program cannot be transformed so, or this file does not do that"
 
 
 class NameTooLong(JaxfsError):

@@ -49,9 +49,7 @@ def send_fds(sock: socket.socket, data: bytes, fds: Sequence[int]) -> None:
 def receive_fds(sock: socket.socket) -> tuple[bytes, list[int]]:
     """One message and its descriptors; Closed at end of file."""
     try:
-        data, ancillary, _, _ = sock.recvmsg(
-            MAX_MESSAGE_BYTES, _ANCILLARY, socket.MSG_CMSG_CLOEXEC
-        )
+        data, ancillary, _, _ = sock.recvmsg(MAX_MESSAGE_BYTES, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError as error:
         raise Closed from error
     fds = array.array("i")

@@ -1,0 +1,7 @@
+"""``python -m jaxfs '<json>'``: the daemon.  People use ``mountctl mount``."""
+
+import sys
+
+from jaxfs.front import main
+
+sys.exit(main(sys.argv[1]))

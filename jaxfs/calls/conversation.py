@@ -1,0 +1,220 @@
+"""The file ``call``: requests in, replies out, on one open file, as often as wanted.
+
+Replies come in the order of the requests, as one stream; end of file is told when every request so
+far has been answered and read.  Offsets mean nothing here: the file is a pipe to the program.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+import trio
+
+from jaxfs.calls import requests
+from jaxfs.calls.call import now_usec, release, typed_outputs
+from jaxfs.calls.registry import Calls
+from jaxfs.calls.results import encode
+from jaxfs.codecs.buffers import Rope
+from jaxfs.codecs.formats import Framer
+from jaxfs.engine.interface import Input, Outcome
+from jaxfs.errors import NotReady, RunFailed
+from jaxfs.programs.program import Program
+from jaxfs.programs.version import Version
+from jaxfs.wire.channel import INLINE_BYTES
+
+DETECT_BYTES = 8  # so many first bytes tell the format of a request
+
+
+@attrs.define(eq=False)
+class _Reply:
+    """What one request gets: an outcome once there is one, then its bytes."""
+
+    version: Version
+    form: str
+    program: Program
+    calls: Calls
+    asked_usec: int = attrs.field(factory=now_usec)
+    outcome: Outcome | None = None
+    rope: Rope | None = None
+    offset: int = 0
+    dropped: bool = False
+    arrived: trio.Event = attrs.field(factory=trio.Event)
+
+    def arrive(self, outcome: Outcome) -> None:
+        self.calls.count(self.program, outcome, now_usec() - self.asked_usec)
+        if self.dropped:
+            release(outcome)
+            return
+        self.outcome = outcome
+        self.arrived.set()
+
+    def drop(self) -> None:
+        """Nobody reads it (any more)."""
+        self.dropped, self.rope = True, None
+        if self.outcome is not None:
+            release(self.outcome)
+            self.outcome = None
+
+    async def encoded(self, outcome: Outcome) -> Rope:
+        """The reply's bytes, in the format of the request."""
+        if self.rope is None:
+            outputs = typed_outputs(self.version, outcome)
+            self.rope = await encode(self.form, self.version.signature.outputs, outputs)
+        return self.rope
+
+
+class Conversation:
+    """One open ``call``.  ``form`` is fixed by the suffix, or empty: each request tells its own."""
+
+    def __init__(self, calls: Calls, program: Program, form: str) -> None:
+        self._calls = calls
+        self._program = program
+        self._fixed = form
+        self._replies: deque[_Reply] = deque()
+        self._spool = calls.spool()
+        self._framer: Framer | None = None
+        self._form = ""
+
+    async def write(self, data: bytes) -> int:
+        """Take a piece of a request; whatever is complete with it starts to run.
+
+        Raises Invalid (the request is dropped, the next write begins the next one), TooBig,
+        BrokenProgram.
+        """
+        version = self._program.version or await self._program.serving()
+        if self._fixed == "raw" and not self._spool.size and self._submit_whole(version, data):
+            return len(data)
+        try:
+            self._make_room(version, len(data))
+            self._spool.append(data)
+            await self._submit_complete(version)
+        except BaseException:
+            self._reset()
+            raise
+        return len(data)
+
+    def _submit_whole(self, version: Version, data: bytes) -> bool:
+        """The short way of a small raw request that came in one write."""
+        avals = version.signature.input_avals
+        if len(data) != sum(aval.nbytes for aval in avals) or len(data) > INLINE_BYTES:
+            return False
+        inputs, start = [], 0
+        for aval in avals:
+            inputs.append(data[start : start + aval.nbytes])
+            start += aval.nbytes
+        self._run(version, "raw", tuple(inputs))
+        return True
+
+    def _make_room(self, version: Version, nbytes: int) -> None:
+        if self._spool.size == 0 and nbytes > INLINE_BYTES // 4:
+            expected = sum(aval.nbytes + 256 for aval in version.signature.input_avals)
+            self._spool = self._calls.spool(hint_bytes=max(nbytes, expected))
+
+    async def _submit_complete(self, version: Version) -> None:
+        while self._spool.size:
+            needed = self._needed(version)
+            if needed is None or needed > self._spool.size:
+                return
+            rest = self._spool.read(needed, self._spool.size - needed)
+            self._spool.truncate(needed)
+            await self._submit(version)
+            self._spool.append(rest)
+
+    def _needed(self, version: Version) -> int | None:
+        if self._framer is None:
+            if not self._fixed and not self._can_tell():
+                return None
+            self._form = requests.format_of(self._spool, self._fixed)
+            self._framer = Framer(self._form, version.signature.inputs)
+        return self._framer.needed(self._spool.view())
+
+    def _can_tell(self) -> bool:
+        return self._spool.size >= DETECT_BYTES or b"\n" in self._spool.read(0, DETECT_BYTES)
+
+    async def _submit(self, version: Version) -> None:
+        spool, form = self._spool, self._form
+        self._spool, self._framer, self._form = self._calls.spool(), None, ""
+        try:
+            inputs = await requests.decode(spool, form, version.signature, self._calls.pool)
+        finally:
+            spool.close()
+        self._run(version, form, inputs)
+
+    def _run(self, version: Version, form: str, inputs: tuple[Input, ...]) -> None:
+        reply = _Reply(version, form, self._program, self._calls)
+        self._replies.append(reply)
+        self._calls.run(version, inputs, reply.arrive)
+
+    async def read(self, size: int, *, wait: bool = True) -> bytes | memoryview:
+        """The next bytes of the replies; b"" once all is answered.
+
+        Raises Invalid for a request that stops short, RunFailed for a run that failed, NotReady
+        where it may not wait.
+        """
+        if self._spool.size:
+            await self._finish_request()
+        while self._replies:
+            data = await self._read_from(self._replies[0], size, wait=wait)
+            if data:
+                return data
+        return b""
+
+    async def _read_from(self, reply: _Reply, size: int, *, wait: bool) -> bytes | memoryview:
+        if reply.outcome is None:
+            self._calls.poll()
+        if reply.outcome is None:
+            if not wait:
+                raise NotReady("the reply is not there yet")
+            await reply.arrived.wait()
+        if reply.outcome is None:  # another thread read it meanwhile
+            return b""
+        if reply.outcome.error is not None:
+            error = reply.outcome.error
+            self._drop_first(reply)
+            raise RunFailed(error.reason, error.diagnostics)
+        rope = await reply.encoded(reply.outcome)
+        data = rope.read(reply.offset, size)
+        reply.offset += len(data)
+        if reply.offset >= rope.nbytes:
+            self._drop_first(reply)
+        return data
+
+    def _drop_first(self, reply: _Reply) -> None:
+        if self._replies and self._replies[0] is reply:
+            self._replies.popleft()
+        reply.drop()
+
+    async def _finish_request(self) -> None:
+        """Reading begins: what was written must be a request, if only the end was not marked."""
+        version = await self._program.serving()
+        try:
+            if not self._form:
+                self._form = requests.format_of(self._spool, self._fixed)
+            await self._submit(version)
+        except BaseException:
+            self._reset()
+            raise
+
+    async def flush(self) -> None:
+        """The file is being closed: a request that stops short is told now.  Raises Invalid."""
+        if self._spool.size:
+            await self._finish_request()
+
+    def is_readable(self) -> bool:
+        """Whether a read would not wait."""
+        return not self._replies or self._replies[0].outcome is not None
+
+    def next_arrival(self) -> trio.Event | None:
+        """Set when the reply that is waited for is there."""
+        return self._replies[0].arrived if self._replies else None
+
+    def _reset(self) -> None:
+        self._spool.close()
+        self._spool, self._framer, self._form = self._calls.spool(), None, ""
+
+    def close(self) -> None:
+        """Nobody reads any more."""
+        self._spool.close()
+        while self._replies:
+            self._replies.popleft().drop()

@@ -1,0 +1,67 @@
+"""Bytes a user wrote -> inputs the engine takes, checked against the signature."""
+
+from __future__ import annotations
+
+import numpy as np
+import trio
+
+from jaxfs import codecs
+from jaxfs.codecs.buffers import TypedBuffer
+from jaxfs.engine.interface import Input, Range
+from jaxfs.errors import Invalid
+from jaxfs.stablehlo.signature import Signature
+from jaxfs.wire.channel import INLINE_BYTES
+from jaxfs.wire.memory import Pool, Segment
+from jaxfs.wire.spool import Spool
+
+THREAD_BYTES = 1 << 18  # what takes longer to parse than this does not hold up the mount
+CHEAP = frozenset({"npy", "raw"})  # formats whose data is not looked at, only sliced
+
+
+def format_of(spool: Spool, wanted: str) -> str:
+    """The format of a request: what its name says, or else what its first bytes say."""
+    return wanted or codecs.detect(spool.read(0, 16))
+
+
+async def decode(spool: Spool, wanted: str, signature: Signature, pool: Pool) -> tuple[Input, ...]:
+    """The inputs of one request.  Raises Invalid with both types named.
+
+    Arrays that stand in shared memory already are handed on as ranges of it, without a copy.
+    """
+    form = format_of(spool, wanted)
+    data = spool.view()
+    if len(data) > THREAD_BYTES and form not in CHEAP:
+        buffers = await trio.to_thread.run_sync(codecs.decode, form, data, signature.inputs)
+    else:
+        buffers = codecs.decode(form, data, signature.inputs)
+    return tuple(_as_input(buffer, spool.segment, pool) for buffer in buffers)
+
+
+def _as_input(buffer: object, segment: Segment | None, pool: Pool) -> Input:
+    if not isinstance(buffer, TypedBuffer):
+        raise Invalid(f"{buffer} is a reference; write the array itself: nothing has that name yet")
+    if len(buffer.data) <= INLINE_BYTES // 8:
+        return bytes(buffer.data)
+    if segment is not None:
+        offset = _offset_in(buffer.data, segment)
+        if offset is not None:
+            return Range(segment.retain(), offset, len(buffer.data))
+    copy = pool.take(len(buffer.data))
+    copy.write(0, buffer.data)
+    return Range(copy, 0, len(buffer.data))
+
+
+def _offset_in(data: bytes | memoryview, segment: Segment) -> int | None:
+    offset = _address(data) - _address(segment.view())
+    return offset if 0 <= offset < segment.capacity else None
+
+
+def _address(data: bytes | memoryview) -> int:
+    return int(np.frombuffer(data, np.uint8).ctypes.data)
+
+
+def release(inputs: tuple[Input, ...]) -> None:
+    """Let go of what ``decode`` retained."""
+    for value in inputs:
+        if isinstance(value, Range):
+            value.segment.release()

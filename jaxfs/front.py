@@ -1,0 +1,171 @@
+"""The daemon: puts the parts of a mount together and takes them apart.
+
+It is started with one JSON document (``Launch``) and says on ``ready_fd``, in one JSON line, either
+that the mount answers and the engine is up, or why not.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import trio
+
+from jaxfs.calls.call import Call
+from jaxfs.calls.registry import Calls
+from jaxfs.engine.client import open_local_engine
+from jaxfs.engine.interface import Engine
+from jaxfs.errors import JaxfsError, RunFailed
+from jaxfs.fuse import session
+from jaxfs.fuse.operations import Filesystem
+from jaxfs.options import Options
+from jaxfs.ownership import Caller, Meta
+from jaxfs.programs.builder import Builder
+from jaxfs.programs.registry import Programs
+from jaxfs.programs.store import Store
+from jaxfs.tracer.client import open_tracer
+from jaxfs.tree.system import System
+from jaxfs.tree.tree import Tree
+from jaxfs.wire.memory import Pool
+
+log = logging.getLogger(__name__)
+START_FAILED = 1  # exit code
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """How to start: absolute paths; ``ready_fd`` is written once and closed."""
+
+    mountpoint: str
+    state_dir: str
+    options: Options
+    ready_fd: int
+
+
+class Herald:
+    """Says once, on a descriptor, how the start went."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._began = time.monotonic()
+
+    def ready(self, engine: str) -> None:
+        seconds = round(time.monotonic() - self._began, 3)
+        self._say({"ready": True, "pid": os.getpid(), "engine": engine, "seconds": seconds})
+
+    def failed(self, reason: str, diagnostics: str = "") -> None:
+        self._say({"error": reason, "diagnostics": diagnostics, "exit_code": START_FAILED})
+
+    def _say(self, words: dict[str, object]) -> None:
+        if self._fd < 0:
+            return
+        try:
+            os.write(self._fd, msgspec.json.encode(words) + b"\n")
+        except OSError as error:  # whoever started us did not wait
+            log.warning("nobody heard how the start went: %s", error)
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def main(document: str) -> int:
+    """Run the daemon until it is unmounted; returns the exit code."""
+    launch = msgspec.json.decode(document, type=Launch)
+    logging.basicConfig(
+        level=launch.options.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    os.set_inheritable(launch.ready_fd, False)
+    herald = Herald(launch.ready_fd)
+    try:
+        trio.run(_run, launch, herald)
+    except BaseException as error:
+        told = _first_reason(error)
+        log.exception("the daemon ends: %s", told, exc_info=not isinstance(told, JaxfsError))
+        herald.failed(str(told), getattr(told, "diagnostics", ""))
+        return START_FAILED
+    return 0
+
+
+def _first_reason(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _run(launch: Launch, herald: Herald) -> None:
+    try:
+        store = Store(Path(launch.state_dir))
+    except OSError as error:
+        raise RunFailed(
+            f"the state directory {launch.state_dir} cannot be used: {error}"
+        ) from error
+    try:
+        async with trio.open_nursery() as nursery, _system(launch, store, nursery) as system:
+            await _serve(launch, system, nursery, herald)
+            nursery.cancel_scope.cancel()
+    finally:
+        store.close()
+
+
+@asynccontextmanager
+async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncIterator[System]:
+    options = launch.options
+    pool = Pool()
+    async with open_tracer() as tracer, open_local_engine(options, pool) as engine:
+        builder = Builder(store, tracer, engine, nursery)
+        programs = Programs(builder, nursery)
+
+        def failed(call: Call, error: JaxfsError) -> None:
+            caller = Caller(call.meta.uid, call.meta.gid)
+            system.note(caller, f"results/{call.id}", error)
+
+        calls = Calls(engine, pool, options.max_result_bytes, options.max_write_bytes, failed)
+        meta = Meta(os.getuid(), os.getgid(), 0o755)
+        system = System(options, programs, calls, engine, tracer, meta)
+        yield system
+    pool.close()
+
+
+async def _serve(launch: Launch, system: System, nursery: trio.Nursery, herald: Herald) -> None:
+    options = session.mount_options(allow_other=launch.options.allow_other, fsname="jaxfs")
+    filesystem = Filesystem(Tree(system), nursery)
+    with session.mounted(filesystem, launch.mountpoint, options):
+        nursery.start_soon(_stop_on_signal)
+        nursery.start_soon(_announce, launch, system, herald)
+        await session.serve()
+
+
+async def _announce(launch: Launch, system: System, herald: Herald) -> None:
+    """Ready is: a stat through the mount answers, and the engine is up."""
+    if not await session.answers(launch.mountpoint):
+        raise RunFailed(f"{launch.mountpoint} does not show the new mount")
+    await _learn(system)
+    herald.ready(_describe(system.engine))
+    log.info("serving %s", launch.mountpoint)
+
+
+async def _learn(system: System) -> None:
+    await system.engine.ready()
+    system.learn_devices()
+    system.programs.restore()
+
+
+def _describe(engine: Engine) -> str:
+    names = " ".join(device.name for device in engine.devices())
+    return f"{engine.toolchain} on {names}"
+
+
+async def _stop_on_signal() -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            log.info("%s: unmounting", signal.Signals(number).name)
+            session.stop()
+            return

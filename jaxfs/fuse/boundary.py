@@ -1,0 +1,87 @@
+"""Where exceptions end: every handler answers, whatever happened inside.
+
+pyfuse3 ends the whole daemon at any exception other than FUSEError.  So each handler runs inside
+``answering``: errors of jaxfs become their errno and a line in error_log, everything else becomes
+EIO, is logged with its traceback and counted.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyfuse3
+
+from jaxfs.errors import JaxfsError, NotFound, NotReady, RunFailed, from_os_error
+from jaxfs.ownership import Caller
+
+if TYPE_CHECKING:
+    from jaxfs.fuse.operations import Filesystem
+
+log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+Handler = Callable[..., Awaitable[Answer]]
+Where = Callable[["Filesystem", tuple[Any, ...]], tuple[Caller, str]]
+QUIET = (NotFound, NotReady)  # everyday answers, not worth a line in error_log
+
+
+def caller_of(ctx: pyfuse3.RequestContext) -> Caller:
+    """The process behind a request, in our own terms."""
+    return Caller(ctx.uid, ctx.gid, ctx.pid, ctx.umask)
+
+
+def at_inode(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Caller, str]:
+    """For handlers (inode, ..., ctx)."""
+    return caller_of(args[-1]), fs.tree.path(args[0])
+
+
+def at_name(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Caller, str]:
+    """For handlers (parent inode, name, ..., ctx)."""
+    name = args[1].decode(errors="replace")
+    return caller_of(args[-1]), f"{fs.tree.path(args[0])}/{name}"
+
+
+def at_handle(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Caller, str]:
+    """For handlers (file handle, ...), which pyfuse3 gives no context."""
+    handle = fs.tree.handle(args[0])
+    return handle.caller, handle.path
+
+
+def answering(where: Where) -> Callable[[Handler[Answer]], Handler[Answer]]:
+    """Make a handler answer whatever it raises; ``where`` tells whose error it was, and on what."""
+
+    def wrap(handler: Handler[Answer]) -> Handler[Answer]:
+        @functools.wraps(handler)
+        async def answer(fs: Filesystem, *args: Any) -> Answer:
+            try:
+                return await handler(fs, *args)
+            except JaxfsError as error:
+                _note(fs, where, args, error)
+                raise pyfuse3.FUSEError(error.errno) from None
+            except OSError as error:
+                told = from_os_error(error, f"in {handler.__name__}")
+                _note(fs, where, args, told)
+                raise pyfuse3.FUSEError(told.errno) from error
+            except pyfuse3.FUSEError:
+                raise
+            except Exception as error:
+                log.exception("internal error in %s", handler.__name__)
+                fs.tree.system.internal_errors += 1
+                _note(fs, where, args, RunFailed(f"internal error: {error!r}"))
+                raise pyfuse3.FUSEError(RunFailed.errno) from error
+
+        return answer
+
+    return wrap
+
+
+def _note(fs: Filesystem, where: Where, args: tuple[Any, ...], error: JaxfsError) -> None:
+    if isinstance(error, QUIET) or error.is_logged:
+        return
+    try:
+        caller, path = where(fs, args)
+        fs.tree.system.note(caller, path, error)
+    except Exception:
+        log.exception("an error could not be noted: %s", error)

@@ -1,0 +1,282 @@
+"""The kernel's requests, translated into operations on the tree."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import select
+from collections.abc import Sequence
+
+import pyfuse3
+import trio
+from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT
+
+from jaxfs.errors import Invalid, NotPermitted, NotSupported
+from jaxfs.fuse.boundary import answering, at_handle, at_inode, at_name, caller_of
+from jaxfs.tree.tree import Attributes, Changes, Tree
+
+log = logging.getLogger(__name__)
+Listing = list[tuple[str, Attributes]]
+BLOCK_BYTES = 4096
+
+
+def _name(name: FileNameT) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError as error:
+        raise Invalid(f"the name {name!r} is not UTF-8") from error
+
+
+def _entry(attributes: Attributes, timeout_s: float = 0.0) -> pyfuse3.EntryAttributes:
+    """For the kernel.  Nothing is cached by time: states and sizes change behind its back."""
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = InodeT(attributes.ino)
+    entry.st_mode = ModeT(attributes.mode)
+    entry.st_nlink = attributes.nlink
+    entry.st_uid, entry.st_gid = attributes.uid, attributes.gid
+    entry.st_size = attributes.size
+    entry.st_blksize = BLOCK_BYTES
+    entry.st_blocks = -(-attributes.size // 512)
+    entry.st_atime_ns = attributes.atime_ns
+    entry.st_mtime_ns = attributes.mtime_ns
+    entry.st_ctime_ns = attributes.ctime_ns
+    entry.entry_timeout = entry.attr_timeout = timeout_s
+    return entry
+
+
+class Filesystem(pyfuse3.Operations):
+    """Thin: decodes, asks the tree, encodes.  ``nursery`` runs what outlives a request."""
+
+    supports_dot_lookup = False
+    enable_writeback_cache = False
+
+    def __init__(self, tree: Tree, nursery: trio.Nursery) -> None:
+        super().__init__()
+        self.tree = tree
+        self._nursery = nursery
+        self._listings: dict[int, tuple[InodeT, Listing]] = {}
+        self._numbers = itertools.count(1)
+
+    @answering(at_name)
+    async def lookup(
+        self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        return _entry(self.tree.lookup(parent_inode, _name(name), caller_of(ctx)))
+
+    async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+        for inode, count in inode_list:
+            self.tree.forget(inode, count)
+
+    @answering(at_inode)
+    async def getattr(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        return _entry(self.tree.getattr(inode, caller_of(ctx)))
+
+    @answering(at_inode)
+    async def setattr(
+        self,
+        inode: InodeT,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: FileHandleT | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        changes = Changes(
+            mode=attr.st_mode if fields.update_mode else None,
+            uid=attr.st_uid if fields.update_uid else None,
+            gid=attr.st_gid if fields.update_gid else None,
+            size=attr.st_size if fields.update_size else None,
+            atime_ns=attr.st_atime_ns if fields.update_atime else None,
+            mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+        )
+        return _entry(await self.tree.setattr(inode, changes, fh, caller_of(ctx)))
+
+    @answering(at_inode)
+    async def opendir(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileHandleT:
+        number = next(self._numbers)
+        self._listings[number] = (inode, self.tree.list(inode, caller_of(ctx)))
+        return FileHandleT(number)
+
+    async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        _, listing = self._listings[fh]
+        for position in range(start_id, len(listing)):
+            name, attributes = listing[position]
+            entry = _entry(attributes)
+            if not pyfuse3.readdir_reply(token, FileNameT(name.encode()), entry, position + 1):
+                return
+            self._count(fh, name, attributes)
+
+    def _count(self, fh: FileHandleT, name: str, attributes: Attributes) -> None:
+        """readdirplus gave the kernel a reference to the inode it listed, gone by now or not."""
+        inode, _ = self._listings[fh]
+        self.tree.count_listed(inode, name, attributes.ino)
+
+    async def releasedir(self, fh: FileHandleT) -> None:
+        self._listings.pop(fh, None)
+
+    @answering(at_inode)
+    async def open(
+        self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.FileInfo:
+        number, handle = await self.tree.open(inode, flags, caller_of(ctx))
+        return pyfuse3.FileInfo(
+            fh=FileHandleT(number), direct_io=handle.direct_io, keep_cache=handle.keep_cache
+        )
+
+    @answering(at_name)
+    async def create(
+        self,
+        parent_inode: InodeT,
+        name: FileNameT,
+        mode: ModeT,
+        flags: FlagT,
+        ctx: pyfuse3.RequestContext,
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        number, handle, attributes = await self.tree.create(
+            parent_inode, _name(name), mode, flags, caller_of(ctx)
+        )
+        info = pyfuse3.FileInfo(
+            fh=FileHandleT(number), direct_io=handle.direct_io, keep_cache=handle.keep_cache
+        )
+        return info, _entry(attributes)
+
+    @answering(at_handle)
+    async def read(  # type: ignore[override]  # pyfuse3 takes any buffer; its stub says bytes
+        self, fh: FileHandleT, off: int, size: int
+    ) -> bytes | memoryview:
+        return await self.tree.handle(fh).read(off, size)
+
+    @answering(at_handle)
+    async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        return await self.tree.handle(fh).write(off, buf)
+
+    @answering(at_handle)
+    async def flush(self, fh: FileHandleT) -> None:
+        await self.tree.handle(fh).flush()
+
+    @answering(at_handle)
+    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
+        """fsync(2) commits, like close(2): editors and databases call it to hear the verdict."""
+        await self.tree.handle(fh).flush()
+
+    async def release(self, fh: FileHandleT) -> None:
+        try:
+            self.tree.release(fh)
+        except Exception:
+            log.exception("internal error in release")
+            self.tree.system.internal_errors += 1
+
+    @answering(at_name)
+    async def unlink(
+        self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
+    ) -> None:
+        self.tree.unlink(parent_inode, _name(name))
+
+    @answering(at_name)
+    async def rename(
+        self,
+        parent_inode_old: InodeT,
+        name_old: FileNameT,
+        parent_inode_new: InodeT,
+        name_new: FileNameT,
+        flags: FlagT,
+        ctx: pyfuse3.RequestContext,
+    ) -> None:
+        if flags & pyfuse3.RENAME_EXCHANGE:
+            raise Invalid("two programs cannot be exchanged; rename one after the other")
+        await self.tree.rename(
+            parent_inode_old,
+            _name(name_old),
+            parent_inode_new,
+            _name(name_new),
+            replace=not flags & pyfuse3.RENAME_NOREPLACE,
+        )
+
+    @answering(at_name)
+    async def mkdir(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        raise NotPermitted("directories come by themselves; write a program to programs/")
+
+    @answering(at_name)
+    async def rmdir(
+        self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
+    ) -> None:
+        raise NotPermitted("remove the program's source file; its directory goes with it")
+
+    @answering(at_name)
+    async def mknod(
+        self,
+        parent_inode: InodeT,
+        name: FileNameT,
+        mode: ModeT,
+        rdev: int,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        raise NotPermitted("there are only regular files here")
+
+    @answering(at_name)
+    async def symlink(
+        self,
+        parent_inode: InodeT,
+        name: FileNameT,
+        target: FileNameT,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        raise NotPermitted("nothing here is linked")
+
+    @answering(at_inode)
+    async def link(
+        self,
+        inode: InodeT,
+        new_parent_inode: InodeT,
+        new_name: FileNameT,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        raise NotPermitted("nothing here is linked")
+
+    @answering(at_inode)
+    async def getxattr(self, inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext) -> bytes:
+        raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
+
+    @answering(at_inode)
+    async def listxattr(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> Sequence[FileNameT]:
+        return ()
+
+    @answering(at_inode)
+    async def setxattr(
+        self, inode: InodeT, name: FileNameT, value: bytes, ctx: pyfuse3.RequestContext
+    ) -> None:
+        raise NotSupported("extended attributes cannot be set here")
+
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        total, free = await self.tree.system.space()
+        data = pyfuse3.StatvfsData()
+        data.f_bsize = data.f_frsize = BLOCK_BYTES
+        data.f_blocks = total // BLOCK_BYTES
+        data.f_bfree = data.f_bavail = free // BLOCK_BYTES
+        data.f_files = self.tree.known_nodes
+        data.f_namemax = 255
+        return data
+
+    @answering(at_inode)
+    async def poll(
+        self,
+        inode: InodeT,
+        fh: FileHandleT,
+        poll_handle: pyfuse3.PollHandle | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> int:
+        handle = self.tree.handle(fh)
+        if handle.is_readable():
+            return select.POLLIN | select.POLLOUT
+        event = handle.next_change()
+        if poll_handle is not None and event is not None:
+            self._nursery.start_soon(self._notify, event, poll_handle)
+        return select.POLLOUT
+
+    async def _notify(self, event: trio.Event, poll_handle: pyfuse3.PollHandle) -> None:
+        await event.wait()
+        try:
+            poll_handle.notify()
+        except OSError as error:  # the poller is gone
+            log.debug("poll notification was not taken: %s", error)

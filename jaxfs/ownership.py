@@ -1,0 +1,64 @@
+"""Who asks, and to whom a file belongs: the plain Unix notions, without a filesystem."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+
+import attrs
+
+SERIALS: Iterator[int] = itertools.count(1)  # every object that is shown as files takes one
+
+
+@attrs.frozen
+class Caller:
+    """The process behind a request."""
+
+    uid: int
+    gid: int
+    pid: int = 0
+    umask: int = 0o022
+
+    def mode(self, wanted: int) -> int:
+        """The mode a new file gets: the kernel has not applied the umask for us."""
+        return wanted & 0o777 & ~self.umask
+
+
+def now_ns() -> int:
+    """The wall clock, as file times have it."""
+    return time.time_ns()
+
+
+@attrs.define
+class Meta:
+    """Owner, permission bits and times (nanoseconds since the epoch) of one object."""
+
+    uid: int
+    gid: int
+    mode: int
+    atime_ns: int = attrs.field(factory=now_ns)
+    mtime_ns: int = attrs.field(factory=now_ns)
+    ctime_ns: int = attrs.field(factory=now_ns)
+
+    @classmethod
+    def of(cls, caller: Caller, wanted: int) -> Meta:
+        """For a file that ``caller`` creates with mode ``wanted``."""
+        return cls(caller.uid, caller.gid, caller.mode(wanted))
+
+    def touch(self) -> None:
+        """The content changed now."""
+        self.mtime_ns = self.ctime_ns = now_ns()
+
+
+def allowed_to_readers(most: int, source_mode: int) -> int:
+    """Permission bits ``most`` for those classes (user, group, other) that may read the source.
+
+    Who may read a program may call it, as with a binary in /usr/bin; chmod on the file itself
+    narrows or widens that.
+    """
+    bits = most & ~0o777
+    for shift in (6, 3, 0):
+        if source_mode >> shift & 0o4:
+            bits |= most & 0o7 << shift
+    return bits

@@ -1,0 +1,30 @@
+"""One compiled form of a program: everything that is true of it and never changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from jaxfs.engine.interface import Executable
+from jaxfs.stablehlo.signature import Signature
+
+
+@attrs.frozen
+class Version:
+    """What a source became.  Calls hold the version they began with.
+
+    ``cost`` and ``memory`` are the compiler's figures, empty where it told none.
+    """
+
+    sha256: str
+    source_format: str
+    platforms: tuple[str, ...]
+    signature: Signature
+    device: str
+    executable: Executable
+    compile_usec: int
+    cost: dict[str, float]
+    memory: dict[str, int]
+    stablehlo_path: Path
+    hlo_path: Path

@@ -1,0 +1,1 @@
+"""The rows of the node table, by the kind of object they show."""

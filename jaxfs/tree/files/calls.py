@@ -1,0 +1,143 @@
+"""``programs/<program>/call`` and ``calls/``: how a program is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Iterable
+
+from jaxfs.calls.call import Call
+from jaxfs.calls.conversation import Conversation
+from jaxfs.calls.registry import split_id
+from jaxfs.codecs.formats import FORMATS
+from jaxfs.errors import JaxfsError, NameTaken
+from jaxfs.ownership import Caller, Meta
+from jaxfs.programs.program import Program
+from jaxfs.tree.files.programs import HERE
+from jaxfs.tree.files.results import call_status
+from jaxfs.tree.handles import Handle, Snapshot, Talk, Upload
+from jaxfs.tree.rows import Directory, Entry, File, Row
+from jaxfs.tree.system import System
+from jaxfs.wire.spool import Spool
+
+CALLS = f"{HERE}/calls"
+
+
+def usage(program: Program) -> bytes:
+    """What opening ``call`` read-only shows."""
+    here = f"programs/{program.name}"
+    signature = program.version.signature.text() if program.version else "see ./error\n"
+    return (
+        f"Open this file for reading and writing, write the inputs, read the outputs, repeat:\n"
+        f"    exec 3<>{here}/call; cat x.npy y.npy >&3; cat <&3\n"
+        f"Inputs are .npy streams one after another, or text: JSON numbers and nested lists.\n"
+        f"The reply comes in the format of the request. call.raw takes and gives raw bytes:\n"
+        f"all inputs in order, little-endian, C order.\n"
+        f"Without an answer on the same file:\n"
+        f"    cat x.npy y.npy > {here}/calls/job1; cat results/job1.txt\n\n"
+        f"{signature}"
+    ).encode()
+
+
+def _usage_size(system: System, program: Program) -> int:
+    return len(usage(program))
+
+
+def _open_call(form: str) -> Callable[[System, Program, Caller, int], Awaitable[Handle]]:
+    async def open_call(system: System, program: Program, caller: Caller, flags: int) -> Handle:
+        if flags & os.O_ACCMODE == os.O_RDONLY:
+            return Snapshot(usage(program))
+        if program.version is None:
+            await program.serving()
+        return Talk(system.calls, Conversation(system.calls, program, form), flags)
+
+    return open_call
+
+
+def _name(call: Call) -> str:
+    return f"{call.id}.{call.format}" if call.format else call.id
+
+
+def _list(system: System, program: Program) -> Iterable[Entry]:
+    return [Entry(_name(call), f"{CALLS}/<id>", call) for call in system.calls.of(program)]
+
+
+def _find(system: System, program: Program, name: str) -> Entry | None:
+    try:
+        call_id, form = split_id(name)
+    except JaxfsError:
+        return None
+    call = system.calls.get(call_id)
+    if call is None or call.program is not program or not call.listed:
+        return None
+    return Entry(name, f"{CALLS}/<id>", call) if form in ("", call.format) else None
+
+
+def _create(system: System, program: Program, name: str, meta: Meta) -> Entry:
+    return Entry(name, f"{CALLS}/<id>", system.calls.create(program, name, meta))
+
+
+def _unlink(system: System, entry: Entry) -> None:
+    system.calls.unlist(entry.subject)
+
+
+async def _open(system: System, call: Call, caller: Caller, flags: int) -> Handle:
+    if flags & os.O_ACCMODE == os.O_RDONLY:
+        return Snapshot(call_status(system, call, caller))
+    if call.submitted_usec:
+        raise NameTaken(f"call {call.id} was submitted; use another id, or rm results/{call.id}")
+
+    async def commit(spool: Spool) -> None:
+        await system.calls.submit(call, spool)
+
+    version = call.program.version
+    avals = version.signature.input_avals if version else ()
+    hint = sum(aval.nbytes + 256 for aval in avals)
+    return Upload(system.calls.spool(hint_bytes=hint), commit)
+
+
+def _size(system: System, call: Call) -> int:
+    return len(call_status(system, call, Caller(0, 0)))
+
+
+_ALIASES = tuple(
+    File(
+        f"{HERE}/call.{row.name}",
+        0o666,
+        row.name,
+        f"the same, in {row.name} whatever the bytes look like; found by lookup, not listed",
+        open=_open_call(row.name),
+        size=_usage_size,
+        listed=False,
+    )
+    for row in FORMATS
+    if row.decode is not None
+)
+
+ROWS: tuple[Row, ...] = (
+    File(
+        f"{HERE}/call",
+        0o666,
+        "npy or text",
+        "one open file = one conversation: write the inputs, read the outputs, repeat",
+        open=_open_call(""),
+        size=_usage_size,
+    ),
+    *_ALIASES,
+    Directory(
+        CALLS,
+        0o1777,
+        "create a file, write the inputs, close: that submits a call",
+        entries=_list,
+        find=_find,
+        create=_create,
+        unlink=_unlink,
+    ),
+    File(
+        f"{CALLS}/<id>",
+        0o666,
+        "npy or text",
+        "one call; reading it gives its status, results/<id> its outputs",
+        open=_open,
+        size=_size,
+    ),
+)

@@ -1,0 +1,76 @@
+"""``devices/<platform>:<id>/``: all that JAX tells of a device, a file a fact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from jaxfs.engine.protocol import Device
+from jaxfs.ownership import Caller
+from jaxfs.tree.rows import Directory, Entry, File, Row
+from jaxfs.tree.system import DeviceNode, System
+from jaxfs.tree.text import flat_keyed, line, lines
+
+HERE = "devices/<device>"
+
+
+def _list(system: System, subject: System) -> Iterable[Entry]:
+    return [Entry(name, HERE, node) for name, node in system.devices.items()]
+
+
+def _fact(get: Callable[[Device], object]) -> Callable[[System, DeviceNode, Caller], bytes]:
+    return lambda system, node, caller: line(get(node.device))
+
+
+def _memory_kinds(system: System, node: DeviceNode, caller: Caller) -> bytes:
+    return lines(node.device.memory_kinds)
+
+
+def _attributes(system: System, node: DeviceNode, caller: Caller) -> bytes:
+    return flat_keyed(sorted(node.device.attributes.items()))
+
+
+def _memory(system: System, node: DeviceNode, caller: Caller) -> bytes:
+    return flat_keyed(sorted(node.memory.items()))
+
+
+def _running(system: System, node: DeviceNode) -> int:
+    return sum(
+        call.state == "running"
+        and call.version is not None
+        and call.version.device == node.device.name
+        for call in system.calls
+    )
+
+
+def _queue(system: System, node: DeviceNode, caller: Caller) -> bytes:
+    return flat_keyed([("unfinished_calls", _running(system, node))])
+
+
+def _health(system: System, node: DeviceNode, caller: Caller) -> bytes:
+    return line("ok" if system.engine.state == "ready" else system.engine.state)
+
+
+def _file(name: str, form: str, text: str, read: object) -> File:
+    return File(f"{HERE}/{name}", 0o444, form, text, read=read)  # type: ignore[arg-type]  # a row's function
+
+
+ROWS: tuple[Row, ...] = (
+    Directory("devices", 0o755, "the accelerators", entries=_list),
+    Directory(HERE, 0o755, "one device, named <platform>:<id>"),
+    _file("platform", "single value", "cpu, cuda, tpu ...", _fact(lambda d: d.platform)),
+    _file("kind", "single value", "the model", _fact(lambda d: d.kind)),
+    _file("id", "single value", "JAX's number for it", _fact(lambda d: d.id)),
+    _file("process_index", "single value", "whose it is", _fact(lambda d: d.process_index)),
+    _file(
+        "local_hardware_id",
+        "single value",
+        "the number the driver gives it, where there is one",
+        _fact(lambda d: "" if d.local_hardware_id is None else d.local_hardware_id),
+    ),
+    _file("memory_kinds", "newline-separated", "memories it can address", _memory_kinds),
+    _file("default_memory", "single value", "where arrays go", _fact(lambda d: d.default_memory)),
+    _file("attributes", "flat keyed", "what else the platform tells", _attributes),
+    _file("memory", "flat keyed", "bytes in use and limits, where the platform tells", _memory),
+    _file("queue", "flat keyed", "calls that have not ended", _queue),
+    _file("health", "single value", "ok, or what is wrong", _health),
+)

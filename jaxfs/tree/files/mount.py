@@ -1,0 +1,55 @@
+"""The files of the mount itself."""
+
+from __future__ import annotations
+
+import jaxfs
+from jaxfs.calls.call import now_usec
+from jaxfs.ownership import Caller
+from jaxfs.tree.rows import Directory, File, Row
+from jaxfs.tree.system import System
+from jaxfs.tree.text import flat_keyed, line
+
+
+def _version(system: System, subject: System, caller: Caller) -> bytes:
+    return line(f"jaxfs {jaxfs.__version__} {system.engine.toolchain}")
+
+
+def _health(system: System, subject: System, caller: Caller) -> bytes:
+    parts = (system.engine.state, system.tracer.state)
+    degraded = any(part not in ("ready", "idle") for part in parts)
+    return flat_keyed(
+        [
+            ("state", "degraded" if degraded else "ok"),
+            ("engine", system.engine.state),
+            ("engine_pid", system.engine.pid),
+            ("engine_restarts", system.engine.restarts),
+            ("tracer", system.tracer.state),
+            ("tracer_restarts", system.tracer.restarts),
+            ("devices", len(system.devices)),
+            ("programs", len(system.programs)),
+            ("result_bytes", system.calls.result_bytes),
+            ("result_limit_bytes", system.calls.limit_bytes),
+            ("shared_memory_used_bytes", system.calls.pool.used_bytes),
+            ("shared_memory_free_bytes", system.calls.pool.free_bytes),
+            ("internal_errors", system.internal_errors),
+            ("uptime_usec", now_usec() - system.started_usec),
+        ]
+    )
+
+
+def _error_log(system: System, subject: System, caller: Caller) -> bytes:
+    return system.errors.text(caller.uid)
+
+
+ROWS: tuple[Row, ...] = (
+    Directory("", 0o755, "the mount"),
+    File("version", 0o444, "single value", "jaxfs and the JAX it runs on", read=_version),
+    File("health", 0o444, "flat keyed", "state of the mount and its processes", read=_health),
+    File(
+        "error_log",
+        0o444,
+        "newline-separated",
+        "your last errors, newest last: time, path, errno name, reason",
+        read=_error_log,
+    ),
+)

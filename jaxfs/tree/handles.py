@@ -1,0 +1,204 @@
+"""Open files: what read, write, flush and release do on each kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from jaxfs.calls.conversation import Conversation
+from jaxfs.calls.registry import Calls
+from jaxfs.calls.results import View
+from jaxfs.errors import Invalid, NotPermitted, NotReady
+from jaxfs.ownership import Caller
+from jaxfs.wire.spool import Spool
+
+Commit = Callable[[Spool], Awaitable[None]]
+
+
+class Handle:
+    """An open file.  The defaults refuse; kinds override what they can do.
+
+    ``direct_io`` keeps the kernel's page cache out of it; ``keep_cache`` lets pages of an earlier
+    open serve (only for content that never changes).
+    """
+
+    direct_io = True
+    keep_cache = False
+    path = ""  # for error_log; set when opened
+    caller = Caller(0, 0)
+    ino = 0
+
+    async def read(self, offset: int, size: int) -> bytes | memoryview:
+        raise NotPermitted("this file cannot be read")
+
+    async def write(self, offset: int, data: bytes) -> int:
+        raise NotPermitted("this file cannot be written")
+
+    async def flush(self) -> None:
+        """A descriptor of this open file is being closed: commit what was written."""
+
+    async def truncate(self, size: int) -> None:
+        raise NotPermitted("this file cannot be truncated")
+
+    def release(self) -> None:
+        """The last descriptor is closed."""
+
+    def pending_size(self) -> int | None:
+        """The size while it is being written, where that differs from the committed one."""
+        return None
+
+    def is_readable(self) -> bool:
+        """Whether a read would not wait."""
+        return True
+
+    def next_change(self) -> trio.Event | None:
+        """Set when ``is_readable`` may have changed."""
+        return None
+
+
+class Snapshot(Handle):
+    """Text as it was at open(2)."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def read(self, offset: int, size: int) -> bytes:
+        return self._data[offset : offset + size]
+
+
+class Control(Snapshot):
+    """A control file: reading gives the snapshot, closing after a write gives the whole text."""
+
+    LIMIT_BYTES = 1 << 16
+
+    def __init__(self, data: bytes, write: Callable[[str], Awaitable[None]]) -> None:
+        super().__init__(data)
+        self._write = write
+        self._text = bytearray()
+        self._dirty = False
+
+    async def write(self, offset: int, data: bytes) -> int:
+        if offset + len(data) > self.LIMIT_BYTES:
+            raise Invalid(f"a control file takes at most {self.LIMIT_BYTES} bytes")
+        self._text[len(self._text) :] = bytes(max(0, offset - len(self._text)))
+        self._text[offset : offset + len(data)] = data
+        self._dirty = True
+        return len(data)
+
+    async def truncate(self, size: int) -> None:
+        del self._text[size:]
+
+    async def flush(self) -> None:
+        if not self._dirty:
+            return
+        self._dirty, text = False, bytes(self._text)
+        self._text.clear()
+        try:
+            words = text.decode()
+        except UnicodeDecodeError as error:
+            raise Invalid(f"this is not UTF-8 text: {error}") from error
+        await self._write(words)
+
+
+class Upload(Handle):
+    """A file that is written as a whole and committed by the flush after the last write.
+
+    ``commit`` gets the bytes; what it raises is what close(2) returns.  A flush with nothing new
+    does nothing: shells flush before they write.
+    """
+
+    def __init__(self, spool: Spool, commit: Commit, before: bytes = b"") -> None:
+        self._spool = spool
+        self._commit = commit
+        self._dirty = False
+        if before:
+            spool.write(0, before)
+
+    async def read(self, offset: int, size: int) -> bytes:
+        return self._spool.read(offset, size)
+
+    async def write(self, offset: int, data: bytes) -> int:
+        self._dirty = True
+        return self._spool.write(offset, data)
+
+    async def truncate(self, size: int) -> None:
+        self._dirty = self._dirty or size != self._spool.size
+        self._spool.truncate(size)
+
+    async def flush(self) -> None:
+        if not self._dirty or not self._spool.size:
+            return
+        self._dirty = False
+        await self._commit(self._spool)
+
+    def pending_size(self) -> int | None:
+        return self._spool.size
+
+    def release(self) -> None:
+        self._spool.close()
+
+
+class Talk(Handle):
+    """An open ``call``."""
+
+    def __init__(self, calls: Calls, conversation: Conversation, flags: int) -> None:
+        self._calls = calls
+        self._conversation = conversation
+        self._wait = not flags & os.O_NONBLOCK
+        self._reads = flags & os.O_ACCMODE != os.O_WRONLY
+
+    async def read(self, offset: int, size: int) -> bytes | memoryview:
+        return await self._conversation.read(size, wait=self._wait)
+
+    async def write(self, offset: int, data: bytes) -> int:
+        return await self._conversation.write(data)
+
+    async def truncate(self, size: int) -> None:
+        """``> call`` truncates; there is nothing to cut."""
+
+    async def flush(self) -> None:
+        if not self._reads:
+            await self._conversation.flush()
+
+    def release(self) -> None:
+        self._conversation.close()
+
+    def is_readable(self) -> bool:
+        self._calls.poll()
+        return self._conversation.is_readable()
+
+    def next_change(self) -> trio.Event | None:
+        return self._conversation.next_arrival()
+
+
+class Result(Handle):
+    """A result that is there: served with its exact size through the page cache."""
+
+    direct_io = False
+    keep_cache = True
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    async def read(self, offset: int, size: int) -> bytes | memoryview:
+        return (await self._view.load()).read(offset, size)
+
+
+class EarlyResult(Handle):
+    """A result opened with O_NONBLOCK before it is there: read(2) says EAGAIN until then."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    async def read(self, offset: int, size: int) -> bytes | memoryview:
+        if not self._view.call.has_ended:
+            raise NotReady(f"results/{self._view.call.id} is not there yet")
+        return (await self._view.load()).read(offset, size)
+
+    def is_readable(self) -> bool:
+        return self._view.call.has_ended
+
+    def next_change(self) -> trio.Event | None:
+        return self._view.call.done

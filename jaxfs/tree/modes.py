@@ -1,0 +1,65 @@
+"""Who may do what: owner and permission bits of every node.
+
+A file of a program belongs to the program's owner and serves those who may read its source; a
+result belongs to its caller and has the mode of its call file less the write bits.  What chmod
+changes on one file is kept with the object.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxfs.calls.call import Call
+from jaxfs.calls.results import View
+from jaxfs.errors import NotPermitted
+from jaxfs.ownership import Meta, allowed_to_readers
+from jaxfs.programs.program import Program, Staged
+from jaxfs.tree.files.calls import CALLS
+from jaxfs.tree.files.programs import SOURCE
+from jaxfs.tree.rows import Row
+
+_RESULT = "result"
+
+
+def meta_of(subject: Any) -> Meta:
+    """The owner and times that count for a subject."""
+    meta: Meta = subject.call.meta if isinstance(subject, View) else subject.meta
+    return meta
+
+
+def mode_of(row: Row, subject: Any) -> int:
+    """The permission bits of a node."""
+    if isinstance(subject, Program):
+        if row.pattern == SOURCE:
+            return subject.meta.mode
+        return subject.modes.get(row.name, allowed_to_readers(row.mode, subject.meta.mode))
+    if isinstance(subject, Staged):
+        return subject.meta.mode
+    if isinstance(subject, Call | View):
+        call = subject.call if isinstance(subject, View) else subject
+        if row.pattern == f"{CALLS}/<id>":
+            return call.meta.mode
+        return call.modes.get(_RESULT, call.meta.mode) & row.mode
+    return row.mode
+
+
+def set_mode(row: Row, subject: Any, mode: int) -> None:
+    """chmod.  Bits a file has no use for are not kept: modes never promise what cannot be done."""
+    if isinstance(subject, Program) and row.pattern != SOURCE:
+        subject.modes[row.name] = mode & row.mode
+    elif isinstance(subject, Call | View) and row.pattern != f"{CALLS}/<id>":
+        call = subject.call if isinstance(subject, View) else subject
+        call.modes[_RESULT] = mode & row.mode
+    elif isinstance(subject, Program | Staged | Call):
+        subject.meta.mode = mode & row.mode
+    else:
+        raise NotPermitted("the mount's own files keep their modes")
+
+
+def set_owner(subject: Any, uid: int | None, gid: int | None) -> None:
+    """chown; the kernel has checked that the caller may."""
+    if not isinstance(subject, Program | Staged | Call | View):
+        raise NotPermitted("the mount's own files keep their owner")
+    meta = meta_of(subject)
+    meta.uid = meta.uid if uid is None else uid
+    meta.gid = meta.gid if gid is None else gid

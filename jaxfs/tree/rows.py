@@ -1,0 +1,76 @@
+"""What a row of the node table says about a file or a directory.
+
+A node of the tree is a row together with the object it shows (its *subject*: a program, a call, a
+device, the mount itself).  Rows hold functions, so adding a file to the interface is adding a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple
+
+import attrs
+
+from jaxfs.ownership import Caller, Meta
+from jaxfs.tree.handles import Handle
+from jaxfs.tree.system import System
+
+Subject = Any  # Program | Staged | Call | View | Device | System: what a row's functions take
+
+
+class Entry(NamedTuple):
+    """A name in a directory: which row, showing what."""
+
+    name: str
+    row: str
+    subject: Subject
+
+
+@attrs.frozen
+class File:
+    """A row of a regular file.
+
+    ``read`` gives the whole text, a snapshot at each open; ``write`` takes the whole text that was
+    written, at close.  Files that are more than control text have ``open`` and ``size`` instead.
+    ``mode`` is the most the file can ever do; ownership narrows it.
+    """
+
+    pattern: str
+    mode: int
+    format: str
+    help: str
+    read: Callable[[System, Subject, Caller], bytes] | None = None
+    write: Callable[[System, Subject, Caller, str], Awaitable[None]] | None = None
+    open: Callable[[System, Subject, Caller, int], Awaitable[Handle]] | None = None
+    size: Callable[[System, Subject], int] | None = None
+    listed: bool = True
+
+    @property
+    def name(self) -> str:
+        """The last part of the pattern."""
+        return self.pattern.rpartition("/")[2]
+
+
+@attrs.frozen
+class Directory:
+    """A row of a directory.
+
+    ``entries`` are the names that come and go; rows below it without ``<`` are always there.
+    ``find`` looks up names that ``entries`` does not list.
+    """
+
+    pattern: str
+    mode: int
+    help: str
+    entries: Callable[[System, Subject], Iterable[Entry]] | None = None
+    find: Callable[[System, Subject, str], Entry | None] | None = None
+    create: Callable[[System, Subject, str, Meta], Entry] | None = None
+    unlink: Callable[[System, Entry], None] | None = None
+    rename: Callable[[System, str, str, bool], Awaitable[None]] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.pattern.rpartition("/")[2]
+
+
+Row = File | Directory

@@ -1,0 +1,74 @@
+"""Everything a mount has, in one value that the rows' functions take."""
+
+from __future__ import annotations
+
+import attrs
+
+from jaxfs.calls.call import now_usec
+from jaxfs.calls.registry import Calls
+from jaxfs.engine.interface import Engine
+from jaxfs.engine.protocol import Device
+from jaxfs.errors import JaxfsError
+from jaxfs.options import Options
+from jaxfs.ownership import SERIALS, Caller, Meta
+from jaxfs.programs.program import Program
+from jaxfs.programs.registry import Programs
+from jaxfs.tracer.client import TracerClient
+from jaxfs.tree.error_log import ErrorLog
+
+
+@attrs.define(eq=False)
+class DeviceNode:
+    """A device as a directory; ``memory`` holds the figures of the last look."""
+
+    device: Device
+    meta: Meta
+    serial: int = attrs.field(factory=lambda: next(SERIALS))
+    memory: dict[str, int] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class System:
+    """The parts of one mount.  ``meta`` is the mounting user's, for what belongs to the mount."""
+
+    options: Options
+    programs: Programs
+    calls: Calls
+    engine: Engine
+    tracer: TracerClient
+    meta: Meta
+    errors: ErrorLog = attrs.field(factory=ErrorLog)
+    devices: dict[str, DeviceNode] = attrs.field(factory=dict)
+    serial: int = attrs.field(factory=lambda: next(SERIALS))
+    started_usec: int = attrs.field(factory=now_usec)
+    internal_errors: int = 0
+
+    def learn_devices(self) -> None:
+        """Make a directory of each device the engine has."""
+        for device in self.engine.devices():
+            self.devices.setdefault(device.name, DeviceNode(device, self.meta))
+
+    async def learn_memory(self) -> None:
+        """Look at the devices' memory figures."""
+        figures = await self.engine.statistics()
+        for node in self.devices.values():
+            node.memory = figures.get(node.device.id, {})
+
+    async def space(self) -> tuple[int, int]:
+        """Total and free bytes for df: the devices' memory where they tell, else results'."""
+        await self.learn_memory()
+        limits = [node.memory for node in self.devices.values() if "bytes_limit" in node.memory]
+        total = sum(memory["bytes_limit"] for memory in limits)
+        used = sum(memory.get("bytes_in_use", 0) for memory in limits)
+        if not total:
+            total, used = self.calls.limit_bytes, self.calls.result_bytes
+        return total, max(0, total - used)
+
+    def remember(self, subject: object) -> None:
+        """Owner, mode or times changed: keep what outlives the daemon."""
+        if isinstance(subject, Program):
+            self.programs.remember(subject)
+
+    def note(self, caller: Caller, path: str, error: JaxfsError) -> None:
+        """Keep an error for ``error_log``."""
+        self.errors.add(caller.uid, path, error)

@@ -1,0 +1,42 @@
+"""The node table: every file and directory of the interface is a row of it.
+
+The tree, the README in the mount and the tests of modes and help are made from this table.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from jaxfs.ownership import Caller
+from jaxfs.tree.files import calls, devices, mount, programs, results
+from jaxfs.tree.readme import readme
+from jaxfs.tree.rows import File, Row
+from jaxfs.tree.system import System
+
+
+def _readme(system: System, subject: System, caller: Caller) -> bytes:
+    return readme(ROWS)
+
+
+ROWS: tuple[Row, ...] = (
+    File("README", 0o444, "text", "how to use this mount", read=_readme),
+    *mount.ROWS,
+    *programs.ROWS,
+    *calls.ROWS,
+    *results.ROWS,
+    *devices.ROWS,
+)
+BY_PATTERN: dict[str, Row] = {row.pattern: row for row in ROWS}
+NUMBER: dict[str, int] = {row.pattern: number for number, row in enumerate(ROWS)}
+
+
+def _static_children() -> dict[str, dict[str, Row]]:
+    children: dict[str, dict[str, Row]] = defaultdict(dict)
+    for row in ROWS:
+        parent, _, name = row.pattern.rpartition("/")
+        if row.pattern and "<" not in name:
+            children[parent][name] = row
+    return children
+
+
+CHILDREN = _static_children()

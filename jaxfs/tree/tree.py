@@ -1,0 +1,328 @@
+"""The filesystem's operations on the node table, without FUSE.
+
+Nodes are known to the kernel by inode number.  A number is made of the subject's serial and the
+row, so it is the same as long as the object lives, and a name used again is a new inode.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from collections import defaultdict
+
+import attrs
+
+from jaxfs.errors import JaxfsError, NotFound, NotPermitted
+from jaxfs.ownership import Caller, Meta
+from jaxfs.tree.handles import Control, Handle, Snapshot
+from jaxfs.tree.modes import meta_of, mode_of, set_mode, set_owner
+from jaxfs.tree.rows import Directory, Entry, File, Row, Subject
+from jaxfs.tree.system import System
+from jaxfs.tree.table import BY_PATTERN, CHILDREN, NUMBER
+
+ROOT_INO = 1
+_ROWS_PER_SERIAL = 1024
+
+
+@attrs.frozen(eq=False)
+class Node:
+    """A row showing a subject, at a place."""
+
+    ino: int
+    row: Row
+    subject: Subject
+    name: str
+    parent: int
+
+    @property
+    def is_dir(self) -> bool:
+        return isinstance(self.row, Directory)
+
+
+@attrs.frozen
+class Attributes:
+    """What stat(2) tells."""
+
+    ino: int
+    mode: int  # with the file type
+    nlink: int
+    uid: int
+    gid: int
+    size: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+@attrs.frozen
+class Changes:
+    """What chmod, chown, utimes and truncate ask for."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+
+
+class Tree:
+    """Everything the kernel asks for; raises ``jaxfs.errors`` only."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        root = Node(ROOT_INO, BY_PATTERN[""], system, "", ROOT_INO)
+        self._nodes: dict[int, Node] = {ROOT_INO: root}
+        self._lookups: dict[int, int] = defaultdict(int)
+        self._handles: dict[int, Handle] = {}
+        self._writers: dict[int, list[Handle]] = defaultdict(list)
+        self._numbers = itertools.count(1)
+
+    # names
+
+    def lookup(self, parent: int, name: str, caller: Caller) -> Attributes:
+        """Find a name and count the kernel's reference.  Raises NotFound."""
+        node = self._child(self.node(parent), name)
+        return self._remember(node, caller)
+
+    def forget(self, ino: int, count: int) -> None:
+        """The kernel drops references."""
+        self._lookups[ino] -= count
+        if self._lookups[ino] <= 0 and ino != ROOT_INO:
+            del self._lookups[ino]
+            self._nodes.pop(ino, None)
+
+    def node(self, ino: int) -> Node:
+        """The node of a number the kernel knows.  Raises NotFound."""
+        try:
+            return self._nodes[ino]
+        except KeyError:
+            raise NotFound(f"inode {ino} is gone") from None
+
+    def path(self, ino: int) -> str:
+        """Where a node is, for people."""
+        parts: list[str] = []
+        while ino != ROOT_INO and (node := self._nodes.get(ino)) is not None:
+            parts.append(node.name)
+            ino = node.parent
+        return "/".join(reversed(parts))
+
+    def list(self, ino: int, caller: Caller) -> list[tuple[str, Attributes]]:
+        """A directory's names with what stat would tell; counts no references."""
+        parent = self.node(ino)
+        found = [Entry(name, row.pattern, parent.subject) for name, row in self._static(parent)]
+        if isinstance(parent.row, Directory) and parent.row.entries is not None:
+            found += parent.row.entries(self.system, parent.subject)
+        nodes = [self._node(entry, parent) for entry in found]
+        return [(node.name, self._attributes(node, caller)) for node in nodes]
+
+    def count_listed(self, parent: int, name: str, ino: int) -> None:
+        """The kernel took a name from a listing, and with it a reference.
+
+        What was removed since then is not found any more; its number stays unknown to us, and the
+        kernel gets ENOENT for it.
+        """
+        self._lookups[ino] += 1
+        try:
+            node = self._child(self.node(parent), name)
+        except NotFound:
+            return
+        if node.ino == ino:
+            self._nodes[ino] = node
+
+    @property
+    def known_nodes(self) -> int:
+        """How many inodes the kernel holds."""
+        return len(self._nodes)
+
+    def _static(self, parent: Node) -> list[tuple[str, Row]]:
+        rows = CHILDREN.get(parent.row.pattern, {}).items()
+        return [(name, row) for name, row in rows if isinstance(row, Directory) or row.listed]
+
+    def _child(self, parent: Node, name: str) -> Node:
+        row = CHILDREN.get(parent.row.pattern, {}).get(name)
+        if row is not None:
+            return self._node(Entry(name, row.pattern, parent.subject), parent)
+        entry = self._find(parent, name)
+        if entry is None:
+            raise NotFound(f"there is no {name!r} in {self.path(parent.ino) or 'the mount'}")
+        return self._node(entry, parent)
+
+    def _find(self, parent: Node, name: str) -> Entry | None:
+        row = parent.row
+        if not isinstance(row, Directory):
+            return None
+        if row.find is not None:
+            return row.find(self.system, parent.subject, name)
+        entries = row.entries(self.system, parent.subject) if row.entries else ()
+        return next((entry for entry in entries if entry.name == name), None)
+
+    def _node(self, entry: Entry, parent: Node) -> Node:
+        ino = entry.subject.serial * _ROWS_PER_SERIAL + NUMBER[entry.row] + 2
+        known = self._nodes.get(ino)
+        if known is not None and known.name == entry.name:
+            return known
+        return Node(ino, BY_PATTERN[entry.row], entry.subject, entry.name, parent.ino)
+
+    def _remember(self, node: Node, caller: Caller) -> Attributes:
+        attributes = self._attributes(node, caller)
+        self._nodes[node.ino] = node
+        self._lookups[node.ino] += 1
+        return attributes
+
+    # attributes
+
+    def getattr(self, ino: int, caller: Caller) -> Attributes:
+        """As stat(2)."""
+        return self._attributes(self.node(ino), caller)
+
+    async def setattr(
+        self, ino: int, changes: Changes, number: int | None, caller: Caller
+    ) -> Attributes:
+        """chmod, chown, utimes and truncate; the kernel has checked that the caller may."""
+        node = self.node(ino)
+        if changes.size is not None:
+            await self._truncate(node, changes.size, number, caller)
+        if changes.mode is not None:
+            set_mode(node.row, node.subject, stat.S_IMODE(changes.mode))
+        if changes.uid is not None or changes.gid is not None:
+            set_owner(node.subject, changes.uid, changes.gid)
+        meta = meta_of(node.subject)
+        meta.atime_ns = meta.atime_ns if changes.atime_ns is None else changes.atime_ns
+        meta.mtime_ns = meta.mtime_ns if changes.mtime_ns is None else changes.mtime_ns
+        self.system.remember(node.subject)
+        return self._attributes(node, caller)
+
+    async def _truncate(self, node: Node, size: int, number: int | None, caller: Caller) -> None:
+        if number is not None:
+            await self.handle(number).truncate(size)
+            return
+        handle = await self._open(node, os.O_WRONLY, caller)  # truncate(2) by path
+        try:
+            await handle.truncate(size)
+            await handle.flush()
+        finally:
+            handle.release()
+
+    def _attributes(self, node: Node, caller: Caller) -> Attributes:
+        meta = meta_of(node.subject)
+        kind = stat.S_IFDIR if node.is_dir else stat.S_IFREG
+        return Attributes(
+            ino=node.ino,
+            mode=kind | mode_of(node.row, node.subject),
+            nlink=2 if node.is_dir else 1,
+            uid=meta.uid,
+            gid=meta.gid,
+            size=self._size(node, caller),
+            atime_ns=meta.atime_ns,
+            mtime_ns=meta.mtime_ns,
+            ctime_ns=meta.ctime_ns,
+        )
+
+    def _size(self, node: Node, caller: Caller) -> int:
+        if isinstance(node.row, Directory):
+            return 0
+        for writer in reversed(self._writers.get(node.ino, ())):
+            pending = writer.pending_size()
+            if pending is not None:
+                return pending
+        try:
+            if node.row.size is not None:
+                return node.row.size(self.system, node.subject)
+            return len(node.row.read(self.system, node.subject, caller)) if node.row.read else 0
+        except JaxfsError:  # nothing to show yet; opening it says why
+            return 0
+
+    # open files
+
+    def handle(self, number: int) -> Handle:
+        """The open file of a number that ``open`` gave."""
+        return self._handles[number]
+
+    async def open(self, ino: int, flags: int, caller: Caller) -> tuple[int, Handle]:
+        """As open(2).  May wait, for a result.  The kernel has checked the mode."""
+        node = self.node(ino)
+        return self._keep(node, await self._open(node, flags, caller), flags, caller)
+
+    async def _open(self, node: Node, flags: int, caller: Caller) -> Handle:
+        row = node.row
+        if not isinstance(row, File):
+            raise NotPermitted("a directory cannot be opened like a file")
+        writes = flags & os.O_ACCMODE != os.O_RDONLY
+        if writes and not row.mode & 0o222:
+            raise NotPermitted(f"{self.path(node.ino)} cannot be written by anyone")
+        if row.open is not None:
+            return await row.open(self.system, node.subject, caller, flags)
+        return self._open_text(row, node.subject, caller, writes)
+
+    def _open_text(self, row: File, subject: Subject, caller: Caller, writes: bool) -> Handle:
+        if writes and row.write is not None:
+            write = row.write
+
+            async def commit(text: str) -> None:
+                await write(self.system, subject, caller, text)
+
+            return Control(b"", commit)
+        return Snapshot(row.read(self.system, subject, caller) if row.read else b"")
+
+    def _keep(self, node: Node, handle: Handle, flags: int, caller: Caller) -> tuple[int, Handle]:
+        number = next(self._numbers)
+        handle.path, handle.caller, handle.ino = self.path(node.ino), caller, node.ino
+        self._handles[number] = handle
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            self._writers[node.ino].append(handle)
+        return number, handle
+
+    def release(self, number: int) -> None:
+        """The last descriptor of an open file is closed."""
+        handle = self._handles.pop(number)
+        writers = self._writers.get(handle.ino, [])
+        if handle in writers:
+            writers.remove(handle)
+            if not writers:
+                del self._writers[handle.ino]
+        handle.release()
+
+    # changes to directories
+
+    async def create(
+        self, parent: int, name: str, mode: int, flags: int, caller: Caller
+    ) -> tuple[int, Handle, Attributes]:
+        """As open(2) with O_CREAT, for a name that is not there."""
+        directory = self._changeable(parent)
+        if directory.create is None:
+            raise NotPermitted(f"nothing can be created in {self.path(parent)}")
+        meta = Meta.of(caller, mode)
+        place = self.node(parent)
+        entry = directory.create(self.system, place.subject, name, meta)
+        node = self._node(entry, place)
+        handle = await self._open(node, flags, caller)
+        attributes = self._remember(node, caller)
+        number, handle = self._keep(node, handle, flags, caller)
+        return number, handle, attributes
+
+    def unlink(self, parent: int, name: str) -> None:
+        """As unlink(2)."""
+        directory = self._changeable(parent)
+        entry = self._find(self.node(parent), name)
+        if entry is None and name not in CHILDREN.get(directory.pattern, {}):
+            raise NotFound(f"there is no {name!r} in {self.path(parent)}")
+        if entry is None or directory.unlink is None:
+            raise NotPermitted(f"{name} cannot be removed from {self.path(parent)}")
+        directory.unlink(self.system, entry)
+
+    async def rename(
+        self, parent: int, old: str, new_parent: int, new: str, *, replace: bool
+    ) -> None:
+        """As rename(2)."""
+        directory = self._changeable(parent)
+        if directory.rename is None or parent != new_parent:
+            raise NotPermitted(f"{self.path(parent)}/{old} cannot be moved there")
+        await directory.rename(self.system, old, new, replace)
+
+    def _changeable(self, ino: int) -> Directory:
+        row = self.node(ino).row
+        if not isinstance(row, Directory):
+            raise NotFound(f"{self.path(ino)} is no directory")
+        return row

@@ -1,0 +1,105 @@
+"""What a user is writing: bytes arriving at any offsets, in any number of writes.
+
+Small uploads stay in the process; larger ones go straight to shared memory, where the engine and
+the tracer take them without another copy.
+"""
+
+from __future__ import annotations
+
+from jaxfs.errors import TooBig
+from jaxfs.wire.channel import INLINE_BYTES
+from jaxfs.wire.memory import Pool, Segment
+
+_ZEROS = bytes(1 << 16)
+
+
+class Spool:
+    """A growing byte array with a size limit.
+
+    ``hint_bytes`` is how much is expected: shared memory of that size is taken at once, instead of
+    by doubling.  Raises TooBig past ``limit_bytes``.
+    """
+
+    def __init__(self, pool: Pool, limit_bytes: int, hint_bytes: int = 0) -> None:
+        self._pool = pool
+        self._limit = limit_bytes
+        self._hint = hint_bytes
+        self._small = bytearray()
+        self._segment: Segment | None = None
+        self.size = 0
+
+    @property
+    def segment(self) -> Segment | None:
+        """The shared memory the bytes stand in, if they are not few."""
+        return self._segment
+
+    def write(self, offset: int, data: bytes) -> int:
+        """Store ``data`` at ``offset``; a gap before it reads as zeros."""
+        end = offset + len(data)
+        self._make_room(end)
+        if offset > self.size:
+            self._fill(self.size, offset)
+        self._put(offset, data)
+        self.size = max(self.size, end)
+        return len(data)
+
+    def append(self, data: bytes) -> int:
+        """Store ``data`` behind what is there."""
+        return self.write(self.size, data)
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend with zeros."""
+        self._make_room(size)
+        if size > self.size:
+            self._fill(self.size, size)
+        elif self._segment is None:
+            del self._small[size:]
+        self.size = size
+
+    def view(self) -> memoryview:
+        """All bytes, read-only, without a copy where they stand in shared memory."""
+        if self._segment is None:
+            return memoryview(bytes(self._small))
+        return self._segment.view(0, self.size)
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """A copy of a range."""
+        nbytes = max(0, min(nbytes, self.size - offset))
+        if self._segment is None:
+            return bytes(self._small[offset : offset + nbytes])
+        return self._segment.read(offset, nbytes)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        if self._segment is not None:
+            self._segment.release()
+            self._segment = None
+        self._small = bytearray()
+        self.size = 0
+
+    def _make_room(self, end: int) -> None:
+        if end > self._limit:
+            raise TooBig(f"{end} bytes are over the limit of {self._limit} (-o max_write_bytes)")
+        if self._segment is None and end <= INLINE_BYTES:
+            return
+        if self._segment is None or end > self._segment.capacity:
+            self._move(self._pool.take(max(end, self._hint)))
+
+    def _move(self, larger: Segment) -> None:
+        if self.size:
+            larger.write(0, self.view())
+        if self._segment is not None:
+            self._segment.release()
+        self._segment, self._small = larger, bytearray()
+
+    def _put(self, offset: int, data: bytes | memoryview) -> None:
+        if self._segment is not None:
+            self._segment.write(offset, data)
+        else:
+            self._small[offset : offset + len(data)] = data
+
+    def _fill(self, start: int, end: int) -> None:
+        while start < end:  # pooled memory holds somebody's old bytes
+            zeros = _ZEROS[: end - start]
+            self._put(start, zeros)
+            start += len(zeros)

@@ -1,0 +1,91 @@
+"""Unix permissions under allow_other, with real users."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SAXPY, Mount, mounting
+
+ALICE, BOB = 20001, 20002
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="other users need root")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
+    root = tmp_path_factory.mktemp("shared")
+    for folder in [root, *root.parents][:4]:
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(0o755)
+    with mounting(root, "allow_other") as mount:
+        yield mount
+
+
+def as_user(uid: int, mount: Mount, command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=mount.path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        user=uid,
+        group=uid,
+        extra_groups=[],
+    )
+
+
+def write_program(mount: Mount, uid: int, name: str, umask: str = "022") -> None:
+    source = Path(mount.path.parent / "saxpy.mlir")
+    source.write_text(SAXPY)
+    source.chmod(0o644)
+    done = as_user(uid, mount, f"umask {umask}; cp ../saxpy.mlir programs/{name}.mlir")
+    assert done.returncode == 0, done.stderr
+
+
+CALL = "echo '[1,1,1,1] [0,0,0,0]' > programs/{program}/calls/{id} && cat results/{id}.json"
+
+
+def test_modes_decide_for_other_users(shared: Mount) -> None:
+    write_program(shared, ALICE, "open")
+    write_program(shared, ALICE, "closed", umask="077")
+    done = as_user(BOB, shared, CALL.format(program="open", id="b1"))
+    assert done.stdout.strip() == "[2.0,2.0,2.0,2.0]"
+    done = as_user(BOB, shared, CALL.format(program="closed", id="b2"))
+    assert done.returncode != 0
+    assert "Permission denied" in done.stderr
+    assert as_user(BOB, shared, "cat programs/closed.mlir").returncode != 0
+    assert as_user(BOB, shared, "echo x > programs/open.mlir").returncode != 0
+    assert as_user(BOB, shared, "rm -f programs/open.mlir").returncode != 0
+    assert os.stat(shared.path / "programs/open.mlir").st_uid == ALICE
+
+
+def test_umask_decides_who_reads_a_result(shared: Mount) -> None:
+    write_program(shared, ALICE, "saxpy")
+    as_user(BOB, shared, "umask 077; " + CALL.format(program="saxpy", id="private"))
+    as_user(BOB, shared, "umask 022; " + CALL.format(program="saxpy", id="public"))
+    assert as_user(ALICE, shared, "cat results/private.txt").returncode != 0
+    assert as_user(ALICE, shared, "cat results/public.txt").stdout == "2 2 2 2\n"
+    assert as_user(ALICE, shared, "rm -f results/public").returncode != 0
+    stat = os.stat(shared.path / "results/private")
+    assert (stat.st_uid, stat.st_mode & 0o777) == (BOB, 0o400)
+
+
+def test_chmod_opens_and_closes_a_program(shared: Mount) -> None:
+    write_program(shared, ALICE, "door")
+    assert as_user(ALICE, shared, "chmod o-r programs/door.mlir").returncode == 0
+    assert as_user(BOB, shared, CALL.format(program="door", id="d1")).returncode != 0
+    assert as_user(ALICE, shared, "chmod o+r programs/door.mlir").returncode == 0
+    assert as_user(BOB, shared, CALL.format(program="door", id="d2")).returncode == 0
+    assert as_user(BOB, shared, "chmod 666 programs/door.mlir").returncode != 0
+
+
+def test_error_log_shows_a_user_their_own_errors(shared: Mount) -> None:
+    write_program(shared, ALICE, "errors")
+    as_user(BOB, shared, "echo 1 > programs/errors/calls/bobs")
+    assert "calls/bobs" in as_user(BOB, shared, "cat error_log").stdout
+    assert "calls/bobs" not in as_user(ALICE, shared, "cat error_log").stdout

@@ -1,0 +1,98 @@
+"""Walking the tree is safe, and every file is what the node table says."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from jaxfs.tree.rows import Directory
+from jaxfs.tree.table import ROWS
+from tests.conftest import SAXPY, Mount
+
+
+@pytest.fixture
+def busy(mount: Mount) -> Mount:
+    mount.add("saxpy.mlir", SAXPY)
+    mount.sh("echo '[1,2,3,4] [1,2,3,4]' > programs/saxpy/calls/job1; cat results/job1 > /dev/null")
+    return mount
+
+
+def test_find_ls_grep_du_and_cp_end(busy: Mount) -> None:
+    done = busy.sh(
+        "find . >/dev/null && ls -lR . >/dev/null && du -a . >/dev/null && grep -rq saxpy ."
+    )
+    assert not done.stderr
+    busy.sh("rm -rf ../copy && cp -r . ../copy")
+    assert (busy.path.parent / "copy/results/job1").stat().st_size > 0
+
+
+def test_walking_runs_nothing(busy: Mount) -> None:
+    before = busy.keyed("programs/saxpy/stats")["calls"]
+    busy.sh("grep -r f32 . >/dev/null; find . -type f -exec head -c 1 {} + >/dev/null")
+    assert busy.keyed("programs/saxpy/stats")["calls"] == before
+
+
+def test_sizes_are_what_can_be_read(busy: Mount) -> None:
+    volatile = {"health"}
+    for folder, _, files in os.walk(busy.path):
+        for name in files:
+            path = os.path.join(folder, name)
+            if name not in volatile:
+                with open(path, "rb") as file:
+                    assert os.stat(path).st_size == len(file.read()), path
+
+
+def test_modes_never_promise_what_a_file_cannot_do(busy: Mount) -> None:
+    for folder, folders, files in os.walk(busy.path):
+        for name in files:
+            path = os.path.join(folder, name)
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            assert not mode & 0o111, path
+            if not mode & 0o222:
+                with pytest.raises(PermissionError):
+                    os.close(os.open(path, os.O_WRONLY))
+        assert all(os.path.isdir(os.path.join(folder, name)) for name in folders)
+
+
+def test_readme_names_every_row_and_every_errno(mount: Mount) -> None:
+    text = (mount.path / "README").read_text()
+    for row in ROWS:
+        suffix = "/" if isinstance(row, Directory) else "  ("
+        assert not row.pattern or f"    {row.pattern}{suffix}" in text
+    assert "EINVAL" in text and "ENOEXEC" in text
+
+
+def test_every_listed_row_is_found_in_a_busy_mount(busy: Mount) -> None:
+    def shape(path: str) -> str:
+        parts = path.split("/")
+        if parts[0] == "devices" and len(parts) > 1:
+            parts[1] = "<device>"
+        if parts[0] == "results" and len(parts) > 1:
+            parts[1] = "<id>"
+        if parts[0] == "programs" and len(parts) > 1:
+            parts[1] = "<program>.<ext>" if "." in parts[1] else "<program>"
+            if len(parts) > 3:
+                parts[3] = "<id>"
+        return "/".join(parts)
+
+    seen = {
+        shape(os.path.relpath(os.path.join(folder, name), busy.path))
+        for folder, folders, files in os.walk(busy.path)
+        for name in folders + files
+    }
+    hidden = {"", "programs/.<name>", "results/<id>.<view>"}
+    expected = {
+        row.pattern
+        for row in ROWS
+        if row.pattern not in hidden
+        and (isinstance(row, Directory) or row.listed)
+        and not row.pattern.startswith("results/<id>.")
+    }
+    assert seen == expected
+
+
+def test_control_text_ends_in_a_newline(busy: Mount) -> None:
+    for name in ("version", "health", "programs/saxpy/status", "programs/saxpy/device"):
+        assert (busy.path / name).read_bytes().endswith(b"\n")
