@@ -13,10 +13,13 @@ import jax
 import jaxlib.version
 from jax import tree_util
 from jax._src import core, sharding_impls, stages
+from jax._src.export import serialization_generated
 from jax._src.interpreters import mlir, pxla
 from jax._src.lib import xla_client  # type: ignore[attr-defined]  # re-exported without __all__
 from jax.experimental import serialize_executable
+from jaxlib.lapack import _lapack
 from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.codecs.avals import Aval
 from jaxfs.stablehlo.signature import Signature
@@ -28,8 +31,41 @@ def toolchain() -> str:
 
 
 def make_context() -> Any:
-    """An MLIR context with jax's dialects, StableHLO and CHLO among them."""
-    return mlir.make_ir_context()
+    """An MLIR context with jax's dialects, StableHLO and CHLO among them.
+
+    It starts no threads, so a process that holds one may fork.
+    """
+    context = mlir.make_ir_context()
+    context.enable_multithreading(False)
+    return context
+
+
+def read_exported(data: bytes) -> Any:
+    """The flatbuffer table of a jax.export artifact.
+
+    Unlike ``jax.export.deserialize`` it needs no registered pytree types and builds nothing.
+    """
+    return serialization_generated.Exported.GetRootAsExported(data)
+
+
+PYTREE_KINDS = {
+    number: name
+    for name, number in vars(serialization_generated.PyTreeDefKind).items()
+    if isinstance(number, int)
+}
+EXPORTED_DTYPES = {
+    number: name
+    for name, number in vars(serialization_generated.DType).items()
+    if isinstance(number, int)
+}
+
+
+def use_cpu(device_count: int) -> Sequence[jax.Device]:
+    """Start the CPU backend with so many devices; only once in a process."""
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", device_count)
+    jax.config.update("jax_enable_x64", True)
+    return jax.devices("cpu")
 
 
 def _shaped(aval: Aval) -> core.ShapedArray:
@@ -100,3 +136,34 @@ def callable_of(executable: Any, signature: Signature) -> Callable[..., Sequence
     out_tree = tree_util.tree_structure([0] * len(signature.outputs))
     args_info = tree_util.tree_unflatten(in_tree, inputs)
     return stages.Compiled(executable, [], args_info, out_tree, no_kwargs=True)
+
+
+def compile_artifact(artifact: bytes, signature: Signature, device: jax.Device) -> Any:
+    """Compile a portable artifact for one device, as ``compile_module`` does."""
+    with make_context() as context, ir.Location.unknown(context):
+        module = stablehlo.deserialize_portable_artifact(context, artifact)
+        return compile_module(module, signature, device)
+
+
+def opcodes(executable: Any) -> frozenset[str]:
+    """The names of all HLO operations of a compiled program: ``kWhile``, ``kCustomCall`` ..."""
+    return frozenset(
+        instruction.opcode.name
+        for module in executable.xla_executable.hlo_modules()
+        for computation in module.computations()
+        for instruction in computation.instructions()
+    )
+
+
+def temporary_bytes(executable: Any) -> int:
+    """Memory a run takes beside its inputs and outputs."""
+    return int(executable.xla_executable.get_compiled_memory_stats().temp_size_in_bytes)
+
+
+def initialize_custom_calls() -> None:
+    """Let programs call LAPACK that this process did not trace.
+
+    Tracing jax.numpy.linalg does it otherwise; without it such a call jumps to address 0.  Takes
+    60 ms the first time, because it imports scipy.
+    """
+    _lapack.initialize()

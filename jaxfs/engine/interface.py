@@ -7,8 +7,8 @@ artifacts or executables and typed buffers, answer asynchronously, and fail with
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -17,12 +17,14 @@ from jaxfs.errors import JaxfsError
 from jaxfs.stablehlo.signature import Signature
 from jaxfs.wire.memory import Segment
 
+State = Literal["starting", "ready", "restarting", "failed"]
+
 
 class Executable(msgspec.Struct, frozen=True):
     """Something the engine can run.  ``key`` is its content hash; ``path`` the file with its bytes.
 
-    The front never asks for it to be loaded: an engine loads it when it is first run, and again by
-    itself after a restart.
+    The front never has to ask for it to be loaded: an engine loads it when it is first run, and
+    again by itself after a restart.
     """
 
     key: str
@@ -58,20 +60,54 @@ class Outcome(msgspec.Struct, frozen=True):
 class Engine(Protocol):
     """What every engine can do."""
 
-    def devices(self) -> tuple[Device, ...]:
-        """The devices, known since the engine is up."""
+    @property
+    def state(self) -> State:
+        """Whether runs are served now, later, or (``failed``) never."""
 
-    async def execute(
+    @property
+    def pid(self) -> int:
+        """The engine's process, 0 while there is none."""
+
+    @property
+    def restarts(self) -> int:
+        """How often the engine died and was started again."""
+
+    @property
+    def toolchain(self) -> str:
+        """The versions a compiled executable depends on."""
+
+    @property
+    def quarantined(self) -> Mapping[str, str]:
+        """Why a program is refused, by ``Executable.key``."""
+
+    def devices(self) -> tuple[Device, ...]:
+        """The devices, known since the engine was first up."""
+
+    def submit(
         self,
         executable: Executable,
         inputs: tuple[Input, ...],
         done: Callable[[Outcome], None],
     ) -> int:
-        """Submit one run and return its number; ``done`` is called once, from the event loop.
+        """Submit one run and return its number; never waits.
 
-        The engine holds the inputs' segments until the run has ended.  Inputs match the signature:
-        the caller has checked them.
+        ``done`` is called once, from the event loop and not before this returns.  The engine
+        holds the inputs' segments, which must not be written to, until the run has ended.  Inputs
+        match the signature: the caller has checked them.
         """
+
+    def poll(self) -> None:
+        """Take the answers that are there already, without waiting for the event loop's turn."""
+
+    def cancel(self, number: int, *, kill: bool = False) -> None:
+        """End a run with Cancelled.
+
+        One that has started cannot be stopped by itself: its result is ignored, or with ``kill``
+        the engine is ended and all other runs start again.
+        """
+
+    async def load(self, executable: Executable) -> None:
+        """Make an executable ready now.  Raises RunFailed or NoSpace where the engine cannot."""
 
     async def statistics(self) -> dict[int, dict[str, int]]:
         """Memory figures by device id."""

@@ -14,6 +14,18 @@ from jaxfs.wire.channel import VERSION
 from jaxfs.wire.memory import SegmentRef
 
 
+class Options(msgspec.Struct, frozen=True):
+    """How an engine process starts; its one command-line argument, as JSON.
+
+    ``platform`` is what JAX calls it (``cpu``, ``cuda``), empty for JAX's choice; ``devices`` asks
+    for so many virtual CPU devices; ``cache_dir`` keeps what the engine itself compiles.
+    """
+
+    platform: str = ""
+    devices: int = 0
+    cache_dir: str = ""
+
+
 class Device(msgspec.Struct, frozen=True):
     """All that JAX tells of a device; ``attributes`` holds what differs between platforms."""
 
@@ -40,6 +52,13 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     toolchain: str
     devices: tuple[Device, ...]
     version: int = VERSION
+
+
+class StartFailed(msgspec.Struct, frozen=True, tag=True):
+    """The engine cannot start: JAX finds no such platform, a device is in use ..."""
+
+    reason: str
+    diagnostics: str = ""
 
 
 class Attach(msgspec.Struct, frozen=True, tag=True):
@@ -134,7 +153,9 @@ class Stats(msgspec.Struct, frozen=True, tag=True):
 
 
 Request = Attach | Detach | Load | Unload | Execute | Statistics
-Reply = Ready | Loaded | LoadFailed | Done | Failed | Stats
+Reply = Ready | StartFailed | Loaded | LoadFailed | Done | Failed | Stats
+MAX_UNDER_WAY = 256  # runs the front sends before it waits for answers
+DIAGNOSTICS_BYTES = 16 << 10  # a message keeps the end of longer ones
 OUTPUT_ALIGNMENT = 64  # bytes; what XLA's CPU runtime asks of a buffer it takes without a copy
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pyfuse3
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from jaxfs.fuse.operations import Filesystem
 
 log = logging.getLogger(__name__)
-Answer = TypeVar("Answer")
-Handler = Callable[..., Awaitable[Answer]]
+Handler = TypeVar("Handler", bound=Callable[..., Coroutine[Any, Any, Any]])
 Where = Callable[["Filesystem", tuple[Any, ...]], tuple[Caller, str]]
 QUIET = (NotFound, NotReady)  # everyday answers, not worth a line in error_log
 
@@ -49,12 +48,12 @@ def at_handle(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Caller, str]:
     return handle.caller, handle.path
 
 
-def answering(where: Where) -> Callable[[Handler[Answer]], Handler[Answer]]:
+def answering(where: Where) -> Callable[[Handler], Handler]:
     """Make a handler answer whatever it raises; ``where`` tells whose error it was, and on what."""
 
-    def wrap(handler: Handler[Answer]) -> Handler[Answer]:
+    def wrap(handler: Handler) -> Handler:
         @functools.wraps(handler)
-        async def answer(fs: Filesystem, *args: Any) -> Answer:
+        async def answer(fs: Filesystem, *args: Any) -> Any:
             try:
                 return await handler(fs, *args)
             except JaxfsError as error:
@@ -72,7 +71,7 @@ def answering(where: Where) -> Callable[[Handler[Answer]], Handler[Answer]]:
                 _note(fs, where, args, RunFailed(f"internal error: {error!r}"))
                 raise pyfuse3.FUSEError(RunFailed.errno) from error
 
-        return answer
+        return cast("Handler", answer)
 
     return wrap
 

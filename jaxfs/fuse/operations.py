@@ -93,7 +93,7 @@ class Filesystem(pyfuse3.Operations):
     @answering(at_inode)
     async def opendir(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileHandleT:
         number = next(self._numbers)
-        self._listings[number] = (inode, self.tree.list(inode, caller_of(ctx)))
+        self._listings[number] = (inode, self.tree.listing(inode, caller_of(ctx)))
         return FileHandleT(number)
 
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:

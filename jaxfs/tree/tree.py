@@ -108,7 +108,7 @@ class Tree:
             ino = node.parent
         return "/".join(reversed(parts))
 
-    def list(self, ino: int, caller: Caller) -> list[tuple[str, Attributes]]:
+    def listing(self, ino: int, caller: Caller) -> list[tuple[str, Attributes]]:
         """A directory's names with what stat would tell; counts no references."""
         parent = self.node(ino)
         found = [Entry(name, row.pattern, parent.subject) for name, row in self._static(parent)]
