@@ -1,13 +1,10 @@
-"""The one thing setup.cfg cannot declare: the C extension.
-
-Not in pyproject.toml: there ``[tool.setuptools]`` wants the whole ``[project]`` table beside it.
-Optional: where there is no C compiler jaxfs installs all the same, see jaxfs/fuse/interrupts.py.
-"""
+"""The one thing setup.cfg cannot say: a C extension.  All else is there."""
 
 from setuptools import Extension, setup
 
 setup(
     ext_modules=[
+        # optional: without a compiler jaxfs installs all the same, and waits end by polling /proc
         Extension(
             "jaxfs.fuse._interrupts",
             sources=["jaxfs/fuse/_interrupts.c"],
