@@ -12,6 +12,9 @@ import os
 from typing import ClassVar
 
 
+_NAMES = {errno.EOPNOTSUPP: "EOPNOTSUPP"}  # Linux has two names for it; this one is documented
+
+
 class JaxfsError(Exception):
     """An operation was refused or failed, for a reason a person can read.
 
@@ -31,7 +34,7 @@ class JaxfsError(Exception):
     @property
     def errno_name(self) -> str:
         """The symbolic errno, as in errno(3)."""
-        return errno.errorcode[self.errno]
+        return _NAMES.get(self.errno) or errno.errorcode[self.errno]
 
     def text(self) -> str:
         """The ``error`` file: the reason, then the diagnostics."""
@@ -120,7 +123,7 @@ class Busy(JaxfsError):
 
 
 class NotSupported(JaxfsError):
-    errno = errno.ENOTSUP
+    errno = errno.EOPNOTSUPP
     meaning = "this program cannot be transformed so, or this file does not do that"
 
 
@@ -147,5 +150,5 @@ def from_os_error(error: OSError, doing: str) -> JaxfsError:
 
 BY_ERRNO: dict[int, type[JaxfsError]] = {cls.errno: cls for cls in _subclasses(JaxfsError)}
 TABLE: tuple[tuple[str, str], ...] = tuple(
-    (errno.errorcode[number], cls.meaning) for number, cls in BY_ERRNO.items()
+    (_NAMES.get(number) or errno.errorcode[number], cls.meaning) for number, cls in BY_ERRNO.items()
 )

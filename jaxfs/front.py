@@ -20,6 +20,7 @@ import trio
 
 from jaxfs.calls.call import Call
 from jaxfs.calls.registry import Calls
+from jaxfs.engine import protocol
 from jaxfs.engine.client import open_local_engine
 from jaxfs.engine.interface import Engine
 from jaxfs.errors import JaxfsError, RunFailed
@@ -119,7 +120,8 @@ async def _run(launch: Launch, herald: Herald) -> None:
 async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncIterator[System]:
     options = launch.options
     pool = Pool()
-    async with open_tracer() as tracer, open_local_engine(options, pool) as engine:
+    wanted = protocol.Options(platform=options.platform or "", devices=options.devices or 0)
+    async with open_tracer() as tracer, open_local_engine(wanted, pool) as engine:
         builder = Builder(store, tracer, engine, nursery)
         programs = Programs(builder, nursery)
 
@@ -127,15 +129,19 @@ async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncI
             caller = Caller(call.meta.uid, call.meta.gid)
             system.note(caller, f"results/{call.id}", error)
 
-        calls = Calls(engine, pool, options.max_result_bytes, options.max_write_bytes, failed)
+        calls = Calls(
+            engine, pool, options.max_result_bytes, options.max_write_bytes, failed, nursery
+        )
         meta = Meta(os.getuid(), os.getgid(), 0o755)
         system = System(options, programs, calls, engine, tracer, meta)
+        system.learn_devices()
+        programs.restore()
         yield system
     pool.close()
 
 
 async def _serve(launch: Launch, system: System, nursery: trio.Nursery, herald: Herald) -> None:
-    options = session.mount_options(allow_other=launch.options.allow_other, fsname="jaxfs")
+    options = session.mount_options(launch.options)
     filesystem = Filesystem(Tree(system), nursery)
     with session.mounted(filesystem, launch.mountpoint, options):
         nursery.start_soon(_stop_on_signal)
@@ -147,15 +153,8 @@ async def _announce(launch: Launch, system: System, herald: Herald) -> None:
     """Ready is: a stat through the mount answers, and the engine is up."""
     if not await session.answers(launch.mountpoint):
         raise RunFailed(f"{launch.mountpoint} does not show the new mount")
-    await _learn(system)
     herald.ready(_describe(system.engine))
     log.info("serving %s", launch.mountpoint)
-
-
-async def _learn(system: System) -> None:
-    await system.engine.ready()
-    system.learn_devices()
-    system.programs.restore()
 
 
 def _describe(engine: Engine) -> str:

@@ -23,6 +23,7 @@ from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
 from jaxfs.wire.channel import INLINE_BYTES
 
+REPLY_WAIT_S = 50e-6  # standing still so long is cheaper than a turn of the event loop
 DETECT_BYTES = 8  # so many first bytes tell the format of a request
 
 
@@ -162,7 +163,7 @@ class Conversation:
 
     async def _read_from(self, reply: _Reply, size: int, *, wait: bool) -> bytes | memoryview:
         if reply.outcome is None:
-            self._calls.poll()
+            self._calls.poll(REPLY_WAIT_S if wait else 0.0)
         if reply.outcome is None:
             if not wait:
                 raise NotReady("the reply is not there yet")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import trio
+
 from jaxfs.calls import requests
 from jaxfs.calls.call import Call, release
 from jaxfs.codecs.formats import FORMATS
@@ -16,6 +18,9 @@ from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
 from jaxfs.wire.memory import Pool
 from jaxfs.wire.spool import Spool
+
+
+STOP_GRACE_S = 0.5  # most runs end by themselves sooner than an engine starts
 
 
 class Calls:
@@ -31,7 +36,9 @@ class Calls:
         limit_bytes: int,
         max_write_bytes: int,
         failed: Callable[[Call, JaxfsError], None],
+        nursery: trio.Nursery,
     ) -> None:
+        self._nursery = nursery
         self.pool = pool
         self.limit_bytes = limit_bytes
         self.result_bytes = 0
@@ -92,9 +99,9 @@ class Calls:
         requests.release(inputs)
         return number
 
-    def poll(self) -> None:
-        """Take what the engine has answered already."""
-        self._engine.poll()
+    def poll(self, wait_s: float = 0.0) -> None:
+        """Take what the engine has answered already, or answers within so short a time."""
+        self._engine.poll(wait_s)
 
     def _reserve(self, version: Version) -> None:
         _, nbytes = output_offsets(version.signature)
@@ -131,8 +138,14 @@ class Calls:
             self._unreserve(call)
         if not call.has_ended and call.submitted_usec:
             self._engine.cancel(call.number)
+            self._nursery.start_soon(self._stop, call.number)
         call.cancel(f"results/{call.id} was removed")
         call.free()
+
+    async def _stop(self, number: int) -> None:
+        """End a cancelled run that goes on, with its engine; the others' runs start again there."""
+        await trio.sleep(STOP_GRACE_S)
+        self._engine.cancel(number, kill=True)
 
     def unlist(self, call: Call) -> None:
         """``rm calls/<id>``: only the name goes; a call that was never submitted goes whole."""

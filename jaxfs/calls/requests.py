@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import trio
 
 from jaxfs import codecs
@@ -42,22 +41,11 @@ def _as_input(buffer: object, segment: Segment | None, pool: Pool) -> Input:
         raise Invalid(f"{buffer} is a reference; write the array itself: nothing has that name yet")
     if len(buffer.data) <= INLINE_BYTES // 8:
         return bytes(buffer.data)
-    if segment is not None:
-        offset = _offset_in(buffer.data, segment)
-        if offset is not None:
-            return Range(segment.retain(), offset, len(buffer.data))
+    if segment is not None and buffer.offset is not None:
+        return Range(segment.retain(), buffer.offset, len(buffer.data))
     copy = pool.take(len(buffer.data))
     copy.write(0, buffer.data)
     return Range(copy, 0, len(buffer.data))
-
-
-def _offset_in(data: bytes | memoryview, segment: Segment) -> int | None:
-    offset = _address(data) - _address(segment.view())
-    return offset if 0 <= offset < segment.capacity else None
-
-
-def _address(data: bytes | memoryview) -> int:
-    return int(np.frombuffer(data, np.uint8).ctypes.data)
 
 
 def release(inputs: tuple[Input, ...]) -> None:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pyfuse3
 
-from jaxfs.errors import JaxfsError, NotFound, NotReady, RunFailed, from_os_error
+from jaxfs.errors import Interrupted, JaxfsError, NotFound, NotReady, RunFailed, from_os_error
+from jaxfs.fuse import INTERRUPTS
 from jaxfs.ownership import Caller
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Handler = TypeVar("Handler", bound=Callable[..., Coroutine[Any, Any, Any]])
 Where = Callable[["Filesystem", tuple[Any, ...]], tuple[Caller, str]]
-QUIET = (NotFound, NotReady)  # everyday answers, not worth a line in error_log
+QUIET = (NotFound, NotReady, Interrupted)  # everyday answers, not worth a line in error_log
 
 
 def caller_of(ctx: pyfuse3.RequestContext) -> Caller:
@@ -46,6 +47,17 @@ def at_handle(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Caller, str]:
     """For handlers (file handle, ...), which pyfuse3 gives no context."""
     handle = fs.tree.handle(args[0])
     return handle.caller, handle.path
+
+
+def waiting(handler: Handler) -> Handler:
+    """Let a signal to the calling process end a handler that waits; goes below ``answering``."""
+
+    @functools.wraps(handler)
+    async def wait(fs: Filesystem, *args: Any) -> Any:
+        with INTERRUPTS.interruptible(INTERRUPTS.current()):
+            return await handler(fs, *args)
+
+    return cast("Handler", wait)
 
 
 def answering(where: Where) -> Callable[[Handler], Handler]:

@@ -12,7 +12,7 @@ import trio
 from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT
 
 from jaxfs.errors import Invalid, NotPermitted, NotSupported
-from jaxfs.fuse.boundary import answering, at_handle, at_inode, at_name, caller_of
+from jaxfs.fuse.boundary import answering, at_handle, at_inode, at_name, caller_of, waiting
 from jaxfs.tree.tree import Attributes, Changes, Tree
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ class Filesystem(pyfuse3.Operations):
         return _entry(self.tree.getattr(inode, caller_of(ctx)))
 
     @answering(at_inode)
+    @waiting
     async def setattr(
         self,
         inode: InodeT,
@@ -114,6 +115,7 @@ class Filesystem(pyfuse3.Operations):
         self._listings.pop(fh, None)
 
     @answering(at_inode)
+    @waiting
     async def open(
         self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.FileInfo:
@@ -123,6 +125,7 @@ class Filesystem(pyfuse3.Operations):
         )
 
     @answering(at_name)
+    @waiting
     async def create(
         self,
         parent_inode: InodeT,
@@ -140,20 +143,24 @@ class Filesystem(pyfuse3.Operations):
         return info, _entry(attributes)
 
     @answering(at_handle)
+    @waiting
     async def read(  # type: ignore[override]  # pyfuse3 takes any buffer; its stub says bytes
         self, fh: FileHandleT, off: int, size: int
     ) -> bytes | memoryview:
         return await self.tree.handle(fh).read(off, size)
 
     @answering(at_handle)
+    @waiting
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         return await self.tree.handle(fh).write(off, buf)
 
     @answering(at_handle)
+    @waiting
     async def flush(self, fh: FileHandleT) -> None:
         await self.tree.handle(fh).flush()
 
     @answering(at_handle)
+    @waiting
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         """fsync(2) commits, like close(2): editors and databases call it to hear the verdict."""
         await self.tree.handle(fh).flush()
@@ -172,6 +179,7 @@ class Filesystem(pyfuse3.Operations):
         self.tree.unlink(parent_inode, _name(name))
 
     @answering(at_name)
+    @waiting
     async def rename(
         self,
         parent_inode_old: InodeT,

@@ -15,15 +15,17 @@ import trio
 
 from jaxfs.errors import RunFailed
 from jaxfs.fuse.operations import Filesystem
+from jaxfs.options import Options
 
 log = logging.getLogger(__name__)
 MAX_TASKS = 1 << 30  # pyfuse3's own limit of 99 waiting requests would freeze the mount
 
 
-def mount_options(*, allow_other: bool, fsname: str) -> set[str]:
-    """``default_permissions``: the kernel checks modes; without it allow_other enforces none."""
-    options = {f"fsname={fsname}", "subtype=jaxfs", "default_permissions"}
-    return options | ({"allow_other"} if allow_other else set())
+def mount_options(options: Options) -> set[str]:
+    """libfuse's words.  Without ``default_permissions`` allow_other would enforce no modes."""
+    words = {f"fsname={options.fsname}", "subtype=jaxfs", "default_permissions"}
+    flags = {"allow_other": options.allow_other, "allow_root": options.allow_root}
+    return words | {name for name, wanted in flags.items() if wanted}
 
 
 @contextmanager

@@ -8,31 +8,22 @@ remount; what is being made is waited for, whoever asked first.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import attrs
 import msgspec
 import trio
 
 from jaxfs.engine.interface import Engine, Executable
 from jaxfs.engine.protocol import Device
-from jaxfs.errors import Invalid, JaxfsError, NoDevice, RunFailed
+from jaxfs.errors import Invalid, NoDevice
+from jaxfs.outlive import Work
 from jaxfs.programs.store import Store, sha256
 from jaxfs.programs.version import Version
 from jaxfs.tracer.client import TracerClient
-from jaxfs.tracer.protocol import Compile, Compiled, Trace, Traced
+from jaxfs.tracer.protocol import Compile, Compiled, Traced
 
 Product = TypeVar("Product")
 SERIALIZES = frozenset({"cpu"})  # platforms whose executables the throw-away process can make
-
-
-@attrs.define
-class _Flight:
-    """Work under way that others may wait for."""
-
-    landed: trio.Event = attrs.field(factory=trio.Event)
-    product: object = None
-    error: JaxfsError | None = None
 
 
 class Builder:
@@ -45,7 +36,7 @@ class Builder:
         self._tracer = tracer
         self._engine = engine
         self._nursery = nursery
-        self._flights: dict[str, _Flight] = {}
+        self._under_way: dict[str, Work[Any]] = {}
 
     @property
     def store(self) -> Store:
@@ -122,25 +113,19 @@ class Builder:
 
     async def _trace(self, key: str, digest: str, device: Device) -> Traced:
         with self._store.source_path(digest).open("rb") as source:
-            reply, files = await self._tracer.run(Trace(device.platform), [source.fileno()])
-        if not isinstance(reply, Traced):
-            raise RunFailed(f"the tracer answered {type(reply).__name__} to a trace")
-        artifact, text = files
-        self._store.put_entry(
-            "artifacts", key, reply, {"artifact": artifact, "stablehlo.mlir": text}
-        )
-        return reply
+            traced, artifact, text = await self._tracer.trace(source.fileno(), device.platform)
+        files = {"artifact": artifact, "stablehlo.mlir": text}
+        self._store.put_entry("artifacts", key, traced, files)
+        return traced
 
     async def _compile(self, key: str, artifact: str, traced: Traced, device: Device) -> Compiled:
         count = len(self._engine.devices())
         work = Compile(device.platform, device.id, count, traced.signature)
         with (self._store.entry("artifacts", artifact) / "artifact").open("rb") as file:
-            reply, files = await self._tracer.run(work, [file.fileno()])
-        if not isinstance(reply, Compiled):
-            raise RunFailed(f"the tracer answered {type(reply).__name__} to a compile")
-        executable, hlo = files
-        self._store.put_entry("executables", key, reply, {"executable": executable, "hlo.txt": hlo})
-        return reply
+            compiled, executable, hlo = await self._tracer.compile(file.fileno(), work)
+        files = {"executable": executable, "hlo.txt": hlo}
+        self._store.put_entry("executables", key, compiled, files)
+        return compiled
 
     def _key(self, *parts: object) -> str:
         return sha256(msgspec.json.encode([self._engine.toolchain, *parts]))
@@ -149,22 +134,15 @@ class Builder:
         return self._key("executable", artifact, device.name, len(self._engine.devices()))
 
     async def _once(self, key: str, make: Callable[[], Awaitable[Product]]) -> Product:
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight()
-            self._nursery.start_soon(self._fly, key, flight, make)
-        await flight.landed.wait()
-        if flight.error is not None:
-            raise type(flight.error)(flight.error.reason, flight.error.diagnostics)
-        return flight.product  # type: ignore[return-value]  # _fly stored what make() gave
+        """What ``make`` gives, once however many ask at the same time."""
+        work = self._under_way.get(key)
+        if work is None:
 
-    async def _fly(self, key: str, flight: _Flight, make: Callable[[], Awaitable[object]]) -> None:
-        try:
-            flight.product = await make()
-        except JaxfsError as error:
-            flight.error = error
-        except Exception as error:  # a bug must not end the daemon
-            flight.error = RunFailed(f"internal error while compiling: {error!r}")
-        finally:
-            del self._flights[key]
-            flight.landed.set()
+            async def make_and_land() -> Product:
+                try:
+                    return await make()
+                finally:
+                    del self._under_way[key]
+
+            work = self._under_way[key] = Work(self._nursery, make_and_land)
+        return await work.wait()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import trio
 
 from jaxfs.errors import BrokenProgram, Cancelled, JaxfsError, NameTaken, NotFound, RunFailed
+from jaxfs.outlive import Work
 from jaxfs.ownership import Meta
 from jaxfs.programs import names
 from jaxfs.programs.builder import Builder
@@ -109,7 +110,13 @@ class Programs:
 
         Raises what the compile raises; the version that served before then still does.
         """
-        await self._build(program, program.begin_build(), source, program.device)
+        number = program.begin_build()
+        kept = bytes(source)  # the writer may be gone before the compile is done
+        await self._outlive(lambda: self._build(program, number, kept, program.device))
+
+    async def _outlive(self, do: Callable[[], Awaitable[None]]) -> None:
+        """Wait for work that goes on when the wait is interrupted."""
+        await Work(self._nursery, do).wait()
 
     async def _build(
         self, program: Program, number: int, source: bytes | memoryview, device_name: str
@@ -171,8 +178,8 @@ class Programs:
             program.device = device.name
             self.remember(program)
             return
-        source = self.read_source(program)
-        await self._build(program, program.begin_build(), source, device.name)
+        source, number = self.read_source(program), program.begin_build()
+        await self._outlive(lambda: self._build(program, number, source, device.name))
 
     def source_path(self, program: Program) -> Path | None:
         """Where the source stands; None where nothing was written yet."""
@@ -216,7 +223,8 @@ class Programs:
         if old == new:
             return
         if isinstance(found, Staged):
-            await self._rename_staged(found, new)
+            staged = found
+            await self._outlive(lambda: self._rename_staged(staged, new))
         elif names.is_staging(new):
             self._rename_to_staged(found, new)
         else:
@@ -234,7 +242,7 @@ class Programs:
             program = self.create(new, staged.meta)
         assert isinstance(program, Program)
         try:
-            await self.commit(program, staged.data)
+            await self._build(program, program.begin_build(), staged.data, program.device)
         except BaseException:
             if fresh and not program.removed:
                 self._forget(program)

@@ -29,6 +29,10 @@ class Closed(Exception):
     """The process at the other end has ended, or closed its end."""
 
 
+class TooLong(Exception):
+    """A message is over ``MAX_MESSAGE_BYTES``."""
+
+
 def pair() -> tuple[socket.socket, socket.socket]:
     """Two connected ends, close-on-exec, with room for many small messages."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -112,6 +116,16 @@ class AsyncChannel(Generic[Message]):
         async with self._turn:
             while not self._send_now(data, fds):
                 await trio.lowlevel.wait_writable(self.sock)
+
+    def send_nowait(self, message: msgspec.Struct, fds: Sequence[int] = ()) -> bool:
+        """Send one message if there is room for it now and nobody waits to send.
+
+        Raises Closed, and TooLong where no amount of room would do.
+        """
+        data = self._encoder.encode(message)
+        if len(data) > MAX_MESSAGE_BYTES:
+            raise TooLong(len(data))
+        return not self._turn.locked() and self._send_now(data, fds)
 
     def _send_now(self, data: bytes, fds: Sequence[int]) -> bool:
         try:
