@@ -56,10 +56,11 @@ class Kill(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):
-    """A child is gone: its exit code, or minus the signal that ended it."""
+    """A child is gone: its exit code or minus the signal that ended it, and its stderr's end."""
 
     job: int
     status: int
+    last_words: str = ""
 
 
 class Traced(msgspec.Struct, frozen=True, tag=True):

@@ -1,0 +1,190 @@
+"""Which custom calls may pass, and with what operands.
+
+A custom call is a jump into native code that trusts its operands: a LAPACK call with inconsistent
+shapes writes past its buffers, silently.  So a target passes only if it has a rule here, made from
+what ``jax.lax.linalg`` emits, and only if its types fit that rule.
+
+A rule is written like ``T[* n n] -> T[* n n] i32[*]``.  ``*`` stands for any batch dimensions, a
+letter for a dimension (the same everywhere), ``k`` for min(m, n) where both are known before,
+``n-1`` for one less.  ``T`` is the element type of the first operand, ``R`` its real part type,
+``C`` its complex type.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from jaxfs.codecs.avals import Aval
+
+_TYPE = re.compile(r"(\w+)\[([^\]]*)\]")
+_REAL = {"c64": "f32", "c128": "f64"}
+_COMPLEX = {"f32": "c64", "f64": "c128"}
+_LAPACK_LETTER = {"s": "f32", "d": "f64", "c": "c64", "z": "c128"}
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """``types`` as above; ``where`` lists the values backend_config entries must have."""
+
+    types: str
+    where: dict[str, tuple[int, ...]] = {}
+
+
+def _modes(**where: str) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(letters.encode()) for name, letters in where.items()}
+
+
+_QR = Rule("T[* m n] -> T[* m n] T[* k]")
+_Q = Rule("T[* m n] T[* r] -> T[* m n]")
+_CHOLESKY = Rule("T[* n n] -> T[* n n] i32[*]")
+_LU = Rule("T[* m n] -> T[* m n] i32[* k] i32[*]")
+_EIGH = Rule("T[* n n] -> T[* n n] R[* n] i32[*]")
+_TRIDIAGONAL = Rule("T[* n n] -> T[* n n] R[* n] R[* n-1] T[* n-1] i32[*]")
+_SVD_FULL = "T[* m n] -> T[* m n] R[* k] T[* m m] T[* n n] i32[*]"
+_SVD_THIN = "T[* m n] -> T[* m n] R[* k] T[* m k] T[* k n] i32[*]"
+_SVD = (
+    Rule(_SVD_FULL, _modes(mode="AN")),
+    Rule(_SVD_THIN, _modes(mode="SN")),
+)
+_EIG = (
+    Rule("T[* n n] -> R[* n] R[* n] C[* n n] C[* n n] i32[*]"),
+    Rule("C[* n n] -> C[* n] C[* n n] C[* n n] i32[*]"),
+)
+_SCHUR = (
+    Rule("T[* n n] -> T[* n n] T[* n n] R[* n] R[* n] i32[*] i32[*]", _modes(sort="N")),
+    Rule("C[* n n] -> C[* n n] C[* n n] C[* n] i32[*] i32[*]", _modes(sort="N")),
+)
+_TRIANGULAR_SOLVE = (
+    Rule("T[* n n] T[* n r] -> T[* n r]", _modes(side="L")),
+    Rule("T[* n n] T[* r n] -> T[* r n]", _modes(side="R")),
+)
+
+# by the routine's name after ``lapack_`` and its type letter
+_LAPACK: dict[str, tuple[Rule, ...]] = {
+    "potrf": (_CHOLESKY,),
+    "geqrf": (_QR,),
+    "orgqr": (_Q,),
+    "ungqr": (_Q,),
+    "syevd": (_EIGH,),
+    "heevd": (_EIGH,),
+    "sytrd": (_TRIDIAGONAL,),
+    "hetrd": (_TRIDIAGONAL,),
+    "gesdd": _SVD,
+    "gesvd": _SVD,
+    "getrf": (_LU,),
+    "geev": _EIG,
+    "gees": _SCHUR,
+    "gehrd": (Rule("T[* n n] -> T[* n n] T[* n-1] i32[*]"),),
+    "trsm": _TRIANGULAR_SOLVE,
+    "gtsv": (Rule("T[* n] T[* n] T[* n] T[* n r] -> T[* n] T[* n] T[* n] T[* n r] i32[*]"),),
+}
+
+_OTHERS: dict[str, tuple[Rule, ...]] = {
+    "cusolver_potrf_ffi": (_CHOLESKY,),
+    "cusolver_geqrf_ffi": (_QR,),
+    "cusolver_orgqr_ffi": (_Q,),
+    "cusolver_getrf_ffi": (_LU,),
+    "cusolver_syevd_ffi": (_EIGH,),
+    "cusolver_sytrd_ffi": (_TRIDIAGONAL,),
+    "cusolver_gesvd_ffi": (Rule(_SVD_FULL), Rule(_SVD_THIN)),
+    "cusolver_gesvdj_ffi": (
+        Rule(_SVD_FULL),
+        Rule("T[* m n] -> T[* m n] R[* k] T[* m k] T[* n k] i32[*]"),
+    ),
+    "cusparse_gtsv2_ffi": (Rule("T[* n] T[* n] T[* n] T[* n r] -> T[* n r]"),),
+    "cu_lu_pivots_to_permutation": (Rule("i32[* r] -> i32[* n]"),),
+    "cu_threefry2x32_ffi": (Rule("u32[*] u32[*] u32[*] u32[*] -> u32[*] u32[*]"),),
+    "ApproxTopK": (Rule("T[* n] i32[* n] T[] i32[] -> T[* r] i32[* r]"),),
+}
+
+# These place data and compute nothing; on one device they are their operand.
+PASS_THROUGH = frozenset(
+    {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "annotate_device_placement"}
+)
+
+# Why well-known targets are refused; all others are refused for being unknown.
+_WHY_NOT = (
+    (
+        r"xla_.*python.*callback|xla_ffi_partitioned.*callback",
+        "calls back into the Python process that wrote the program",
+    ),
+    (r"(mhlo\.)?topk\Z|TopK\Z", "is TopK in a form XLA does not check; use chlo.top_k"),
+    (r"AllocateBuffer\Z", "would show memory of earlier calls"),
+    (r".*(triton|mosaic|tpu_custom_call|__gpu\$)", "carries a kernel of its own"),
+    (r"tf\.call_tf", "calls TensorFlow"),
+    (r"shape_assertion|stablehlo\.dynamic_", "needs dynamic shapes, which are not supported yet"),
+)
+
+
+def refusal(
+    target: str, operands: list[Aval | None], results: list[Aval | None], config: dict[str, int]
+) -> str | None:
+    """Why this custom call may not pass, or None where it may.
+
+    ``config`` holds the integers of ``mhlo.backend_config``.
+    """
+    if target in PASS_THROUGH:
+        return None
+    rules, element = _rules(target)
+    if not rules:
+        return next(
+            (why for pattern, why in _WHY_NOT if re.match(pattern, target)),
+            "is not on jaxfs's list of known targets",
+        )
+    types = [*operands, *results]
+    if None in types:
+        return "takes or gives something else than arrays"
+    if element and operands and operands[0].dtype != element:  # type: ignore[union-attr]  # no None
+        return f"takes {element}, found {operands[0]}"
+    if any(_fits(rule, operands, results, config) for rule in rules):  # type: ignore[arg-type]  # ditto
+        return None
+    found = f"{' '.join(map(str, operands))} -> {' '.join(map(str, results))}"
+    expected = " or ".join(rule.types for rule in rules)
+    return f"has operands or settings that do not fit: expected {expected}, found {found} {config}"
+
+
+def _rules(target: str) -> tuple[tuple[Rule, ...], str | None]:
+    match = re.match(r"lapack_([sdcz])(\w+)_ffi\Z", target)
+    if match:
+        return _LAPACK.get(match[2], ()), _LAPACK_LETTER[match[1]]
+    return _OTHERS.get(target, ()), None
+
+
+def _fits(rule: Rule, operands: list[Aval], results: list[Aval], config: dict[str, int]) -> bool:
+    if any(config.get(name) not in allowed for name, allowed in rule.where.items()):
+        return False
+    left, right = (_TYPE.findall(side) for side in rule.types.split("->"))
+    if (len(left), len(right)) != (len(operands), len(results)) or not operands:
+        return False
+    bound: dict[str, Any] = {"T": operands[0].dtype}
+    return all(
+        _dtype_fits(dtype, aval.dtype, bound["T"]) and _shape_fits(dims.split(), aval.shape, bound)
+        for (dtype, dims), aval in zip([*left, *right], [*operands, *results], strict=True)
+    )
+
+
+def _dtype_fits(written: str, found: str, element: str) -> bool:
+    if written == "R":
+        return found == _REAL.get(element, element)
+    if written == "C":
+        return found == _COMPLEX.get(element, element) and found in _REAL
+    return found == (element if written == "T" else written)
+
+
+def _shape_fits(dims: list[str], shape: tuple[int, ...], bound: dict[str, Any]) -> bool:
+    if dims[:1] == ["*"]:
+        dims = dims[1:]
+        batch, shape = shape[: len(shape) - len(dims)], shape[len(shape) - len(dims) :]
+        if bound.setdefault("*", batch) != batch:
+            return False
+    return len(dims) == len(shape) and all(map(lambda d, n: _binds(d, n, bound), dims, shape))
+
+
+def _binds(dim: str, size: int, bound: dict[str, Any]) -> bool:
+    if dim == "k":
+        return bool(size == min(bound["m"], bound["n"]))
+    if dim == "n-1":
+        return bool(size == max(0, bound["n"] - 1))
+    return bool(bound.setdefault(dim, size) == size)

@@ -1,0 +1,30 @@
+"""How deep a text nests, counted before any parser sees it.
+
+MLIR's parser recurses: attributes nested 20,000 deep or 500 ``if`` within one another overflow its
+stack.  Counting brackets takes milliseconds and needs no parser.
+"""
+
+from __future__ import annotations
+
+import re
+
+from jaxfs.errors import Invalid
+
+MAX_REGIONS = 200  # levels of operations within operations
+MAX_BRACKETS = 2 * MAX_REGIONS + 20  # the generic form writes ``({`` for one level
+
+_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|->|[(\[{<]|[)\]}>]')
+
+
+def check_nesting(text: str) -> None:
+    """Raise Invalid, with the line, where brackets nest deeper than ``MAX_BRACKETS``."""
+    depth = 0
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        if token in "([{<":
+            depth += 1
+            if depth > MAX_BRACKETS:
+                line = text.count("\n", 0, match.start()) + 1
+                raise Invalid(f"line {line}: nested over {MAX_REGIONS} deep; flatten the program")
+        elif token in ")]}>":
+            depth = max(0, depth - 1)

@@ -1,0 +1,42 @@
+"""MLIR types as avals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxlib.mlir import ir
+
+from jaxfs.codecs.avals import BY_MLIR, Aval
+from jaxfs.errors import Invalid
+
+MAX_ELEMENTS = 1 << 46  # beyond, XLA's size arithmetic overflows
+
+
+def aval_of(mlir_type: Any) -> Aval | None:
+    """The aval of a static array type, None for anything else."""
+    return None if why_not_array(mlir_type) else _aval(mlir_type)
+
+
+def checked_aval(mlir_type: Any, what: str) -> Aval:
+    """The aval of ``what``'s type.  Raises Invalid naming ``what`` where there is none."""
+    why = why_not_array(mlir_type)
+    if why:
+        raise Invalid(f"{what} is {mlir_type}: {why}")
+    return _aval(mlir_type)
+
+
+def why_not_array(mlir_type: Any) -> str | None:
+    """Why values of a type cannot be computed here; None where they can."""
+    if not isinstance(mlir_type, ir.RankedTensorType):
+        return "only arrays (ranked tensors) are supported"
+    if not mlir_type.has_static_shape:
+        return "dynamic shapes are not supported yet; export with static shapes"
+    if str(mlir_type.element_type) not in BY_MLIR:
+        return f"the element type {mlir_type.element_type} is not supported"
+    if _aval(mlir_type).size > MAX_ELEMENTS:
+        return f"it has over 2^{MAX_ELEMENTS.bit_length() - 1} elements"
+    return None
+
+
+def _aval(mlir_type: Any) -> Aval:
+    return Aval(BY_MLIR[str(mlir_type.element_type)].short, tuple(mlir_type.shape))

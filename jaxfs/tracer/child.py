@@ -1,0 +1,74 @@
+"""One job in a process of its own: read the input, do the work, answer, exit."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import traceback
+from typing import Any
+
+import msgspec
+
+from jaxfs.errors import JaxfsError
+from jaxfs.tracer.compile import compile_artifact
+from jaxfs.tracer.protocol import Compile, Compiled, Refused, Trace, Traced
+from jaxfs.tracer.trace import trace
+from jaxfs.wire.channel import MAX_MESSAGE_BYTES, send_fds
+
+MAX_ANSWER_BYTES = MAX_MESSAGE_BYTES - 4096  # the signature must fit into later messages too
+MAX_DIAGNOSTICS = 32 << 10  # characters; the beginning says most
+Answer = Traced | Compiled | Refused
+
+
+def run_job(context: Any, work: Trace | Compile, reply: int, source: int) -> None:
+    """Do the work and send its answer.  Never raises: what fails is told, or ends the process."""
+    answer, files = _work_on(context, work, source)
+    data = msgspec.msgpack.encode(answer)
+    if len(data) > MAX_ANSWER_BYTES:
+        answer, files = _too_long(len(data)), ()
+        data = msgspec.msgpack.encode(answer)
+    with socket.socket(fileno=reply) as sock:
+        send_fds(sock, data, [_memory_file(content) for content in files])
+
+
+def _work_on(context: Any, work: Trace | Compile, source: int) -> tuple[Answer, tuple[bytes, ...]]:
+    try:
+        if isinstance(work, Trace):
+            artifact = trace(context, _read_whole(source), work.platform)
+            return artifact.traced, (artifact.data, artifact.text)
+        built = compile_artifact(context, _read_whole(source), work)
+    except JaxfsError as error:
+        return Refused(error.errno, error.reason, error.diagnostics[:MAX_DIAGNOSTICS]), ()
+    except MemoryError:
+        return Refused(errno.ENOSPC, "there is not enough memory to compile this program"), ()
+    except Exception as error:  # our bug, or garbage the checks let through: told, not lost
+        words = traceback.format_exc()[-MAX_DIAGNOSTICS:]
+        return Refused(errno.EIO, f"internal error while compiling: {error!r}"[:1000], words), ()
+    return built.compiled, (built.data, built.hlo)
+
+
+def _too_long(nbytes: int) -> Refused:
+    limit = f"over the limit of {MAX_ANSWER_BYTES}"
+    return Refused(
+        errno.EINVAL,
+        f"the program's signature is {nbytes} bytes long, {limit}; give it fewer, larger arrays",
+    )
+
+
+def _read_whole(fd: int) -> bytes:
+    """The whole file, whatever its offset: the front may be reading it too."""
+    size = os.fstat(fd).st_size
+    parts, done = list[bytes](), 0
+    while done < size and (part := os.pread(fd, size - done, done)):
+        parts.append(part)
+        done += len(part)
+    return b"".join(parts)
+
+
+def _memory_file(content: bytes) -> int:
+    fd = os.memfd_create("jaxfs", os.MFD_CLOEXEC)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+    return fd

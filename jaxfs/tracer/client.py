@@ -1,0 +1,213 @@
+"""The front's side of the tracer: jobs in, checked answers out, whatever the other side does.
+
+Imports no jax.  The zygote is started at the first job, and again when it died; jobs run at most
+``limit`` at a time, first come first served.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Literal
+
+import attrs
+import msgspec
+import trio
+
+from jaxfs.errors import RunFailed, TimedOut
+from jaxfs.tracer.protocol import Compile, Compiled, Ended, Job, Kill, Reply, Trace, Traced
+from jaxfs.tracer.untrusted import checked, crash, read_file
+from jaxfs.tracer.zygote_process import ZygoteProcess
+from jaxfs.wire.channel import AsyncChannel, Closed, pair
+
+DEADLINE_S = 600.0
+MAX_ATTEMPTS = 2  # a job in whose time the zygote died twice is not tried again
+_BIG_BYTES = 4 << 20  # from here on, reading takes long enough for a thread
+
+State = Literal["idle", "starting", "ready", "restarting"]
+
+
+class _ZygoteDied(Exception):
+    """Before the job had an answer; it may run again."""
+
+
+@attrs.define
+class _Running:
+    """A job under way; ``ended`` is set by the zygote's word, or its death."""
+
+    zygote: ZygoteProcess
+    number: int
+    done: trio.Event = attrs.field(factory=trio.Event)
+    ended: Ended | None = None
+
+
+class TracerClient:
+    """Runs jobs in throw-away processes.  ``nursery`` outlives every job."""
+
+    def __init__(
+        self, nursery: trio.Nursery, limit: int | None = None, deadline_s: float = DEADLINE_S
+    ) -> None:
+        self.deadline_s = deadline_s
+        self.restarts = 0
+        self.state: State = "idle"
+        self._nursery = nursery
+        self._slots = trio.CapacityLimiter(limit or os.cpu_count() or 1)
+        self._starting = trio.Lock()
+        self._zygote: ZygoteProcess | None = None
+        self._running: dict[int, _Running] = {}
+        self._numbers = itertools.count(1)
+        self._is_closed = False
+
+    @property
+    def pid(self) -> int:
+        """The zygote's process, 0 while there is none."""
+        return self._zygote.pid if self._zygote else 0
+
+    @property
+    def toolchain(self) -> str:
+        """The versions of jax and jaxlib, empty until the first start."""
+        return self._zygote.toolchain if self._zygote else ""
+
+    async def start(self) -> None:
+        """Have a zygote ready.  Raises RunFailed with its words where it cannot start."""
+        await self._ready_zygote()
+
+    async def trace(
+        self, source: int, platform: str, deadline_s: float | None = None
+    ) -> tuple[Traced, bytes, bytes]:
+        """Make an artifact of the source in an open file: its description, bytes and text."""
+        reply, (artifact, text) = await self.run(Trace(platform), [source], deadline_s)
+        if not isinstance(reply, Traced):
+            raise RunFailed(f"the tracer answered {type(reply).__name__} to a trace")
+        return reply, artifact, text
+
+    async def compile(
+        self, artifact: int, work: Compile, deadline_s: float | None = None
+    ) -> tuple[Compiled, bytes, bytes]:
+        """Compile the artifact in an open file: figures, executable, HLO text."""
+        reply, (executable, hlo) = await self.run(work, [artifact], deadline_s)
+        if not isinstance(reply, Compiled):
+            raise RunFailed(f"the tracer answered {type(reply).__name__} to a compile")
+        return reply, executable, hlo
+
+    async def run(
+        self, work: Trace | Compile, fds: Sequence[int], deadline_s: float | None = None
+    ) -> tuple[Traced | Compiled, list[bytes]]:
+        """Do a job; its answer and files.
+
+        ``deadline_s`` counts from when the job gets its turn.  Raises TimedOut past it, Invalid
+        where the program is bad or ended its process, RunFailed where the tracer itself failed.
+        """
+        limit_s = self.deadline_s if deadline_s is None else deadline_s
+        async with self._slots:
+            for _ in range(MAX_ATTEMPTS):
+                with suppress(_ZygoteDied):
+                    return await self._attempt(work, fds, limit_s)
+        raise RunFailed(f"the tracer died {MAX_ATTEMPTS} times while it had this program")
+
+    async def _attempt(
+        self, work: Trace | Compile, fds: Sequence[int], limit_s: float
+    ) -> tuple[Traced | Compiled, list[bytes]]:
+        running = _Running(await self._ready_zygote(), next(self._numbers))
+        self._running[running.number] = running
+        ours, theirs = pair()
+        reply: AsyncChannel[Reply] = AsyncChannel(ours, Reply)
+        try:
+            with theirs:
+                await self._send(running, Job(running.number, work), [theirs.fileno(), *fds])
+            with trio.move_on_after(limit_s):
+                return await self._answer(running, reply)
+        finally:
+            reply.close()
+            await self._finish(running)
+        raise TimedOut(f"compiling took over {limit_s:g} s (-o compile_timeout)")
+
+    async def _answer(
+        self, running: _Running, reply: AsyncChannel[Reply]
+    ) -> tuple[Traced | Compiled, list[bytes]]:
+        try:
+            message, fds = await reply.receive()
+        except Closed:
+            await running.done.wait()
+            if running.ended is None:
+                raise _ZygoteDied from None
+            raise crash(running.ended.status, running.ended.last_words) from None
+        except msgspec.MsgspecError as error:
+            raise RunFailed(f"the tracer's answer makes no sense: {error}") from None
+        try:
+            return checked(message, fds), [await _read(fd) for fd in fds]
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    async def _send(self, running: _Running, message: Job | Kill, fds: Sequence[int] = ()) -> None:
+        try:
+            await running.zygote.channel.send(message, fds)
+        except Closed:
+            running.zygote.is_alive = False  # known here before _listen hears of it
+            raise _ZygoteDied from None
+
+    async def _finish(self, running: _Running) -> None:
+        """Leave only when the job's process is gone, so that ``limit`` is kept."""
+        with trio.CancelScope(shield=True):
+            if not running.done.is_set():
+                with suppress(_ZygoteDied):
+                    await self._send(running, Kill(running.number))
+                await running.done.wait()
+        del self._running[running.number]
+
+    async def _ready_zygote(self) -> ZygoteProcess:
+        async with self._starting:
+            if self._is_closed:
+                raise RunFailed("the tracer is closed")
+            if self._zygote is None or not self._zygote.is_alive:
+                self.restarts += self._zygote is not None
+                self.state = "starting" if self._zygote is None else "restarting"
+                self._zygote = await ZygoteProcess.start()
+                self._nursery.start_soon(self._listen, self._zygote)
+                self.state = "ready"
+            return self._zygote
+
+    async def _listen(self, zygote: ZygoteProcess) -> None:
+        try:
+            async for ended in zygote.endings():
+                if ended.job in self._running:
+                    self._running[ended.job].ended = ended
+                    self._running[ended.job].done.set()
+        finally:
+            if self._zygote is zygote:
+                self.state = "idle"  # the next job starts another
+            for running in self._running.values():
+                if running.zygote is zygote:
+                    running.done.set()
+            with trio.CancelScope(shield=True):
+                await zygote.close()
+
+    async def close(self) -> None:
+        """End the zygote and with it every job."""
+        self._is_closed = True
+        if self._zygote is not None:
+            await self._zygote.close()
+
+
+async def _read(fd: int) -> bytes:
+    if os.fstat(fd).st_size < _BIG_BYTES:
+        return read_file(fd)
+    return await trio.to_thread.run_sync(read_file, fd)
+
+
+@asynccontextmanager
+async def open_tracer(
+    limit: int | None = None, deadline_s: float = DEADLINE_S
+) -> AsyncIterator[TracerClient]:
+    """A client with a nursery of its own, for tests and tools."""
+    async with trio.open_nursery() as nursery:
+        client = TracerClient(nursery, limit, deadline_s)
+        try:
+            yield client
+        finally:
+            with trio.CancelScope(shield=True):
+                await client.close()
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,86 @@
+"""Artifact -> executable, in a process that may die of it."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import jax
+import msgspec
+
+from jaxfs import jaxcompat
+from jaxfs.errors import Invalid, JaxfsError, NoDevice, NoSpace
+from jaxfs.stablehlo.parse import parse_bytecode
+from jaxfs.tracer.protocol import Compile, Compiled
+
+_COST = ("flops", "bytes accessed", "transcendentals")
+_MEMORY = {
+    "argument_bytes": "argument_size_in_bytes",
+    "output_bytes": "output_size_in_bytes",
+    "temp_bytes": "temp_size_in_bytes",
+    "alias_bytes": "alias_size_in_bytes",
+    "peak_bytes": "peak_memory_in_bytes",
+    "code_bytes": "generated_code_size_in_bytes",
+}
+_STATUS = re.compile(r"(?P<code>[A-Z_]+): (?P<message>.*)")
+
+
+class Executable(msgspec.Struct, frozen=True):
+    """What a compile hands back."""
+
+    compiled: Compiled
+    data: bytes
+    hlo: bytes
+
+
+def compile_artifact(context: Any, artifact: bytes, work: Compile) -> Executable:
+    """Compile for ``work``'s device.  Raises Invalid, NoSpace, NoDevice with XLA's words."""
+    device = _device(work)
+    module = parse_bytecode(context, artifact, "an artifact")
+    start = time.monotonic_ns()
+    with context:
+        executable = _compile(module, work, device)
+    compile_usec = (time.monotonic_ns() - start) // 1000
+    raw = jaxcompat.xla_executable(executable)
+    return Executable(
+        Compiled(compile_usec, _cost(raw), _memory(raw)),
+        jaxcompat.serialize(executable),
+        "\n\n".join(module.to_string() for module in raw.hlo_modules()).encode(),
+    )
+
+
+def _device(work: Compile) -> jax.Device:
+    if work.platform != "cpu":
+        raise Invalid(f"programs for {work.platform} are compiled by the engine itself")
+    devices = jaxcompat.use_cpu(work.device_count)
+    for device in devices:
+        if device.id == work.device_id:
+            return device
+    raise NoDevice(f"there is no device {work.platform}:{work.device_id}, only {len(devices)}")
+
+
+def _compile(module: Any, work: Compile, device: jax.Device) -> Any:
+    try:
+        return jaxcompat.compile_module(module, work.signature, device)
+    except jax.errors.JaxRuntimeError as error:
+        raise _refusal(str(error)) from None
+
+
+def _refusal(words: str) -> JaxfsError:
+    first = words.splitlines()[0] if words else "no reason given"
+    match = _STATUS.match(first)
+    if match and match["code"] == "RESOURCE_EXHAUSTED":
+        return NoSpace(f"the compiler ran out of memory: {match['message']}", words)
+    return Invalid(f"the compiler refused the program: {first}", words)
+
+
+def _cost(raw: Any) -> dict[str, float]:
+    found = raw.cost_analysis()
+    figures = found[0] if isinstance(found, list) else found
+    return {name.replace(" ", "_"): float(figures[name]) for name in _COST if name in figures}
+
+
+def _memory(raw: Any) -> dict[str, int]:
+    stats = raw.get_compiled_memory_stats()
+    return {name: int(getattr(stats, theirs)) for name, theirs in _MEMORY.items()}

@@ -1,0 +1,74 @@
+"""What a user may write as a program, told apart by content, not by extension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from jaxfs.errors import Invalid
+from jaxfs.stablehlo.signature import Signature
+
+BYTECODE_MAGIC = b"ML\xefR"
+_PRODUCER = b"StableHLO_v"  # what portable artifacts say behind the magic and a version byte
+
+
+class Program(msgspec.Struct):
+    """A parsed source: a module that is checked but not yet in normal form."""
+
+    module: Any
+    signature: Signature
+    source_format: str
+    platforms: tuple[str, ...] = ()
+
+
+Reader = Callable[[Any, bytes, str], Program]  # context, source, platform
+
+# What people write by mistake: how it begins, what it is, what to do instead.
+_MISTAKES: tuple[tuple[bytes, str], ...] = (
+    (b"PK\x03\x04", "a zip or .npz file"),
+    (b"\x93NUMPY", "a .npy array; arrays are written to a program's call file"),
+    (b"\x7fELF", "native code; write StableHLO, or a jax.export artifact"),
+    (b"\x1f\x8b", "gzip data; unpack it first"),
+    (b"\x89HDF", "an HDF5 file; export the model with jax.export"),
+    (b"HloModule", "HLO text; write StableHLO text (jax.jit(f).lower(x).as_text())"),
+    (b"{ lambda", "a printed jaxpr; write jax.jit(f).lower(x).as_text()"),
+    (b"import ", "Python source; export the function with jax.export"),
+    (b"from ", "Python source; export the function with jax.export"),
+    (b"def ", "Python source; export the function with jax.export"),
+)
+
+
+def detect(data: bytes) -> str:
+    """The ``source_format`` of some bytes.  Raises Invalid for what cannot be a program."""
+    if not data.strip():
+        raise Invalid(
+            "not a program: the file is empty"
+            if not data
+            else "not a program: the file holds only white space"
+        )
+    if data.startswith(BYTECODE_MAGIC):
+        is_portable = data[5 : 5 + len(_PRODUCER)] == _PRODUCER
+        return "portable_artifact" if is_portable else "mlir_bytecode"
+    _refuse_mistakes(data)
+    return "jax_export" if b"\0" in data[:64] else "stablehlo_text"
+
+
+def _refuse_mistakes(data: bytes) -> None:
+    if data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05":
+        raise Invalid("pickled functions come with the sandbox; use jax.export until then")
+    for magic, what in _MISTAKES:
+        if data.startswith(magic):
+            raise Invalid(f"not a program: this is {what}")
+
+
+def decode_text(data: bytes) -> str:
+    """UTF-8.  Raises Invalid naming the first bad byte."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise Invalid(
+            f"not a program: neither StableHLO text (byte {error.start} is not UTF-8), "
+            "nor MLIR bytecode, nor a jax.export artifact"
+        ) from None

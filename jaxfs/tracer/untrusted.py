@@ -1,0 +1,61 @@
+"""What comes back from a process that has read a user's bytes, looked at before it is believed.
+
+msgspec has checked that messages have their types; here is what types do not say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+from jaxfs.codecs.avals import BY_SHORT
+from jaxfs.errors import Invalid, JaxfsError, NoSpace, RunFailed, from_errno
+from jaxfs.stablehlo.signature import Param, Signature
+from jaxfs.tracer.protocol import Compiled, Refused, Traced
+
+MAX_FILE_BYTES = 4 << 30  # an artifact with its weights
+FILES = 2  # each successful job hands back two
+_NAME = re.compile(r"[A-Za-z0-9_.]{0,128}\Z")
+
+
+def checked(reply: Traced | Compiled | Refused, fds: list[int]) -> Traced | Compiled:
+    """The reply of a job that worked.  Raises what the child refused, or RunFailed for nonsense."""
+    if isinstance(reply, Refused):
+        raise from_errno(reply.errno, reply.reason, reply.diagnostics)
+    if len(fds) != FILES:
+        raise RunFailed(f"the tracer handed back {len(fds)} files instead of {FILES}")
+    if isinstance(reply, Traced):
+        _check_signature(reply.signature)
+    return reply
+
+
+def _check_signature(signature: Signature) -> None:
+    for param in (*signature.inputs, *signature.outputs):
+        if not _is_sane(param):
+            raise RunFailed(f"the tracer handed back an impossible parameter: {param!r}"[:500])
+
+
+def _is_sane(param: Param) -> bool:
+    is_known = param.aval.dtype in BY_SHORT and all(size >= 0 for size in param.aval.shape)
+    return is_known and _NAME.match(param.name) is not None
+
+
+def read_file(fd: int) -> bytes:
+    """A copy of a file the child made; it may still hold a descriptor, so never map it."""
+    size = os.fstat(fd).st_size
+    if size > MAX_FILE_BYTES:
+        raise NoSpace(f"the compiled form is {size} bytes, over the limit of {MAX_FILE_BYTES}")
+    parts, done = list[bytes](), 0
+    while done < size and (part := os.pread(fd, size - done, done)):
+        parts.append(part)
+        done += len(part)
+    return b"".join(parts)
+
+
+def crash(status: int, last_words: str) -> JaxfsError:
+    """The error for a child that ended without an answer."""
+    name = signal.Signals(-status).name if status < 0 else f"exit code {status}"
+    if name == "SIGKILL":  # not by us: the kernel, most likely
+        return RunFailed(f"the compiler was ended ({name}); the machine may be out of memory")
+    return Invalid(f"the compiler crashed on this program ({name})", last_words)
