@@ -17,7 +17,7 @@ from jax._src.export import serialization_generated
 from jax._src.interpreters import mlir, pxla
 from jax._src.lib import xla_client  # type: ignore[attr-defined]  # re-exported without __all__
 from jax.experimental import serialize_executable
-from jaxlib.lapack import _lapack
+from jaxlib.lapack import _lapack  # type: ignore[attr-defined]  # private
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
@@ -45,7 +45,8 @@ def read_exported(data: bytes) -> Any:
 
     Unlike ``jax.export.deserialize`` it needs no registered pytree types and builds nothing.
     """
-    return serialization_generated.Exported.GetRootAsExported(data)
+    table: Any = serialization_generated.Exported  # generated code has no types
+    return table.GetRootAsExported(data)
 
 
 PYTREE_KINDS = {
@@ -62,9 +63,10 @@ EXPORTED_DTYPES = {
 
 def use_cpu(device_count: int) -> Sequence[jax.Device]:
     """Start the CPU backend with so many devices; only once in a process."""
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", device_count)
-    jax.config.update("jax_enable_x64", True)
+    config: Any = jax.config  # its update has no types
+    config.update("jax_platforms", "cpu")
+    config.update("jax_num_cpu_devices", device_count)
+    config.update("jax_enable_x64", True)
     return jax.devices("cpu")
 
 
