@@ -6,7 +6,7 @@ PYTHONS ?= python3.11 python3.12 python3.13
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/pinned.txt
 PACKAGING := setup.cfg setup.py pyproject.toml $(CONSTRAINTS) $(wildcard jaxfs/fuse/*.c)
-INSTALL = $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check \
+INSTALL = $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check \
 	-c $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help

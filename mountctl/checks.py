@@ -1,0 +1,130 @@
+"""What has to hold before a daemon is started, so that the usual mistakes are told at once.
+
+Each check is a function of the request that raises one kind of error; ``CHECKS`` is their order.
+The daemon would fail on most of these too, later and in libfuse's words.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from jaxfs.options import Options
+from mountctl import errors
+
+FUSE_DEVICE = Path("/dev/fuse")
+FUSE_CONF = Path("/etc/fuse.conf")
+
+
+@attrs.frozen
+class Request:
+    """What is asked for: an absolute mount point, and who asks."""
+
+    mountpoint: str
+    options: Options
+    uid: int = attrs.field(factory=os.geteuid)
+
+    @property
+    def is_root(self) -> bool:
+        return self.uid == 0
+
+
+def exists(request: Request) -> None:
+    if not os.path.lexists(request.mountpoint):
+        raise errors.NoMountPoint(
+            f"{request.mountpoint} does not exist; create it: mkdir -p {request.mountpoint}"
+        )
+
+
+def is_directory(request: Request) -> None:
+    if not Path(request.mountpoint).is_dir():
+        raise errors.NotADirectory(f"{request.mountpoint} is not a directory")
+
+
+def is_permitted(request: Request) -> None:
+    """fusermount3's rule for plain users: write permission, and in a sticky directory owning it."""
+    if request.is_root:
+        return
+    if not os.access(request.mountpoint, os.W_OK | os.X_OK):
+        raise errors.NotPermitted(
+            f"{request.mountpoint} is not writable for you; mount on a directory of your own"
+        )
+    found = Path(request.mountpoint).stat()
+    if found.st_mode & stat.S_ISVTX and found.st_uid != request.uid:
+        raise errors.NotPermitted(
+            f"{request.mountpoint} is sticky and not yours; mount on a directory of your own"
+        )
+
+
+def is_empty(request: Request) -> None:
+    if request.options.nonempty:
+        return
+    try:
+        names = sorted(path.name for path in Path(request.mountpoint).iterdir())
+    except PermissionError:
+        raise errors.NotPermitted(f"{request.mountpoint} is not readable for you") from None
+    if names:
+        raise errors.NotEmpty(
+            f"{request.mountpoint} is not empty (it has {names[0]}); the mount would hide that:"
+            " choose another directory, or mount over it with -o nonempty"
+        )
+
+
+def has_fuse(request: Request) -> None:
+    """Opening tells more than the mode does: in a container the device may be forbidden."""
+    try:
+        os.close(os.open(FUSE_DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise errors.NoFuse(
+            f"{FUSE_DEVICE} is missing: load the module (modprobe fuse), or give the container the"
+            f" device (--device {FUSE_DEVICE} --cap-add SYS_ADMIN)"
+        ) from None
+    except OSError as error:
+        raise errors.NoFuse(f"{FUSE_DEVICE} cannot be opened: {error.strerror}") from None
+
+
+def has_fusermount(request: Request) -> None:
+    if not request.is_root and shutil.which("fusermount3") is None:
+        raise errors.NoFusermount(
+            "fusermount3 is missing, and only root can mount without it; install fuse3"
+        )
+
+
+def may_let_others_in(request: Request) -> None:
+    wanted = [n for n in ("allow_other", "allow_root") if getattr(request.options, n)]
+    if request.is_root or not wanted or _users_may():
+        return
+    raise errors.NoFusermount(
+        f"option {wanted[0]} is root's, unless user_allow_other is set in {FUSE_CONF}"
+    )
+
+
+def _users_may() -> bool:
+    try:
+        text = FUSE_CONF.read_text()
+    except OSError:
+        return False
+    return re.search(r"^\s*user_allow_other\s*$", text, re.MULTILINE) is not None
+
+
+CHECKS: tuple[Callable[[Request], None], ...] = (
+    exists,
+    is_directory,
+    is_permitted,
+    is_empty,
+    has_fuse,
+    has_fusermount,
+    may_let_others_in,
+)
+
+
+def check(request: Request) -> None:
+    """Raises the MountctlError of the first check that does not hold."""
+    for holds in CHECKS:
+        holds(request)

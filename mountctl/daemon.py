@@ -1,0 +1,146 @@
+"""Starting the daemon, hearing from it, and putting it down.
+
+The daemon is ``python -m jaxfs '<json>'``: everything it needs to know is in that document.  On
+``ready_fd`` it says in one JSON line that it serves, or why it cannot; end of file without a line
+means that it died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import attrs
+import msgspec
+
+from jaxfs.options import Options
+from mountctl.errors import DaemonFailed, StartTimedOut, from_exit_code
+from mountctl.signals import on_signals
+
+TERM_S = 10.0  # the daemon ends its own children first
+TAIL_LINES = 20
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The daemon's line: ready, or an error in one line with its story."""
+
+    ready: bool = False
+    pid: int = 0
+    engine: str = ""
+    seconds: float = 0.0
+    error: str = ""
+    diagnostics: str = ""
+    exit_code: int = 1
+
+
+@attrs.define
+class Daemon:
+    """A started daemon; ``log`` is None where it writes to our stderr."""
+
+    process: subprocess.Popen[bytes]
+    ready_fd: int
+    log: Path | None
+    log_start: int
+
+    def await_ready(self, timeout_s: float) -> Verdict:
+        """Raises DaemonFailed, StartTimedOut, or the error the daemon tells."""
+        line = _read_line(self.ready_fd, time.monotonic() + timeout_s)
+        if line is None:
+            raise StartTimedOut(
+                f"the daemon was not ready after {timeout_s:g} s (--timeout){self._tail()}"
+            )
+        if not line.endswith(b"\n"):
+            raise DaemonFailed(f"the daemon {self._fate()} before it was ready{self._tail()}")
+        verdict = msgspec.json.decode(line, type=Verdict)
+        if not verdict.ready:
+            story = f"\n{verdict.diagnostics.rstrip()}" if verdict.diagnostics else ""
+            raise from_exit_code(verdict.exit_code, verdict.error + story)
+        return verdict
+
+    def _fate(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            status = self.process.wait(TERM_S)
+            return f"was killed by signal {-status}" if status < 0 else f"ended with code {status}"
+        return "closed its line to us"
+
+    def _tail(self) -> str:
+        """What it wrote to its log since it was started."""
+        if self.log is None:
+            return ""
+        with self.log.open(errors="replace") as file:
+            file.seek(self.log_start)
+            lines = file.read().splitlines()[-TAIL_LINES:]
+        return "; its log ends with:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
+
+    def run_until_ended(self) -> int:
+        """Stay in front of it: what would end us ends it, and it unmounts.  Its exit code."""
+        with on_signals(lambda name: self.process.terminate()):
+            status = self.process.wait()
+        return status if status >= 0 else 128 - status
+
+    def put_down(self) -> None:
+        """End it, politely first; its children end with it."""
+        self.process.terminate()
+        try:
+            self.process.wait(TERM_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _read_line(fd: int, deadline: float) -> bytes | None:
+    """Up to a newline or end of file; None where neither came in time."""
+    data = b""
+    while not data.endswith(b"\n"):
+        ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return None
+        piece = os.read(fd, 1 << 16)
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def start(mountpoint: str, state_dir: Path, options: Options, log: Path | None) -> Daemon:
+    """Start it in a session of its own, or without ``log`` in this terminal."""
+    reader, writer = os.pipe()
+    document = {
+        "mountpoint": mountpoint,
+        "state_dir": str(state_dir),
+        "options": options,
+        "ready_fd": writer,
+    }
+    try:
+        with _opened(log) as output:
+            log_start = output.tell() if output else 0
+            process = _spawn(msgspec.json.encode(document).decode(), writer, output)
+    except BaseException:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+    return Daemon(process, reader, log, log_start)
+
+
+def _opened(log: Path | None) -> contextlib.AbstractContextManager[IO[bytes] | None]:
+    return contextlib.nullcontext() if log is None else log.open("ab")
+
+
+def _spawn(document: str, ready_fd: int, output: IO[bytes] | None) -> subprocess.Popen[bytes]:
+    """``-P`` keeps the working directory, which is the root, off the module path."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "jaxfs", document],
+        stdin=subprocess.DEVNULL,
+        stdout=output or sys.stderr.fileno(),
+        stderr=output or sys.stderr.fileno(),
+        cwd="/",
+        pass_fds=[ready_fd],
+        start_new_session=output is not None,
+    )

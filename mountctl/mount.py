@@ -1,0 +1,103 @@
+"""``mountctl mount``: it returns when the mount can be used, or leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+import click
+
+from jaxfs.options import Options
+from mountctl import checks, daemon, mounts, statedir
+from mountctl.deadline import within
+from mountctl.errors import AlreadyMounted, Interrupted, NotAnswering, StateDirUnusable
+from mountctl.signals import STOPPING, on_signals
+
+
+@attrs.frozen
+class Wanted:
+    """The command line of ``mount``, with absolute paths."""
+
+    mountpoint: str
+    options: Options
+    state_dir: Path
+    log_file: Path | None  # None: in the state directory, or stderr in the foreground
+    foreground: bool
+    timeout_s: float
+
+
+def mount(wanted: Wanted) -> int:
+    """Mount, and in the foreground stay until unmounted.  Returns the exit code."""
+    _make_way(wanted.mountpoint)
+    checks.check(checks.Request(wanted.mountpoint, wanted.options))
+    _check_paths(wanted)
+    with on_signals(_interrupt), statedir.prepared(wanted.state_dir), _started(wanted) as process:
+        verdict = process.await_ready(wanted.timeout_s)
+        _verify(wanted.mountpoint)
+        click.echo(f"{wanted.mountpoint}: {verdict.engine}, ready in {verdict.seconds:.2f} s")
+        return process.run_until_ended() if wanted.foreground else 0
+
+
+def _make_way(mountpoint: str) -> None:
+    """Refuse a second mount; clean what a dead daemon left."""
+    while mounts.is_mounted(mountpoint):
+        if not mounts.is_stale(mountpoint):
+            raise AlreadyMounted(
+                f"{mountpoint} is already mounted; to unmount it: mountctl umount {mountpoint}"
+            )
+        mounts.unmount(mountpoint, lazy=True)
+        click.echo(f"{mountpoint}: removed a stale mount; its daemon had ended", err=True)
+
+
+def _check_paths(wanted: Wanted) -> None:
+    for path in (wanted.mountpoint, str(wanted.state_dir)):
+        if not path.isprintable():  # bytes that are not UTF-8 would not survive the way
+            raise StateDirUnusable(f"{path!r} is not printable UTF-8; choose another directory")
+    for place in (wanted.state_dir, wanted.log_file):
+        if place is not None:
+            statedir.check(place, wanted.mountpoint)
+
+
+def _log_of(wanted: Wanted) -> Path | None:
+    if wanted.log_file or wanted.foreground:
+        return wanted.log_file
+    return wanted.state_dir / statedir.LOG_NAME
+
+
+@contextmanager
+def _started(wanted: Wanted) -> Iterator[daemon.Daemon]:
+    """A daemon that goes on after the context, or is put down where that fails."""
+    try:
+        process = daemon.start(wanted.mountpoint, wanted.state_dir, wanted.options, _log_of(wanted))
+    except OSError as error:
+        raise StateDirUnusable(f"the log cannot be written: {error}") from None
+    try:
+        yield process
+    except BaseException:
+        process.put_down()
+        if mounts.is_mounted(wanted.mountpoint):
+            mounts.unmount(wanted.mountpoint, lazy=True)
+        raise
+    finally:
+        os.close(process.ready_fd)
+
+
+def _verify(mountpoint: str) -> None:
+    """See with own eyes: it is mounted, and a file in it can be read.  Raises NotAnswering."""
+    try:
+        version = within(mounts.ANSWER_S, lambda: Path(mountpoint, "version").read_bytes())
+    except (OSError, TimeoutError) as error:
+        raise NotAnswering(f"the new mount {mountpoint} does not answer: {error}") from None
+    if not version or not mounts.is_mounted(mountpoint):
+        raise NotAnswering(f"{mountpoint} does not show the new mount")
+
+
+def _interrupt(name: str) -> None:
+    """Once: what is under way is undone, and a second Ctrl-C must not stop that."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    raise Interrupted(f"{name}: nothing was mounted")

@@ -1,0 +1,113 @@
+"""Processes around a mount: its daemon, and those that use it.
+
+The daemon is found by its command line, which names the mount point: no file has to be kept that
+could be wrong after a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+PROC = Path("/proc")
+
+
+@attrs.frozen
+class Holder:
+    """A process that keeps a mount busy, and the first file it does so with."""
+
+    pid: int
+    command: str
+    how: str
+
+
+def _pids() -> Iterator[int]:
+    return (int(path.name) for path in PROC.iterdir() if path.name.isdigit())
+
+
+def command_of(pid: int) -> list[str]:
+    """The arguments; empty for a kernel thread, or where the process has ended."""
+    try:
+        raw = (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return []
+    return os.fsdecode(raw).split("\0")[:-1]
+
+
+def served_by(command: list[str]) -> str | None:
+    """The mount point in a daemon's command line, ``... -m jaxfs '<json>'``."""
+    if command[-3:-1] != ["-m", "jaxfs"]:
+        return None
+    try:
+        document = json.loads(command[-1])
+    except ValueError:
+        return None
+    return document.get("mountpoint") if isinstance(document, dict) else None
+
+
+def _sees_our_mounts(pid: int) -> bool:
+    """Whether its paths are ours: a container may serve the same path in its own namespace."""
+    try:
+        theirs = os.readlink(PROC / str(pid) / "ns/mnt")  # noqa: PTH115  # no file's path
+    except OSError:
+        return True  # another user's: not known
+    return theirs == os.readlink(PROC / "self/ns/mnt")  # noqa: PTH115  # no file's path
+
+
+def daemon_of(mountpoint: str) -> int | None:
+    """The pid of the daemon that serves a mount point."""
+    for pid in _pids():
+        if served_by(command_of(pid)) == mountpoint and _sees_our_mounts(pid):
+            return pid
+    return None
+
+
+def holders(mountpoint: str) -> list[Holder]:
+    """The processes that use files of a mount, as far as we may see them."""
+    found = []
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            how = next((how for how, path in _used(pid) if _inside(path, mountpoint)), None)
+            if how is not None:
+                found.append(Holder(pid, " ".join(command_of(pid)), how))
+    return found
+
+
+def _inside(path: str, mountpoint: str) -> bool:
+    return path == mountpoint or path.startswith(mountpoint.rstrip("/") + "/")
+
+
+def _used(pid: int) -> Iterator[tuple[str, str]]:
+    """(how, path) of what a process has open; reading links asks no filesystem."""
+    home = PROC / str(pid)
+    for how in ("cwd", "root", "exe"):
+        with contextlib.suppress(OSError):
+            yield how, os.readlink(home / how)  # noqa: PTH115  # the path as it is
+    for link in (home / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            yield f"fd {link.name}", os.readlink(link)  # noqa: PTH115  # the path as it is
+    for row in (home / "maps").read_text(errors="surrogateescape").splitlines():
+        yield "mmap", row.split(maxsplit=5)[-1]
+
+
+class Watched:
+    """A process whose end can be waited for, whoever's child it is."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises ProcessLookupError where it has ended already."""
+        self.pid = pid
+        self._fd = os.pidfd_open(pid)
+
+    def ends_within(self, timeout_s: float) -> bool:
+        """Wait; whether it ended."""
+        ready, _, _ = select.select([self._fd], [], [], timeout_s)
+        return bool(ready)
+
+    def close(self) -> None:
+        os.close(self._fd)
