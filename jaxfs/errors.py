@@ -11,7 +11,6 @@ import errno
 import os
 from typing import ClassVar
 
-
 _NAMES = {errno.EOPNOTSUPP: "EOPNOTSUPP"}  # Linux has two names for it; this one is documented
 
 

@@ -6,6 +6,7 @@ far has been answered and read.  Offsets mean nothing here: the file is a pipe t
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 
 import attrs
@@ -21,6 +22,7 @@ from jaxfs.engine.interface import Input, Outcome
 from jaxfs.errors import NotReady, RunFailed
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
+from jaxfs.stablehlo.signature import Signature
 from jaxfs.wire.channel import INLINE_BYTES
 
 REPLY_WAIT_S = 50e-6  # standing still so long is cheaper than a turn of the event loop
@@ -65,6 +67,16 @@ class _Reply:
         return self.rope
 
 
+def _raw_plan(signature: Signature) -> tuple[slice, ...] | None:
+    """Where the inputs stand in a raw request, if it is small and any bytes will do for them."""
+    avals, ends = signature.input_avals, [0]
+    for aval in avals:
+        ends.append(ends[-1] + aval.nbytes)
+    if not avals or ends[-1] > INLINE_BYTES or not all(aval.row.takes_any_bits for aval in avals):
+        return None
+    return tuple(slice(start, stop) for start, stop in itertools.pairwise(ends))
+
+
 class Conversation:
     """One open ``call``.  ``form`` is fixed by the suffix, or empty: each request tells its own."""
 
@@ -76,6 +88,8 @@ class Conversation:
         self._spool = calls.spool()
         self._framer: Framer | None = None
         self._form = ""
+        self._planned: Version | None = None
+        self._plan: tuple[slice, ...] | None = None
 
     async def write(self, data: bytes) -> int:
         """Take a piece of a request; whatever is complete with it starts to run.
@@ -97,14 +111,11 @@ class Conversation:
 
     def _submit_whole(self, version: Version, data: bytes) -> bool:
         """The short way of a small raw request that came in one write."""
-        avals = version.signature.input_avals
-        if len(data) != sum(aval.nbytes for aval in avals) or len(data) > INLINE_BYTES:
+        if version is not self._planned:
+            self._planned, self._plan = version, _raw_plan(version.signature)
+        if self._plan is None or len(data) != self._plan[-1].stop:
             return False
-        inputs, start = [], 0
-        for aval in avals:
-            inputs.append(data[start : start + aval.nbytes])
-            start += aval.nbytes
-        self._run(version, "raw", tuple(inputs))
+        self._run(version, "raw", tuple(data[part] for part in self._plan))
         return True
 
     def _make_room(self, version: Version, nbytes: int) -> None:

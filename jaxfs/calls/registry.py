@@ -19,7 +19,6 @@ from jaxfs.programs.version import Version
 from jaxfs.wire.memory import Pool
 from jaxfs.wire.spool import Spool
 
-
 STOP_GRACE_S = 0.5  # most runs end by themselves sooner than an engine starts
 
 

@@ -31,6 +31,11 @@ class DType(msgspec.Struct, frozen=True):
         return int(self.numpy.itemsize)
 
     @property
+    def takes_any_bits(self) -> bool:
+        """Whether every byte pattern is a value: not for bool and types narrower than a byte."""
+        return self.short not in ("bool", "i2", "i4", "u2", "u4", "f4_e2m1fn")
+
+    @property
     def is_native(self) -> bool:
         """Whether .npy can name this type; the others are stored as void (``<V2``)."""
         return bool(self.numpy.type.__module__ == "numpy")

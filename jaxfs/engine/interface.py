@@ -91,13 +91,17 @@ class Engine(Protocol):
     ) -> int:
         """Submit one run and return its number; never waits.
 
-        ``done`` is called once, from the event loop and not before this returns.  The engine
-        holds the inputs' segments, which must not be written to, until the run has ended.  Inputs
-        match the signature: the caller has checked them.
+        ``done`` is called once, from the event loop and not before this returns, and must not
+        raise.  The engine holds the inputs' segments, which must not be written to, until the run
+        has ended.  Inputs match the signature: the caller has checked them.
         """
 
-    def poll(self) -> None:
-        """Take the answers that are there already, without waiting for the event loop's turn."""
+    def poll(self, wait_s: float = 0.0) -> None:
+        """Take the answers that are there already, without waiting for the event loop's turn.
+
+        ``wait_s`` lets the whole event loop stand still for an answer: 50 us of this are cheaper
+        than a turn of the loop, and most small runs end within them.
+        """
 
     def cancel(self, number: int, *, kill: bool = False) -> None:
         """End a run with Cancelled.
