@@ -99,3 +99,7 @@ def status(as_json: bool, directory: str | None) -> None:
         click.echo(command.as_json(found))
     else:
         command.show(found)
+
+
+if __name__ == "__main__":  # python -m mountctl.cli, where the script is not on the path
+    main()
