@@ -1,0 +1,65 @@
+"""The devices of this process: starting JAX on them, and all that it tells of them.
+
+Only the engine's process imports this module.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from jaxfs import jaxcompat
+from jaxfs.engine.protocol import Device, Options
+
+_FIELDS = frozenset(
+    {"platform", "id", "device_kind", "process_index", "local_hardware_id", "default_memory"}
+)
+_PLAIN = (str, int, float, bool, tuple, list)
+
+
+def start(options: Options) -> list[Any]:
+    """Start JAX's backend and return its devices.  Raises what JAX raises where it cannot."""
+    config: Any = jax.config  # its methods are not annotated
+    if options.devices:
+        config.update("jax_num_cpu_devices", options.devices)
+    if options.cache_dir:
+        config.update("jax_compilation_cache_dir", options.cache_dir)
+        config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    return list(jax.local_devices())
+
+
+def toolchain() -> str:
+    """The versions a compiled executable depends on."""
+    return jaxcompat.toolchain()
+
+
+def describe(device: Any) -> Device:
+    """What JAX tells of a device."""
+    return Device(
+        platform=device.platform,
+        id=device.id,
+        kind=device.device_kind,
+        process_index=device.process_index,
+        local_hardware_id=device.local_hardware_id,
+        memory_kinds=tuple(memory.kind for memory in device.addressable_memories()),
+        default_memory=device.default_memory().kind,
+        attributes=_attributes(device),
+    )
+
+
+def _attributes(device: Any) -> dict[str, str]:
+    """Every plain public attribute that is no field of ``Device``: they differ by platform."""
+    names = [name for name in dir(device) if not name.startswith("_") and name not in _FIELDS]
+    found = {name: getattr(device, name, None) for name in names}
+    found["platform_version"] = device.client.platform_version
+    return {
+        name: " ".join(str(value).split())
+        for name, value in found.items()
+        if isinstance(value, _PLAIN)
+    }
+
+
+def memory(devices: list[Any]) -> dict[int, dict[str, int]]:
+    """Memory figures by device id, under JAX's names; empty where the platform tells none."""
+    return {device.id: dict(device.memory_stats() or {}) for device in devices}

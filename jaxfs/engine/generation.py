@@ -1,0 +1,129 @@
+"""One life of the engine's process: what it has been told, and what it has not answered yet."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+
+import trio
+
+from jaxfs.engine.interface import Executable
+from jaxfs.engine.process import WorkerProcess
+from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Unload
+from jaxfs.engine.runs import Run
+from jaxfs.errors import Invalid, from_os_error
+from jaxfs.stablehlo.signature import Param, Signature
+from jaxfs.wire.channel import TooLong
+from jaxfs.wire.memory import Pool
+
+
+class Generation:
+    """Sends runs, each after the segments and the executable it needs.
+
+    Messages are handled in order, so nothing here waits for an answer.
+    """
+
+    def __init__(self, process: WorkerProcess, pool: Pool) -> None:
+        self.process = process
+        self.channel = process.channel
+        self.in_flight: dict[int, Run] = {}
+        self.was_killed = False  # by us: nobody's fault
+        self.sent_at = 0.0  # of the last run, on trio's clock
+        self._pool = pool
+        self._attached: set[int] = set()
+        self._retired: list[int] = []
+        self._numbers: dict[str, int] = {}  # of executables, by key
+        self._loaded: set[int] = set()
+        self._counter = itertools.count(1)
+
+    def send(self, run: Run) -> bool:
+        """Send a run, or return False where the socket is full; then call again.
+
+        Raises Closed when the process is gone, JaxfsError when this run cannot be sent.
+        """
+        try:
+            run.reserve_output(self._pool)
+            sent = self._send_segments(run) and self._send_load(run) and self._send_execute(run)
+        except OSError as error:
+            raise from_os_error(error, "handing the run to the engine") from error
+        except TooLong as error:
+            raise Invalid(f"the program has too many inputs: a call takes {error} bytes") from error
+        if sent:
+            self.in_flight[run.number] = run
+            self.sent_at = trio.current_time()
+        return sent
+
+    def _send_segments(self, run: Run) -> bool:
+        for segment in run.segments:
+            if segment.number not in self._attached:
+                attach = Attach(segment.number, segment.capacity)
+                if not self.channel.send_nowait(attach, [segment.fd]):
+                    return False
+                self._attached.add(segment.number)
+        return True
+
+    def _send_load(self, run: Run) -> bool:
+        if run.key in self._numbers:
+            return True
+        number, executable = next(self._counter), run.executable
+        load = Load(
+            number, executable.device_id, _nameless(executable.signature), executable.serialized
+        )
+        fd = os.open(executable.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            sent = self.channel.send_nowait(load, [fd])
+        finally:
+            os.close(fd)
+        if sent:
+            self._numbers[run.key] = number
+        return sent
+
+    def _send_execute(self, run: Run) -> bool:
+        if run.inputs is None:
+            return True
+        return self.channel.send_nowait(
+            Execute(run.number, self._numbers[run.key], run.input_refs, run.output_ref)
+        )
+
+    def has_loaded(self, executable: Executable) -> bool:
+        """Whether the engine has said so."""
+        return self._numbers.get(executable.key) in self._loaded
+
+    def loaded(self, number: int) -> Iterator[Run]:
+        """An executable is there: the runs that only waited for this."""
+        self._loaded.add(number)
+        return self._take_loads(number)
+
+    def load_failed(self, number: int) -> Iterator[Run]:
+        """An executable is not there; the next run of it tries again."""
+        waiting = list(self._take_loads(number))
+        self._numbers = {key: n for key, n in self._numbers.items() if n != number}
+        return iter(waiting)
+
+    def _take_loads(self, number: int) -> Iterator[Run]:
+        for run in tuple(self.in_flight.values()):
+            if run.inputs is None and self._numbers.get(run.key) == number:
+                yield self.in_flight.pop(run.number)
+
+    def unload(self, key: str) -> None:
+        """Let the engine forget an executable.  Runs under way finish."""
+        number = self._numbers.get(key)
+        if number is not None and self.channel.send_nowait(Unload(number)):
+            del self._numbers[key]
+            self._loaded.discard(number)
+
+    def detach(self, segments: Iterable[int]) -> None:
+        """Let the engine unmap segments that are gone."""
+        self._retired += [number for number in segments if number in self._attached]
+        if self._retired and self.channel.send_nowait(Detach(tuple(self._retired))):
+            self._attached.difference_update(self._retired)
+            self._retired = []
+
+
+def _nameless(signature: Signature) -> Signature:
+    """Types only: the names of ten thousand parameters would not fit into a message."""
+    return Signature(
+        tuple(Param("", param.aval) for param in signature.inputs),
+        tuple(Param("", param.aval) for param in signature.outputs),
+    )

@@ -1,0 +1,138 @@
+"""What the engine process does with each message.
+
+One thread reads messages and starts runs; what does not finish at once is waited for, and its
+outputs copied, in other threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import traceback
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from jaxfs.engine import devices, protocol
+from jaxfs.engine.loaded import LoadedExecutable, load
+from jaxfs.engine.memory import Memory
+from jaxfs.wire.channel import Channel, Closed
+
+THREADS = protocol.MAX_UNDER_WAY + 32  # no run waits for the end of another
+
+
+class Server:
+    """Handles one message after another until the front is gone."""
+
+    def __init__(self, channel: Channel[protocol.Request], found: list[Any]) -> None:
+        self._channel = channel
+        self._devices = {device.id: device for device in found}
+        self._memory = Memory()
+        self._loads: dict[int, Future[LoadedExecutable]] = {}
+        self._threads = ThreadPoolExecutor(THREADS, "run")
+        self._handlers: dict[type, Any] = {
+            protocol.Execute: self._execute,
+            protocol.Attach: self._attach,
+            protocol.Detach: self._detach,
+            protocol.Load: self._load,
+            protocol.Unload: self._unload,
+            protocol.Statistics: self._statistics,
+        }
+
+    def serve(self) -> None:
+        """Handle messages.  Raises Closed when the front is gone."""
+        while True:
+            message, fds = self._channel.receive()
+            self._handlers[type(message)](message, *fds)
+
+    def _attach(self, message: protocol.Attach, fd: int) -> None:
+        self._memory.attach(message.segment, message.capacity, fd)
+
+    def _detach(self, message: protocol.Detach) -> None:
+        for segment in message.segments:
+            self._memory.detach(segment)
+
+    def _load(self, message: protocol.Load, fd: int) -> None:
+        self._loads[message.executable] = self._threads.submit(self._load_now, message, fd)
+
+    def _load_now(self, message: protocol.Load, fd: int) -> LoadedExecutable:
+        started = time.perf_counter_ns()
+        try:
+            loaded = load(message, fd, self._devices[message.device_id])
+        except Exception as error:
+            self._reply(protocol.LoadFailed(message.executable, *told(error)))
+            raise
+        self._reply(protocol.Loaded(message.executable, _usec_since(started)))
+        return loaded
+
+    def _unload(self, message: protocol.Unload) -> None:
+        self._loads.pop(message.executable, None)
+
+    def _statistics(self, message: protocol.Statistics) -> None:
+        figures = devices.memory(list(self._devices.values()))
+        self._reply(protocol.Stats(message.request, figures))
+
+    def _execute(self, message: protocol.Execute) -> None:
+        loading = self._loads[message.executable]
+        if loading.done() and loading.exception() is None and loading.result().is_quick:
+            self._run_here(loading.result(), message)
+        else:
+            self._threads.submit(self._run_there, loading, message)
+
+    def _run_here(self, loaded: LoadedExecutable, message: protocol.Execute) -> None:
+        """Start a run, and end it too where it is through at once."""
+        started = time.perf_counter_ns()
+        try:
+            arrays = loaded.run(*loaded.arguments(message, self._memory))
+        except Exception as error:
+            self._reply(protocol.Failed(message.call, *told(error)))
+            return
+        if all(array.is_ready() for array in arrays):
+            self._finish(loaded, message, arrays, started)
+        else:
+            self._threads.submit(self._finish, loaded, message, arrays, started)
+
+    def _run_there(self, loading: Future[LoadedExecutable], message: protocol.Execute) -> None:
+        """A whole run in a thread of its own."""
+        try:
+            loaded = loading.result()
+            started = time.perf_counter_ns()
+            arrays = loaded.run(*loaded.arguments(message, self._memory))
+        except Exception as error:
+            self._reply(protocol.Failed(message.call, *told(error)))
+            return
+        self._finish(loaded, message, arrays, started)
+
+    def _finish(
+        self, loaded: LoadedExecutable, message: protocol.Execute, arrays: Any, started: int
+    ) -> None:
+        try:
+            for array in arrays:
+                array.block_until_ready()
+            run_usec = _usec_since(started)
+            outputs = loaded.collect(arrays, message, self._memory)
+        except Exception as error:
+            self._reply(protocol.Failed(message.call, *told(error)))
+            return
+        self._reply(protocol.Done(message.call, run_usec, outputs))
+
+    def _reply(self, message: msgspec.Struct) -> None:
+        try:
+            self._channel.send(message)
+        except Closed:
+            os._exit(0)  # nobody is left to answer to
+
+
+def told(error: Exception) -> tuple[int, str, str]:
+    """An exception as errno, one line and the full story."""
+    words = str(error).strip() or type(error).__name__
+    full = isinstance(error, MemoryError) or words.startswith("RESOURCE_EXHAUSTED")
+    number = errno.ENOSPC if full else errno.EIO
+    story = "".join(traceback.format_exception(error))
+    return number, words.splitlines()[0][:1000], story[-protocol.DIAGNOSTICS_BYTES :]
+
+
+def _usec_since(started_ns: int) -> int:
+    return (time.perf_counter_ns() - started_ns) // 1000

@@ -1,0 +1,95 @@
+"""Compiles the test programs, in a process of its own: ``python builder.py DIRECTORY``.
+
+Each program becomes ``<name>`` (the serialized executable) and ``<name>.json`` (its signature);
+those made from a JAX function also ``<name>.npz`` (inputs and expected outputs).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import stablehlo
+
+from jaxfs import jaxcompat
+from jaxfs.codecs.avals import BY_NUMPY, BY_SHORT, Aval
+from jaxfs.stablehlo.signature import Param, Signature
+from tests.engine.programs import DEVICES, TEXTS
+
+RANDOM = np.random.RandomState(0)
+A = RANDOM.randn(4, 4)
+SPD = A @ A.T + 4 * np.eye(4)
+
+FUNCTIONS = {
+    "cholesky": (jnp.linalg.cholesky, (SPD,)),
+    "qr": (lambda x: tuple(jnp.linalg.qr(x)), (A,)),
+    "eigh": (lambda x: tuple(jnp.linalg.eigh(x)), (SPD,)),
+    "svd": (lambda x: tuple(jnp.linalg.svd(x)), (A,)),
+    "lu": (lambda x: tuple(jax.lax.linalg.lu(x)), (A,)),
+    "solve": (jnp.linalg.solve, (A, SPD)),
+    "triangular_solve": (
+        lambda x, y: jax.lax.linalg.triangular_solve(x, y, left_side=True, lower=True),
+        (SPD, A),
+    ),
+    "fft": (jnp.fft.fft, (A,)),
+    "sort": (lambda x: jnp.sort(x, axis=0), (A,)),
+    "rng": (lambda x: jax.random.normal(jax.random.key(0), (4,)) + x[0], (A,)),
+}
+
+
+def signature_of(main) -> Signature:
+    """The types of an MLIR function."""
+
+    def param(kind) -> Param:
+        shaped = ir.RankedTensorType(kind)
+        short = next(r.short for r in BY_SHORT.values() if r.mlir == str(shaped.element_type))
+        return Param("", Aval(short, tuple(shaped.shape)))
+
+    kind = ir.FunctionType(main.attributes["function_type"].value)
+    return Signature(tuple(map(param, kind.inputs)), tuple(map(param, kind.results)))
+
+
+def build(directory: Path, name: str, text: str, device: jax.Device) -> None:
+    with jaxcompat.make_context() as context, ir.Location.unknown(context):
+        module = ir.Module.parse(text)
+        main = next(op for op in module.body if op.attributes["sym_name"].value == "main")
+        signature = signature_of(main.operation)
+        executable = jaxcompat.compile_module(module, signature, device)
+        (directory / name).write_bytes(jaxcompat.serialize(executable))
+    (directory / f"{name}.json").write_bytes(msgspec.json.encode(signature))
+
+
+def build_artifact(directory: Path, name: str, text: str) -> None:
+    with jaxcompat.make_context() as context, ir.Location.unknown(context):
+        module = ir.Module.parse(text)
+        artifact = stablehlo.serialize_portable_artifact(module, stablehlo.get_current_version())
+        (directory / f"{name}.artifact").write_bytes(artifact)
+
+
+def build_function(directory: Path, name: str, device: jax.Device) -> None:
+    function, inputs = FUNCTIONS[name]
+    jitted = jax.jit(function)
+    build(directory, name, jitted.lower(*inputs).as_text(), device)
+    outputs = jax.tree.leaves(jitted(*inputs))
+    arrays = {f"in{i}": x for i, x in enumerate(inputs)}
+    arrays |= {f"out{i}": np.asarray(x) for i, x in enumerate(outputs)}
+    np.savez(directory / f"{name}.npz", **arrays)
+    assert all(np.asarray(x).dtype in BY_NUMPY for x in outputs)
+
+
+def main(directory: Path) -> None:
+    devices = jaxcompat.use_cpu(DEVICES)
+    for name, (text, device) in TEXTS.items():
+        build(directory, name, text, devices[device])
+    build_artifact(directory, "f32", TEXTS["f32"][0])
+    for name in FUNCTIONS:
+        build_function(directory, name, devices[0])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,160 @@
+"""A real engine process, and programs compiled once a session in another process."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import trio
+
+from jaxfs.engine.client import LocalEngine, open_local_engine
+from jaxfs.engine.interface import Executable, Input, Outcome, Range
+from jaxfs.engine.protocol import Options, output_offsets
+from jaxfs.stablehlo.signature import Signature
+from jaxfs.wire.memory import Pool
+from tests.engine.programs import DEVICES
+
+CPU = Options(platform="cpu", devices=DEVICES)
+
+
+class Programs:
+    """Executables by the names of ``programs.TEXTS`` and ``LINALG``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def __getitem__(self, name: str) -> Executable:
+        return self.executable(name, device_id=3 if name == "on_device_3" else 0)
+
+    def executable(self, name: str, **changes: Any) -> Executable:
+        text = (self.directory / f"{name}.json").read_bytes()
+        signature = msgspec.json.decode(text, type=Signature)
+        fields = {"key": name, "path": str(self.directory / name), "device_id": 0}
+        return Executable(signature=signature, **{**fields, **changes})
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    directory = tmp_path_factory.mktemp("programs")
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tests.engine.builder", str(directory)]
+    subprocess.run(command, cwd=root, check=True)
+    return Programs(directory)
+
+
+def arrays_of(executable: Executable, outcome: Outcome) -> list[np.ndarray]:
+    """The outputs of a run; its segment goes back to the pool."""
+    if outcome.error is not None:
+        raise outcome.error
+    data: bytes | memoryview
+    if isinstance(outcome.outputs, Range):
+        place = outcome.outputs
+        data = place.segment.read(place.offset, place.nbytes)
+        place.segment.release()
+    else:
+        data = outcome.outputs
+    offsets, _ = output_offsets(executable.signature)
+    avals = executable.signature.output_avals
+    return [
+        np.ndarray(aval.shape, aval.row.numpy, data, offset)
+        for offset, aval in zip(offsets, avals, strict=True)
+    ]
+
+
+class Submitted:
+    """One run whose outcome can be awaited."""
+
+    def __init__(self, engine: LocalEngine, executable: Executable, inputs: Sequence[Input]):
+        self.executable = executable
+        self.outcomes: list[Outcome] = []
+        self._ended = trio.Event()
+        self.number = engine.submit(executable, tuple(inputs), self._done)
+
+    def _done(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self._ended.set()
+
+    async def outcome(self) -> Outcome:
+        await self._ended.wait()
+        return self.outcomes[0]
+
+    async def arrays(self) -> list[np.ndarray]:
+        return arrays_of(self.executable, await self.outcome())
+
+
+def submit(engine: LocalEngine, executable: Executable, *arrays: np.ndarray) -> Submitted:
+    return Submitted(engine, executable, [array.tobytes() for array in arrays])
+
+
+async def call(engine: LocalEngine, executable: Executable, *arrays: np.ndarray) -> Any:
+    return await submit(engine, executable, *arrays).arrays()
+
+
+class SharedEngine:
+    """An engine for tests that do it no harm, on an event loop in a thread."""
+
+    def __init__(self) -> None:
+        self.pool = Pool()
+        self._up: queue.Queue[LocalEngine | BaseException] = queue.Queue()
+        self._thread = threading.Thread(target=trio.run, args=(self._main,))
+        self._thread.start()
+        engine = self._up.get()
+        assert isinstance(engine, LocalEngine), engine
+        self.engine = engine
+
+    async def _main(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._stop = trio.Event()
+        try:
+            async with open_local_engine(CPU, self.pool) as engine:
+                self._up.put(engine)
+                await self._stop.wait()
+        except BaseException as error:
+            self._up.put(error)
+            raise
+
+    def run(self, function: Any, *args: Any) -> Any:
+        """``await function(engine, *args)`` on the event loop, within 60 s."""
+
+        async def limited() -> Any:
+            with trio.fail_after(60):
+                return await function(self.engine, *args)
+
+        return trio.from_thread.run(limited, trio_token=self._token)
+
+    def call(self, executable: Executable, *arrays: np.ndarray) -> list[np.ndarray]:
+        found: list[np.ndarray] = self.run(call, executable, *arrays)
+        return found
+
+    def stop(self) -> None:
+        self._token.run_sync_soon(self._stop.set)
+        self._thread.join()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[SharedEngine]:
+    engine = SharedEngine()
+    yield engine
+    engine.stop()
+
+
+def run_with_engine(test: Any, options: Options = CPU) -> None:
+    """``await test(engine, pool)`` with an engine of its own, within 60 s."""
+
+    async def main() -> None:
+        pool = Pool()
+        with trio.fail_after(60):
+            async with open_local_engine(options, pool) as engine:
+                await test(engine, pool)
+        assert pool.used_bytes == 0
+        pool.close()
+
+    trio.run(main, strict_exception_groups=True)
