@@ -74,7 +74,10 @@ TOO_BIG = """func.func public @main(%x: tensor<i8>) -> tensor<1099511627776xi8> 
 }"""
 
 MANY = 200  # inputs of 1 KiB: more than a message holds
-SUM_MANY = "func.func public @main({}) -> tensor<256xf32> {{\n{}\n return %s{} : tensor<256xf32> }}".format(
+SUM_MANY = """func.func public @main({}) -> tensor<256xf32> {{
+{}
+  return %s{} : tensor<256xf32>
+}}""".format(
     ", ".join(f"%x{i}: tensor<256xf32>" for i in range(MANY)),
     "\n".join(
         f"%s{i} = stablehlo.add %{'x0' if i == 1 else f's{i - 1}'}, %x{i} : tensor<256xf32>"

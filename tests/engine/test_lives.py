@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import trio
 
-from jaxfs.engine.client import ATTEMPTS, LocalEngine, open_local_engine
+from jaxfs.engine.client import LocalEngine, open_local_engine
+from jaxfs.engine.dispatcher import ATTEMPTS
 from jaxfs.engine.interface import Range
 from jaxfs.engine.protocol import Options
 from jaxfs.engine.suspects import Suspects
@@ -26,6 +27,22 @@ async def started(engine: LocalEngine, run: Submitted) -> None:
     """Wait until the process has begun ``run``: it answers a later message."""
     await engine.statistics()
     assert not run.outcomes
+
+
+async def back_again(engine: LocalEngine, restarts: int) -> None:
+    """Wait until the engine serves again, one life later."""
+    while engine.restarts == restarts or engine.state != "ready":  # noqa: ASYNC110  # no event
+        await trio.sleep(0.01)
+
+
+def test_an_idle_engine_that_dies_is_back_by_itself(programs: Programs) -> None:
+    async def test(engine: LocalEngine, pool: Pool) -> None:
+        os.kill(engine.pid, signal.SIGKILL)
+        await back_again(engine, 0)
+        assert (await call(engine, programs["f32"], ONES))[0][0] == 2
+        assert engine.restarts == 1
+
+    run_with_engine(test)
 
 
 def test_50_runs_in_flight_survive_sigkill(programs: Programs) -> None:
@@ -93,8 +110,7 @@ def test_ending_one_run_runs_the_others_again_without_counting(programs: Program
             await started(engine, victim)
             restarts = engine.restarts
             engine.cancel(victim.number, kill=True)
-            while engine.restarts == restarts or engine.state != "ready":
-                await trio.sleep(0.01)
+            await back_again(engine, restarts)
         assert not survivor.outcomes
         engine.cancel(survivor.number)
         assert isinstance((await survivor.outcome()).error, Cancelled)
@@ -115,8 +131,7 @@ def test_a_run_the_engine_dies_of_from_outside_is_given_up_in_the_end(programs: 
             restarts = engine.restarts
             await engine.statistics()
             os.kill(engine.pid, signal.SIGKILL)
-            while engine.restarts == restarts or engine.state != "ready":
-                await trio.sleep(0.01)
+            await back_again(engine, restarts)
         first = next(run for run in runs if run.outcomes)
         assert isinstance(first.outcomes[0].error, RunFailed)
         assert engine.restarts <= 2 * ATTEMPTS

@@ -190,7 +190,7 @@ def test_a_file_that_is_no_executable_fails_its_calls_and_nothing_else(
 def test_running_out_of_memory_is_enospc_with_the_numbers(
     shared: SharedEngine, programs: Programs
 ) -> None:
-    with pytest.raises(NoSpace, match="RESOURCE_EXHAUSTED.*1099511627776"):
+    with pytest.raises(NoSpace, match=r"RESOURCE_EXHAUSTED.*1099511627776"):
         shared.call(programs["too_big"], np.int8(1))
     assert shared.pool.used_bytes == 0
 

@@ -1,0 +1,190 @@
+"""Runs on their way to the engine and back: queued, sent, answered, cancelled, sent again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import trio
+
+from jaxfs.engine import protocol
+from jaxfs.engine.generation import Generation
+from jaxfs.engine.interface import Outcome
+from jaxfs.engine.protocol import MAX_UNDER_WAY
+from jaxfs.engine.runs import Run
+from jaxfs.engine.suspects import GRACE_S, Suspects
+from jaxfs.errors import Cancelled, JaxfsError, RunFailed, from_errno, from_os_error
+from jaxfs.wire.channel import Closed
+from jaxfs.wire.memory import Pool
+
+ATTEMPTS = 3  # of a run whose engine dies
+
+
+class Dispatcher:
+    """Owns every run from submission to its end.
+
+    ``generation`` is the process that serves now, None while there is none; ``failure`` is why
+    there will never be one again.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self.generation: Generation | None = None
+        self.failure: JaxfsError | None = None
+        self.suspects = Suspects()
+        self.full = trio.Event()  # the socket has no room
+        self.memory: dict[int, dict[str, int]] = {}  # the last figures the engine told
+        self.asked: dict[int, trio.Event] = {}  # requests for newer ones
+        self._pool = pool
+        self._queue: OrderedDict[int, Run] = OrderedDict()
+        self._handlers: dict[type, Callable[[Generation, Any], None]] = {
+            protocol.Done: self._on_done,
+            protocol.Failed: self._on_failed,
+            protocol.Loaded: self._on_loaded,
+            protocol.LoadFailed: self._on_load_failed,
+            protocol.Stats: self._on_stats,
+        }
+
+    def submit(self, run: Run) -> None:
+        """Send a run, or keep it until it can be sent."""
+        try:
+            run.hold(self._pool)
+        except OSError as error:
+            run.inputs = None
+            self._refuse(run, from_os_error(error, "keeping the inputs of the run"))
+        else:
+            self._queue[run.number] = run
+            self.pump()
+
+    def pump(self) -> None:
+        """Send what there is room for."""
+        generation = self.generation
+        while self._queue and self._may_send(generation):
+            run = next(iter(self._queue.values()))
+            try:
+                refusal = self._refusal(run)
+                if refusal is not None:
+                    raise refusal
+                if generation is None or not self._send(generation, run):
+                    return
+            except Closed:
+                return  # the reading task sees it too
+            except JaxfsError as error:
+                self._refuse(run, error)
+            self._queue.pop(run.number, None)
+
+    def _may_send(self, generation: Generation | None) -> bool:
+        if generation is None:
+            return self.failure is not None
+        if self.suspects.runs and generation.in_flight:
+            return trio.current_time() - generation.sent_at >= GRACE_S
+        return len(generation.in_flight) < MAX_UNDER_WAY
+
+    def _send(self, generation: Generation, run: Run) -> bool:
+        if run.inputs is None and generation.has_loaded(run.executable):
+            self._settle(run, Outcome())
+            return True
+        generation.detach(self._pool.take_retired())
+        sent = generation.send(run)
+        if not sent:
+            self.full.set()
+        return sent
+
+    def _refusal(self, run: Run) -> JaxfsError | None:
+        if self.failure is not None:
+            return self.failure
+        if run.key in self.suspects.quarantined:
+            return RunFailed(self.suspects.quarantined[run.key])
+        if run.attempts >= ATTEMPTS:
+            return RunFailed(f"the engine died {ATTEMPTS} times while running this")
+        return None
+
+    def _refuse(self, run: Run, error: JaxfsError) -> None:
+        self._settle(run, Outcome(error=error))
+
+    def _settle(self, run: Run, outcome: Outcome) -> None:
+        """End a run from here; its submitter hears of it from the event loop."""
+        run.let_go()
+        self.suspects.ended(run.number)
+        trio.lowlevel.current_trio_token().run_sync_soon(run.end, outcome)
+
+    def cancel(self, number: int, *, kill: bool = False) -> None:
+        """End a run with Cancelled; see ``interface.Engine``."""
+        cancelled = Outcome(error=Cancelled("the run was cancelled"))
+        queued = self._queue.pop(number, None)
+        generation = self.generation
+        if queued is not None:
+            self._settle(queued, cancelled)
+        elif generation is not None and number in generation.in_flight:
+            run = generation.in_flight[number]
+            self.suspects.ended(number)
+            if not run.has_ended:
+                run.has_ended = True
+                trio.lowlevel.current_trio_token().run_sync_soon(run.done, cancelled)
+            if kill:
+                generation.was_killed = True
+                generation.process.kill()
+
+    def drain(self, generation: Generation) -> None:
+        """Take the answers that are there.  Raises Closed when there will be no more."""
+        for _ in range(MAX_UNDER_WAY):  # then it is other tasks' turn
+            try:
+                found = generation.channel.receive_nowait()
+            except msgspec.ValidationError as error:
+                raise Closed from error
+            if found is None:
+                break
+            self._handlers[type(found[0])](generation, found[0])
+            if not (generation.in_flight or self.asked):
+                break  # nothing else can be there: spare the system call
+        self.pump()
+
+    def _on_done(self, generation: Generation, message: protocol.Done) -> None:
+        run = generation.in_flight.pop(message.call)
+        self.suspects.ended(run.number)
+        self.suspects.ran_well(run.key)
+        run.finished(message.outputs, message.run_usec)
+
+    def _on_failed(self, generation: Generation, message: protocol.Failed) -> None:
+        run = generation.in_flight.pop(message.call)
+        self.suspects.ended(run.number)
+        run.let_go()
+        error = from_errno(message.errno, message.reason, message.diagnostics)
+        run.end(Outcome(error=error))
+
+    def _on_loaded(self, generation: Generation, message: protocol.Loaded) -> None:
+        for run in generation.loaded(message.executable):
+            self._settle(run, Outcome())
+
+    def _on_load_failed(self, generation: Generation, message: protocol.LoadFailed) -> None:
+        error = from_errno(message.errno, message.reason, message.diagnostics)
+        for run in generation.load_failed(message.executable):
+            self._refuse(run, error)
+
+    def _on_stats(self, generation: Generation, message: protocol.Stats) -> None:
+        self.memory = message.memory
+        if message.request in self.asked:
+            self.asked[message.request].set()
+
+    def bury(self, generation: Generation, status: int) -> None:
+        """Queue again, in order, what the dead process had not answered."""
+        runs = tuple(generation.in_flight.values())
+        if not generation.was_killed:
+            wanted = [run.number for run in runs if not run.has_ended]
+            self.suspects.died({run.key for run in runs}, wanted, status)
+            for run in runs:
+                run.attempts += 1
+        for run in reversed(runs):
+            if run.has_ended:
+                run.let_go()
+            else:
+                self._queue[run.number] = run
+                self._queue.move_to_end(run.number, last=False)
+        for answered in self.asked.values():
+            answered.set()
+
+    def fail(self, cause: JaxfsError) -> None:
+        """No run will be served any more."""
+        self.failure = self.failure or cause
+        self.pump()
