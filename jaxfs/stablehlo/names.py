@@ -14,9 +14,11 @@ MAX_NAME = 100  # characters; longer ones are of no use in a file name
 _KEY = re.compile(r"\[(?:<flat index )?'?\"?([^\]'\">]*)\"?'?>?\]")
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_.]+")
 _MAIN = re.compile(r"func\.func\s+(?:public\s+)?@main\s*\(")
-_ARGUMENT = re.compile(r"%([A-Za-z_$][A-Za-z0-9_$.-]*)\s*:")
-_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|->|[(\[{<]|[)\]}>]')
-_UNNAMED = re.compile(r"(arg|args_)\d+\Z")
+_TOKEN = re.compile(
+    r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|->|%(?P<name>[A-Za-z0-9_$.-]+)\s*:|[(\[{<]|[)\]}>]'
+)
+_OPENING, _CLOSING = frozenset("([{<"), frozenset(")]}>")
+_UNNAMED = re.compile(r"(arg|args_)?\d+\Z")
 
 
 def dotted(path: str) -> str:
@@ -51,22 +53,19 @@ def _claim(name: str, taken: set[str]) -> str:
 
 
 def argument_names(text: str) -> list[str]:
-    """The names ``main``'s arguments have in the text (the parser forgets them)."""
+    """The names ``main``'s arguments have in the text (the parser forgets them).
+
+    Empty for those the printer made up (``%0``, ``%arg0``).
+    """
     start = _MAIN.search(text)
-    if start is None:
-        return []
-    head = text[start.end() : _closing(text, start.end())]
-    names = _ARGUMENT.findall(head)
-    return ["" if _UNNAMED.match(name) else dotted(name) for name in names]
-
-
-def _closing(text: str, start: int) -> int:
-    depth = 1
-    for match in _TOKEN.finditer(text, start):
-        if match[0] in "([{<":
+    names, depth = list[str](), 0
+    for match in _TOKEN.finditer(text, start.end()) if start else ():
+        if match["name"] is not None and depth == 0:
+            names.append("" if _UNNAMED.match(match["name"]) else dotted(match["name"]))
+        elif match[0] in _OPENING:
             depth += 1
-        elif match[0] in ")]}>":
+        elif match[0] in _CLOSING:
             depth -= 1
-            if depth == 0:
-                return match.start()
-    return len(text)
+            if depth < 0:  # the end of the argument list
+                break
+    return names

@@ -1,0 +1,98 @@
+"""A real zygote behind a blocking face, shared by a module's tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+import pytest
+import trio
+
+from jaxfs.stablehlo.signature import Signature
+from jaxfs.tracer.client import TracerClient, open_tracer
+from jaxfs.tracer.protocol import Compile, Compiled, Traced
+
+Result = TypeVar("Result")
+
+SAXPY = """module @saxpy {
+  func.func public @main(%x: tensor<16xf32>, %y: tensor<16xf32>) -> tensor<16xf32> {
+    %c = stablehlo.constant dense<2.0> : tensor<16xf32>
+    %0 = stablehlo.multiply %x, %c : tensor<16xf32>
+    %1 = stablehlo.add %0, %y : tensor<16xf32>
+    return %1 : tensor<16xf32>
+  }
+}
+"""
+
+
+@contextlib.contextmanager
+def memory_file(data: bytes) -> Iterator[int]:
+    """An open file with ``data`` in it."""
+    fd = os.memfd_create("source")
+    try:
+        os.write(fd, data)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+async def trace(
+    client: TracerClient, source: str | bytes, platform: str = "cpu", deadline_s: float = 60
+) -> tuple[Traced, bytes, bytes]:
+    """Trace bytes instead of an open file."""
+    with memory_file(source.encode() if isinstance(source, str) else source) as fd:
+        return await client.trace(fd, platform, deadline_s)
+
+
+async def compile_cpu(
+    client: TracerClient,
+    artifact: bytes,
+    signature: Signature,
+    device: tuple[int, int] = (0, 1),
+    deadline_s: float = 60,
+) -> tuple[Compiled, bytes, bytes]:
+    """Compile for the CPU device of that number, of so many."""
+    with memory_file(artifact) as fd:
+        return await client.compile(fd, Compile("cpu", *device, signature), deadline_s)
+
+
+class BlockingTracer:
+    """The client, in a thread that runs trio."""
+
+    def __init__(self) -> None:
+        self._is_up = threading.Event()
+        self._thread = threading.Thread(target=trio.run, args=(self._serve,))
+        self._thread.start()
+        self._is_up.wait()
+
+    async def _serve(self) -> None:
+        async with open_tracer() as self.client:
+            self._token, self._closing = trio.lowlevel.current_trio_token(), trio.Event()
+            self._is_up.set()
+            await self._closing.wait()
+
+    def run(self, function: Callable[..., Awaitable[Result]], *args: object) -> Result:
+        return trio.from_thread.run(function, self.client, *args, trio_token=self._token)
+
+    def trace(self, source: str | bytes, platform: str = "cpu") -> tuple[Traced, bytes, bytes]:
+        return self.run(trace, source, platform)
+
+    def build(self, source: str | bytes) -> tuple[Traced, Compiled, bytes, str]:
+        """Trace and compile: both descriptions, the executable, the HLO text."""
+        traced, artifact, _ = self.trace(source)
+        compiled, executable, hlo = self.run(compile_cpu, artifact, traced.signature)
+        return traced, compiled, executable, hlo.decode()
+
+    def close(self) -> None:
+        self._token.run_sync_soon(self._closing.set)
+        self._thread.join()
+
+
+@pytest.fixture(scope="package")
+def tracer() -> Iterator[BlockingTracer]:
+    tracer = BlockingTracer()
+    yield tracer
+    tracer.close()
