@@ -26,7 +26,7 @@ def _block(title: str, rows: str) -> str:
 
 EXIT_CODES = _block("Exit codes:", "\n".join(f"{code:3}  {means}" for code, means in TABLE))
 OPTIONS = _block("Mount options (-o):", options.usage())
-PATH = click.Path(path_type=str)
+PATH = click.STRING  # click.Path would stat it, and a stat of a hung mount never returns
 
 
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,8 +38,18 @@ def main() -> None:
 @main.command(epilog=f"{OPTIONS}\n\n{EXIT_CODES}")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in this terminal; Ctrl-C unmounts.")
 @click.option("-o", "words", multiple=True, metavar="OPT[,OPT...]", help="Mount options, below.")
-@click.option("--state-dir", type=PATH, help="Programs and caches; default: one a mount point.")
-@click.option("--log-file", type=PATH, help="Default: log in the state directory; stderr with -f.")
+@click.option(
+    "--state-dir",
+    type=PATH,
+    metavar="PATH",
+    help="Programs and caches; default: one a mount point.",
+)
+@click.option(
+    "--log-file",
+    type=PATH,
+    metavar="PATH",
+    help="Default: log in the state directory; stderr with -f.",
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),

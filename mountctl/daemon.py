@@ -21,7 +21,7 @@ import msgspec
 
 from jaxfs.options import Options
 from mountctl.errors import DaemonFailed, StartTimedOut, from_exit_code
-from mountctl.signals import on_signals
+from mountctl.signals import Stop, on_signals
 
 TERM_S = 10.0  # the daemon ends its own children first
 TAIL_LINES = 20
@@ -48,9 +48,9 @@ class Daemon:
     log: Path | None
     log_start: int
 
-    def await_ready(self, timeout_s: float) -> Verdict:
-        """Raises DaemonFailed, StartTimedOut, or the error the daemon tells."""
-        line = _read_line(self.ready_fd, time.monotonic() + timeout_s)
+    def await_ready(self, timeout_s: float, stop: Stop) -> Verdict:
+        """Raises DaemonFailed, StartTimedOut, Interrupted, or the error the daemon tells."""
+        line = _read_line(self.ready_fd, time.monotonic() + timeout_s, stop)
         if line is None:
             raise StartTimedOut(
                 f"the daemon was not ready after {timeout_s:g} s (--timeout){self._tail()}"
@@ -78,9 +78,10 @@ class Daemon:
             lines = file.read().splitlines()[-TAIL_LINES:]
         return "; its log ends with:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
 
-    def run_until_ended(self) -> int:
+    def run_until_ended(self, stop: Stop) -> int:
         """Stay in front of it: what would end us ends it, and it unmounts.  Its exit code."""
         with on_signals(lambda name: self.process.terminate()):
+            stop.check()  # for one that came before
             status = self.process.wait()
         return status if status >= 0 else 128 - status
 
@@ -94,11 +95,13 @@ class Daemon:
             self.process.wait()
 
 
-def _read_line(fd: int, deadline: float) -> bytes | None:
+def _read_line(fd: int, deadline: float, stop: Stop) -> bytes | None:
     """Up to a newline or end of file; None where neither came in time."""
     data = b""
     while not data.endswith(b"\n"):
-        ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+        left_s = max(0.0, deadline - time.monotonic())
+        ready, _, _ = select.select([fd, stop.fd], [], [], left_s)
+        stop.check()
         if not ready:
             return None
         piece = os.read(fd, 1 << 16)

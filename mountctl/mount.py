@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +13,8 @@ import click
 from jaxfs.options import Options
 from mountctl import checks, daemon, mounts, statedir
 from mountctl.deadline import within
-from mountctl.errors import AlreadyMounted, Interrupted, NotAnswering, StateDirUnusable
-from mountctl.signals import STOPPING, on_signals
+from mountctl.errors import AlreadyMounted, NotAnswering, StateDirUnusable
+from mountctl.signals import noted_signals
 
 
 @attrs.frozen
@@ -35,11 +34,12 @@ def mount(wanted: Wanted) -> int:
     _make_way(wanted.mountpoint)
     checks.check(checks.Request(wanted.mountpoint, wanted.options))
     _check_paths(wanted)
-    with on_signals(_interrupt), statedir.prepared(wanted.state_dir), _started(wanted) as process:
-        verdict = process.await_ready(wanted.timeout_s)
+    with noted_signals() as stop, statedir.prepared(wanted.state_dir), _started(wanted) as process:
+        verdict = process.await_ready(wanted.timeout_s, stop)
         _verify(wanted.mountpoint)
+        stop.check()
         click.echo(f"{wanted.mountpoint}: {verdict.engine}, ready in {verdict.seconds:.2f} s")
-        return process.run_until_ended() if wanted.foreground else 0
+        return process.run_until_ended(stop) if wanted.foreground else 0
 
 
 def _make_way(mountpoint: str) -> None:
@@ -94,10 +94,3 @@ def _verify(mountpoint: str) -> None:
         raise NotAnswering(f"the new mount {mountpoint} does not answer: {error}") from None
     if not version or not mounts.is_mounted(mountpoint):
         raise NotAnswering(f"{mountpoint} does not show the new mount")
-
-
-def _interrupt(name: str) -> None:
-    """Once: what is under way is undone, and a second Ctrl-C must not stop that."""
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
-    raise Interrupted(f"{name}: nothing was mounted")

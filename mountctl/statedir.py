@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import platformdirs
 from mountctl.errors import StateDirUnusable
 
 LOG_NAME = "log"
+LOCK_NAME = "lock"  # held by the daemon that uses the directory (jaxfs.programs.store)
 
 
 def escape(mountpoint: str) -> str:
@@ -44,6 +47,7 @@ def prepared(path: Path) -> Iterator[Path]:
     missing = [place for place in (path, *path.parents) if not os.path.lexists(place)]
     try:
         _create(path)
+        _refuse_used(path)
         yield path
     except BaseException:
         if missing:
@@ -63,3 +67,15 @@ def _create(path: Path) -> None:
         raise StateDirUnusable(
             f"the state directory {path} is not writable; name another with --state-dir"
         )
+
+
+def _refuse_used(path: Path) -> None:
+    """Early, so that the log of the daemon that has it stays its own; the lock is the daemon's."""
+    with contextlib.suppress(FileNotFoundError), (path / LOCK_NAME).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateDirUnusable(
+                f"the state directory {path} is used by another jaxfs daemon;"
+                " name another with --state-dir"
+            ) from None

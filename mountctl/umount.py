@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import click
@@ -50,7 +51,8 @@ def _unmount(mountpoint: str) -> None:
     try:
         mounts.unmount(mountpoint)
     except Busy as error:
-        raise Busy(f"{error.message}{_used_by(processes.holders(mountpoint))}") from None
+        holders = [h for h in processes.holders(mountpoint) if h.pid != os.getpid()]
+        raise Busy(f"{error.message}{_used_by(holders)}") from None
 
 
 def _used_by(holders: list[processes.Holder]) -> str:

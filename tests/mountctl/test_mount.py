@@ -1,0 +1,200 @@
+"""mount, umount and status with the real daemon: it works, or nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mountctl import deadline, errors, mounts, processes
+from tests.conftest import Mount, mountctl
+
+LIMIT_S = 60
+
+
+def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [*mountctl(str(words[0])), *map(str, words[1:])]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+
+
+def daemon_of(place: Path) -> int:
+    """The pid of the daemon for a mount point, as soon as it runs."""
+    end = time.monotonic() + LIMIT_S
+    while time.monotonic() < end:
+        pid = processes.daemon_of(str(place))
+        if pid is not None:
+            return pid
+        time.sleep(0.005)
+    raise AssertionError(f"no daemon for {place}")
+
+
+def nothing_is_left(place: Path, state: Path) -> bool:
+    return (
+        not mounts.is_mounted(str(place))
+        and processes.daemon_of(str(place)) is None
+        and not state.exists()
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A mount point; whatever is mounted there in the end is taken away."""
+    path = tmp_path / "jax"
+    path.mkdir()
+    yield path
+    while mounts.is_mounted(str(path)):
+        mounts.unmount(str(path), lazy=True)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "new/state"
+
+
+def test_umount_returns_when_the_daemon_has_ended(place: Path, state: Path) -> None:
+    done = run("mount", "--state-dir", state, place)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cpu:0" in done.stdout
+    daemon = daemon_of(place)
+    engine = int(dict(map(str.split, (place / "health").open()))["engine_pid"])
+    assert run("umount", place).returncode == 0
+    assert not mounts.is_mounted(str(place))
+    assert processes.command_of(daemon) == processes.command_of(engine) == []
+    assert list(place.iterdir()) == []
+
+
+def test_second_mount_is_refused_and_the_first_goes_on(shared_mount: Mount, state: Path) -> None:
+    done = run("mount", "--state-dir", state, shared_mount.path)
+    assert done.returncode == errors.AlreadyMounted.exit_code
+    assert f"mountctl umount {shared_mount.path}" in done.stderr
+    assert not state.exists()
+    assert (shared_mount.path / "version").read_text().startswith("jaxfs ")
+
+
+def test_state_dir_of_another_daemon_is_refused(shared_mount: Mount, place: Path) -> None:
+    done = run("mount", "--state-dir", shared_mount.state_dir, place)
+    assert done.returncode == errors.StateDirUnusable.exit_code
+    assert "is used by another jaxfs daemon" in done.stderr
+    assert not mounts.is_mounted(str(place))
+    assert shared_mount.state_dir.is_dir()
+
+
+def test_engine_that_cannot_start_leaves_nothing(place: Path, state: Path) -> None:
+    done = run("mount", "-o", "platform=abacus", "--state-dir", state, place)
+    assert done.returncode == errors.DaemonFailed.exit_code
+    assert "abacus" in done.stderr
+    assert nothing_is_left(place, state.parent)
+
+
+def test_start_that_takes_too_long_leaves_nothing(place: Path, state: Path) -> None:
+    done = run("mount", "--timeout", "0.001", "--state-dir", state, place)
+    assert done.returncode == errors.StartTimedOut.exit_code
+    assert "after 0.001 s" in done.stderr
+    assert nothing_is_left(place, state.parent)
+
+
+def starting(place: Path, state: Path, *words: str) -> subprocess.Popen[str]:
+    command = [*mountctl("mount"), *words, "--state-dir", str(state), str(place)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_start_leaves_nothing(place: Path, state: Path, number: signal.Signals) -> None:
+    with starting(place, state) as command:
+        daemon_of(place)
+        command.send_signal(number)
+        _, told = command.communicate(timeout=LIMIT_S)
+    assert command.returncode == errors.Interrupted.exit_code
+    assert number.name in told
+    assert nothing_is_left(place, state.parent)
+
+
+def test_daemon_that_dies_while_starting_leaves_nothing(place: Path, state: Path) -> None:
+    with starting(place, state) as command:
+        os.kill(daemon_of(place), signal.SIGKILL)
+        _, told = command.communicate(timeout=LIMIT_S)
+    assert command.returncode == errors.DaemonFailed.exit_code
+    assert "was killed by signal 9 before it was ready" in told
+    assert nothing_is_left(place, state.parent)
+
+
+def killed(mount: Mount) -> None:
+    """End the daemon the hard way, and see that its mount is stale."""
+    daemon = processes.Watched(daemon_of(mount.path))
+    os.kill(daemon.pid, signal.SIGKILL)
+    assert daemon.ends_within(LIMIT_S)
+    daemon.close()
+    assert mounts.is_stale(str(mount.path))
+
+
+def test_stale_mount_is_shown_and_replaced_by_the_next_one(own_mount: Mount) -> None:
+    killed(own_mount)
+    (found,) = json.loads(run("status", "--json", own_mount.path).stdout)
+    assert (found["state"], found["pid"]) == ("stale", None)
+    done = run("mount", "--state-dir", own_mount.state_dir, own_mount.path)
+    assert done.returncode == 0
+    assert "removed a stale mount" in done.stderr
+    rows = [m for m in mounts.jaxfs_mounts() if m.mountpoint == str(own_mount.path)]
+    assert len(rows) == 1
+
+
+def test_stale_mount_can_be_unmounted(own_mount: Mount) -> None:
+    killed(own_mount)
+    done = run("umount", own_mount.path)
+    assert done.returncode == 0
+    assert "removed a stale mount" in done.stderr
+    assert not mounts.is_mounted(str(own_mount.path))
+
+
+def test_busy_mount_names_who_uses_it_and_goes_on(shared_mount: Mount) -> None:
+    with (shared_mount.path / "version").open():
+        done = run("umount", shared_mount.path)
+    assert done.returncode == errors.Busy.exit_code
+    assert f"  {os.getpid()} (fd " in done.stderr
+    assert (shared_mount.path / "version").read_text().startswith("jaxfs ")
+
+
+def test_status_tells_what_health_tells(shared_mount: Mount) -> None:
+    (found,) = json.loads(run("status", "--json", shared_mount.path).stdout)
+    assert found["mountpoint"] == str(shared_mount.path)
+    assert (found["state"], found["engine"]) == ("ok", "ready")
+    assert found["pid"] == daemon_of(shared_mount.path)
+    assert found["programs"] == len(list((shared_mount.path / "programs").glob("*.mlir")))
+    assert found["uptime_usec"] > 0
+    shown = run("status").stdout
+    assert str(shared_mount.path) in shown
+
+
+def test_status_does_not_hang_with_a_hung_mount(own_mount: Mount) -> None:
+    daemon = daemon_of(own_mount.path)
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        (found,) = json.loads(run("status", "--json", own_mount.path).stdout)
+        refused = run("mount", "--state-dir", own_mount.state_dir, own_mount.path)
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    assert (found["state"], found["pid"]) == ("hung", daemon)
+    assert refused.returncode == errors.AlreadyMounted.exit_code
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_foreground_unmounts_when_it_is_ended(
+    place: Path, state: Path, number: signal.Signals
+) -> None:
+    with starting(place, state, "--foreground") as command:
+        assert command.stdout is not None
+        assert "ready in" in command.stdout.readline()
+        assert deadline.within(LIMIT_S, (place / "version").read_text).startswith("jaxfs ")
+        command.send_signal(number)
+        _, logged = command.communicate(timeout=LIMIT_S)
+    assert command.returncode == 0
+    assert f"{number.name}: unmounting" in logged or "SIGTERM: unmounting" in logged
+    assert not mounts.is_mounted(str(place))
+    assert processes.daemon_of(str(place)) is None
