@@ -88,7 +88,12 @@ _OTHERS: dict[str, tuple[Rule, ...]] = {
     "cusolver_getrf_ffi": (_LU,),
     "cusolver_syevd_ffi": (_EIGH,),
     "cusolver_sytrd_ffi": (_TRIDIAGONAL,),
-    "cusolver_gesvd_ffi": (Rule(_SVD_FULL), Rule(_SVD_THIN)),
+    "cusolver_gesvd_ffi": (
+        Rule(_SVD_FULL, {"transposed": (0,)}),
+        Rule(_SVD_THIN, {"transposed": (0,)}),
+        Rule("T[* m n] -> T[* m n] R[* k] T[* n n] T[* m m] i32[*]", {"transposed": (1,)}),
+        Rule("T[* m n] -> T[* m n] R[* k] T[* k n] T[* m k] i32[*]", {"transposed": (1,)}),
+    ),
     "cusolver_gesvdj_ffi": (
         Rule(_SVD_FULL),
         Rule("T[* m n] -> T[* m n] R[* k] T[* m k] T[* n k] i32[*]"),

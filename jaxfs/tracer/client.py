@@ -7,6 +7,7 @@ Imports no jax.  The zygote is started at the first job, and again when it died;
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -23,6 +24,7 @@ from jaxfs.tracer.zygote_process import ZygoteProcess
 from jaxfs.wire.channel import AsyncChannel, Closed, pair
 
 DEADLINE_S = 600.0
+TRACE_DEADLINE_S = 60.0  # damaged bytecode can keep MLIR's reader busy for ever
 MAX_ATTEMPTS = 2  # a job in whose time the zygote died twice is not tried again
 _BIG_BYTES = 4 << 20  # from here on, reading takes long enough for a thread
 
@@ -100,12 +102,15 @@ class TracerClient:
         ``deadline_s`` counts from when the job gets its turn.  Raises TimedOut past it, Invalid
         where the program is bad or ended its process, RunFailed where the tracer itself failed.
         """
-        limit_s = self.deadline_s if deadline_s is None else deadline_s
+        limit_s = self._usual_s(work) if deadline_s is None else deadline_s
         async with self._slots:
             for _ in range(MAX_ATTEMPTS):
                 with suppress(_ZygoteDied):
                     return await self._attempt(work, fds, limit_s)
         raise RunFailed(f"the tracer died {MAX_ATTEMPTS} times while it had this program")
+
+    def _usual_s(self, work: Trace | Compile) -> float:
+        return min(self.deadline_s, TRACE_DEADLINE_S if isinstance(work, Trace) else math.inf)
 
     async def _attempt(
         self, work: Trace | Compile, fds: Sequence[int], limit_s: float
@@ -122,7 +127,8 @@ class TracerClient:
         finally:
             reply.close()
             await self._finish(running)
-        raise TimedOut(f"compiling took over {limit_s:g} s (-o compile_timeout)")
+        doing = "reading the program" if isinstance(work, Trace) else "compiling"
+        raise TimedOut(f"{doing} took over {limit_s:g} s (-o compile_timeout)")
 
     async def _answer(
         self, running: _Running, reply: AsyncChannel[Reply]

@@ -30,6 +30,7 @@ from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.stablehlo.walk import functions
 from jaxfs.tracer.source import BYTECODE_MAGIC, Program
 
+MAX_ENTRIES = 100_000  # of any list in the artifact's description
 _PLATFORM_NAMES = {"gpu": ("cuda", "rocm")}  # a device says gpu, an export cuda
 _DTYPES = {
     number: "u" + name[2:] if name.startswith("ui") else name
@@ -89,7 +90,7 @@ def _read(table: Any) -> Exported:
     kept = tuple(int(n) for n in table.ModuleKeptVarIdxAsNumpy()) if _inputs(table) else ()
     return Exported(
         module,
-        tuple(table.Platforms(i).decode() for i in range(table.PlatformsLength())),
+        tuple(table.Platforms(i).decode() for i in _indices(table.PlatformsLength())),
         _named(table.InTree(), _inputs(table)),
         _named(table.OutTree(), _avals(table, "Out")),
         kept,
@@ -112,16 +113,16 @@ def _avals(table: Any, side: str) -> list[Aval]:
     """Newer artifacts keep each aval once and list numbers, older ones list the avals."""
     numbers = f"{side}AvalsIdxs"
     if hasattr(table, numbers) and (count := getattr(table, f"{numbers}Length")()):
-        return [_aval(table.UniqueAvals(getattr(table, numbers)(i))) for i in range(count)]
+        return [_aval(table.UniqueAvals(getattr(table, numbers)(i))) for i in _indices(count)]
     count = getattr(table, f"{side}AvalsLength")()
-    return [_aval(getattr(table, f"{side}Avals")(i)) for i in range(count)]
+    return [_aval(getattr(table, f"{side}Avals")(i)) for i in _indices(count)]
 
 
 def _aval(entry: Any) -> Aval:
     dtype = _DTYPES.get(entry.Dtype(), "unknown")
     if dtype not in BY_SHORT:
         raise Invalid(f"an input or output has the element type {dtype}, which is not supported")
-    sizes = [entry.Shape(i).decode() for i in range(entry.ShapeLength())]
+    sizes = [entry.Shape(i).decode() for i in _indices(entry.ShapeLength())]
     if not all(size.isdecimal() for size in sizes):
         shape = ",".join(sizes)
         raise Invalid(
@@ -129,6 +130,13 @@ def _aval(entry: Any) -> Aval:
             "export with fixed sizes"
         )
     return Aval(dtype, tuple(map(int, sizes)))
+
+
+def _indices(length: int) -> range:
+    """The indices of a vector; a damaged artifact may claim any length."""
+    if length > MAX_ENTRIES:
+        raise Invalid(f"not a program: its description has a list of {length} entries")
+    return range(length)
 
 
 def _named(tree: Any, avals: list[Aval]) -> tuple[tuple[str, Aval], ...]:
@@ -139,7 +147,7 @@ def _key_paths(tree: Any, path: str) -> Iterator[str]:
     kind = jaxcompat.PYTREE_KINDS[tree.Kind()]
     if kind == "leaf":
         yield path
-    for i in range(tree.ChildrenLength()):
+    for i in _indices(tree.ChildrenLength()):
         key = f"['{tree.ChildrenNames(i).decode()}']" if kind == "dict" else f"[{i}]"
         yield from _key_paths(tree.Children(i), path + key)
 

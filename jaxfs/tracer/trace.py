@@ -6,10 +6,13 @@ and its signature.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
+from jaxfs.errors import Invalid
 from jaxfs.stablehlo.checks import check_main, check_module
 from jaxfs.stablehlo.main_function import read_signature
 from jaxfs.stablehlo.names import argument_names
@@ -30,13 +33,24 @@ class Artifact(msgspec.Struct, frozen=True):
 
 def trace(context: Any, source: bytes, platform: str) -> Artifact:
     """Raises Invalid for what is no program, or none jaxfs runs."""
-    source_format = detect(source)
-    program = _READERS[source_format](context, source, platform)
-    with context:
+    read = _READERS[detect(source)]
+    with _only_text(), context:
+        program = read(context, source, platform)
         normalise(program.module)
         text = str(program.module).encode()
         data = artifact(program.module)
     return Artifact(Traced(program.source_format, program.signature, program.platforms), data, text)
+
+
+@contextmanager
+def _only_text() -> Iterator[None]:
+    """Names in bytecode may be any bytes; Python's bindings fail on those that are not UTF-8."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "conversion error" not in str(error):
+            raise
+        raise Invalid("not a program: a name in it is not UTF-8") from None
 
 
 def _read_text(context: Any, source: bytes, platform: str) -> Program:

@@ -34,7 +34,7 @@ _SET = {
 class ZygoteProcess:
     """A zygote that has said Hello."""
 
-    process: trio.Process
+    process: subprocess.Popen[bytes]
     channel: AsyncChannel[Control]
     toolchain: str
     is_alive: bool = True
@@ -50,7 +50,9 @@ class ZygoteProcess:
         channel: AsyncChannel[Control] = AsyncChannel(ours, Control)
         with theirs:
             number = str(theirs.fileno())
-            process = await trio.lowlevel.open_process(
+            # Not trio's open_process: that forks in a worker thread, and "parent death" in
+            # prctl(2) is the death of the forking thread.
+            process = subprocess.Popen(  # noqa: ASYNC220 it returns at the exec, in 2 ms
                 [sys.executable, "-P", "-m", "jaxfs.tracer.zygote", number],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -85,10 +87,20 @@ class ZygoteProcess:
         self.is_alive = False
         self.channel.close()
         with trio.move_on_after(END_S):
-            await self.process.wait()
-        if self.process.returncode is None:
+            await self._wait()
+        if self.process.poll() is None:
             self.process.kill()
-            await self.process.wait()
+            await self._wait()
+
+    async def _wait(self) -> None:
+        if self.process.poll() is not None:
+            return
+        pidfd = os.pidfd_open(self.pid)
+        try:
+            await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            os.close(pidfd)
+        self.process.wait()
 
 
 async def _hello(channel: AsyncChannel[Control]) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -38,9 +41,10 @@ def with_client(test: Callable[[TracerClient], Awaitable[None]], **options: Any)
     trio.run(main)
 
 
-def children(pid: int) -> list[int]:
-    """The processes whose parent is ``pid``."""
-    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def children(pid: int, thread: int | None = None) -> list[int]:
+    """The processes a thread of ``pid`` (its first one) has forked."""
+    names = Path(f"/proc/{pid}/task/{thread or pid}/children").read_text()
+    return [int(name) for name in names.split()]
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -193,6 +197,21 @@ def test_job_that_sees_two_zygotes_die_is_given_up() -> None:
             with pytest.raises(RunFailed, match="the tracer died 2 times"):
                 await compile_cpu(client, artifact, traced.signature)
         assert (await trace(client, SAXPY))[0].signature.inputs[1].name == "y"
+
+    with_client(test)
+
+
+def test_front_side_imports_no_jax() -> None:
+    code = "import sys, jaxfs.tracer.client; assert not {'jax', 'jaxlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_zygote_is_forked_by_the_thread_that_lives_as_long_as_the_front() -> None:
+    """prctl's parent-death signal comes when the forking thread ends; trio's workers do."""
+
+    async def test(client: TracerClient) -> None:
+        await client.start()
+        assert client.pid in children(os.getpid(), threading.get_native_id())
 
     with_client(test)
 

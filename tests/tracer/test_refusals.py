@@ -41,6 +41,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "truncated text": (SAXPY[:200], "line 4: expected"),
     "truncated bytecode": (bytecode(SAXPY)[:120], "MLIR bytecode that is cut off"),
     "truncated artifact": (portable(SAXPY)[:200], "portable artifact that is cut off"),
+    "name not UTF-8": (bytecode(SAXPY).replace(b"main", b"\xffain"), "is not UTF-8"),
     "unknown op": (SAXPY.replace("add", "plus"), "line 5: custom op 'stablehlo.plus' is unknown"),
     "type error": (SAXPY.replace("dense<2.0> : tensor<16x", "dense<2.0> : tensor<8x"), "line 4: "),
     "no main": (SAXPY.replace("@main", "@start"), "no function @main to run, found @start"),
