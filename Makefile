@@ -28,12 +28,15 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test-all: ## the tests on each of PYTHONS that is here
-	@set -e; for python in $(PYTHONS); do \
-		if $$python -c '' 2>/dev/null; then \
-			echo "==> testing with $$python"; \
-			$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$${python##*/python}; \
-		else echo "==> $$python is not here, skipped"; fi; \
+test-all: ## the tests on each of PYTHONS that is here, also below ~/.pyenv
+	@set -e; for name in $(PYTHONS); do \
+		found=; \
+		for python in $$name $(HOME)/.pyenv/versions/$${name#python}.*/bin/$$name; do \
+			if [ -z "$$found" ] && $$python -c '' 2>/dev/null; then found=$$python; fi; \
+		done; \
+		if [ -z "$$found" ]; then echo "==> $$name is not here, skipped"; continue; fi; \
+		echo "==> testing with $$found"; \
+		$(MAKE) --no-print-directory test PYTHON=$$found VENV=.venv-$${name#python}; \
 	done
 
 bench: $(VENV)/.installed-bench ## jaxfs beside its peers, as a table and JSON
