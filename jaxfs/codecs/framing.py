@@ -1,0 +1,41 @@
+"""Where one request ends and the next begins, in what is written to a conversation (``call``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxfs.codecs.buffers import Parameter
+from jaxfs.codecs.checks import refuse_count
+from jaxfs.codecs.formats import format_named
+from jaxfs.errors import Invalid
+
+
+class Framer:
+    """Finds the length of one request while its bytes arrive; make a new one for the next.
+
+    ``name`` is a format's, as ``formats.detect`` tells it from the request's first byte.  Raises
+    Invalid for a format that only the end of the file ends.
+    """
+
+    def __init__(self, name: str, params: Sequence[Parameter]) -> None:
+        frames = format_named(name).frames
+        if frames is None:
+            raise Invalid(
+                f"a conversation cannot tell where {name} data ends; submit it as a file of calls/"
+            )
+        self._params = params
+        self._frames = frames(params)
+        self._known: int | None = None
+
+    def needed(self, buffer: memoryview) -> int | None:
+        """The request's length in bytes, None while it cannot be told.
+
+        ``buffer`` holds all bytes so far from the request's beginning, and may hold more than the
+        request; a known length may be more than is there yet.  Raises Invalid as soon as the bytes
+        cannot become a request.
+        """
+        if self._known is None:
+            self._known = self._frames.needed(buffer)
+        if self._known == 0 and buffer:
+            raise refuse_count(self._params, "data; without inputs, a request is a newline")
+        return self._known or None

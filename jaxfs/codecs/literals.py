@@ -1,0 +1,186 @@
+"""One JSON value -> one typed buffer.
+
+A JSON number takes the type of its parameter if it has a value there: floating-point types round,
+as everywhere, but an integer type takes no 1.5 and no 300 for u8, and no finite number becomes
+infinite.  A complex number is a [re, im] pair, a real number, or a string such as "1+2j".
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from jaxfs.codecs.avals import BY_SHORT, DType
+from jaxfs.codecs.buffers import Parameter, TypedBuffer, flat_bytes
+from jaxfs.codecs.checks import refuse
+
+Array = np.ndarray[Any, Any]
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{},:"]+')
+_SPELLINGS = {
+    **dict.fromkeys(("nan", "+nan", "-nan"), "NaN"),
+    **dict.fromkeys(("inf", "+inf", "infinity", "+infinity"), "Infinity"),
+    **dict.fromkeys(("-inf", "-infinity"), "-Infinity"),
+    "true": "true",
+    "false": "false",
+}
+_COMPONENT = {"c64": "f32", "c128": "f64"}
+_F4_MAX = 6.0
+
+
+def buffer_of(index: int, param: Parameter, text: str) -> TypedBuffer:
+    """The array that ``text`` writes down.  Raises Invalid unless it is one of the right type."""
+    try:
+        value = _parse(text)
+    except (ValueError, RecursionError) as error:
+        raise refuse(index, param, f"{_shortened(text)}, which is no JSON value") from error
+    row = param.aval.row
+    try:
+        array = _CONVERT[_kind(row)](value, param.aval.shape, row)
+    except _NoValue as error:
+        raise refuse(index, param, error) from error
+    return TypedBuffer(param.aval, flat_bytes(array))
+
+
+class _NoValue(Exception):
+    """The value found, in words."""
+
+
+def _parse(text: str) -> object:
+    """JSON; where it is not, JSON with numpy's and Python's spellings of nan, inf and complex."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return json.loads(_TOKEN.sub(_json_token, text))
+
+
+def _json_token(match: re.Match[str]) -> str:
+    token = match[0]
+    if token.endswith(("j", "J")):
+        return json.dumps(token)
+    return _SPELLINGS.get(token.lower(), token)
+
+
+def _kind(row: DType) -> str:
+    if row.short == "bool":
+        return "bool"
+    return {"i": "integer", "u": "integer", "c": "complex"}.get(row.short[0], "float")
+
+
+def _leaves(value: object, shape: tuple[int, ...]) -> list[Any] | None:
+    """The elements of a nested list of exactly this shape, or None."""
+    level: list[Any] = [value]
+    for length in shape:
+        if not _all_lists(level) or not set(map(len, level)) <= {length}:
+            return None
+        level = list(itertools.chain.from_iterable(level))
+    return None if list in set(map(type, level)) else level
+
+
+def _all_lists(level: Iterable[object]) -> bool:
+    return set(map(type, level)) <= {list}
+
+
+def _elements(value: object, shape: tuple[int, ...], types: set[type]) -> list[Any]:
+    """``_leaves``, or _NoValue where the shape or the type of an element differs."""
+    leaves = _leaves(value, shape)
+    if leaves is None:
+        raise _NoValue(_shape_text(value))
+    if not set(map(type, leaves)) <= types:
+        raise _NoValue(_shown(next(leaf for leaf in leaves if type(leaf) not in types)))
+    return leaves
+
+
+def _shape_text(value: object) -> str:
+    """What the shape of ``value`` is, for a message."""
+    shape: list[int] = []
+    level: list[Any] = [value]
+    while level and _all_lists(level):
+        if len(set(map(len, level))) > 1:
+            return "a ragged list"
+        shape.append(len(level[0]))
+        level = list(itertools.chain.from_iterable(level))
+    if list in set(map(type, level)):
+        return "a ragged list"
+    return f"a list of shape {shape}" if shape else f"the scalar {_shown(value)}"
+
+
+def _shown(value: object) -> str:
+    return _shortened(json.dumps(value))
+
+
+def _shortened(text: str) -> str:
+    """At most 40 characters of ``text``, safe to print."""
+    return text[:40].encode("ascii", "backslashreplace").decode() + ("..." * (len(text) > 40))
+
+
+def _bools(value: object, shape: tuple[int, ...], row: DType) -> Array:
+    return np.array(_elements(value, shape, {bool}), row.numpy)
+
+
+def _integers(value: object, shape: tuple[int, ...], row: DType) -> Array:
+    elements = _elements(value, shape, {int})
+    limits = ml_dtypes.iinfo(row.numpy)  # type: ignore[no-untyped-call]  # it has no annotations
+    for extreme in (min(elements, default=0), max(elements, default=0)):
+        if not limits.min <= extreme <= limits.max:
+            raise _NoValue(f"{_shown(extreme)}, which is out of range")
+    wide = np.uint64 if row.short[0] == "u" else np.int64
+    return np.array(elements, wide).astype(row.numpy)
+
+
+def _floats(value: object, shape: tuple[int, ...], row: DType) -> Array:
+    return _rounded(_elements(value, shape, {int, float}), row)
+
+
+def _rounded(elements: list[Any], row: DType) -> Array:
+    """The nearest values of type ``row``; _NoValue where one has none."""
+    try:
+        exact = np.array(elements, np.float64)
+    except OverflowError as error:
+        raise _NoValue("an integer beyond the range of f64") from error
+    with np.errstate(all="ignore"):
+        rounded: Array = exact.astype(row.numpy)
+    lost = _lost(exact, rounded.astype(np.float64), row)
+    if lost.any():
+        raise _NoValue(f"{exact[lost][0]}, which is out of range")
+    return rounded
+
+
+def _lost(exact: Array, rounded: Array, row: DType) -> Array:
+    """Where rounding changed what a number is: finite, infinite or nan."""
+    changed = (np.isnan(exact) != np.isnan(rounded)) | (np.isinf(exact) != np.isinf(rounded))
+    if row.short == "f4_e2m1fn":  # has neither inf nor nan to overflow to
+        changed |= np.abs(exact) > _F4_MAX
+    return np.asarray(changed)
+
+
+def _complexes(value: object, shape: tuple[int, ...], row: DType) -> Array:
+    if _leaves(value, shape) is not None:
+        scalars = _elements(value, shape, {int, float, str})
+        pairs = [part for scalar in scalars for part in _parts(scalar)]
+    elif _leaves(value, (*shape, 2)) is not None:
+        pairs = _elements(value, (*shape, 2), {int, float})
+    else:
+        raise _NoValue(_shape_text(value))
+    return _rounded(pairs, BY_SHORT[_COMPONENT[row.short]]).view(row.numpy)
+
+
+def _parts(scalar: str | float) -> tuple[float, float]:
+    try:
+        number = complex(scalar)
+    except (ValueError, OverflowError) as error:
+        raise _NoValue(f"{_shown(scalar)}, which is no complex number") from error
+    return number.real, number.imag
+
+
+_CONVERT: dict[str, Callable[[object, tuple[int, ...], DType], Array]] = {
+    "bool": _bools,
+    "integer": _integers,
+    "float": _floats,
+    "complex": _complexes,
+}

@@ -1,0 +1,92 @@
+""".png: an image from an array (PNG specification, third edition), with nothing but zlib.
+
+u8 of shape [h,w] is gray, [h,w,3] RGB, [h,w,4] RGBA; a bool image is black and white; floats are
+scaled so that the least finite value is black and the greatest white.  NaN is black.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxfs.codecs.avals import Aval
+from jaxfs.codecs.buffers import Parameter, Rope, TypedBuffer
+from jaxfs.codecs.checks import check_single
+from jaxfs.errors import Invalid
+
+Array = np.ndarray[Any, Any]
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_COLOR_TYPE = {1: 0, 3: 2, 4: 6}  # by samples a pixel: gray, RGB, RGBA
+_MAX_SIDE = 2**31 - 1
+_LEVEL = 1  # an image is made each time it is read: speed before size
+
+
+def _samples(aval: Aval) -> tuple[int, ...]:
+    """How many samples a pixel of this type may have; none where it is no image type."""
+    if aval.dtype == "u8":
+        return (1, 3, 4)
+    if aval.dtype == "bool":
+        return (1,)
+    return (1, 3) if aval.dtype[0] in "fb" else ()
+
+
+def check(params: Sequence[Parameter]) -> None:
+    """Raises Invalid unless the only output is an image."""
+    param = check_single(params, ".png")
+    shape = param.aval.shape
+    rank_fits = len(shape) == 2 or (len(shape) == 3 and shape[2] > 1)
+    sides_fit = all(0 < side <= _MAX_SIDE for side in shape[:2])
+    if not (rank_fits and sides_fit and _channels(shape) in _samples(param.aval)):
+        raise Invalid(
+            f".png takes u8[h,w], u8[h,w,3], u8[h,w,4], bool[h,w] and floats of shape [h,w] or "
+            f"[h,w,3]; {param.name or 'the output'} is {param.aval}"
+        )
+
+
+def _channels(shape: tuple[int, ...]) -> int:
+    return shape[2] if len(shape) == 3 else 1
+
+
+def encode(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
+    """The output as an image of 8 bits a sample."""
+    shape = buffers[0].aval.shape
+    color = _COLOR_TYPE[_channels(shape)]
+    header = struct.pack(">IIBBBBB", shape[1], shape[0], 8, color, 0, 0, 0)
+    pixels = _bytes(buffers[0]).reshape(shape[0], -1)
+    chunks = [(b"IHDR", header), *((b"IDAT", d) for d in _deflated(pixels)), (b"IEND", b"")]
+    return Rope([_SIGNATURE, *(_chunk(kind, data) for kind, data in chunks)])
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _deflated(rows: Array) -> Iterator[bytes]:
+    """The image data: each row behind the number of its filter, here none."""
+    packer = zlib.compressobj(_LEVEL)
+    for row in rows:
+        yield from filter(None, (packer.compress(b"\0" + row.tobytes()),))
+    yield packer.flush()
+
+
+def _bytes(buffer: TypedBuffer) -> Array:
+    """The samples, 0 to 255."""
+    array = buffer.array()
+    if buffer.aval.dtype == "u8":
+        return array
+    return array.astype(np.uint8) * 255 if buffer.aval.dtype == "bool" else _scaled(array)
+
+
+def _scaled(array: Array) -> Array:
+    # halved, so that the distance between the greatest and the least f64 is still an f64
+    halves = array.astype(np.float64) / 2
+    finite = halves[np.isfinite(halves)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    if low == high:
+        return np.zeros(array.shape, np.uint8)
+    scaled = np.clip((np.nan_to_num(halves, nan=low) - low) / (high - low), 0, 1)
+    return np.rint(scaled * 255).astype(np.uint8)

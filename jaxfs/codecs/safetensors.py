@@ -1,0 +1,151 @@
+""".safetensors: a JSON table of names, types and offsets, then the bytes.  Exact for bf16 and fp8.
+
+https://huggingface.co/docs/safetensors#format.  The format is small, and its Python package reads
+only what numpy has types for; so header and data are taken apart here.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import msgspec
+
+from jaxfs.codecs.buffers import Argument, Parameter, Rope, TypedBuffer
+from jaxfs.codecs.checks import in_signature_order, member_names, refuse, refuse_count, sliced
+from jaxfs.errors import Invalid
+
+MAX_HEADER_BYTES = 1 << 20
+_LENGTH = struct.Struct("<Q")
+_ALIGNMENT = 8  # of the data; the reference writer pads its header with spaces
+_METADATA = "__metadata__"
+# F4 is missing: the format packs two of them in a byte, memory holds one
+DTYPES = {
+    "BOOL": "bool",
+    "I8": "i8",
+    "I16": "i16",
+    "I32": "i32",
+    "I64": "i64",
+    "U8": "u8",
+    "U16": "u16",
+    "U32": "u32",
+    "U64": "u64",
+    "F8_E4M3": "f8_e4m3fn",
+    "F8_E5M2": "f8_e5m2",
+    "F8_E8M0": "f8_e8m0fnu",
+    "F8_E4M3FNUZ": "f8_e4m3fnuz",
+    "F8_E5M2FNUZ": "f8_e5m2fnuz",
+    "BF16": "bf16",
+    "F16": "f16",
+    "F32": "f32",
+    "F64": "f64",
+    "C64": "c64",
+}
+_NAMES = {short: name for name, short in DTYPES.items()}
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One tensor; ``data_offsets`` count from the end of the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{DTYPES.get(self.dtype, self.dtype)}[{','.join(map(str, self.shape))}]"
+
+
+def check(params: Sequence[Parameter]) -> None:
+    """Raises Invalid for a type the format has no name for."""
+    for param in params:
+        if param.aval.dtype not in _NAMES:
+            raise Invalid(f"safetensors cannot name {param.aval} {param.name}; take .npz or .raw")
+
+
+def encode(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
+    """The outputs by name, or as arr_0, arr_1 ... where they have none."""
+    return Rope([_header(params), *(buffer.data for buffer in buffers)])
+
+
+def size(params: Sequence[Parameter]) -> int:
+    """The exact length of ``encode``, in bytes."""
+    return len(_header(params)) + sum(p.aval.nbytes for p in params)
+
+
+def _header(params: Sequence[Parameter]) -> bytes:
+    entries: dict[str, Entry] = {}
+    end = 0
+    for name, param in zip(member_names(params), params, strict=True):
+        start, end = end, end + param.aval.nbytes
+        entries[name] = Entry(_NAMES[param.aval.dtype], param.aval.shape, (start, end))
+    text = msgspec.json.encode(entries)
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return _LENGTH.pack(len(text)) + text
+
+
+def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
+    """The inputs by name, as slices of ``data``.  Raises Invalid."""
+    found = _read_header(data)
+    if found is None:
+        raise Invalid("expected a safetensors header, got truncated data")
+    start, entries = found
+    ranges = _checked(params, entries)
+    end = start + sum(p.aval.nbytes for p in params)
+    arguments: list[Argument] = [
+        sliced(i, param, data, start + begin)
+        for i, (param, begin) in enumerate(zip(params, ranges, strict=True))
+    ]
+    if len(data) > end:
+        raise refuse_count(params, f"{len(data) - end} trailing bytes after them")
+    return arguments
+
+
+def _checked(params: Sequence[Parameter], entries: dict[str, Entry]) -> list[int]:
+    """Where the data of each parameter begins.  Raises Invalid for other names and types."""
+    names = in_signature_order(params, list(entries))
+    return [_begin(entries[name], i, params[i]) for i, name in enumerate(names)]
+
+
+def _begin(entry: Entry, index: int, param: Parameter) -> int:
+    begin, end = entry.data_offsets
+    if (DTYPES.get(entry.dtype), entry.shape) != (param.aval.dtype, param.aval.shape):
+        raise refuse(index, param, entry)
+    if begin < 0 or end - begin != param.aval.nbytes:
+        raise refuse(index, param, f"bytes {begin} to {end} instead of {param.aval.nbytes} bytes")
+    return begin
+
+
+def _read_header(data: memoryview) -> tuple[int, dict[str, Entry]] | None:
+    """Where the data begins, and the tensors; None while the header is not all there."""
+    if len(data) < _LENGTH.size:
+        return None
+    (nbytes,) = _LENGTH.unpack_from(data)
+    if nbytes > MAX_HEADER_BYTES:
+        raise Invalid(f"a safetensors header of {nbytes} bytes; {MAX_HEADER_BYTES} at most")
+    start = _LENGTH.size + nbytes
+    return (start, _entries(data[_LENGTH.size : start])) if len(data) >= start else None
+
+
+def _entries(header: memoryview) -> dict[str, Entry]:
+    try:
+        table = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
+        table.pop(_METADATA, None)
+        return {name: msgspec.json.decode(raw, type=Entry) for name, raw in table.items()}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Invalid(f"a damaged safetensors header: {error}") from error
+
+
+class Frames:
+    """The end of one request: its header, then the inputs' own sizes."""
+
+    def __init__(self, params: Sequence[Parameter]) -> None:
+        self._params = params
+
+    def needed(self, buffer: memoryview) -> int | None:
+        """Raises Invalid for a header that is damaged, or not that of the inputs."""
+        found = _read_header(buffer)
+        if found is None:
+            return None
+        start, entries = found
+        _checked(self._params, entries)
+        return start + sum(p.aval.nbytes for p in self._params)
