@@ -64,10 +64,11 @@ def _compile(module: Any, work: Compile, device: jax.Device) -> Any:
     try:
         return jaxcompat.compile_module(module, work.signature, device)
     except jax.errors.JaxRuntimeError as error:
-        raise _refusal(str(error)) from None
+        raise refusal(str(error)) from None
 
 
-def _refusal(words: str) -> JaxfsError:
+def refusal(words: str) -> JaxfsError:
+    """The error for what XLA said: its status and first line, the rest as diagnostics."""
     first = words.splitlines()[0] if words else "no reason given"
     match = _STATUS.match(first)
     if match and match["code"] == "RESOURCE_EXHAUSTED":

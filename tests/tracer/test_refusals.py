@@ -6,8 +6,9 @@ import pickle
 
 import pytest
 
-from jaxfs.errors import Invalid
-from tests.tracer.conftest import SAXPY, BlockingTracer
+from jaxfs.errors import Invalid, NoDevice, NoSpace
+from jaxfs.tracer.compile import refusal
+from tests.tracer.conftest import SAXPY, BlockingTracer, compile_cpu
 from tests.tracer.test_sources import bytecode, portable
 
 
@@ -151,3 +152,16 @@ def test_compiler_refusal_carries_its_words(tracer: BlockingTracer) -> None:
     )
     with pytest.raises(Invalid, match=r"the compiler refused the program: .*cusolver_potrf_ffi"):
         tracer.build(source)
+
+
+def test_compiler_out_of_memory_is_no_fault_of_the_program() -> None:
+    error = refusal("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nat f.cc:1")
+    assert isinstance(error, NoSpace)
+    assert error.reason == "the compiler ran out of memory: Out of memory allocating 9 bytes."
+    assert error.diagnostics.endswith("at f.cc:1")
+
+
+def test_unknown_device_is_refused(tracer: BlockingTracer) -> None:
+    traced, artifact, _ = tracer.trace(SAXPY)
+    with pytest.raises(NoDevice, match="no device cpu:2, only 2"):
+        tracer.run(compile_cpu, artifact, traced.signature, (2, 2))
