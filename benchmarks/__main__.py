@@ -1,0 +1,47 @@
+"""``python -m benchmarks``: jaxfs beside its peers, as tables and JSON."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from benchmarks import plan, report
+from benchmarks.peers import PEERS
+from benchmarks.processes import ROOT
+from benchmarks.run import run
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)  # through every context manager
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Fewer sizes and rounds: under 90 s.")
+@click.option("--only", multiple=True, type=click.Choice(list(PEERS)), help="May be repeated.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Where JSON goes.")
+def main(quick: bool, only: tuple[str, ...], json_file: Path | None) -> None:
+    """Measure calls of one program through jaxfs, and through what people use instead.
+
+    A full run writes docs/BENCH.md and docs/bench.json.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    console = Console()
+    cells = plan.QUICK if quick else plan.FULL
+    with console.status("starting") as status:
+        results = run([name for name in PEERS if name in (only or PEERS)], cells, status.update)
+    report.show(results, console)
+    docs = ROOT / "docs"
+    if not (quick or only):
+        (docs / "BENCH.md").write_text(report.as_markdown(results))
+    if json_file or not (quick or only):
+        (json_file or docs / "bench.json").write_text(report.as_json(results))
+    sys.exit(1 if results.failures else 0)
+
+
+if __name__ == "__main__":
+    main()

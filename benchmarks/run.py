@@ -1,0 +1,108 @@
+"""One run: all peers alive side by side, measured in turns, so that a drift hits all alike."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks import machine
+from benchmarks.clients import CallFailed, Clients, client_processes
+from benchmarks.lifecycle import Lifecycle, front_memory, whole_life
+from benchmarks.measure import Figure, Sample, figure
+from benchmarks.peers import PEERS, Jaxfs, Peer
+from benchmarks.peers.jaxfs import MountFailed
+from benchmarks.plan import Cell, sizes
+from benchmarks.processes import NotReady
+
+START_FAILURES = (NotReady, MountFailed, OSError, subprocess.SubprocessError)
+Say = Callable[[str], None]
+
+
+@dataclass
+class Results:
+    """What a run found."""
+
+    machine: dict[str, str]
+    load_per_core_before: float
+    start_s: dict[str, float] = field(default_factory=dict)  # of each peer, from nothing to ready
+    figures: list[Figure] = field(default_factory=list)
+    lifecycle: Lifecycle | None = None
+    failures: list[str] = field(default_factory=list)
+    run_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Running:
+    peer: Peer
+    clients: Clients
+
+
+def run(names: Sequence[str], cells: tuple[Cell, ...], say: Say) -> Results:
+    """Start the named peers, measure every cell, end them.  A peer that fails is reported."""
+    before = perf_counter()
+    results = Results(machine.describe(), machine.load_per_core())
+    with tempfile.TemporaryDirectory(prefix="jaxfs-bench-") as directory, ExitStack() as stack:
+        running = []
+        for name in names:
+            say(f"starting {name}")
+            started = _start(PEERS[name], Path(directory) / name, cells, stack, results)
+            running.extend(started)
+        _measure(running, cells, results, say)
+    results.run_s = perf_counter() - before
+    return results
+
+
+def _start(
+    kind: type[Peer], workdir: Path, cells: tuple[Cell, ...], stack: ExitStack, results: Results
+) -> list[_Running]:
+    workdir.mkdir()
+    clients = stack.enter_context(client_processes())
+    try:
+        peer = stack.enter_context(kind(workdir, sizes(cells)))  # ends before its clients do
+    except START_FAILURES as error:
+        results.failures.append(f"{kind.name} did not start: {error}")
+        return []
+    results.start_s[peer.name] = peer.mount_s if isinstance(peer, Jaxfs) else peer.start_s
+    return [_Running(peer, clients)]
+
+
+def _measure(
+    running: Sequence[_Running], cells: tuple[Cell, ...], results: Results, say: Say
+) -> None:
+    mounts = [(one.peer, one.clients) for one in running if isinstance(one.peer, Jaxfs)]
+    fresh = [front_memory(jaxfs, "after compiling") for jaxfs, _ in mounts]
+    for cell in cells:
+        say(f"{cell.size_bytes} bytes, {cell.clients} clients")
+        _measure_cell([one for one in running if one.peer.takes(cell)], cell, results)
+    for (jaxfs, clients), memory in zip(mounts, fresh, strict=True):
+        say("mount, remount, stat while compiling")
+        try:
+            results.lifecycle = whole_life(jaxfs, clients, memory)
+        except (*START_FAILURES, CallFailed, RuntimeError) as error:
+            results.failures.append(f"the life of the mount: {error}")
+
+
+def _measure_cell(running: Sequence[_Running], cell: Cell, results: Results) -> None:
+    where = f"{cell.size_bytes} bytes, {cell.clients} clients"
+    if cell.memory_bytes > machine.memory_bytes("MemAvailable"):
+        results.failures.append(f"{where}: left out, needs {cell.memory_bytes >> 20} MiB of memory")
+        return
+    samples: dict[str, list[Sample]] = {one.peer.name: [] for one in running}
+    for _ in range(cell.rounds):
+        for one in running:
+            if one.peer.name not in samples:
+                continue
+            try:
+                sample = one.clients.round(one.peer.endpoint(cell.size_bytes), cell)
+            except CallFailed as error:
+                results.failures.append(f"{one.peer.name}, {where}: {error}")
+                del samples[one.peer.name]
+            else:
+                samples[one.peer.name].append(sample)
+    for name, rounds in samples.items():
+        results.figures.append(figure(name, cell.size_bytes, cell.clients, rounds))
