@@ -15,7 +15,7 @@ PROMISES = [
 TEST_ID = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
-def tests_in(path: Path) -> set[str]:
+def names_in(path: Path) -> set[str]:
     names = ast.walk(ast.parse(path.read_text()))
     return {node.name for node in names if isinstance(node, ast.FunctionDef)}
 
@@ -30,7 +30,7 @@ def test_promise_is_kept_by_a_test(promise: str) -> None:
     assert ids, "no test keeps this promise"
     for file, name in ids:
         assert (ROOT / file).exists(), f"{file} is not there"
-        assert name in tests_in(ROOT / file), f"{file} has no {name}"
+        assert name in names_in(ROOT / file), f"{file} has no {name}"
 
 
 def test_every_line_of_prose_is_a_promise() -> None:

@@ -17,7 +17,8 @@ from jaxfs.calls.call import now_usec, release, typed_outputs
 from jaxfs.calls.registry import Calls
 from jaxfs.calls.results import encode
 from jaxfs.codecs.buffers import Rope
-from jaxfs.codecs.formats import Framer
+from jaxfs.codecs.formats import format_named
+from jaxfs.codecs.framing import Framer
 from jaxfs.engine.interface import Input, Outcome
 from jaxfs.errors import NotReady, RunFailed
 from jaxfs.programs.program import Program
@@ -26,7 +27,6 @@ from jaxfs.stablehlo.signature import Signature
 from jaxfs.wire.channel import INLINE_BYTES
 
 REPLY_WAIT_S = 50e-6  # standing still so long is cheaper than a turn of the event loop
-DETECT_BYTES = 8  # so many first bytes tell the format of a request
 
 
 @attrs.define(eq=False)
@@ -135,14 +135,11 @@ class Conversation:
 
     def _needed(self, version: Version) -> int | None:
         if self._framer is None:
-            if not self._fixed and not self._can_tell():
-                return None
             self._form = requests.format_of(self._spool, self._fixed)
+            if not format_named(self._form).is_framed:
+                return None  # ends where reading begins
             self._framer = Framer(self._form, version.signature.inputs)
         return self._framer.needed(self._spool.view())
-
-    def _can_tell(self) -> bool:
-        return self._spool.size >= DETECT_BYTES or b"\n" in self._spool.read(0, DETECT_BYTES)
 
     async def _submit(self, version: Version) -> None:
         spool, form = self._spool, self._form

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from jaxfs import codecs
+from jaxfs.codecs import formats
 from jaxfs.codecs.buffers import TypedBuffer
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import Invalid
@@ -19,7 +19,7 @@ CHEAP = frozenset({"npy", "raw"})  # formats whose data is not looked at, only s
 
 def format_of(spool: Spool, wanted: str) -> str:
     """The format of a request: what its name says, or else what its first bytes say."""
-    return wanted or codecs.detect(spool.read(0, 16))
+    return wanted or formats.detect(spool.read(0, 16))
 
 
 async def decode(spool: Spool, wanted: str, signature: Signature, pool: Pool) -> tuple[Input, ...]:
@@ -30,9 +30,9 @@ async def decode(spool: Spool, wanted: str, signature: Signature, pool: Pool) ->
     form = format_of(spool, wanted)
     data = spool.view()
     if len(data) > THREAD_BYTES and form not in CHEAP:
-        buffers = await trio.to_thread.run_sync(codecs.decode, form, data, signature.inputs)
+        buffers = await trio.to_thread.run_sync(formats.decode, form, data, signature.inputs)
     else:
-        buffers = codecs.decode(form, data, signature.inputs)
+        buffers = formats.decode(form, data, signature.inputs)
     return tuple(_as_input(buffer, spool.segment, pool) for buffer in buffers)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import attrs
 import trio
 
-from jaxfs import codecs
 from jaxfs.calls.call import Call
 from jaxfs.calls.requests import CHEAP, THREAD_BYTES
+from jaxfs.codecs import formats
 from jaxfs.codecs.buffers import Rope, TypedBuffer
 from jaxfs.errors import NotFound
 from jaxfs.ownership import SERIALS
@@ -40,7 +40,7 @@ class View:
             return self._rope.nbytes
         if self.call.version is None or self.call.error is not None:
             return 0
-        fixed = codecs.encoded_size(self.format, self.params())
+        fixed = formats.encoded_size(self.format, self.params())
         if fixed is not None:
             return fixed
         return self._size_by_value()
@@ -52,7 +52,7 @@ class View:
         outputs = self._selected(self.call.outputs())
         if sum(len(buffer.data) for buffer in outputs) > THREAD_BYTES:
             return 0
-        self._rope = codecs.encode(self.format, self.params(), outputs)
+        self._rope = formats.encode(self.format, self.params(), outputs)
         return self._rope.nbytes
 
     async def load(self) -> Rope:
@@ -69,8 +69,8 @@ class View:
 async def encode(form: str, params: tuple[Param, ...], buffers: list[TypedBuffer]) -> Rope:
     """Outputs in a format, as one stream; what takes long to write does not hold up the mount."""
     if form not in CHEAP and sum(len(buffer.data) for buffer in buffers) > THREAD_BYTES:
-        return await trio.to_thread.run_sync(codecs.encode, form, params, buffers)
-    return codecs.encode(form, params, buffers)
+        return await trio.to_thread.run_sync(formats.encode, form, params, buffers)
+    return formats.encode(form, params, buffers)
 
 
 def view_of(call: Call, suffix: str) -> View:
@@ -86,9 +86,9 @@ def _parse(suffix: str, signature: Signature | None) -> tuple[int | None, str]:
     head, _, tail = suffix.rpartition(".")
     if not suffix:
         return None, "npy"
-    if suffix in codecs.ENCODED:
+    if suffix in formats.BY_NAME:
         return None, suffix
-    if head and tail in codecs.ENCODED:
+    if head and tail in formats.BY_NAME:
         return _output(head, signature), tail
     return _output(suffix, signature), "npy"
 

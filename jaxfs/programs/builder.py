@@ -145,4 +145,5 @@ class Builder:
                     del self._under_way[key]
 
             work = self._under_way[key] = Work(self._nursery, make_and_land)
-        return await work.wait()
+        product: Product = await work.wait()
+        return product

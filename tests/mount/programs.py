@@ -1,19 +1,28 @@
 """Programs that tests use."""
 
 SPIN = """
-func.func public @main(%n: tensor<i32>) -> (tensor<i32> {jax.result_info = "turns"}) {
-  %zero = stablehlo.constant dense<0> : tensor<i32>
-  %one = stablehlo.constant dense<1> : tensor<i32>
-  %i, %last = stablehlo.while(%a = %zero, %b = %n) : tensor<i32>, tensor<i32>
+func.func public @main(%n: tensor<i64>) -> (tensor<i64> {jax.result_info = "turns"}) {
+  %zero = stablehlo.constant dense<0> : tensor<i64>
+  %one = stablehlo.constant dense<1> : tensor<i64>
+  %seed = stablehlo.constant dense<1> : tensor<ui32>
+  %factor = stablehlo.constant dense<1664525> : tensor<ui32>
+  %step = stablehlo.constant dense<1013904223> : tensor<ui32>
+  %i, %last, %state = stablehlo.while(%a = %zero, %b = %n, %s = %seed)
+      : tensor<i64>, tensor<i64>, tensor<ui32>
   cond {
-    %c = stablehlo.compare LT, %a, %b : (tensor<i32>, tensor<i32>) -> tensor<i1>
+    %c = stablehlo.compare LT, %a, %b : (tensor<i64>, tensor<i64>) -> tensor<i1>
     stablehlo.return %c : tensor<i1>
   } do {
-    %next = stablehlo.add %a, %one : tensor<i32>
-    stablehlo.return %next, %b : tensor<i32>, tensor<i32>
+    %next = stablehlo.add %a, %one : tensor<i64>
+    %p = stablehlo.multiply %s, %factor : tensor<ui32>
+    %q = stablehlo.add %p, %step : tensor<ui32>
+    stablehlo.return %next, %b, %q : tensor<i64>, tensor<i64>, tensor<ui32>
   }
-  return %i : tensor<i32>
+  %rare = stablehlo.constant dense<3735928559> : tensor<ui32>
+  %is_rare = stablehlo.compare EQ, %state, %rare : (tensor<ui32>, tensor<ui32>) -> tensor<i1>
+  %turns = stablehlo.select %is_rare, %zero, %i : tensor<i1>, tensor<i64>
+  return %turns : tensor<i64>
 }
 """
-SECONDS = 20_000_000  # turns of SPIN that take about a second; only the order of magnitude counts
-FOREVER = 2_147_483_647
+SECONDS = 600_000_000  # turns of SPIN that take about a second; only the order of magnitude counts
+FOREVER = 1 << 62

@@ -66,7 +66,7 @@ def test_cat_of_two_npy_files_is_a_call(saxpy: Mount) -> None:
 
 def test_text_in_text_out(saxpy: Mount) -> None:
     saxpy.sh("echo '[1,2,3,4] [10,20,30,40]' > programs/saxpy/calls/job1")
-    assert saxpy.sh("cat results/job1.txt").stdout == "12 24 36 48\n"
+    assert saxpy.sh("cat results/job1.txt").stdout == "12.0 24.0 36.0 48.0\n"
     assert json.loads(saxpy.sh("cat results/job1.json").stdout) == Z.tolist()
 
 
@@ -195,13 +195,13 @@ def test_errors_are_kept_in_error_log(saxpy: Mount) -> None:
 
 def test_call_answers_in_the_format_it_was_asked_in(saxpy: Mount) -> None:
     script = "exec 3<>programs/saxpy/call; echo '[1,2,3,4] [10,20,30,40]' >&3; cat <&3"
-    assert saxpy.sh(script).stdout == "[12.0,24.0,36.0,48.0]\n"
+    assert saxpy.sh(script).stdout == "[12.0, 24.0, 36.0, 48.0]\n"
     fd = os.open(saxpy.path / "programs/saxpy/call", os.O_RDWR)
     os.write(fd, npy(X, Y))
     assert os.read(fd, 4096) == npy(Z)
     assert os.read(fd, 4096) == b""
     os.write(fd, b"[1,2,3,4] [10,20,30,40]\n")
-    assert os.read(fd, 4096) == b"[12.0,24.0,36.0,48.0]\n"
+    assert os.read(fd, 4096) == b"[12.0, 24.0, 36.0, 48.0]\n"
     os.close(fd)
 
 
@@ -235,7 +235,7 @@ def test_conversation_goes_on_after_a_bad_request(saxpy: Mount) -> None:
         os.write(fd, b"[1] [2]\n")
     assert caught.value.errno == errno.EINVAL
     os.write(fd, b"[1,2,3,4] [10,20,30,40]\n")
-    assert os.read(fd, 4096) == b"[12.0,24.0,36.0,48.0]\n"
+    assert os.read(fd, 4096) == b"[12.0, 24.0, 36.0, 48.0]\n"
     os.close(fd)
 
 

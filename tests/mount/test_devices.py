@@ -40,7 +40,7 @@ def test_program_moves_to_another_device_and_answers_the_same(four: Mount) -> No
     four.sh("echo cpu:3 > programs/saxpy/device")
     assert (saxpy / "device").read_text() == "cpu:3\n"
     four.sh("echo '[1,1,1,1] [0,0,0,0]' > programs/saxpy/calls/a")
-    assert four.sh("cat results/a.json").stdout.strip() == "[2.0,2.0,2.0,2.0]"
+    assert four.sh("cat results/a.json").stdout.strip() == "[2.0, 2.0, 2.0, 2.0]"
     assert four.keyed("results/a.status")["device"] == "cpu:3"
 
 

@@ -54,7 +54,7 @@ def test_modes_decide_for_other_users(shared: Mount) -> None:
     write_program(shared, ALICE, "open")
     write_program(shared, ALICE, "closed", umask="077")
     done = as_user(BOB, shared, CALL.format(program="open", id="b1"))
-    assert done.stdout.strip() == "[2.0,2.0,2.0,2.0]"
+    assert done.stdout.strip() == "[2.0, 2.0, 2.0, 2.0]"
     done = as_user(BOB, shared, CALL.format(program="closed", id="b2"))
     assert done.returncode != 0
     assert "Permission denied" in done.stderr
@@ -69,7 +69,7 @@ def test_umask_decides_who_reads_a_result(shared: Mount) -> None:
     as_user(BOB, shared, "umask 077; " + CALL.format(program="saxpy", id="private"))
     as_user(BOB, shared, "umask 022; " + CALL.format(program="saxpy", id="public"))
     assert as_user(ALICE, shared, "cat results/private.txt").returncode != 0
-    assert as_user(ALICE, shared, "cat results/public.txt").stdout == "2 2 2 2\n"
+    assert as_user(ALICE, shared, "cat results/public.txt").stdout == "2.0 2.0 2.0 2.0\n"
     assert as_user(ALICE, shared, "rm -f results/public").returncode != 0
     stat = os.stat(shared.path / "results/private")
     assert (stat.st_uid, stat.st_mode & 0o777) == (BOB, 0o400)

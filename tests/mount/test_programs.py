@@ -80,7 +80,7 @@ def test_failed_overwrite_leaves_the_previous_program_serving(mount: Mount) -> N
     assert (saxpy / "error").read_text().startswith("EINVAL: ")
     assert (mount.path / "programs/saxpy.mlir").read_text() == SAXPY
     mount.sh("echo '[1,1,1,1] [0,0,0,0]' > programs/saxpy/calls/a")
-    assert mount.sh("cat results/a.json").stdout.strip() == "[2.0,2.0,2.0,2.0]"
+    assert mount.sh("cat results/a.json").stdout.strip() == "[2.0, 2.0, 2.0, 2.0]"
 
 
 def test_overwrite_replaces_the_program(mount: Mount) -> None:
@@ -88,7 +88,7 @@ def test_overwrite_replaces_the_program(mount: Mount) -> None:
     mount.add("saxpy.mlir", DOUBLE)
     assert (saxpy / "error").read_text() == "ok\n"
     mount.sh("echo '[1,1,1,1] [0,0,0,0]' > programs/saxpy/calls/a")
-    assert mount.sh("cat results/a.json").stdout.strip() == "[4.0,4.0,4.0,4.0]"
+    assert mount.sh("cat results/a.json").stdout.strip() == "[4.0, 4.0, 4.0, 4.0]"
 
 
 def test_open_conversation_uses_the_new_version_for_the_next_request(mount: Mount) -> None:
@@ -96,10 +96,10 @@ def test_open_conversation_uses_the_new_version_for_the_next_request(mount: Moun
     fd = os.open(saxpy / "call", os.O_RDWR)
     try:
         os.write(fd, b"[1,1,1,1] [0,0,0,0]\n")
-        assert os.read(fd, 100) == b"[2.0,2.0,2.0,2.0]\n"
+        assert os.read(fd, 100) == b"[2.0, 2.0, 2.0, 2.0]\n"
         mount.add("saxpy.mlir", DOUBLE)
         os.write(fd, b"[1,1,1,1] [0,0,0,0]\n")
-        assert os.read(fd, 100) == b"[4.0,4.0,4.0,4.0]\n"
+        assert os.read(fd, 100) == b"[4.0, 4.0, 4.0, 4.0]\n"
     finally:
         os.close(fd)
 
@@ -145,7 +145,7 @@ def test_program_can_be_renamed(mount: Mount) -> None:
     mount.sh("mv programs/a.mlir programs/b.mlir")
     assert sorted(os.listdir(mount.path / "programs")) == ["b", "b.mlir"]
     mount.sh("echo '[1,1,1,1] [0,0,0,0]' > programs/b/calls/a")
-    assert mount.sh("cat results/a.json").stdout.strip() == "[2.0,2.0,2.0,2.0]"
+    assert mount.sh("cat results/a.json").stdout.strip() == "[2.0, 2.0, 2.0, 2.0]"
 
 
 def test_install_and_mv_replace_a_program(mount: Mount) -> None:

@@ -69,14 +69,14 @@ def test_every_kind_of_source_gives_the_same_answer(mount: Mount, form: str) -> 
     program = mount.add(filename, make())
     assert mount.keyed(f"programs/{program.name}/status")["source_format"] == form
     mount.sh(f"echo '[1,2,3,4] [1,1,1,1]' > programs/{program.name}/calls/a")
-    assert mount.sh("cat results/a.json").stdout.strip() == "[3.0,5.0,7.0,9.0]"
+    assert mount.sh("cat results/a.json").stdout.strip() == "[3.0, 5.0, 7.0, 9.0]"
 
 
 def test_export_for_many_platforms_runs_on_this_one(mount: Mount) -> None:
     mount.add("many.jaxexport", as_export_for_many_platforms())
     assert mount.keyed("programs/many/status")["platforms"] == "cuda,cpu,tpu"
     mount.sh("echo '[1,2,3,4] [1,1,1,1]' > programs/many/calls/a")
-    assert mount.sh("cat results/a.json").stdout.strip() == "[3.0,5.0,7.0,9.0]"
+    assert mount.sh("cat results/a.json").stdout.strip() == "[3.0, 5.0, 7.0, 9.0]"
 
 
 def test_export_for_another_platform_is_refused(mount: Mount) -> None:
@@ -108,7 +108,7 @@ def test_donated_arguments_are_marked_and_work(mount: Mount) -> None:
     program = mount.add("step.jaxexport", bytes(export.export(step)(shape, shape).serialize()))
     assert (program / "signature").read_text().splitlines()[0].endswith("donated")
     mount.sh("echo '[1,2,3,4] [1,1,1,1]' > programs/step/calls/a")
-    assert mount.sh("cat results/a.json").stdout.strip() == "[3.0,5.0,7.0,9.0]"
+    assert mount.sh("cat results/a.json").stdout.strip() == "[3.0, 5.0, 7.0, 9.0]"
 
 
 def test_unused_arguments_are_still_taken(mount: Mount) -> None:
@@ -117,7 +117,7 @@ def test_unused_arguments_are_still_taken(mount: Mount) -> None:
     program = mount.add("drop.jaxexport", bytes(artifact.serialize()))
     assert (program / "signature").read_text().count("in ") == 2
     mount.sh("echo '[1,2] [5,5]' > programs/drop/calls/a")
-    assert mount.sh("cat results/a.json").stdout.strip() == "[2.0,3.0]"
+    assert mount.sh("cat results/a.json").stdout.strip() == "[2.0, 3.0]"
 
 
 def test_lowered_conv_net_runs(mount: Mount) -> None:

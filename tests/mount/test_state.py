@@ -24,7 +24,7 @@ def test_programs_are_there_after_a_remount_and_do_not_compile_again(own_mount: 
     assert (own_mount.path / "programs/saxpy.mlir").read_text() == SAXPY
     assert (own_mount.path / "programs/saxpy.mlir").stat().st_mode & 0o777 == 0o640
     own_mount.sh("echo '[1,1,1,1] [0,0,0,0]' > programs/saxpy/calls/a")
-    assert own_mount.sh("cat results/a.json").stdout.strip() == "[2.0,2.0,2.0,2.0]"
+    assert own_mount.sh("cat results/a.json").stdout.strip() == "[2.0, 2.0, 2.0, 2.0]"
     after = {path: path.stat().st_mtime_ns for path in executables.glob("*/executable")}
     assert after == stamps
     assert own_mount.keyed("health")["tracer"] == "idle"
@@ -45,7 +45,7 @@ def test_lost_compile_cache_costs_only_time(own_mount: Mount) -> None:
         (path.parent / "info.json").unlink()
     own_mount.start()
     own_mount.sh("echo '[1,1,1,1] [0,0,0,0]' > programs/saxpy/calls/a")
-    assert own_mount.sh("cat results/a.json").stdout.strip() == "[2.0,2.0,2.0,2.0]"
+    assert own_mount.sh("cat results/a.json").stdout.strip() == "[2.0, 2.0, 2.0, 2.0]"
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_full_disk_is_enospc_and_loses_nothing(small_disk: Path, tmp_path: Path)
         assert caught.value.errno == errno.ENOSPC
         assert (mount.path / "programs/saxpy/error").read_text().startswith("ENOSPC: ")
         mount.sh("echo '[1,1,1,1] [0,0,0,0]' > programs/saxpy/calls/a")
-        assert mount.sh("cat results/a.json").stdout.strip() == "[2.0,2.0,2.0,2.0]"
+        assert mount.sh("cat results/a.json").stdout.strip() == "[2.0, 2.0, 2.0, 2.0]"
         filler.unlink()
         mount.add("saxpy.mlir", SAXPY.replace("2.0", "5.0"))
         assert (mount.path / "programs/saxpy/error").read_text() == "ok\n"
@@ -99,4 +99,4 @@ def test_result_limit_is_enospc_until_results_are_removed(tmp_path: Path) -> Non
         assert caught.value.errno == errno.ENOSPC
         os.unlink(mount.path / "results/a")
         (mount.path / "programs/saxpy/calls/c").write_text("[1,1,1,1] [0,0,0,0]\n")
-        assert mount.sh("cat results/c.json").stdout.strip() == "[2.0,2.0,2.0,2.0]"
+        assert mount.sh("cat results/c.json").stdout.strip() == "[2.0, 2.0, 2.0, 2.0]"
