@@ -18,6 +18,9 @@ from benchmarks.transports import Endpoint, OpenFile
 from mountctl.processes import Watched, daemon_of
 
 
+LOG_LINES = 5
+
+
 class MountFailed(Exception):
     """mountctl said no; the message is its words."""
 
@@ -45,9 +48,14 @@ class Jaxfs(Peer):
         """Where the programs lie before they are copied in; ``slow.mlir`` among them."""
         return self.workdir / "sources"
 
-    def front(self) -> int | None:
-        """The pid of the process that serves the mount."""
-        return daemon_of(str(self.mountpoint.resolve()))
+    def front(self) -> int:
+        """The pid of the process that serves the mount.  Raises MountFailed with its last words."""
+        pid = daemon_of(str(self.mountpoint.resolve()))
+        if pid is None:
+            log = self.workdir / "state" / "log"
+            words = log.read_text().splitlines()[-LOG_LINES:] if log.exists() else ["none"]
+            raise MountFailed("no daemon serves the mount; its last words: " + " / ".join(words))
+        return pid
 
     def start(self) -> None:
         self.mountpoint.mkdir()
@@ -81,9 +89,10 @@ class Jaxfs(Peer):
 
     def _insist(self) -> None:
         """Unmount politely, then not; in the end nothing runs and nothing is mounted."""
-        pid = self.front()
-        if pid is None:
-            return
+        try:
+            pid = self.front()
+        except MountFailed:
+            return  # told already, where a call met it
         try:
             self.unmount()
         except (MountFailed, subprocess.TimeoutExpired) as error:

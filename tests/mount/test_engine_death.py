@@ -33,7 +33,9 @@ def command_of(pid: int) -> str:
 def test_calls_in_flight_survive_the_engine(own_mount: Mount) -> None:
     own_mount.add("spin.mlir", SPIN)
     own_mount.add("saxpy.mlir", SAXPY)
-    own_mount.sh("echo '[1,1,1,1] [0,0,0,0]' > programs/saxpy/calls/before; cat results/before > /dev/null")
+    own_mount.sh(
+        "echo '[1,1,1,1] [0,0,0,0]' > programs/saxpy/calls/before; cat results/before > /dev/null"
+    )
     for number in range(4):
         own_mount.sh(f"echo {SECONDS // 4 + number} > programs/spin/calls/s{number}")
     os.kill(int(own_mount.keyed("health")["engine_pid"]), signal.SIGKILL)
