@@ -28,7 +28,7 @@ class Cell:
 
 
 FULL = (
-    Cell(SMALL, 1, rounds=7, seconds=0.4),
+    Cell(SMALL, 1, rounds=15, seconds=0.2),
     Cell(SMALL, 8, rounds=5, seconds=0.4),
     Cell(SMALL, 64, rounds=5, seconds=0.6),
     Cell(1 * MIB, 1, rounds=5, seconds=0.3),
@@ -42,7 +42,7 @@ FULL = (
 )
 
 QUICK = (
-    Cell(SMALL, 1, rounds=3, seconds=0.3),
+    Cell(SMALL, 1, rounds=7, seconds=0.2),
     Cell(SMALL, 8, rounds=2, seconds=0.3),
     Cell(1 * MIB, 8, rounds=2, seconds=0.3),
     Cell(64 * MIB, 1, rounds=3, seconds=0.4),

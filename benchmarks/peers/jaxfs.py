@@ -17,7 +17,6 @@ from benchmarks.processes import END_S, environment, run_module
 from benchmarks.transports import Endpoint, OpenFile
 from mountctl.processes import Watched, daemon_of
 
-
 LOG_LINES = 5
 
 
