@@ -44,7 +44,7 @@ def reply_for(request: bytes) -> bytes:
 
 def _serve(pipe: Connection[Any, Any]) -> None:
     """A client process: jobs in, samples out, until the pipe closes."""
-    with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+    with suppress(EOFError, ConnectionError, KeyboardInterrupt):
         while True:
             job = pipe.recv()
             try:
