@@ -6,7 +6,6 @@ far has been answered and read.  Offsets mean nothing here: the file is a pipe t
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 
 import attrs
@@ -14,6 +13,7 @@ import trio
 
 from jaxfs.calls import requests
 from jaxfs.calls.call import now_usec, release, typed_outputs
+from jaxfs.calls.quick import Plan, plan_for
 from jaxfs.calls.registry import Calls
 from jaxfs.calls.results import encode
 from jaxfs.codecs.buffers import Rope
@@ -23,10 +23,10 @@ from jaxfs.engine.interface import Input, Outcome
 from jaxfs.errors import NotReady, RunFailed
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
-from jaxfs.stablehlo.signature import Signature
 from jaxfs.wire.channel import INLINE_BYTES
 
 REPLY_WAIT_S = 50e-6  # standing still so long is cheaper than a turn of the event loop
+QUICK_WAIT_S = 200e-6  # for programs that mostly end within a fraction of it
 
 
 @attrs.define(eq=False)
@@ -67,16 +67,6 @@ class _Reply:
         return self.rope
 
 
-def _raw_plan(signature: Signature) -> tuple[slice, ...] | None:
-    """Where the inputs stand in a raw request, if it is small and any bytes will do for them."""
-    avals, ends = signature.input_avals, [0]
-    for aval in avals:
-        ends.append(ends[-1] + aval.nbytes)
-    if not avals or ends[-1] > INLINE_BYTES or not all(aval.row.takes_any_bits for aval in avals):
-        return None
-    return tuple(slice(start, stop) for start, stop in itertools.pairwise(ends))
-
-
 class Conversation:
     """One open ``call``.  ``form`` is fixed by the suffix, or empty: each request tells its own."""
 
@@ -88,8 +78,7 @@ class Conversation:
         self._spool = calls.spool()
         self._framer: Framer | None = None
         self._form = ""
-        self._planned: Version | None = None
-        self._plan: tuple[slice, ...] | None = None
+        self._plan: Plan | None = None
 
     async def write(self, data: bytes) -> int:
         """Take a piece of a request; whatever is complete with it starts to run.
@@ -98,8 +87,6 @@ class Conversation:
         BrokenProgram.
         """
         version = self._program.version or await self._program.serving()
-        if self._fixed == "raw" and not self._spool.size and self._submit_whole(version, data):
-            return len(data)
         try:
             self._make_room(version, len(data))
             self._spool.append(data)
@@ -109,14 +96,36 @@ class Conversation:
             raise
         return len(data)
 
-    def _submit_whole(self, version: Version, data: bytes) -> bool:
-        """The short way of a small raw request that came in one write."""
-        if version is not self._planned:
-            self._planned, self._plan = version, _raw_plan(version.signature)
-        if self._plan is None or len(data) != self._plan[-1].stop:
+    def write_now(self, data: bytes) -> bool:
+        """Take a whole small raw request, without a turn of the event loop; False for others.
+
+        A reply that comes at once is taken at once too, while nobody else waits for one: the event
+        loop then has no reason to wake up for it.
+        """
+        version = self._program.version
+        if self._fixed != "raw" or version is None or self._spool.size:
             return False
-        self._run(version, "raw", tuple(data[part] for part in self._plan))
+        if self._plan is None or self._plan.version is not version:
+            self._plan = plan_for(version)
+        if self._plan is None or len(data) != self._plan.nbytes:
+            return False
+        self._run(version, "raw", self._plan.split(data))
+        if len(self._replies) == 1 and self._program.stats.is_quick:
+            self._calls.poll(QUICK_WAIT_S)
         return True
+
+    def read_now(self, size: int) -> bytes | None:
+        """A whole small raw reply that is there already, or None."""
+        if not self._replies or self._spool.size or self._plan is None:
+            return None
+        reply = self._replies[0]
+        if reply.outcome is None or reply.offset or reply.version is not self._plan.version:
+            return None
+        data = self._plan.reply(reply.outcome) if reply.form == "raw" else None
+        if data is None or len(data) > size:
+            return None
+        self._replies.popleft()
+        return data
 
     def _make_room(self, version: Version, nbytes: int) -> None:
         if self._spool.size == 0 and nbytes > INLINE_BYTES // 4:

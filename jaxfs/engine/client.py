@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import select
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import trio
@@ -124,10 +124,12 @@ class LocalEngine:
         generation = self._runs.generation
         if generation is None or not generation.in_flight:
             return
-        if wait_s:
-            select.select([generation.channel.sock], [], [], wait_s)
+        expected = len(generation.in_flight)
+        deadline = time.perf_counter() + wait_s
         with contextlib.suppress(Closed):  # the reading task sees it too
             self._runs.drain(generation)
+            while len(generation.in_flight) == expected and time.perf_counter() < deadline:
+                self._runs.drain(generation)
 
     # The process
 

@@ -20,6 +20,7 @@ from jaxfs.engine.loaded import LoadedExecutable, load
 from jaxfs.engine.memory import Memory
 from jaxfs.wire.channel import Channel, Closed
 
+SPIN_S = 100e-6
 THREADS = protocol.MAX_UNDER_WAY + 32  # no run waits for the end of another
 
 
@@ -31,6 +32,7 @@ class Server:
         self._devices = {device.id: device for device in found}
         self._memory = Memory()
         self._loads: dict[int, Future[LoadedExecutable]] = {}
+        self._expects_more = False  # a small run is often followed by another
         self._threads = ThreadPoolExecutor(THREADS, "run")
         self._handlers: dict[type, Any] = {
             protocol.Execute: self._execute,
@@ -44,7 +46,9 @@ class Server:
     def serve(self) -> None:
         """Handle messages.  Raises Closed when the front is gone."""
         while True:
-            message, fds = self._channel.receive()
+            found = self._channel.receive_within(SPIN_S) if self._expects_more else None
+            message, fds = found or self._channel.receive()
+            self._expects_more = False
             self._handlers[type(message)](message, *fds)
 
     def _attach(self, message: protocol.Attach, fd: int) -> None:
@@ -90,6 +94,7 @@ class Server:
             self._reply(protocol.Failed(message.call, *told(error)))
             return
         if all(array.is_ready() for array in arrays):
+            self._expects_more = True
             self._finish(loaded, message, arrays, started)
         else:
             self._threads.submit(self._finish, loaded, message, arrays, started)

@@ -143,15 +143,24 @@ class Filesystem(pyfuse3.Operations):
         return info, _entry(attributes)
 
     @answering(at_handle)
-    @waiting
     async def read(  # type: ignore[override]  # pyfuse3 takes any buffer; its stub says bytes
         self, fh: FileHandleT, off: int, size: int
     ) -> bytes | memoryview:
+        data = self.tree.handle(fh).read_now(off, size)
+        return await self._read(fh, off, size) if data is None else data
+
+    @waiting
+    async def _read(self, fh: FileHandleT, off: int, size: int) -> bytes | memoryview:
         return await self.tree.handle(fh).read(off, size)
 
     @answering(at_handle)
-    @waiting
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        if self.tree.handle(fh).write_now(off, buf):
+            return len(buf)
+        return await self._write(fh, off, buf)
+
+    @waiting
+    async def _write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         return await self.tree.handle(fh).write(off, buf)
 
     @answering(at_handle)

@@ -6,6 +6,7 @@ from collections import deque
 
 import attrs
 
+QUICK_USEC = 100  # a run so short is cheaper to wait for than to come back to
 KEEP = 1024  # the quantiles are of this many last calls
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
 
@@ -18,6 +19,11 @@ class Stats:
     errors: int = 0
     _total: deque[int] = attrs.field(factory=lambda: deque(maxlen=KEEP))
     _run: deque[int] = attrs.field(factory=lambda: deque(maxlen=KEEP))
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the last run was over in no time."""
+        return bool(self._run) and self._run[-1] < QUICK_USEC
 
     def add(self, *, failed: bool, total_usec: int, run_usec: int) -> None:
         """Count one call that has ended."""

@@ -36,6 +36,14 @@ class Handle:
     async def write(self, offset: int, data: bytes) -> int:
         raise NotPermitted("this file cannot be written")
 
+    def read_now(self, offset: int, size: int) -> bytes | None:
+        """What ``read`` would give, if that is there without any waiting; None to ask ``read``."""
+        return None
+
+    def write_now(self, offset: int, data: bytes) -> bool:
+        """Do what ``write`` does, if that needs no waiting at all; False to ask ``write``."""
+        return False
+
     async def flush(self) -> None:
         """A descriptor of this open file is being closed: commit what was written."""
 
@@ -154,6 +162,12 @@ class Talk(Handle):
 
     async def write(self, offset: int, data: bytes) -> int:
         return await self._conversation.write(data)
+
+    def read_now(self, offset: int, size: int) -> bytes | None:
+        return self._conversation.read_now(size)
+
+    def write_now(self, offset: int, data: bytes) -> bool:
+        return self._conversation.write_now(data)
 
     async def truncate(self, size: int) -> None:
         """``> call`` truncates; there is nothing to cut."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import os
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
@@ -50,21 +51,40 @@ def send_fds(sock: socket.socket, data: bytes, fds: Sequence[int]) -> None:
         sock.send(data)
 
 
-def receive_fds(sock: socket.socket) -> tuple[bytes, list[int]]:
-    """One message and its descriptors; Closed at end of file."""
-    try:
-        data, ancillary, _, _ = sock.recvmsg(MAX_MESSAGE_BYTES, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
-    except ConnectionResetError as error:
-        raise Closed from error
+class Inbox:
+    """Takes messages from a socket into one buffer that stays: a fresh one of the largest size
+    for each message costs more than the message."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = bytearray(MAX_MESSAGE_BYTES)
+        self._view = memoryview(self._buffer)
+
+    def take(self, flags: int = 0) -> tuple[memoryview, list[int]]:
+        """One message, valid until the next, and its descriptors.
+
+        Raises Closed at end of file, BlockingIOError where nothing is there and it may not wait.
+        """
+        try:
+            nbytes, ancillary, _, _ = self._sock.recvmsg_into(
+                [self._buffer], _ANCILLARY, socket.MSG_CMSG_CLOEXEC | flags
+            )
+        except ConnectionResetError as error:
+            raise Closed from error
+        fds = _descriptors(ancillary) if ancillary else []
+        if not nbytes:
+            for fd in fds:
+                os.close(fd)
+            raise Closed
+        return self._view[:nbytes], fds
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     fds = array.array("i")
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-    if not data:
-        for fd in fds:
-            os.close(fd)
-        raise Closed
-    return data, list(fds)
+    return list(fds)
 
 
 class Channel(Generic[Message]):
@@ -76,6 +96,7 @@ class Channel(Generic[Message]):
 
     def __init__(self, sock: socket.socket, receives: Any) -> None:
         self.sock = sock
+        self._inbox = Inbox(sock)
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(receives)
 
@@ -88,8 +109,23 @@ class Channel(Generic[Message]):
 
     def receive(self) -> tuple[Message, list[int]]:
         """The next message; its descriptors now belong to the caller."""
-        data, fds = receive_fds(self.sock)
+        data, fds = self._inbox.take()
         return self._decoder.decode(data), fds
+
+    def receive_within(self, spin_s: float) -> tuple[Message, list[int]] | None:
+        """The next message if it comes within so short a time, without going to sleep for it.
+
+        Waking a process up on another core takes longer than a small run does.
+        """
+        deadline = time.perf_counter() + spin_s
+        while True:
+            try:
+                data, fds = self._inbox.take(socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                if time.perf_counter() > deadline:
+                    return None
+            else:
+                return self._decoder.decode(data), fds
 
     def close(self) -> None:
         self.sock.close()
@@ -104,6 +140,7 @@ class AsyncChannel(Generic[Message]):
     def __init__(self, sock: socket.socket, receives: Any) -> None:
         sock.setblocking(False)
         self.sock = sock
+        self._inbox = Inbox(sock)
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(receives)
         self._turn = trio.Lock()
@@ -139,7 +176,7 @@ class AsyncChannel(Generic[Message]):
     def receive_nowait(self) -> tuple[Message, list[int]] | None:
         """The next message if it is there already.  Raises Closed."""
         try:
-            data, fds = receive_fds(self.sock)
+            data, fds = self._inbox.take()
         except BlockingIOError:
             return None
         except OSError as error:
