@@ -6,6 +6,7 @@ that the mount answers and the engine is up, or why not.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -38,6 +39,7 @@ from jaxfs.wire.memory import Pool
 
 log = logging.getLogger(__name__)
 START_FAILED = 1  # exit code
+TRIM_S = 5.0
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -145,6 +147,8 @@ async def _serve(launch: Launch, system: System, nursery: trio.Nursery, herald: 
     filesystem = Filesystem(Tree(system), nursery)
     with session.mounted(filesystem, launch.mountpoint, options):
         nursery.start_soon(_stop_on_signal)
+        nursery.start_soon(_trim, system.calls.pool)
+        gc.freeze()  # what is there now stays; looking through it again and again is for nothing
         nursery.start_soon(_announce, launch, system, herald)
         await session.serve()
 
@@ -160,6 +164,13 @@ async def _announce(launch: Launch, system: System, herald: Herald) -> None:
 def _describe(engine: Engine) -> str:
     names = " ".join(device.name for device in engine.devices())
     return f"{engine.toolchain} on {names}"
+
+
+async def _trim(pool: Pool) -> None:
+    """Give memory that is not in use back to the system, some time after the last use."""
+    while True:
+        await trio.sleep(TRIM_S)
+        pool.trim()
 
 
 async def _stop_on_signal() -> None:

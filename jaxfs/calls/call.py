@@ -109,6 +109,11 @@ class Call:
         error.is_logged = True
         raise error
 
+    def rest(self) -> None:
+        """Nobody reads the result for now."""
+        if self.outcome is not None and isinstance(self.outcome.outputs, Range):
+            self.outcome.outputs.segment.rest()
+
     def free(self) -> None:
         """Give the result's memory back."""
         self.views.clear()

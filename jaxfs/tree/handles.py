@@ -199,6 +199,9 @@ class Result(Handle):
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         return (await self._view.load()).read(offset, size)
 
+    def release(self) -> None:
+        self._view.call.rest()
+
 
 class EarlyResult(Handle):
     """A result opened with O_NONBLOCK before it is there: read(2) says EAGAIN until then."""

@@ -41,6 +41,7 @@ class Segment:
         self._pool = pool
         self._holders = 1
         self._map: mmap.mmap | None = None
+        self.idle_since = 0  # the pool's tick
 
     def retain(self) -> Segment:
         """Another holder."""
@@ -56,6 +57,11 @@ class Segment:
     def reset(self) -> None:
         """Make a pooled segment anybody's again."""
         self._holders = 1
+
+    def rest(self) -> None:
+        """Nobody looks at the bytes for now: this process's memory need not count them."""
+        if self._map is not None:
+            self._map.madvise(mmap.MADV_DONTNEED)
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Copy ``data`` in at ``offset``; pwrite touches no page tables, unlike a mapping."""
@@ -106,6 +112,7 @@ class Pool:
         self._numbers = itertools.count(1)
         self._free: dict[int, list[Segment]] = defaultdict(list)
         self._retired: list[int] = []
+        self._ticks = 0
 
     def take(self, nbytes: int) -> Segment:
         """A segment of at least ``nbytes`` bytes.  Its content is undefined: write it whole.
@@ -134,12 +141,27 @@ class Pool:
     def give_back(self, segment: Segment) -> None:
         """Called by the last release."""
         self.used_bytes -= segment.capacity
+        segment.rest()
+        segment.idle_since = self._ticks
         if self.free_bytes + segment.capacity <= self.keep_bytes:
             self.free_bytes += segment.capacity
             self._free[segment.capacity].append(segment)
         else:
-            self._retired.append(segment.number)
-            segment.close()
+            self._retire(segment)
+
+    def _retire(self, segment: Segment) -> None:
+        self._retired.append(segment.number)
+        segment.close()
+
+    def trim(self) -> None:
+        """Free what nobody used since the last but one call; called now and then."""
+        self._ticks += 1
+        for capacity, segments in self._free.items():
+            old = [segment for segment in segments if segment.idle_since < self._ticks - 1]
+            self._free[capacity] = [segment for segment in segments if segment not in old]
+            self.free_bytes -= capacity * len(old)
+            for segment in old:
+                self._retire(segment)
 
     def take_retired(self) -> list[int]:
         """Numbers of segments that are gone since the last call, for workers to unmap."""

@@ -94,3 +94,12 @@ def test_spool_has_a_limit() -> None:
     spool = Spool(Pool(), limit_bytes=100)
     with pytest.raises(TooBig):
         spool.write(90, bytes(11))
+
+
+def test_free_segments_are_given_back_after_a_while() -> None:
+    pool = Pool()
+    pool.take(10).release()
+    pool.trim()
+    assert pool.free_bytes == PAGE_BYTES
+    pool.trim()
+    assert pool.free_bytes == 0
