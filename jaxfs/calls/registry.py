@@ -10,7 +10,6 @@ from jaxfs.calls import requests
 from jaxfs.calls.call import Call, release
 from jaxfs.codecs.formats import FORMATS
 from jaxfs.engine.interface import Engine, Input, Outcome
-from jaxfs.engine.protocol import output_offsets
 from jaxfs.errors import Invalid, JaxfsError, NameTaken, NoSpace
 from jaxfs.ownership import Meta
 from jaxfs.programs import names
@@ -103,7 +102,7 @@ class Calls:
         self._engine.poll(wait_s)
 
     def _reserve(self, version: Version) -> None:
-        _, nbytes = output_offsets(version.signature)
+        nbytes = version.executable.output_bytes
         if self.result_bytes + nbytes > self.limit_bytes:
             raise NoSpace(
                 f"the result takes {nbytes} bytes and {self.result_bytes} of "
@@ -113,7 +112,7 @@ class Calls:
 
     def _unreserve(self, call: Call) -> None:
         if call.submitted_usec and call.version is not None:
-            self.result_bytes -= output_offsets(call.version.signature)[1]
+            self.result_bytes -= call.version.executable.output_bytes
 
     def _ended(self, call: Call, outcome: Outcome) -> None:
         if call.has_ended:

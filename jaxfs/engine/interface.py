@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from jaxfs.engine.protocol import Device
+from jaxfs.engine.protocol import Device, output_offsets
 from jaxfs.errors import JaxfsError
 from jaxfs.stablehlo.signature import Signature
 from jaxfs.wire.memory import Segment
@@ -32,6 +32,10 @@ class Executable(msgspec.Struct, frozen=True):
     device_id: int
     signature: Signature
     serialized: bool = True
+    output_bytes: int = -1  # worked out here, once
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "output_bytes", output_offsets(self.signature)[1])
 
 
 class Range(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from jaxfs.engine.interface import Executable, Input, Outcome, Range
-from jaxfs.engine.protocol import OUTPUT_ALIGNMENT, output_offsets
+from jaxfs.engine.protocol import OUTPUT_ALIGNMENT
 from jaxfs.errors import Cancelled
 from jaxfs.wire.channel import INLINE_BYTES
 from jaxfs.wire.memory import Pool, Segment, SegmentRef
@@ -65,7 +65,7 @@ class Run:
     def reserve_output(self, pool: Pool) -> None:
         """Take room for the outputs where they do not fit into a message.  Raises OSError."""
         if self.output is None and self.inputs is not None:
-            _, nbytes = output_offsets(self.executable.signature)
+            nbytes = self.executable.output_bytes
             if nbytes > INLINE_BYTES:
                 self.output = pool.take(nbytes)
 
@@ -83,7 +83,7 @@ class Run:
         """The engine has answered: the receiver takes over the output's segment."""
         found: Input = outputs
         if self.output is not None and not self.has_ended:
-            _, nbytes = output_offsets(self.executable.signature)
+            nbytes = self.executable.output_bytes
             found, self.output = Range(self.output, 0, nbytes), None
         self.let_go()
         self.end(Outcome(found, run_usec=run_usec))

@@ -22,6 +22,8 @@ INLINE_BYTES = 16 << 10  # a payload up to this size rides in the message itself
 MAX_MESSAGE_BYTES = 1 << 18  # more than any message; the kernel's default socket buffer is 208 KiB
 MAX_FDS = 16
 _ANCILLARY = socket.CMSG_SPACE(MAX_FDS * 4)
+_TAKE = int(socket.MSG_CMSG_CLOEXEC)  # ints: combining the enum's members costs microseconds
+_TAKE_NOW = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
 
 Message = TypeVar("Message")
 
@@ -59,15 +61,16 @@ class Inbox:
         self._sock = sock
         self._buffer = bytearray(MAX_MESSAGE_BYTES)
         self._view = memoryview(self._buffer)
+        self._buffers = [self._buffer]
 
-    def take(self, flags: int = 0) -> tuple[memoryview, list[int]]:
+    def take(self, flags: int = _TAKE) -> tuple[memoryview, list[int]]:
         """One message, valid until the next, and its descriptors.
 
         Raises Closed at end of file, BlockingIOError where nothing is there and it may not wait.
         """
         try:
             nbytes, ancillary, _, _ = self._sock.recvmsg_into(
-                [self._buffer], _ANCILLARY, socket.MSG_CMSG_CLOEXEC | flags
+                self._buffers, _ANCILLARY, flags
             )
         except ConnectionResetError as error:
             raise Closed from error
@@ -120,7 +123,7 @@ class Channel(Generic[Message]):
         deadline = time.perf_counter() + spin_s
         while True:
             try:
-                data, fds = self._inbox.take(socket.MSG_DONTWAIT)
+                data, fds = self._inbox.take(_TAKE_NOW)
             except BlockingIOError:
                 if time.perf_counter() > deadline:
                     return None

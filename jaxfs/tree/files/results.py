@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from jaxfs.calls.call import Call
 from jaxfs.calls.results import View, view_of
-from jaxfs.engine.protocol import output_offsets
 from jaxfs.errors import JaxfsError
 from jaxfs.ownership import Caller
 from jaxfs.tree.handles import EarlyResult, Handle, Result
@@ -25,7 +24,7 @@ def call_status(system: System, call: Call, caller: Caller) -> bytes:
             ("program", call.program.name),
             ("device", version.device if version else ""),
             ("input_bytes", call.input_bytes),
-            ("output_bytes", output_offsets(version.signature)[1] if version else 0),
+            ("output_bytes", version.executable.output_bytes if version else 0),
             ("total_usec", call.total_usec),
             ("run_usec", call.run_usec),
             ("errno", call.error.errno_name if call.error else ""),
