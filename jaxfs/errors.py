@@ -76,6 +76,11 @@ class Interrupted(JaxfsError):
     meaning = "a signal ended the wait"
 
 
+class Unmounted(JaxfsError):
+    errno = errno.ENOTCONN
+    meaning = "the filesystem was unmounted meanwhile"
+
+
 class TooBig(JaxfsError):
     errno = errno.EFBIG
     meaning = "over the size limit of a file"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -86,6 +87,7 @@ def main(document: str) -> int:
         stream=sys.stderr,
     )
     os.set_inheritable(launch.ready_fd, False)
+    _allow_many_files()
     herald = Herald(launch.ready_fd)
     try:
         trio.run(_run, launch, herald)
@@ -95,6 +97,12 @@ def main(document: str) -> int:
         herald.failed(str(told), getattr(told, "diagnostics", ""))
         return START_FAILED
     return 0
+
+
+def _allow_many_files() -> None:
+    """Results are memfds: as many descriptors as the system allows us."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _first_reason(error: BaseException) -> BaseException:
@@ -145,12 +153,12 @@ async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncI
 async def _serve(launch: Launch, system: System, nursery: trio.Nursery, herald: Herald) -> None:
     options = session.mount_options(launch.options)
     filesystem = Filesystem(Tree(system), nursery)
-    with session.mounted(filesystem, launch.mountpoint, options):
-        nursery.start_soon(_stop_on_signal)
+    with session.mounted(filesystem, launch.mountpoint, options) as mount:
+        nursery.start_soon(_stop_on_signal, mount)
         nursery.start_soon(_trim, system.calls.pool)
         gc.freeze()  # what is there now stays; looking through it again and again is for nothing
         nursery.start_soon(_announce, launch, system, herald)
-        await session.serve()
+        await mount.serve()
 
 
 async def _announce(launch: Launch, system: System, herald: Herald) -> None:
@@ -173,9 +181,10 @@ async def _trim(pool: Pool) -> None:
         pool.trim()
 
 
-async def _stop_on_signal() -> None:
+async def _stop_on_signal(mount: session.Session) -> None:
+    """In order at the first signal; a second one finds its default action, and ends us at once."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for number in signals:
             log.info("%s: unmounting", signal.Signals(number).name)
-            session.stop()
+            mount.stop()
             return

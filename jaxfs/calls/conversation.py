@@ -79,6 +79,7 @@ class Conversation:
         self._framer: Framer | None = None
         self._form = ""
         self._plan: Plan | None = None
+        self._asked = trio.Event()
 
     async def write(self, data: bytes) -> int:
         """Take a piece of a request; whatever is complete with it starts to run.
@@ -162,6 +163,9 @@ class Conversation:
     def _run(self, version: Version, form: str, inputs: tuple[Input, ...]) -> None:
         reply = _Reply(version, form, self._program, self._calls)
         self._replies.append(reply)
+        if len(self._replies) == 1:
+            self._asked.set()
+            self._asked = trio.Event()
         self._calls.run(version, inputs, reply.arrive)
 
     async def read(self, size: int, *, wait: bool = True) -> bytes | memoryview:
@@ -220,12 +224,18 @@ class Conversation:
             await self._finish_request()
 
     def is_readable(self) -> bool:
-        """Whether a read would not wait."""
-        return not self._replies or self._replies[0].outcome is not None
+        """Whether there is something to read: a reply, or a request that ends where reading begins.
 
-    def next_arrival(self) -> trio.Event | None:
-        """Set when the reply that is waited for is there."""
-        return self._replies[0].arrived if self._replies else None
+        A conversation in which nothing was asked is not readable, though read(2) would give end of
+        file at once: whoever polls waits for replies.
+        """
+        if self._replies:
+            return self._replies[0].outcome is not None
+        return bool(self._spool.size and self._form and not format_named(self._form).is_framed)
+
+    def next_arrival(self) -> trio.Event:
+        """Set when the reply that is waited for is there, or the next request was made."""
+        return self._replies[0].arrived if self._replies else self._asked
 
     def _reset(self) -> None:
         self._spool.close()

@@ -44,6 +44,8 @@ class Calls:
         self._max_write_bytes = max_write_bytes
         self._failed = failed
         self._calls: dict[str, Call] = {}
+        self.ended = 0  # calls of all kinds, conversations' included
+        self.ended_badly = 0
 
     def __iter__(self) -> Iterator[Call]:
         return iter(tuple(self._calls.values()))
@@ -124,7 +126,9 @@ class Calls:
             self._failed(call, outcome.error)
 
     def count(self, program: Program, outcome: Outcome, total_usec: int) -> None:
-        """Keep a program's statistics."""
+        """Keep a program's statistics, and the mount's."""
+        self.ended += 1
+        self.ended_badly += outcome.error is not None
         program.stats.add(
             failed=outcome.error is not None, total_usec=total_usec, run_usec=outcome.run_usec
         )

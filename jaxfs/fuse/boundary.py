@@ -2,7 +2,8 @@
 
 pyfuse3 ends the whole daemon at any exception other than FUSEError.  So each handler runs inside
 ``answering``: errors of jaxfs become their errno and a line in error_log, everything else becomes
-EIO, is logged with its traceback and counted.
+EIO, is logged with its traceback and counted.  ``forget``, which nobody hears the answer of, runs
+inside ``unanswered``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pyfuse3
 
-from jaxfs.errors import Interrupted, JaxfsError, NotFound, NotReady, RunFailed, from_os_error
+from jaxfs.errors import (
+    Interrupted,
+    JaxfsError,
+    NotFound,
+    NotReady,
+    RunFailed,
+    Unmounted,
+    from_os_error,
+)
 from jaxfs.fuse import INTERRUPTS
 from jaxfs.ownership import Caller
 
@@ -24,7 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Handler = TypeVar("Handler", bound=Callable[..., Coroutine[Any, Any, Any]])
 Where = Callable[["Filesystem", tuple[Any, ...]], tuple[Caller, str]]
-QUIET = (NotFound, NotReady, Interrupted)  # everyday answers, not worth a line in error_log
+# Everyday answers, not worth a line in error_log.
+QUIET = (NotFound, NotReady, Interrupted, Unmounted)
 
 
 def caller_of(ctx: pyfuse3.RequestContext) -> Caller:
@@ -49,15 +59,44 @@ def at_handle(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Caller, str]:
     return handle.caller, handle.path
 
 
+def at_listing(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Caller, str]:
+    """For handlers (directory handle, ...)."""
+    listing = fs.listings[args[0]]
+    return listing.caller, fs.tree.path(listing.inode)
+
+
+def at_root(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Caller, str]:
+    """For handlers (ctx), which are about the whole mount."""
+    return caller_of(args[-1]), ""
+
+
 def waiting(handler: Handler) -> Handler:
     """Let a signal to the calling process end a handler that waits; goes below ``answering``."""
 
     @functools.wraps(handler)
     async def wait(fs: Filesystem, *args: Any) -> Any:
-        with INTERRUPTS.interruptible(INTERRUPTS.current()):
-            return await handler(fs, *args)
+        system = fs.tree.system
+        system.waiters += 1
+        try:
+            with INTERRUPTS.interruptible(INTERRUPTS.current()):
+                return await handler(fs, *args)
+        finally:
+            system.waiters -= 1
 
     return cast("Handler", wait)
+
+
+def unanswered(handler: Handler) -> Handler:
+    """For requests the kernel wants no answer to: what goes wrong is logged and counted."""
+
+    @functools.wraps(handler)
+    async def do(fs: Filesystem, *args: Any) -> None:
+        try:
+            await handler(fs, *args)
+        except Exception:
+            _count(fs, handler.__name__)
+
+    return cast("Handler", do)
 
 
 def answering(where: Where) -> Callable[[Handler], Handler]:
@@ -78,14 +117,19 @@ def answering(where: Where) -> Callable[[Handler], Handler]:
             except pyfuse3.FUSEError:
                 raise
             except Exception as error:
-                log.exception("internal error in %s", handler.__name__)
-                fs.tree.system.internal_errors += 1
+                _count(fs, handler.__name__)
                 _note(fs, where, args, RunFailed(f"internal error: {error!r}"))
                 raise pyfuse3.FUSEError(RunFailed.errno) from error
 
         return cast("Handler", answer)
 
     return wrap
+
+
+def _count(fs: Filesystem, doing: str) -> None:
+    """To be called while the exception is handled."""
+    log.exception("internal error in %s", doing)
+    fs.tree.system.internal_errors += 1
 
 
 def _note(fs: Filesystem, where: Where, args: tuple[Any, ...], error: JaxfsError) -> None:

@@ -21,6 +21,10 @@ pending that kills or that has a handler; not for ``HARMLESS`` ones.
 that follows, and answering EAGAIN only makes the kernel repeat what it said.  So a wait that
 survived an interrupt is watched: its status is read every ``POLL_S``.
 
+*Two more reasons to end a wait.*  The kernel aborts the whole mount when a request waits longer
+than its limit, where it has one (``limits``): EINTR comes before, and whoever asks again goes on
+waiting.  And ``shut`` ends all waits for good when the mount goes away.
+
 *Without the C library* (no compiler when jaxfs was installed) every wait whose process is known
 is watched in that way: correct, slower, and blind in read, write and flush, for which pyfuse3 does
 not tell the process.
@@ -30,6 +34,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 import os
 import re
 import signal
@@ -118,6 +123,8 @@ class Interrupts:
 
     def __init__(self, library: Library | None, reason: str = "") -> None:
         self.reason = reason  # why there is no C library, or ""
+        self.limit_s = math.inf  # how long one request may wait
+        self._is_shut = False
         self._library = library
         self._uniques = itertools.count(-1, -1)
         self._waits: dict[int, _Wait] = {}
@@ -126,6 +133,12 @@ class Interrupts:
         self._interrupted: dict[int, None] = {}  # the requests lately interrupted, oldest first
         if library is not None:
             library.set_on_interrupt(self._on_interrupt)
+
+    def shut(self) -> None:
+        """End every wait, and each one that begins from now on, with Unmounted."""
+        self._is_shut = True
+        for wait in self._waits.values():
+            wait.scope.cancel()
 
     def active(self) -> bool:
         """Whether requests really pass through the C library; meaningful once one was served."""
@@ -151,6 +164,7 @@ class Interrupts:
         can reach that process any more and nobody sees the answer.
         """
         wait = self._waits[caller.unique] = _Wait(caller)
+        wait.scope.deadline = trio.current_time() + self.limit_s
         try:
             self._begin(wait)
             with wait.scope:
@@ -158,11 +172,20 @@ class Interrupts:
         finally:
             del self._waits[caller.unique]
             self._watched.pop(caller.unique, None)
-        if wait.scope.cancelled_caught and wait.interrupted:
-            raise errors.Interrupted(f"a signal ended the wait of process {caller.pid}")
+        if wait.scope.cancelled_caught:
+            raise self._why(wait)
+
+    def _why(self, wait: _Wait) -> errors.JaxfsError:
+        if wait.interrupted:
+            return errors.Interrupted(f"a signal ended the wait of process {wait.caller.pid}")
+        if self._is_shut:
+            return errors.Unmounted("the filesystem is being unmounted")
+        return errors.Interrupted(f"the kernel lets no request wait {self.limit_s:g} s; ask again")
 
     def _begin(self, wait: _Wait) -> None:
-        if wait.caller.opcode == FLUSH and is_exiting(wait.caller.pid):
+        if self._is_shut:
+            wait.scope.cancel()
+        elif wait.caller.opcode == FLUSH and is_exiting(wait.caller.pid):
             wait.end()
         elif wait.caller.unique in self._interrupted:
             self._judge(wait)

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import select
 from collections.abc import Sequence
 
+import attrs
 import pyfuse3
 import trio
 from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT
 
 from jaxfs.errors import Invalid, NotPermitted, NotSupported
-from jaxfs.fuse.boundary import answering, at_handle, at_inode, at_name, caller_of, waiting
+from jaxfs.fuse.boundary import (
+    answering,
+    at_handle,
+    at_inode,
+    at_listing,
+    at_name,
+    at_root,
+    caller_of,
+    unanswered,
+    waiting,
+)
+from jaxfs.fuse.polling import Pollers
+from jaxfs.ownership import Caller
 from jaxfs.tree.tree import Attributes, Changes, Tree
 
-log = logging.getLogger(__name__)
-Listing = list[tuple[str, Attributes]]
 BLOCK_BYTES = 4096
+
+
+@attrs.frozen
+class Listing:
+    """An open directory, as it was when it was opened."""
+
+    inode: InodeT
+    caller: Caller
+    entries: list[tuple[str, Attributes]]
 
 
 def _name(name: FileNameT) -> str:
@@ -53,8 +72,8 @@ class Filesystem(pyfuse3.Operations):
     def __init__(self, tree: Tree, nursery: trio.Nursery) -> None:
         super().__init__()
         self.tree = tree
-        self._nursery = nursery
-        self._listings: dict[int, tuple[InodeT, Listing]] = {}
+        self.listings: dict[int, Listing] = {}
+        self._pollers = Pollers(nursery)
         self._numbers = itertools.count(1)
 
     @answering(at_name)
@@ -63,6 +82,7 @@ class Filesystem(pyfuse3.Operations):
     ) -> pyfuse3.EntryAttributes:
         return _entry(self.tree.lookup(parent_inode, _name(name), caller_of(ctx)))
 
+    @unanswered
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         for inode, count in inode_list:
             self.tree.forget(inode, count)
@@ -94,13 +114,15 @@ class Filesystem(pyfuse3.Operations):
     @answering(at_inode)
     async def opendir(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileHandleT:
         number = next(self._numbers)
-        self._listings[number] = (inode, self.tree.listing(inode, caller_of(ctx)))
+        caller = caller_of(ctx)
+        self.listings[number] = Listing(inode, caller, self.tree.listing(inode, caller))
         return FileHandleT(number)
 
+    @answering(at_listing)
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        _, listing = self._listings[fh]
-        for position in range(start_id, len(listing)):
-            name, attributes = listing[position]
+        entries = self.listings[fh].entries
+        for position in range(start_id, len(entries)):
+            name, attributes = entries[position]
             entry = _entry(attributes)
             if not pyfuse3.readdir_reply(token, FileNameT(name.encode()), entry, position + 1):
                 return
@@ -108,11 +130,11 @@ class Filesystem(pyfuse3.Operations):
 
     def _count(self, fh: FileHandleT, name: str, attributes: Attributes) -> None:
         """readdirplus gave the kernel a reference to the inode it listed, gone by now or not."""
-        inode, _ = self._listings[fh]
-        self.tree.count_listed(inode, name, attributes.ino)
+        self.tree.count_listed(self.listings[fh].inode, name, attributes.ino)
 
+    @answering(at_listing)
     async def releasedir(self, fh: FileHandleT) -> None:
-        self._listings.pop(fh, None)
+        del self.listings[fh]
 
     @answering(at_inode)
     @waiting
@@ -174,12 +196,10 @@ class Filesystem(pyfuse3.Operations):
         """fsync(2) commits, like close(2): editors and databases call it to hear the verdict."""
         await self.tree.handle(fh).flush()
 
+    @answering(at_handle)
     async def release(self, fh: FileHandleT) -> None:
-        try:
-            self.tree.release(fh)
-        except Exception:
-            log.exception("internal error in release")
-            self.tree.system.internal_errors += 1
+        self._pollers.forget(fh)
+        self.tree.release(fh)
 
     @answering(at_name)
     async def unlink(
@@ -265,6 +285,8 @@ class Filesystem(pyfuse3.Operations):
     ) -> None:
         raise NotSupported("extended attributes cannot be set here")
 
+    @answering(at_root)
+    @waiting
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         total, free = await self.tree.system.space()
         data = pyfuse3.StatvfsData()
@@ -284,16 +306,9 @@ class Filesystem(pyfuse3.Operations):
         ctx: pyfuse3.RequestContext,
     ) -> int:
         handle = self.tree.handle(fh)
-        if handle.is_readable():
-            return select.POLLIN | select.POLLOUT
+        readable = select.POLLIN if handle.is_readable() else 0
+        changed = select.POLLPRI if handle.is_changed() else 0
         event = handle.next_change()
-        if poll_handle is not None and event is not None:
-            self._nursery.start_soon(self._notify, event, poll_handle)
-        return select.POLLOUT
-
-    async def _notify(self, event: trio.Event, poll_handle: pyfuse3.PollHandle) -> None:
-        await event.wait()
-        try:
-            poll_handle.notify()
-        except OSError as error:  # the poller is gone
-            log.debug("poll notification was not taken: %s", error)
+        if poll_handle is not None and event is not None and not event.is_set():
+            self._pollers.expect(fh, event, poll_handle)
+        return select.POLLOUT | readable | changed

@@ -1,6 +1,9 @@
 """One FUSE session: mount, serve until unmounted or told to stop, clean up.
 
 pyfuse3 keeps its session in module globals: one a process.
+
+Whatever ends the daemon, the mount goes: in order when it is told to stop, by the ``watcher`` when
+it is killed.
 """
 
 from __future__ import annotations
@@ -10,15 +13,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import attrs
 import pyfuse3
 import trio
 
 from jaxfs.errors import RunFailed
+from jaxfs.fuse import INTERRUPTS
+from jaxfs.fuse.limits import wait_limit_s
 from jaxfs.fuse.operations import Filesystem
+from jaxfs.fuse.watched import watched
 from jaxfs.options import Options
 
 log = logging.getLogger(__name__)
 MAX_TASKS = 1 << 30  # pyfuse3's own limit of 99 waiting requests would freeze the mount
+ANSWER_S = 0.2  # for what is being answered when the daemon is told to stop
 
 
 def mount_options(options: Options) -> set[str]:
@@ -28,30 +36,47 @@ def mount_options(options: Options) -> set[str]:
     return words | {name for name, wanted in flags.items() if wanted}
 
 
+@attrs.define
+class Session:
+    """A mounted filesystem."""
+
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+    async def serve(self) -> None:
+        """Answer requests until the filesystem is unmounted or ``stop`` is called."""
+        with self._scope:
+            await pyfuse3.main(min_tasks=4, max_tasks=MAX_TASKS)
+
+    def stop(self) -> None:
+        """End ``serve``: who waits is told so, the rest has a moment to be answered.
+
+        pyfuse3's own terminate only stops taking requests, and main() then waits for its waiters.
+        """
+        INTERRUPTS.shut()
+        self._scope.deadline = trio.current_time() + ANSWER_S
+        pyfuse3.terminate()
+
+
 @contextmanager
-def mounted(filesystem: Filesystem, mountpoint: str, options: set[str]) -> Iterator[None]:
-    """Mounted inside the context, unmounted after it.  Raises RunFailed where it cannot be."""
-    try:
-        pyfuse3.init(filesystem, mountpoint, options)
-    except RuntimeError as error:
-        raise RunFailed(f"cannot mount on {mountpoint}: {error}") from error
-    try:
-        yield
-    finally:
+def mounted(filesystem: Filesystem, mountpoint: str, options: set[str]) -> Iterator[Session]:
+    """Mounted inside the context, unmounted after it.  Raises RunFailed where it cannot be.
+
+    libfuse closes the connection first, which ends every request that is left, and unmounts
+    lazily: files that are still open do not keep the mount.
+    """
+    INTERRUPTS.limit_s = wait_limit_s()
+    with watched(mountpoint):
         try:
-            pyfuse3.close(unmount=True)
-        except Exception:
-            log.exception("unmounting %s", mountpoint)
-
-
-async def serve() -> None:
-    """Answer requests until the filesystem is unmounted or ``stop`` is called."""
-    await pyfuse3.main(min_tasks=4, max_tasks=MAX_TASKS)
-
-
-def stop() -> None:
-    """End ``serve``."""
-    pyfuse3.terminate()
+            pyfuse3.init(filesystem, mountpoint, options)
+        except RuntimeError as error:
+            raise RunFailed(f"cannot mount on {mountpoint}: {error}") from error
+        try:
+            yield Session()
+        finally:
+            try:
+                pyfuse3.close(unmount=True)
+            except Exception:
+                log.exception("unmounting %s", mountpoint)
 
 
 async def answers(mountpoint: str) -> bool:

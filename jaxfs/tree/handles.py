@@ -61,8 +61,12 @@ class Handle:
         """Whether a read would not wait."""
         return True
 
+    def is_changed(self) -> bool:
+        """Whether poll(2) shall say POLLPRI: the object is not what was read."""
+        return False
+
     def next_change(self) -> trio.Event | None:
-        """Set when ``is_readable`` may have changed."""
+        """Set when ``is_readable`` or ``is_changed`` may have changed."""
         return None
 
 
@@ -74,6 +78,35 @@ class Snapshot(Handle):
 
     async def read(self, offset: int, size: int) -> bytes:
         return self._data[offset : offset + size]
+
+
+class Status(Handle):
+    """Text of an object whose changes can be polled for, as those of cgroup and sysfs files.
+
+    A read at offset 0 takes a new snapshot, so who is woken seeks back and reads again, or uses
+    pread(2).  ``changed`` gives the event of the object's next change.
+    """
+
+    def __init__(self, read: Callable[[], bytes], changed: Callable[[], trio.Event]) -> None:
+        self._read = read
+        self._changed = changed
+        self._look()
+
+    def _look(self) -> None:
+        event = self._changed()
+        self._event = None if event.is_set() else event  # else: its last change was before
+        self._data = self._read()
+
+    async def read(self, offset: int, size: int) -> bytes:
+        if offset == 0:
+            self._look()
+        return self._data[offset : offset + size]
+
+    def is_changed(self) -> bool:
+        return self._event is not None and self._event.is_set()
+
+    def next_change(self) -> trio.Event | None:
+        return self._event
 
 
 class Control(Snapshot):

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
 import attrs
+import trio
 
 from jaxfs.ownership import Caller, Meta
 from jaxfs.tree.handles import Handle
@@ -32,6 +33,7 @@ class File:
 
     ``read`` gives the whole text, a snapshot at each open; ``write`` takes the whole text that was
     written, at close.  Files that are more than control text have ``open`` and ``size`` instead.
+    ``changed`` makes a file that is read pollable: the event of its subject's next change of state.
     ``mode`` is the most the file can ever do; ownership narrows it.
     """
 
@@ -43,6 +45,7 @@ class File:
     write: Callable[[System, Subject, Caller, str], Awaitable[None]] | None = None
     open: Callable[[System, Subject, Caller, int], Awaitable[Handle]] | None = None
     size: Callable[[System, Subject], int] | None = None
+    changed: Callable[[Subject], trio.Event] | None = None
     listed: bool = True
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from jaxfs.ownership import Caller
-from jaxfs.tree.files import calls, devices, mount, programs, results
+from jaxfs.tree.files import calls, devices, metrics, mount, programs, results
 from jaxfs.tree.readme import readme
 from jaxfs.tree.rows import File, Row
 from jaxfs.tree.system import System
@@ -21,6 +21,7 @@ def _readme(system: System, subject: System, caller: Caller) -> bytes:
 ROWS: tuple[Row, ...] = (
     File("README", 0o444, "text", "how to use this mount", read=_readme),
     *mount.ROWS,
+    *metrics.ROWS,
     *programs.ROWS,
     *calls.ROWS,
     *results.ROWS,

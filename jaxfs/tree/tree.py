@@ -15,7 +15,7 @@ import attrs
 
 from jaxfs.errors import JaxfsError, NotFound, NotPermitted
 from jaxfs.ownership import Caller, Meta
-from jaxfs.tree.handles import Control, Handle, Snapshot
+from jaxfs.tree.handles import Control, Handle, Snapshot, Status
 from jaxfs.tree.modes import meta_of, mode_of, set_mode, set_owner
 from jaxfs.tree.rows import Directory, Entry, File, Row, Subject
 from jaxfs.tree.system import System
@@ -264,7 +264,12 @@ class Tree:
                 await write(self.system, subject, caller, text)
 
             return Control(b"", commit)
-        return Snapshot(row.read(self.system, subject, caller) if row.read else b"")
+        if row.read is None:
+            return Snapshot(b"")
+        if row.changed is not None:
+            read, changed = row.read, row.changed
+            return Status(lambda: read(self.system, subject, caller), lambda: changed(subject))
+        return Snapshot(row.read(self.system, subject, caller))
 
     def _keep(self, node: Node, handle: Handle, flags: int, caller: Caller) -> tuple[int, Handle]:
         number = next(self._numbers)

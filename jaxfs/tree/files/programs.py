@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+import trio
 
 from jaxfs.errors import BrokenProgram, NotFound, NotReady
 from jaxfs.ownership import Caller, Meta
@@ -166,6 +167,10 @@ def _hlo_size(system: System, program: Program) -> int:
     return size_of(version_of(program).hlo_path)
 
 
+def _next_state(program: Program) -> trio.Event:
+    return program.changed
+
+
 def _file(name: str, form: str, text: str, read: object, write: object = None) -> File:
     mode = 0o644 if write else 0o444
     return File(f"{HERE}/{name}", mode, form, text, read=read, write=write)  # type: ignore[arg-type]  # a row's functions
@@ -199,7 +204,14 @@ ROWS: tuple[Row, ...] = (
         size=_staged_size,
     ),
     Directory(HERE, 0o755, "one program"),
-    _file("status", "flat keyed", "state compiling|ready|failed, and what it was made of", _status),
+    File(
+        f"{HERE}/status",
+        0o444,
+        "flat keyed",
+        "state compiling|ready|failed, and what it was made of; poll(2) tells changes: POLLPRI",
+        read=_status,
+        changed=_next_state,
+    ),
     _file("error", "text", '"ok", or why the last write did not compile', _error),
     _file("signature", "newline-separated", "a line for each input and output", _signature),
     _file("signature.json", "json", "the same for programs", _signature_json),

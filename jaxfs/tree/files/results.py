@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+import trio
+
 from jaxfs.calls.call import Call
 from jaxfs.calls.results import View, view_of
 from jaxfs.errors import JaxfsError
@@ -73,6 +75,10 @@ async def _open(system: System, view: View, caller: Caller, flags: int) -> Handl
     return Result(view)
 
 
+def _end(call: Call) -> trio.Event:
+    return call.done
+
+
 def _size(system: System, view: View) -> int:
     return view.size()
 
@@ -97,6 +103,13 @@ ROWS: tuple[Row, ...] = (
         size=_size,
         listed=False,
     ),
-    File("results/<id>.status", 0o444, "flat keyed", "how the call went", read=call_status),
+    File(
+        "results/<id>.status",
+        0o444,
+        "flat keyed",
+        "how the call went; poll(2) tells its end: POLLPRI",
+        read=call_status,
+        changed=_end,
+    ),
     File("results/<id>.error", 0o444, "text", '"ok", or why it failed', read=_error),
 )
