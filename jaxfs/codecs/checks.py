@@ -64,7 +64,7 @@ def typed(index: int, param: Parameter, data: Bytes, offset: int | None = None) 
     """A checked buffer.  XLA takes any byte for a bool or an f4, and computes nonsense with it."""
     largest = _LARGEST_BYTE.get(param.aval.dtype)
     if largest is not None and data:
-        found = np.frombuffer(data, np.uint8).max()
+        found = np.max(np.frombuffer(data, np.uint8))
         if found > largest:
             raise refuse(index, param, f"the byte {found} where {largest} is the largest element")
     return TypedBuffer(param.aval, data, offset)

@@ -85,7 +85,7 @@ def _scaled(array: Array) -> Array:
     # halved, so that the distance between the greatest and the least f64 is still an f64
     halves = array.astype(np.float64) / 2
     finite = halves[np.isfinite(halves)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    low, high = (np.min(finite), np.max(finite)) if finite.size else (0.0, 0.0)
     if low == high:
         return np.zeros(array.shape, np.uint8)
     scaled = np.clip((np.nan_to_num(halves, nan=low) - low) / (high - low), 0, 1)
