@@ -26,7 +26,7 @@ from jaxfs.programs.version import Version
 from jaxfs.wire.channel import INLINE_BYTES
 
 REPLY_WAIT_S = 50e-6  # standing still so long is cheaper than a turn of the event loop
-QUICK_WAIT_S = 200e-6  # for programs that mostly end within a fraction of it
+QUICK_WAIT_S = 100e-6  # for programs that mostly end within a fraction of it
 
 
 @attrs.define(eq=False)
@@ -79,7 +79,7 @@ class Conversation:
         self._framer: Framer | None = None
         self._form = ""
         self._plan: Plan | None = None
-        self._asked = trio.Event()
+        self._asked: trio.Event | None = None  # made where somebody polls
 
     async def write(self, data: bytes) -> int:
         """Take a piece of a request; whatever is complete with it starts to run.
@@ -163,9 +163,9 @@ class Conversation:
     def _run(self, version: Version, form: str, inputs: tuple[Input, ...]) -> None:
         reply = _Reply(version, form, self._program, self._calls)
         self._replies.append(reply)
-        if len(self._replies) == 1:
+        if self._asked is not None:
             self._asked.set()
-            self._asked = trio.Event()
+            self._asked = None
         self._calls.run(version, inputs, reply.arrive)
 
     async def read(self, size: int, *, wait: bool = True) -> bytes | memoryview:
@@ -235,7 +235,11 @@ class Conversation:
 
     def next_arrival(self) -> trio.Event:
         """Set when the reply that is waited for is there, or the next request was made."""
-        return self._replies[0].arrived if self._replies else self._asked
+        if self._replies:
+            return self._replies[0].arrived
+        if self._asked is None:
+            self._asked = trio.Event()
+        return self._asked
 
     def _reset(self) -> None:
         self._spool.close()
