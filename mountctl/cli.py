@@ -91,10 +91,11 @@ def _parse(words: tuple[str, ...]) -> options.Options:
 
 
 @main.command(epilog=EXIT_CODES)
+@click.option("--force", is_flag=True, help="Also where it is in use: waits and open files fail.")
 @click.argument("directory", type=PATH)
-def umount(directory: str) -> None:
+def umount(force: bool, directory: str) -> None:
     """Unmount the jaxfs on DIRECTORY and wait until its daemon has ended."""
-    umount_jaxfs(mounts.locate(directory))
+    umount_jaxfs(mounts.locate(directory), force=force)
 
 
 @main.command(epilog=EXIT_CODES)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,6 +109,10 @@ class Watched:
         """Wait; whether it ended."""
         ready, _, _ = select.select([self._fd], [], [], timeout_s)
         return bool(ready)
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to this very process.  Raises ProcessLookupError where it has ended."""
+        signal.pidfd_send_signal(self._fd, number)
 
     def close(self) -> None:
         os.close(self._fd)

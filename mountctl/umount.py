@@ -1,9 +1,14 @@
-"""``mountctl umount``: it returns when the mount is gone and its daemon has ended."""
+"""``mountctl umount``: it returns when the mount is gone and its daemon has ended.
+
+``--force`` asks nobody: the daemon ends all waits and unmounts lazily, as it does at SIGTERM.
+Where it does not react it is killed, which ends its engine and aborts the connection.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 
 import click
@@ -12,10 +17,11 @@ from mountctl import mounts, processes
 from mountctl.errors import Busy, NotMounted, UnmountFailed
 
 END_S = 30.0  # running calls are stopped, the engine closes its devices
+FORCE_S = 3.0  # in order this takes a tenth of a second
 HOLDERS_SHOWN = 10
 
 
-def umount(mountpoint: str) -> None:
+def umount(mountpoint: str, *, force: bool = False) -> None:
     """Raises NotMounted, Busy, UnmountFailed."""
     if not mounts.is_mounted(mountpoint):
         raise NotMounted(f"no jaxfs is mounted on {mountpoint}; mountctl status lists the mounts")
@@ -24,12 +30,36 @@ def umount(mountpoint: str) -> None:
         click.echo(f"{mountpoint}: removed a stale mount; its daemon had ended", err=True)
         return
     with _daemon(mountpoint) as daemon:
+        if force:
+            _force(mountpoint, daemon)
+            return
         _unmount(mountpoint)
         if daemon is not None and not daemon.ends_within(END_S):
             raise UnmountFailed(
                 f"{mountpoint} is unmounted, but its daemon (pid {daemon.pid}) has not ended"
                 f" after {END_S:.0f} s; to end it: kill -KILL {daemon.pid}"
             )
+
+
+def _force(mountpoint: str, daemon: processes.Watched | None) -> None:
+    """Open files of the mount stay open and say ENOTCONN."""
+    if daemon is not None and not _ended(daemon):
+        raise UnmountFailed(f"the daemon of {mountpoint} (pid {daemon.pid}) cannot be killed")
+    if mounts.is_mounted(mountpoint):
+        mounts.unmount(mountpoint, lazy=True)
+
+
+def _ended(daemon: processes.Watched) -> bool:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            daemon.send(number)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            raise UnmountFailed(f"the daemon (pid {daemon.pid}) is another user's") from None
+        if daemon.ends_within(FORCE_S):
+            return True
+    return False
 
 
 @contextlib.contextmanager
@@ -52,12 +82,13 @@ def _unmount(mountpoint: str) -> None:
         mounts.unmount(mountpoint)
     except Busy as error:
         holders = [h for h in processes.holders(mountpoint) if h.pid != os.getpid()]
-        raise Busy(f"{error.message}{_used_by(holders)}") from None
+        told = f"{error.message}{_used_by(holders)}"
+        raise Busy(f"{told}\nto unmount it all the same: mountctl umount --force") from None
 
 
 def _used_by(holders: list[processes.Holder]) -> str:
     if not holders:
-        return " by a process that cannot be seen from here"
+        return " by a process that waits in open(2), or cannot be seen from here"
     rows = [f"  {h.pid} ({h.how}) {h.command}" for h in holders[:HOLDERS_SHOWN]]
     more = len(holders) - len(rows)
     return " by\n" + "\n".join(rows) + (f"\n  and {more} more" if more else "")
