@@ -14,6 +14,7 @@ from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed
 from jaxfs.ownership import SERIALS, Meta
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
+from jaxfs.wire.memory import Segment
 
 
 def now_usec() -> int:
@@ -96,6 +97,8 @@ class Call:
     def outputs(self) -> list[TypedBuffer]:
         """The outputs, as they stand in memory.  Raises NotReady, or the call's own error."""
         self.raise_error()
+        if self.outcome is None and self.has_ended:
+            raise Cancelled(f"results/{self.id} was removed")
         if self.outcome is None or self.version is None:
             raise NotReady(f"results/{self.id} is not there yet")
         return typed_outputs(self.version, self.outcome)
@@ -108,6 +111,13 @@ class Call:
         error = kind(self.error.reason, self.error.diagnostics)
         error.is_logged = True
         raise error
+
+    def hold(self) -> Segment | None:
+        """Shared memory of the result, to be released by whoever reads it: an open file can be
+        read to its end after it was removed."""
+        if self.outcome is None or not isinstance(self.outcome.outputs, Range):
+            return None
+        return self.outcome.outputs.segment.retain()
 
     def rest(self) -> None:
         """Nobody reads the result for now."""

@@ -10,7 +10,7 @@ from jaxfs.calls import requests
 from jaxfs.calls.call import Call, release
 from jaxfs.codecs.formats import FORMATS
 from jaxfs.engine.interface import Engine, Input, Outcome
-from jaxfs.errors import Invalid, JaxfsError, NameTaken, NoSpace
+from jaxfs.errors import Cancelled, Invalid, JaxfsError, NameTaken, NoSpace
 from jaxfs.ownership import Meta
 from jaxfs.programs import names
 from jaxfs.programs.program import Program
@@ -74,13 +74,17 @@ class Calls:
 
     async def submit(self, call: Call, spool: Spool) -> None:
         """Check the inputs and start the run.  Raises Invalid, BrokenProgram, NoSpace."""
-        if call.submitted_usec:
-            raise NameTaken(f"call {call.id} was submitted already; use another id")
+        self._check_open(call)
         try:
             version = await call.program.serving()
             inputs = await requests.decode(spool, call.format, version.signature, self.pool)
         except JaxfsError as error:
             call.reject(error)
+            raise
+        try:
+            self._check_open(call)  # much may have happened while a large text was read
+        except JaxfsError:
+            requests.release(inputs)
             raise
         try:
             self._reserve(version)
@@ -90,6 +94,12 @@ class Calls:
             raise
         call.begin(version, spool.size)
         call.number = self.run(version, inputs, lambda outcome: self._ended(call, outcome))
+
+    def _check_open(self, call: Call) -> None:
+        if call.submitted_usec:
+            raise NameTaken(f"call {call.id} was submitted already; use another id")
+        if self._calls.get(call.id) is not call:
+            raise Cancelled(f"call {call.id} was removed before it was submitted")
 
     def run(
         self, version: Version, inputs: tuple[Input, ...], done: Callable[[Outcome], None]

@@ -56,9 +56,12 @@ class View:
         return self._rope.nbytes
 
     async def load(self) -> Rope:
-        """The bytes, made once.  Raises NotReady, Invalid, or the call's own error."""
+        """The bytes, made once; good while the call's memory is held (``Call.hold``).
+
+        Raises NotReady, Invalid, Cancelled for a removed result, or the call's own error.
+        """
+        outputs = self._selected(self.call.outputs())
         if self._rope is None:
-            outputs = self._selected(self.call.outputs())
             self._rope = await encode(self.format, self.params(), outputs)
         return self._rope
 

@@ -55,6 +55,7 @@ POLL_CHUNK = 64  # and blocks other requests for about 1.5 ms
 KEPT_INTERRUPTS = 4096
 FLUSH = 25  # FUSE_FLUSH, linux/fuse.h
 PF_EXITING = 0x4  # linux/sched.h
+PF_SIGNALED = 0x400
 
 # Their default is not to end the process, so they must not end its system call.  A program that
 # catches one (Go: SIGURG, shells: SIGCHLD, editors: SIGWINCH) sets SA_RESTART and does not expect
@@ -249,12 +250,20 @@ def must_end(pid: int) -> bool:
 
 def is_exiting(pid: int) -> bool:
     """Whether the kernel is closing the files of ``pid`` because it ends."""
+    return bool(_task_flags(pid) & PF_EXITING)
+
+
+def was_killed(pid: int) -> bool:
+    """Whether a signal ended ``pid``, whose files the kernel is closing."""
+    return bool(_task_flags(pid) & PF_SIGNALED)
+
+
+def _task_flags(pid: int) -> int:
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
-        return False
-    flags = int(stat.rpartition(b")")[2].split()[6])
-    return bool(flags & PF_EXITING)
+        return 0
+    return int(stat.rpartition(b")")[2].split()[6])
 
 
 def load() -> Interrupts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import select
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ import pyfuse3
 import trio
 from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT
 
-from jaxfs.errors import Invalid, NotPermitted, NotSupported
+from jaxfs.errors import Invalid, NotPermitted
+from jaxfs.fuse import INTERRUPTS
 from jaxfs.fuse.boundary import (
     answering,
     at_handle,
@@ -23,6 +25,7 @@ from jaxfs.fuse.boundary import (
     unanswered,
     waiting,
 )
+from jaxfs.fuse.interrupts import was_killed
 from jaxfs.fuse.polling import Pollers
 from jaxfs.ownership import Caller
 from jaxfs.tree.tree import Attributes, Changes, Tree
@@ -188,13 +191,16 @@ class Filesystem(pyfuse3.Operations):
     @answering(at_handle)
     @waiting
     async def flush(self, fh: FileHandleT) -> None:
-        await self.tree.handle(fh).flush()
+        """Who was killed while writing has not closed the file: half a program is no program."""
+        if self.tree.handle(fh).would_commit_half() and was_killed(INTERRUPTS.current().pid):
+            return
+        await self.tree.flush(fh)
 
     @answering(at_handle)
     @waiting
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         """fsync(2) commits, like close(2): editors and databases call it to hear the verdict."""
-        await self.tree.handle(fh).flush()
+        await self.tree.flush(fh)
 
     @answering(at_handle)
     async def release(self, fh: FileHandleT) -> None:
@@ -283,7 +289,7 @@ class Filesystem(pyfuse3.Operations):
     async def setxattr(
         self, inode: InodeT, name: FileNameT, value: bytes, ctx: pyfuse3.RequestContext
     ) -> None:
-        raise NotSupported("extended attributes cannot be set here")
+        raise pyfuse3.FUSEError(errno.EOPNOTSUPP)  # cp -a tries: no line in error_log
 
     @answering(at_root)
     @waiting
@@ -293,7 +299,7 @@ class Filesystem(pyfuse3.Operations):
         data.f_bsize = data.f_frsize = BLOCK_BYTES
         data.f_blocks = total // BLOCK_BYTES
         data.f_bfree = data.f_bavail = free // BLOCK_BYTES
-        data.f_files = self.tree.known_nodes
+        data.f_files = data.f_ffree = 0  # no limit; df -i shows a dash, not 100 % in use
         data.f_namemax = 255
         return data
 

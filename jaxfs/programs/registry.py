@@ -97,9 +97,9 @@ class Programs:
         program = self._programs[name] = Program(name, extension, meta)
         return program
 
-    def _refuse_twin(self, name: str, extension: str) -> None:
+    def _refuse_twin(self, name: str, extension: str, renamed: Program | None = None) -> None:
         twin = self._programs.get(name)
-        if twin is not None and twin.extension != extension:
+        if twin is not None and twin is not renamed and twin.extension != extension:
             raise NameTaken(
                 f"programs/{name} is made from {twin.source_name}; remove that first, "
                 f"or write to it: the content decides what it is, not the name"
@@ -119,7 +119,13 @@ class Programs:
         await Work(self._nursery, do).wait()
 
     async def _build(
-        self, program: Program, number: int, source: bytes | memoryview, device_name: str
+        self,
+        program: Program,
+        number: int,
+        source: bytes | memoryview,
+        device_name: str,
+        *,
+        shows_failed: bool = True,
     ) -> None:
         ended = False
         try:
@@ -135,7 +141,8 @@ class Programs:
         except JaxfsError as error:
             if not ended:
                 ended = True
-                self._keep_failed(program, source)
+                if shows_failed:
+                    self._keep_failed(program, source)
                 program.end_build(number, error)
             raise
         finally:
@@ -232,7 +239,7 @@ class Programs:
 
     async def _rename_staged(self, staged: Staged, new: str) -> None:
         if names.is_staging(names.check(new)):
-            del self._staged[staged.name]
+            self._drop_staged(staged)
             staged.name = new
             self._staged[new] = staged
             return
@@ -242,14 +249,20 @@ class Programs:
             program = self.create(new, staged.meta)
         assert isinstance(program, Program)
         try:
-            await self._build(program, program.begin_build(), staged.data, program.device)
+            number, device = program.begin_build(), program.device
+            await self._build(program, number, staged.data, device, shows_failed=False)
         except BaseException:
             if fresh and not program.removed:
                 self._forget(program)
             raise
         program.meta = staged.meta
         self.remember(program)
-        self._staged.pop(staged.name, None)
+        self._drop_staged(staged)
+
+    def _drop_staged(self, staged: Staged) -> None:
+        """The name may be another file's by now: a compile takes its time."""
+        if self._staged.get(staged.name) is staged:
+            del self._staged[staged.name]
 
     def _rename_to_staged(self, program: Program, new: str) -> None:
         names.check(new)
@@ -258,7 +271,7 @@ class Programs:
 
     def _rename_program(self, program: Program, new: str) -> None:
         name, extension = names.split_source(new)
-        self._refuse_twin(name, extension)
+        self._refuse_twin(name, extension, program)
         other = self._programs.get(name)
         if other is not None and other is not program:
             self._forget(other)

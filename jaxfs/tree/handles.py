@@ -7,11 +7,14 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from jaxfs.calls.call import Call
 from jaxfs.calls.conversation import Conversation
 from jaxfs.calls.registry import Calls
 from jaxfs.calls.results import View
+from jaxfs.codecs.buffers import Rope
 from jaxfs.errors import Invalid, NotPermitted, NotReady
 from jaxfs.ownership import Caller
+from jaxfs.wire.memory import Segment
 from jaxfs.wire.spool import Spool
 
 Commit = Callable[[Spool], Awaitable[None]]
@@ -29,6 +32,7 @@ class Handle:
     path = ""  # for error_log; set when opened
     caller = Caller(0, 0)
     ino = 0
+    mtime_ns: int | None = None  # set by utimes since the last write; a commit keeps it
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         raise NotPermitted("this file cannot be read")
@@ -46,6 +50,10 @@ class Handle:
 
     async def flush(self) -> None:
         """A descriptor of this open file is being closed: commit what was written."""
+
+    def would_commit_half(self) -> bool:
+        """Whether a flush now would commit what is no use unless it is whole."""
+        return False
 
     async def truncate(self, size: int) -> None:
         raise NotPermitted("this file cannot be truncated")
@@ -147,29 +155,46 @@ class Upload(Handle):
     """A file that is written as a whole and committed by the flush after the last write.
 
     ``commit`` gets the bytes; what it raises is what close(2) returns.  A flush with nothing new
-    does nothing: shells flush before they write.
+    does nothing: shells flush before they write.  A ``plain`` one is kept whatever it is: also
+    emptied by O_TRUNC, also half written by a process that was killed.
     """
 
-    def __init__(self, spool: Spool, commit: Commit, before: bytes = b"") -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        commit: Commit,
+        flags: int,
+        before: Callable[[], bytes] = bytes,
+        *,
+        plain: bool = False,
+    ) -> None:
         self._spool = spool
         self._commit = commit
-        self._dirty = False
-        if before:
-            spool.write(0, before)
+        self._plain = plain
+        self._appends = bool(flags & os.O_APPEND)
+        self._dirty = plain and bool(flags & os.O_TRUNC)
+        kept = b"" if flags & os.O_TRUNC else before()
+        if kept:
+            spool.write(0, kept)
 
     async def read(self, offset: int, size: int) -> bytes:
         return self._spool.read(offset, size)
 
     async def write(self, offset: int, data: bytes) -> int:
-        self._dirty = True
+        self._dirty, self.mtime_ns = True, None
+        if self._appends:  # the kernel's offset may be the end of what another writer has
+            return self._spool.append(data)
         return self._spool.write(offset, data)
 
     async def truncate(self, size: int) -> None:
         self._dirty = self._dirty or size != self._spool.size
         self._spool.truncate(size)
 
+    def would_commit_half(self) -> bool:
+        return self._dirty and not self._plain
+
     async def flush(self) -> None:
-        if not self._dirty or not self._spool.size:
+        if not self._dirty or not (self._spool.size or self._plain):
             return
         self._dirty = False
         await self._commit(self._spool)
@@ -221,19 +246,38 @@ class Talk(Handle):
 
 
 class Result(Handle):
-    """A result that is there: served with its exact size through the page cache."""
+    """A result that is there: served with its exact size through the page cache.
+
+    It holds the result's memory: who has it open reads it to its end, removed or not.
+    """
 
     direct_io = False
     keep_cache = True
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self, call: Call, rope: Rope, held: Segment | None) -> None:
+        self._call = call
+        self._rope = rope
+        self._held = held
+
+    @classmethod
+    async def of(cls, view: View) -> Result:
+        """Raises the call's own error."""
+        held = view.call.hold()
+        try:
+            return cls(view.call, await view.load(), held)
+        except BaseException:
+            if held is not None:
+                held.release()
+            raise
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
-        return (await self._view.load()).read(offset, size)
+        return self._rope.read(offset, size)
 
     def release(self) -> None:
-        self._view.call.rest()
+        self._call.rest()
+        self._rope = Rope()
+        if self._held is not None:
+            self._held.release()
 
 
 class EarlyResult(Handle):
@@ -241,11 +285,22 @@ class EarlyResult(Handle):
 
     def __init__(self, view: View) -> None:
         self._view = view
+        self._result: Result | None = None
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         if not self._view.call.has_ended:
             raise NotReady(f"results/{self._view.call.id} is not there yet")
-        return (await self._view.load()).read(offset, size)
+        if self._result is None:
+            result = await Result.of(self._view)
+            if self._result is None:
+                self._result = result
+            else:  # another thread's read was first
+                result.release()
+        return await self._result.read(offset, size)
+
+    def release(self) -> None:
+        if self._result is not None:
+            self._result.release()
 
     def is_readable(self) -> bool:
         return self._view.call.has_ended

@@ -190,9 +190,16 @@ class Tree:
             set_owner(node.subject, changes.uid, changes.gid)
         meta = meta_of(node.subject)
         meta.atime_ns = meta.atime_ns if changes.atime_ns is None else changes.atime_ns
-        meta.mtime_ns = meta.mtime_ns if changes.mtime_ns is None else changes.mtime_ns
+        if changes.mtime_ns is not None:
+            self._set_mtime(node, changes.mtime_ns)
         self.system.remember(node.subject)
         return self._attributes(node, caller)
+
+    def _set_mtime(self, node: Node, mtime_ns: int) -> None:
+        """``cp -p`` sets the time before it closes the file: the commit then must not change it."""
+        meta_of(node.subject).mtime_ns = mtime_ns
+        for writer in self._writers.get(node.ino, ()):
+            writer.mtime_ns = mtime_ns
 
     async def _truncate(self, node: Node, size: int, number: int | None, caller: Caller) -> None:
         if number is not None:
@@ -278,6 +285,15 @@ class Tree:
         if flags & os.O_ACCMODE != os.O_RDONLY:
             self._writers[node.ino].append(handle)
         return number, handle
+
+    async def flush(self, number: int) -> None:
+        """As close(2) of a descriptor, or fsync(2): what was written is committed."""
+        handle = self.handle(number)
+        await handle.flush()
+        if handle.mtime_ns is not None:
+            subject = self.node(handle.ino).subject
+            meta_of(subject).mtime_ns, handle.mtime_ns = handle.mtime_ns, None
+            self.system.remember(subject)
 
     def release(self, number: int) -> None:
         """The last descriptor of an open file is closed."""

@@ -92,7 +92,7 @@ async def _open(system: System, call: Call, caller: Caller, flags: int) -> Handl
     version = call.program.version
     avals = version.signature.input_avals if version else ()
     hint = sum(aval.nbytes + 256 for aval in avals)
-    return Upload(system.calls.spool(hint_bytes=hint), commit)
+    return Upload(system.calls.spool(hint_bytes=hint), commit, flags)
 
 
 def _size(system: System, call: Call) -> int:

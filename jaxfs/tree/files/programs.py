@@ -70,12 +70,14 @@ async def _rename(system: System, old: str, new: str, replace: bool) -> None:
 async def _open_source(system: System, program: Program, caller: Caller, flags: int) -> Handle:
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return DiskFile(system.programs.source_path(program))
-    before = b"" if flags & os.O_TRUNC else system.programs.read_source(program)
 
     async def commit(spool: Spool) -> None:
         await system.programs.commit(program, spool.view())
 
-    return Upload(system.calls.spool(), commit, before)
+    def before() -> bytes:
+        return system.programs.read_source(program)
+
+    return Upload(system.calls.spool(), commit, flags, before)
 
 
 def _source_size(system: System, program: Program) -> int:
@@ -87,8 +89,7 @@ async def _open_staged(system: System, staged: Staged, caller: Caller, flags: in
         staged.data = bytes(spool.view())
         staged.meta.touch()
 
-    before = b"" if flags & os.O_TRUNC else staged.data
-    return Upload(system.calls.spool(), commit, before)
+    return Upload(system.calls.spool(), commit, flags, lambda: staged.data, plain=True)
 
 
 def _staged_size(system: System, staged: Staged) -> int:

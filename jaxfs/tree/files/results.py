@@ -71,8 +71,7 @@ async def _open(system: System, view: View, caller: Caller, flags: int) -> Handl
         if flags & os.O_NONBLOCK:
             return EarlyResult(view)
         await call.done.wait()
-    await view.load()
-    return Result(view)
+    return await Result.of(view)
 
 
 def _end(call: Call) -> trio.Event:
