@@ -58,6 +58,7 @@ def main(fd: int, options: Options) -> None:
     """Serve on the socket ``fd`` until it closes."""
     faulthandler.enable()
     _die_with_parent()
+    os.setpriority(os.PRIO_PROCESS, 0, max(0, os.getpriority(os.PRIO_PROCESS, 0)))
     _set_environment(options)
     os.set_inheritable(fd, False)
     channel: Channel[Request] = Channel(socket.socket(fileno=fd), Request)

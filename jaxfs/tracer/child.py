@@ -18,11 +18,13 @@ from jaxfs.wire.channel import MAX_MESSAGE_BYTES, send_fds
 
 MAX_ANSWER_BYTES = MAX_MESSAGE_BYTES - 4096  # the signature must fit into later messages too
 MAX_DIAGNOSTICS = 32 << 10  # characters; the beginning says most
+NICENESS = 10  # compilers take every core for seconds; who calls and looks comes first
 Answer = Traced | Compiled | Refused
 
 
 def run_job(context: Any, work: Trace | Compile, reply: int, source: int) -> None:
     """Do the work and send its answer.  Never raises: what fails is told, or ends the process."""
+    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     answer, files = _work_on(context, work, source)
     data = msgspec.msgpack.encode(answer)
     if len(data) > MAX_ANSWER_BYTES:
