@@ -179,7 +179,7 @@ def _describe(engine: Engine) -> str:
 
 def _come_first() -> None:
     """Every file operation waits for this process, and it never computes: where root runs it, it
-    gets its turn before who does.  The engine and the tracer were started before."""
+    gets its turn before who does.  The engine and compiles set their own priority."""
     with contextlib.suppress(PermissionError):
         os.nice(FRONT_NICENESS)
 
