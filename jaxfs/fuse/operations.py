@@ -211,7 +211,10 @@ class Filesystem(pyfuse3.Operations):
     async def unlink(
         self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
     ) -> None:
-        self.tree.unlink(parent_inode, _name(name))
+        for place, gone in self.tree.unlink(parent_inode, _name(name)):
+            pyfuse3.invalidate_entry_async(
+                InodeT(place), FileNameT(gone.encode()), ignore_enoent=True
+            )
 
     @answering(at_name)
     @waiting

@@ -21,9 +21,14 @@ from jaxfs.tree.rows import Row
 _RESULT = "result"
 
 
+def owner_of(subject: Any) -> Any:
+    """What a subject lives and dies with: a view's call, itself otherwise."""
+    return subject.call if isinstance(subject, View) else subject
+
+
 def meta_of(subject: Any) -> Meta:
     """The owner and times that count for a subject."""
-    meta: Meta = subject.call.meta if isinstance(subject, View) else subject.meta
+    meta: Meta = owner_of(subject).meta
     return meta
 
 

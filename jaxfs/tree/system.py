@@ -42,6 +42,7 @@ class System:
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     started_usec: int = attrs.field(factory=now_usec)
     internal_errors: int = 0
+    inodes: int = 0  # that the kernel knows, and the tree keeps for it
     waiters: int = 0  # requests that wait or may have to
 
     def learn_devices(self) -> None:

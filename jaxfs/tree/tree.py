@@ -16,7 +16,7 @@ import attrs
 from jaxfs.errors import JaxfsError, NotFound, NotPermitted
 from jaxfs.ownership import Caller, Meta
 from jaxfs.tree.handles import Control, Handle, Snapshot, Status
-from jaxfs.tree.modes import meta_of, mode_of, set_mode, set_owner
+from jaxfs.tree.modes import meta_of, mode_of, owner_of, set_mode, set_owner
 from jaxfs.tree.rows import Directory, Entry, File, Row, Subject
 from jaxfs.tree.system import System
 from jaxfs.tree.table import BY_PATTERN, CHILDREN, NUMBER
@@ -75,6 +75,7 @@ class Tree:
         root = Node(ROOT_INO, BY_PATTERN[""], system, "", ROOT_INO)
         self._nodes: dict[int, Node] = {ROOT_INO: root}
         self._lookups: dict[int, int] = defaultdict(int)
+        self._shown: dict[int, set[int]] = defaultdict(set)  # inodes by their owner's serial
         self._handles: dict[int, Handle] = {}
         self._writers: dict[int, list[Handle]] = defaultdict(list)
         self._numbers = itertools.count(1)
@@ -91,7 +92,7 @@ class Tree:
         self._lookups[ino] -= count
         if self._lookups[ino] <= 0 and ino != ROOT_INO:
             del self._lookups[ino]
-            self._nodes.pop(ino, None)
+            self._drop(self._nodes.pop(ino, None))
 
     def node(self, ino: int) -> Node:
         """The node of a number the kernel knows.  Raises NotFound."""
@@ -129,12 +130,7 @@ class Tree:
         except NotFound:
             return
         if node.ino == ino:
-            self._nodes[ino] = node
-
-    @property
-    def known_nodes(self) -> int:
-        """How many inodes the kernel holds."""
-        return len(self._nodes)
+            self._keep_node(node)
 
     def _static(self, parent: Node) -> list[tuple[str, Row]]:
         rows = CHILDREN.get(parent.row.pattern, {}).items()
@@ -167,9 +163,36 @@ class Tree:
 
     def _remember(self, node: Node, caller: Caller) -> Attributes:
         attributes = self._attributes(node, caller)
-        self._nodes[node.ino] = node
+        self._keep_node(node)
         self._lookups[node.ino] += 1
         return attributes
+
+    def _keep_node(self, node: Node) -> None:
+        self._nodes[node.ino] = node
+        self._shown[owner_of(node.subject).serial].add(node.ino)
+        self.system.inodes = len(self._nodes)
+
+    def _drop(self, node: Node | None) -> None:
+        if node is not None:
+            serial = owner_of(node.subject).serial
+            self._shown[serial].discard(node.ino)
+            if not self._shown[serial]:
+                del self._shown[serial]
+            self.system.inodes = len(self._nodes)
+
+    def stale_names(self, subject: Subject) -> list[tuple[int, str]]:
+        """Names (parent inode, name) of a subject that the kernel knows and that are gone.
+
+        It would remember them, and we with it, for nobody looks them up again.
+        """
+        known = [self._nodes[ino] for ino in self._shown.get(owner_of(subject).serial, ())]
+        return [(node.parent, node.name) for node in known if not self._is_there(node)]
+
+    def _is_there(self, node: Node) -> bool:
+        try:
+            return self._child(self.node(node.parent), node.name).ino == node.ino
+        except JaxfsError:
+            return False
 
     # attributes
 
@@ -323,8 +346,8 @@ class Tree:
         number, handle = self._keep(node, handle, flags, caller)
         return number, handle, attributes
 
-    def unlink(self, parent: int, name: str) -> None:
-        """As unlink(2)."""
+    def unlink(self, parent: int, name: str) -> list[tuple[int, str]]:
+        """As unlink(2).  Returns the names that went with it; see ``stale_names``."""
         directory = self._changeable(parent)
         entry = self._find(self.node(parent), name)
         if entry is None and name not in CHILDREN.get(directory.pattern, {}):
@@ -332,6 +355,7 @@ class Tree:
         if entry is None or directory.unlink is None:
             raise NotPermitted(f"{name} cannot be removed from {self.path(parent)}")
         directory.unlink(self.system, entry)
+        return [gone for gone in self.stale_names(entry.subject) if gone != (parent, name)]
 
     async def rename(
         self, parent: int, old: str, new_parent: int, new: str, *, replace: bool

@@ -72,6 +72,12 @@ METRICS = (
         lambda system: len(system.programs),
     ),
     Metric(
+        "jaxfs_inodes",
+        "gauge",
+        "Files and directories the kernel remembers.",
+        lambda system: system.inodes,
+    ),
+    Metric(
         "jaxfs_waiters",
         "gauge",
         "Requests that wait, or may have to; the open of this file is one.",
