@@ -40,9 +40,10 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple, Protocol, cast
 
 import trio
@@ -107,12 +108,36 @@ class Library(Protocol):
 
 
 class _Wait:
-    """One request inside ``interruptible``."""
+    """One request inside ``interruptible``.
 
-    def __init__(self, caller: Caller) -> None:
+    A class, not a generator with ``@contextmanager``: every request that may wait passes here.
+    """
+
+    __slots__ = ("_interrupts", "caller", "interrupted", "scope")
+
+    def __init__(self, interrupts: Interrupts, caller: Caller) -> None:
+        self._interrupts = interrupts
         self.caller = caller
         self.scope = trio.CancelScope()
         self.interrupted = False
+
+    def __enter__(self) -> None:
+        self._interrupts.begin(self)
+        self.scope.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        try:
+            caught = self.scope.__exit__(kind, error, trace)
+        finally:
+            self._interrupts.forget(self)
+        if self.scope.cancelled_caught:
+            raise self._interrupts.why(self) from None
+        return bool(caught)
 
     def end(self) -> None:
         self.interrupted = True
@@ -156,34 +181,34 @@ class Interrupts:
             return Caller(next(self._uniques), 0, 0, 0, 0)
         return Caller(next(self._uniques), 0, ctx.pid, ctx.uid, ctx.gid)
 
-    @contextmanager
-    def interruptible(self, caller: Caller) -> Iterator[None]:
+    def interruptible(self, caller: Caller) -> AbstractContextManager[None]:
         """The part of a handler that waits; raises Interrupted when a signal ended it.
 
         What was finished when the signal came stays finished: no exception then.  One such part
         at a time in a request.  The flush of a process that exits does not wait at all: no signal
         can reach that process any more and nobody sees the answer.
         """
-        wait = self._waits[caller.unique] = _Wait(caller)
-        wait.scope.deadline = trio.current_time() + self.limit_s
-        try:
-            self._begin(wait)
-            with wait.scope:
-                yield
-        finally:
-            del self._waits[caller.unique]
-            self._watched.pop(caller.unique, None)
-        if wait.scope.cancelled_caught:
-            raise self._why(wait)
+        return _Wait(self, caller)
 
-    def _why(self, wait: _Wait) -> errors.JaxfsError:
+    def forget(self, wait: _Wait) -> None:
+        """It waits no longer."""
+        del self._waits[wait.caller.unique]
+        if self._watched:
+            self._watched.pop(wait.caller.unique, None)
+
+    def why(self, wait: _Wait) -> errors.JaxfsError:
+        """The reason to tell for a wait that was ended."""
         if wait.interrupted:
             return errors.Interrupted(f"a signal ended the wait of process {wait.caller.pid}")
         if self._is_shut:
             return errors.Unmounted("the filesystem is being unmounted")
         return errors.Interrupted(f"the kernel lets no request wait {self.limit_s:g} s; ask again")
 
-    def _begin(self, wait: _Wait) -> None:
+    def begin(self, wait: _Wait) -> None:
+        """It may be over before it begins."""
+        self._waits[wait.caller.unique] = wait
+        if self.limit_s != math.inf:
+            wait.scope.deadline = trio.current_time() + self.limit_s
         if self._is_shut:
             wait.scope.cancel()
         elif wait.caller.opcode == FLUSH and is_exiting(wait.caller.pid):
