@@ -10,7 +10,7 @@ INSTALL = $(BIN)/python -m pip install -qq --no-input --disable-pip-version-chec
 	-c $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check bench clean
+.PHONY: help setup demo test test-all check bench soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +41,9 @@ test-all: ## the tests on each of PYTHONS that is here, also below ~/.pyenv
 
 bench: $(VENV)/.installed-bench ## jaxfs beside its peers, as a table and JSON
 	$(BIN)/python -m benchmarks
+
+soak: setup ## thousands of waiters, dying engines, 100,000 calls; 3 minutes, writes docs/SOAK.md
+	$(BIN)/python -m benchmarks.soak --report
 
 clean: ## remove what was built, .venv included
 	rm -rf .venv .venv-* build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
