@@ -10,14 +10,20 @@ else
     work=$(mktemp -d)
     jax=$work/jax
     mkdir "$jax"
-    trap 'mountctl umount "$jax"; rm -rf "$work"' EXIT
+    finish() {
+        if mountpoint -q "$jax"; then mountctl umount "$jax"; fi
+        rmdir "$jax" && rm -rf "$work"   # never through a mount that is still there
+    }
+    trap finish EXIT
     mountctl mount --state-dir "$work/state" "$jax"
 fi
 
 cp "$here/digits.jaxexport" "$jax/programs/"           # compiles
 cat "$jax/programs/digits/signature"
 cat "$here/images.npy" > "$jax/programs/digits/calls/shell$$"   # submits 64 images
-# Reading waits for the result; each class id gets a line of its own, beside the right one.
-paste -d ' ' <(tr ' ' '\n' < "$jax/results/shell$$.txt") "$here/labels.txt" |
+digits=$(cat "$jax/results/shell$$.txt")                # waits for the result: 64 class ids
+echo "$digits"
+# Each class id gets a line of its own, beside the right one.
+paste -d ' ' <(tr ' ' '\n' <<< "$digits") "$here/labels.txt" |
     awk '$1 == $2 { right++ } END { printf "%d of %d digits right\n", right, NR }'
 rm -f "$jax/results/shell$$"

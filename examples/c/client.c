@@ -12,11 +12,17 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PIXELS = 64, CLASSES = 10, NPY_HEADER = 128 };
+enum { PIXELS = 64, CLASSES = 10 };
 
 static void die(const char *what)
 {
     perror(what);
+    exit(1);
+}
+
+static void fail(const char *name, const char *what)
+{
+    fprintf(stderr, "%s: %s\n", name, what);
     exit(1);
 }
 
@@ -27,10 +33,21 @@ static void call(int fd, const void *in, size_t in_bytes, void *out, size_t out_
         die("write");
     for (size_t got = 0; got < out_bytes;) {
         ssize_t n = read(fd, (char *)out + got, out_bytes - got);
-        if (n <= 0)
+        if (n < 0)
             die("read");
+        if (n == 0)
+            fail("read", "the reply is shorter than expected");
         got += (size_t)n;
     }
+}
+
+/* Leaves the file at the first element of a .npy of version 1, whose header names its own length. */
+static int skip_npy_header(FILE *file)
+{
+    unsigned char head[10];
+    if (fread(head, sizeof head, 1, file) != 1 || memcmp(head, "\x93NUMPY\1", 7))
+        return -1;
+    return fseek(file, head[8] | head[9] << 8, SEEK_CUR);
 }
 
 static int best(const float *scores)
@@ -51,15 +68,22 @@ static int classify(const char *path, const char *images_path, const char *label
 
     if (fd < 0)
         die(path);
-    if (!images || !labels || fseek(images, NPY_HEADER, SEEK_SET))
+    if (!images || !labels)
         die("images and labels");
+    if (skip_npy_header(images))
+        fail(images_path, "not a .npy file of version 1");
     while (fscanf(labels, "%d", &label) == 1) {
         if (fread(image, sizeof image, 1, images) != 1)
-            die("images");
+            fail(images_path, "fewer images than labels");
         call(fd, image, sizeof image, scores, sizeof scores);
-        right += best(scores) == label;
+        int seen = best(scores);
+        printf("%d ", seen);
+        right += seen == label;
         all++;
     }
+    if (!all)
+        fail(labels_path, "no labels");
+    putchar('\n');
     printf("%d of %d digits right\n", right, all);
     fclose(labels);
     fclose(images);

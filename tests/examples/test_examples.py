@@ -1,24 +1,28 @@
-"""The examples, run as their README says, on a real mount."""
+"""The examples, run as their README says, on a real mount, against what jax computes alone."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.conftest import EXAMPLES, SAXPY, Mount
 
 DIGITS = EXAMPLES / "digits"
+IMAGES, LABELS = DIGITS / "images.npy", DIGITS / "labels.txt"
+ROOT = EXAMPLES.parent
 
 
-def run(*command: str | Path, **environment: str) -> str:
-    """What an example prints; it must succeed."""
-    done = subprocess.run(
+def attempt(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         command,
         capture_output=True,
         text=True,
@@ -26,6 +30,11 @@ def run(*command: str | Path, **environment: str) -> str:
         check=False,
         env={**os.environ, **environment},
     )
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    """What an example prints; it must succeed."""
+    done = attempt(*command, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -35,39 +44,125 @@ def needs(name: str) -> None:
         pytest.skip(f"{name} is not installed")
 
 
-def share_right(text: str) -> float:
-    found = re.search(r"(\d+) of (\d+) digits right", text)
-    assert found is not None, text
-    return int(found[1]) / int(found[2])
+def needs_static_libc(work: Path) -> None:
+    """Some systems package libc.a apart from the compiler."""
+    (work / "probe.c").write_text("int main(void) { return 0; }\n")
+    if attempt("cc", "-static", "-o", work / "probe", work / "probe.c").returncode != 0:
+        pytest.skip("there is no static C library")
+
+
+def summary(digits: list[int]) -> str:
+    """What an example that read ``digits`` says of itself."""
+    labels = np.loadtxt(LABELS, dtype=int)
+    return f"{np.sum(labels == digits)} of {len(labels)} digits right"
+
+
+@pytest.fixture(scope="module")
+def by_jax() -> Any:
+    """The examples' answers, from a process without jaxfs's engine."""
+    paths = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    return json.loads(run(sys.executable, "-m", "tests.examples.by_jax", EXAMPLES, **paths))
+
+
+@pytest.fixture(params=["client", "client-static"])
+def client(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    needs("make")
+    needs("cc")
+    if request.param == "client-static":
+        needs_static_libc(tmp_path)
+    for source in ("client.c", "Makefile"):
+        shutil.copy(EXAMPLES / "c" / source, tmp_path)
+    run("make", "-C", tmp_path, request.param)
+    built: Path = tmp_path / request.param
+    return built
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Path:
-    needs("cc")
-    shutil.copytree(EXAMPLES / "c", tmp_path / "c")
-    run("make", "-C", tmp_path / "c", "client")
-    return tmp_path / "c/client"
+def conv_call(mount: Mount) -> Path:
+    mount.sh(f"cp {DIGITS}/digits_conv.mlir programs/")
+    return mount.path / "programs/digits_conv/call.raw"
 
 
-def test_flax_model_is_served_from_bash(mount: Mount) -> None:
-    assert share_right(run("bash", EXAMPLES / "digits.sh", mount.path)) > 0.9
+@pytest.fixture
+def with_mountctl(tmp_path: Path) -> dict[str, str]:
+    """An environment whose ``mountctl`` is this checkout's and whose TMPDIR is empty."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "tmp").mkdir()
+    mountctl = tmp_path / "bin/mountctl"
+    mountctl.write_text(f'#!/bin/sh\nexec {sys.executable} -m mountctl.cli "$@"\n')
+    mountctl.chmod(0o755)
+    return {
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(tmp_path / "tmp"),
+    }
+
+
+def test_flax_model_is_served_from_bash(mount: Mount, by_jax: Any) -> None:
+    printed = run("bash", EXAMPLES / "digits.sh", mount.path).splitlines()
+    assert printed[-2:] == [" ".join(map(str, by_jax["digits"])), summary(by_jax["digits"])]
     assert mount.keyed("programs/digits/status")["source_format"] == "jax_export"
 
 
-def test_lowered_conv_net_is_served_from_c(mount: Mount, client: Path) -> None:
-    mount.sh(f"cp {DIGITS}/digits_conv.mlir programs/")
-    call = mount.path / "programs/digits_conv/call.raw"
-    assert share_right(run(client, call, DIGITS / "images.npy", DIGITS / "labels.txt")) > 0.9
-    assert "200 calls" in run(client, "-n", "200", call, "256", "40")
+def test_digits_example_mounts_for_itself_and_leaves_nothing(
+    with_mountctl: dict[str, str], by_jax: Any
+) -> None:
+    printed = run("bash", EXAMPLES / "digits.sh", **with_mountctl)
+    assert summary(by_jax["digits"]) in printed
+    assert os.listdir(with_mountctl["TMPDIR"]) == []
 
 
-def test_c_client_tells_what_is_wrong(mount: Mount, client: Path) -> None:
-    mount.add("saxpy.mlir", SAXPY)
-    call = mount.path / "programs/saxpy/call.raw"
-    done = subprocess.run(
-        [client, call, DIGITS / "images.npy", "/nonexistent"], capture_output=True, check=False
-    )
+def test_digits_example_that_cannot_mount_fails_and_leaves_nothing(
+    with_mountctl: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "bin/mountctl").write_text("#!/bin/sh\nexit 3\n")
+    assert attempt("bash", EXAMPLES / "digits.sh", **with_mountctl).returncode == 3
+    assert os.listdir(with_mountctl["TMPDIR"]) == []
+
+
+def test_trained_models_are_good(by_jax: Any) -> None:
+    labels = np.loadtxt(LABELS, dtype=int)
+    assert np.mean(labels == by_jax["digits"]) > 0.9
+    assert np.mean(labels == by_jax["digits_conv"]) > 0.9
+
+
+@pytest.mark.parametrize("name", ["digits.jaxexport", "digits_conv.mlir"])
+def test_kept_model_names_no_directory_of_the_machine_that_made_it(name: str) -> None:
+    assert re.findall(rb"(?:/[\w.-]+)+/[\w-]+\.py\b", (DIGITS / name).read_bytes()) == []
+
+
+def test_lowered_conv_net_is_served_from_c(client: Path, conv_call: Path, by_jax: Any) -> None:
+    digits = by_jax["digits_conv"]
+    printed = run(client, conv_call, IMAGES, LABELS).splitlines()
+    assert printed == [" ".join(map(str, digits)) + " ", summary(digits)]
+
+
+def test_raw_reply_is_what_the_reference_interpreter_says(conv_call: Path, by_jax: Any) -> None:
+    with open(conv_call, "r+b", buffering=0) as call:
+        call.write(np.load(IMAGES)[0].tobytes())
+        scores = np.frombuffer(call.read(40), np.float32)
+    np.testing.assert_allclose(scores, by_jax["digits_conv_scores"], rtol=1e-4, atol=1e-4)
+
+
+def test_c_client_times_calls(client: Path, conv_call: Path) -> None:
+    printed = run(client, "-n", "200", conv_call, "256", "40")
+    assert re.fullmatch(r"200 calls: p50 [\d.]+ us, p99 [\d.]+ us\n", printed)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "says"),
+    [
+        (IMAGES, "/nonexistent", "No such file"),
+        (IMAGES, "/dev/null", "no labels"),
+        (LABELS, LABELS, "not a .npy file"),
+    ],
+)
+def test_c_client_tells_what_is_wrong(
+    client: Path, conv_call: Path, images: Path, labels: str | Path, says: str
+) -> None:
+    done = attempt(client, conv_call, images, labels)
     assert done.returncode == 1
+    assert says in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -79,24 +174,16 @@ def test_c_client_tells_what_is_wrong(mount: Mount, client: Path) -> None:
     ],
 )
 def test_any_language_that_opens_files_can_call(
-    mount: Mount, interpreter: str, arguments: tuple[str, ...]
+    mount: Mount, by_jax: Any, interpreter: str, arguments: tuple[str, ...]
 ) -> None:
     needs(interpreter)
     mount.add("saxpy.mlir", SAXPY)
     words = [word.format(jax=mount.path, examples=EXAMPLES) for word in arguments]
-    assert run(interpreter, *words) == "12.0 24.0 36.0 48.0\n"
+    assert run(interpreter, *words) == " ".join(map(str, by_jax["saxpy"])) + "\n"
 
 
-def test_demo_does_the_main_job(tmp_path: Path) -> None:
-    mountctl = tmp_path / "mountctl"
-    mountctl.write_text(f'#!/bin/sh\nexec {sys.executable} -m mountctl.cli "$@"\n')
-    mountctl.chmod(0o755)
-    root = str(EXAMPLES.parent)
-    text = run(
-        "bash",
-        EXAMPLES / "demo.sh",
-        PATH=f"{tmp_path}:{os.environ['PATH']}",
-        PYTHONPATH=root,
-    )
+def test_demo_does_the_main_job(with_mountctl: dict[str, str]) -> None:
+    text = run("bash", EXAMPLES / "demo.sh", **with_mountctl)
     for expected in ("12.0 24.0 36.0 48.0", "[2.0, 2.0, 2.0, 2.0]", "EINVAL: expected 2 inputs"):
         assert expected in text
+    assert os.listdir(with_mountctl["TMPDIR"]) == []
