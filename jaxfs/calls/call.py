@@ -75,6 +75,11 @@ class Call:
         """Whether the call failed before it was submitted."""
         return self.state == "failed" and not self.submitted_usec
 
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether nothing shows it any more: never submitted, and the program is gone."""
+        return self.state == "writing" and self.program.removed
+
     def end(self, outcome: Outcome) -> None:
         """The engine has answered."""
         if self.has_ended:  # cancelled meanwhile

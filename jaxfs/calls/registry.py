@@ -65,7 +65,10 @@ class Calls:
     def create(self, program: Program, filename: str, meta: Meta) -> Call:
         """``calls/<id>[.<format>]``.  Raises Invalid, NameTaken."""
         call_id, form = split_id(filename)
-        if call_id in self._calls:
+        taken = self._calls.get(call_id)
+        if taken is not None and taken.is_unreachable:
+            self.remove(taken)
+        elif taken is not None:
             raise NameTaken(
                 f"results/{call_id} is there already; remove it, or use another id for the call"
             )

@@ -278,12 +278,23 @@ def is_exiting(pid: int) -> bool:
     return bool(_task_flags(pid) & PF_EXITING)
 
 
-def was_killed(pid: int) -> bool:
-    """Whether a signal ended ``pid``, whose files the kernel is closing."""
-    return bool(_task_flags(pid) & PF_SIGNALED)
+def closes_what_it_wrote(pid: int, writer: int) -> bool:
+    """Whether thread ``pid``, which closes a file, means that it is complete.
+
+    It does not when a signal killed it, nor when ``writer``, the thread that wrote last, is another
+    process that goes on: a program that starts another one while it writes closes the file in the
+    child, and the kernel flushes it there.
+    """
+    if _task_flags(pid) & PF_SIGNALED:
+        return False
+    if writer in (0, pid) or Path(f"/proc/{pid}/task/{writer}").exists():
+        return True
+    flags = _task_flags(writer)
+    return flags == 0 or bool(flags & PF_EXITING)
 
 
 def _task_flags(pid: int) -> int:
+    """0 where there is no such task; one that runs has some flag set, PF_FORKNOEXEC or so."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:

@@ -25,7 +25,7 @@ from jaxfs.fuse.boundary import (
     unanswered,
     waiting,
 )
-from jaxfs.fuse.interrupts import was_killed
+from jaxfs.fuse.interrupts import closes_what_it_wrote
 from jaxfs.fuse.polling import Pollers
 from jaxfs.ownership import Caller
 from jaxfs.tree.tree import Attributes, Changes, Tree
@@ -186,13 +186,17 @@ class Filesystem(pyfuse3.Operations):
 
     @waiting
     async def _write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
-        return await self.tree.handle(fh).write(off, buf)
+        handle = self.tree.handle(fh)
+        handle.writer = INTERRUPTS.current().pid
+        return await handle.write(off, buf)
 
     @answering(at_handle)
     @waiting
     async def flush(self, fh: FileHandleT) -> None:
-        """Who was killed while writing has not closed the file: half a program is no program."""
-        if self.tree.handle(fh).would_commit_half() and was_killed(INTERRUPTS.current().pid):
+        """close(2) of one of perhaps many descriptors; half a program is no program."""
+        handle = self.tree.handle(fh)
+        must_be_whole = handle.is_dirty() and not handle.is_plain
+        if must_be_whole and not closes_what_it_wrote(INTERRUPTS.current().pid, handle.writer):
             return
         await self.tree.flush(fh)
 

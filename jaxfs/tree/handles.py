@@ -32,6 +32,8 @@ class Handle:
     path = ""  # for error_log; set when opened
     caller = Caller(0, 0)
     ino = 0
+    writer = 0  # the thread that wrote last
+    is_plain = True  # what is written to it is of use also when the writer was killed midway
     mtime_ns: int | None = None  # set by utimes since the last write; a commit keeps it
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
@@ -51,8 +53,8 @@ class Handle:
     async def flush(self) -> None:
         """A descriptor of this open file is being closed: commit what was written."""
 
-    def would_commit_half(self) -> bool:
-        """Whether a flush now would commit what is no use unless it is whole."""
+    def is_dirty(self) -> bool:
+        """Whether a flush would commit something."""
         return False
 
     async def truncate(self, size: int) -> None:
@@ -155,8 +157,8 @@ class Upload(Handle):
     """A file that is written as a whole and committed by the flush after the last write.
 
     ``commit`` gets the bytes; what it raises is what close(2) returns.  A flush with nothing new
-    does nothing: shells flush before they write.  A ``plain`` one is kept whatever it is: also
-    emptied by O_TRUNC, also half written by a process that was killed.
+    does nothing: shells flush before they write.  A plain one is kept whatever it is: also emptied
+    by O_TRUNC, also half written by a process that was killed.
     """
 
     def __init__(
@@ -170,7 +172,7 @@ class Upload(Handle):
     ) -> None:
         self._spool = spool
         self._commit = commit
-        self._plain = plain
+        self.is_plain = plain
         self._appends = bool(flags & os.O_APPEND)
         self._dirty = plain and bool(flags & os.O_TRUNC)
         kept = b"" if flags & os.O_TRUNC else before()
@@ -190,11 +192,11 @@ class Upload(Handle):
         self._dirty = self._dirty or size != self._spool.size
         self._spool.truncate(size)
 
-    def would_commit_half(self) -> bool:
-        return self._dirty and not self._plain
+    def is_dirty(self) -> bool:
+        return self._dirty and (self.is_plain or self._spool.size > 0)
 
     async def flush(self) -> None:
-        if not self._dirty or not (self._spool.size or self._plain):
+        if not self.is_dirty():
             return
         self._dirty = False
         await self._commit(self._spool)

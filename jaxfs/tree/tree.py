@@ -312,8 +312,9 @@ class Tree:
     async def flush(self, number: int) -> None:
         """As close(2) of a descriptor, or fsync(2): what was written is committed."""
         handle = self.handle(number)
+        commits = handle.is_dirty()
         await handle.flush()
-        if handle.mtime_ns is not None:
+        if commits and handle.mtime_ns is not None:
             subject = self.node(handle.ino).subject
             meta_of(subject).mtime_ns, handle.mtime_ns = handle.mtime_ns, None
             self.system.remember(subject)

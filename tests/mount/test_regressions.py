@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -140,9 +141,44 @@ def test_killed_writer_replaces_no_program_by_half_of_one(mount: Mount) -> None:
     assert (mount.path / "programs/saxpy/error").read_text() == "ok\n"
 
 
+@pytest.mark.parametrize("name", ["programs/a.mlir", "programs/saxpy/calls/a"])
+def test_process_started_while_writing_commits_nothing(mount: Mount, name: str) -> None:
+    """exec closes the file in the child; the flush that the kernel makes of it is not the end."""
+    mount.add("saxpy.mlir", SAXPY)
+    whole = SAXPY if name.endswith(".mlir") else "[1,1,1,1] [0,0,0,0]"
+    with open(mount.path / name, "w") as file:
+        file.write(whole[:9])
+        file.flush()
+        subprocess.run(["true"], check=True)
+        assert os.listdir(mount.path / "results") == []
+        if name.endswith(".mlir"):
+            assert "nothing was written" in (mount.path / "programs/a/error").read_text()
+        file.write(whole[9:])
+    assert mount.keyed("health")["internal_errors"] == "0"
+    error = "programs/a/error" if name.endswith(".mlir") else "results/a.error"
+    assert (mount.path / error).read_text() == "ok\n"
+
+
+def test_thread_may_close_what_another_wrote(mount: Mount) -> None:
+    fd = os.open(mount.path / "programs/a.mlir", os.O_WRONLY | os.O_CREAT)
+    thread = threading.Thread(target=os.write, args=(fd, SAXPY.encode()))
+    thread.start()
+    thread.join()
+    os.close(fd)
+    assert mount.keyed("programs/a/status")["state"] == "ready"
+
+
 def test_killed_writer_leaves_what_it_wrote_in_a_staging_file(mount: Mount) -> None:
     killed_while_writing(mount, "programs/.draft.swp", "half")
     assert (mount.path / "programs/.draft.swp").read_text() == "half"
+
+
+def test_unsubmitted_call_of_a_removed_program_frees_its_id(mount: Mount) -> None:
+    mount.add("a.mlir", SAXPY)
+    mount.add("b.mlir", SAXPY)
+    mount.sh(": > programs/a/calls/job")
+    os.unlink(mount.path / "programs/a.mlir")
+    mount.sh("echo '[1,1,1,1] [0,0,0,0]' > programs/b/calls/job; cat results/job > /dev/null")
 
 
 def test_df_does_not_say_that_inodes_are_used_up(mount: Mount) -> None:
