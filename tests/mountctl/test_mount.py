@@ -126,8 +126,9 @@ def test_daemon_that_dies_while_starting_leaves_nothing(place: Path, state: Path
 
 
 def killed(mount: Mount) -> None:
-    """End the daemon the hard way, and see that its mount is stale."""
+    """End the daemon the hard way, after its watcher, and see that its mount is stale."""
     daemon = processes.Watched(daemon_of(mount.path))
+    subprocess.run(["pkill", "-KILL", "-P", str(daemon.pid), "-f", "jaxfs-watcher"], check=True)
     os.kill(daemon.pid, signal.SIGKILL)
     assert daemon.ends_within(LIMIT_S)
     daemon.close()
