@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SAXPY = (EXAMPLES / "saxpy.mlir").read_text()
 UNMOUNT_S = 20
+_NUMBER = re.compile(r"\b\d+\b")
 
 
 class Mount:
@@ -49,6 +52,19 @@ class Mount:
         """What the daemon logged."""
         return (self.state_dir / "log").read_text()
 
+    def assert_log_is_clean(self) -> None:
+        """No warning and no error in the daemon's log."""
+        log = self.log
+        assert "WARNING" not in log and "ERROR" not in log, log
+
+    def empty(self) -> None:
+        """Remove all programs, staging files, calls and results."""
+        for place in ("results", "programs"):
+            for entry in os.scandir(self.path / place):
+                if entry.is_file():
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(entry.path)
+
     def sh(self, command: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run bash with the mount as its working directory."""
         return subprocess.run(
@@ -71,6 +87,106 @@ class Mount:
         target = self.path / "programs" / name
         target.write_bytes(data)
         return self.path / "programs" / name.rpartition(".")[0]
+
+
+@attrs.frozen
+class Footprint:
+    """What a mount takes while nobody uses it; the same before and after, or something leaks.
+
+    Pooled shared memory does not count: free segments are kept for a while.
+    """
+
+    descriptors: tuple[str, ...]  # of the front, without pooled memory, by what they are
+    children: tuple[str, ...]  # command lines, without the numbers of descriptors
+    shared_memory_used_bytes: int
+    result_bytes: int
+
+    @classmethod
+    def of(cls, mount: Mount) -> Footprint:
+        health = mount.keyed("health")
+        front = front_of(mount)
+        return cls(
+            _descriptors(front),
+            tuple(sorted(_NUMBER.sub("", command) for _, command in children_of(front))),
+            int(health["shared_memory_used_bytes"]),
+            int(health["result_bytes"]),
+        )
+
+
+def _descriptors(pid: int) -> tuple[str, ...]:
+    kinds = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            kinds.append(os.readlink(link).partition(":[")[0])
+    return tuple(sorted(kind for kind in kinds if not kind.startswith("/memfd:")))
+
+
+def front_of(mount: Mount) -> int:
+    """The pid of the mount's daemon."""
+    eventually(lambda: mount.keyed("health")["engine_pid"] != "0")  # it may be restarting
+    engine = mount.keyed("health")["engine_pid"]
+    return int(Path(f"/proc/{engine}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def children_of(pid: int) -> list[tuple[int, str]]:
+    """Pids and command lines.  Starts no process: that would flush the caller's open files."""
+    numbers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [(int(n), Path(f"/proc/{n}/cmdline").read_text().replace("\0", " ")) for n in numbers]
+
+
+def process_of(module: str, mount: Mount) -> int:
+    """The process of this mount that runs a module."""
+    return next(pid for pid, command in children_of(front_of(mount)) if module in command)
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+    """Wait for what comes by itself; fails if it does not come at all."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.02)
+
+
+def warm_up(mount: Mount) -> None:
+    """Start what a mount starts at need, the tracer for one, and leave it empty."""
+    mount.empty()
+    mount.add("warm.mlir", f"{SAXPY}// never seen: {time.time_ns()}\n")
+    (mount.path / "programs/warm/calls/warm").write_text("[1,1,1,1] [0,0,0,0]")
+    (mount.path / "results/warm.txt").read_bytes()
+    mount.empty()
+
+
+@contextlib.contextmanager
+def leaving_nothing(mount: Mount) -> Iterator[None]:
+    """After the block and with everything removed, the mount takes what it took before."""
+    warm_up(mount)
+    before = Footprint.of(mount)
+    yield
+    warm_up(mount)
+    with contextlib.suppress(AssertionError):  # the comparison below tells more
+        eventually(lambda: Footprint.of(mount) == before, timeout_s=5)
+    after = Footprint.of(mount)
+    assert after == before, f"{after}\ninstead of\n{before}"
+
+
+@contextlib.contextmanager
+def ending_clean(mount: Mount) -> Iterator[None]:
+    """Stops the mount after the block: no process of it is left, no mount, no line of complaint."""
+    yield
+    front = front_of(mount)
+    pids = [front, *(pid for pid, _ in children_of(front))]
+    mount.stop()
+    assert not os.path.ismount(mount.path)
+    eventually(lambda: not any(is_jaxfs(pid) for pid in pids), timeout_s=5)
+    mount.assert_log_is_clean()
+
+
+def is_jaxfs(pid: int) -> bool:
+    """Whether a process is there and one of ours; its number may be another's by now."""
+    try:
+        return b"jaxfs" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def mountctl(command: str) -> list[str]:
@@ -97,22 +213,16 @@ def mounting(root: Path, options: str = "") -> Iterator[Mount]:
 
 @pytest.fixture(scope="module")
 def shared_mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
-    """One mount for a module; the log must hold no warning in the end."""
-    with mounting(tmp_path_factory.mktemp("mount")) as mount:
+    """One mount for a module; the log must hold no warning in the end, and nothing be left."""
+    with mounting(tmp_path_factory.mktemp("mount")) as mount, ending_clean(mount):
         yield mount
-        log = mount.log
-    assert "WARNING" not in log and "ERROR" not in log, log
 
 
 @pytest.fixture
 def mount(shared_mount: Mount) -> Iterator[Mount]:
     """The module's mount, emptied after each test."""
     yield shared_mount
-    for place in ("results", "programs"):
-        for entry in os.scandir(shared_mount.path / place):
-            if entry.is_file():
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(entry.path)
+    shared_mount.empty()
 
 
 @pytest.fixture

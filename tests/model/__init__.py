@@ -1,0 +1,1 @@
+"""A state machine that does to a mount what users do, beside a reference that is a few dicts."""
