@@ -26,6 +26,16 @@ Product = TypeVar("Product")
 SERIALIZES = frozenset({"cpu"})  # platforms whose executables the throw-away process can make
 
 
+THREAD_BYTES = 1 << 20
+
+
+async def aside(do: Callable[[bytes | memoryview], Product], data: bytes | memoryview) -> Product:
+    """Hash or write ``data``; what is large does not hold up the mount."""
+    if len(data) < THREAD_BYTES:
+        return do(data)
+    return await trio.to_thread.run_sync(do, data)
+
+
 class Builder:
     """Makes versions.  ``nursery`` outlives every request: an interrupted waiter stops nothing."""
 
@@ -55,7 +65,7 @@ class Builder:
         """Everything from the source to a version that can run.  Raises Invalid, NoSpace ..."""
         if not len(source):
             raise Invalid("the file is empty; write a program to it")
-        digest = self._store.put_source(source)
+        digest = await aside(self._store.put_source, source)
         artifact = self._key("artifact", digest, device.platform)
         traced = self._store.info("artifacts", artifact, Traced)
         if traced is None:

@@ -12,7 +12,7 @@ from jaxfs.errors import BrokenProgram, Cancelled, JaxfsError, NameTaken, NotFou
 from jaxfs.outlive import Work
 from jaxfs.ownership import Meta
 from jaxfs.programs import names
-from jaxfs.programs.builder import Builder
+from jaxfs.programs.builder import Builder, aside
 from jaxfs.programs.program import Program, Staged
 from jaxfs.programs.store import Record, sha256
 
@@ -142,7 +142,7 @@ class Programs:
             if not ended:
                 ended = True
                 if shows_failed:
-                    self._keep_failed(program, source)
+                    await self._keep_failed(program, source)
                 program.end_build(number, error)
             raise
         finally:
@@ -154,10 +154,10 @@ class Programs:
             program.source_sha256, program.source_bytes = digest, nbytes
             program.meta.touch()
 
-    def _keep_failed(self, program: Program, source: bytes | memoryview) -> None:
+    async def _keep_failed(self, program: Program, source: bytes | memoryview) -> None:
         """Show what was written, where no version that works would be hidden by it."""
         if program.version is None:
-            self._note_source(program, sha256(source), len(source))
+            self._note_source(program, await aside(sha256, source), len(source))
 
     def remember(self, program: Program) -> None:
         """Write the program's record, if there is anything to come back to."""

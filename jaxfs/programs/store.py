@@ -17,6 +17,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -133,7 +134,7 @@ class Store:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _write(self, path: Path, data: bytes | memoryview) -> None:
-        scratch = path.with_name(f".new-{os.getpid()}-{path.name}")
+        scratch = path.with_name(f".new-{os.getpid()}-{threading.get_native_id()}-{path.name}")
         try:
             scratch.write_bytes(data)
             scratch.replace(path)
