@@ -21,6 +21,7 @@ from jaxfs.errors import RunFailed
 from jaxfs.fuse import INTERRUPTS
 from jaxfs.fuse.limits import wait_limit_s
 from jaxfs.fuse.operations import Filesystem
+from jaxfs.fuse.overheard import overheard
 from jaxfs.fuse.watched import watched
 from jaxfs.options import Options
 
@@ -66,10 +67,7 @@ def mounted(filesystem: Filesystem, mountpoint: str, options: set[str]) -> Itera
     """
     INTERRUPTS.limit_s = wait_limit_s()
     with watched(mountpoint):
-        try:
-            pyfuse3.init(filesystem, mountpoint, options)
-        except RuntimeError as error:
-            raise RunFailed(f"cannot mount on {mountpoint}: {error}") from error
+        _mount(filesystem, mountpoint, options)
         try:
             yield Session()
         finally:
@@ -77,6 +75,16 @@ def mounted(filesystem: Filesystem, mountpoint: str, options: set[str]) -> Itera
                 pyfuse3.close(unmount=True)
             except Exception:
                 log.exception("unmounting %s", mountpoint)
+
+
+def _mount(filesystem: Filesystem, mountpoint: str, options: set[str]) -> None:
+    said: list[str] = []
+    try:
+        with overheard() as said:
+            pyfuse3.init(filesystem, mountpoint, options)
+    except RuntimeError as error:
+        cause = "; ".join(said) or str(error)
+        raise RunFailed(f"cannot mount on {mountpoint}: {cause}") from error
 
 
 async def answers(mountpoint: str) -> bool:
