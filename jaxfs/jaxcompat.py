@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import jaxlib.version
-from jax import tree_util
+from jax import export, tree_util
 from jax._src import core, sharding_impls, stages
 from jax._src.export import serialization_generated
 from jax._src.interpreters import mlir, pxla
@@ -49,6 +49,10 @@ def read_exported(data: bytes) -> Any:
     return table.GetRootAsExported(data)
 
 
+CALLING_CONVENTIONS = range(  # of the jax.export artifacts this jax reads
+    export.minimum_supported_calling_convention_version,
+    export.maximum_supported_calling_convention_version + 1,
+)
 PYTREE_KINDS = {
     number: name
     for name, number in vars(serialization_generated.PyTreeDefKind).items()

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.custom_calls import refusal
+from jaxfs.stablehlo.dangerous import RULES
 from jaxfs.stablehlo.nesting import MAX_REGIONS
-from jaxfs.stablehlo.types import aval_of, why_not_array
+from jaxfs.stablehlo.types import spelled, why_not_array
 from jaxfs.stablehlo.walk import functions, operations, place
 
 MAX_OPERATIONS = 10_000_000  # with every call inlined, as XLA does
@@ -22,13 +23,12 @@ MAX_OPERATIONS = 10_000_000  # with every call inlined, as XLA does
 _DIALECTS = ("stablehlo.", "chlo.")
 _OTHER_OPERATIONS = frozenset({"func.func", "func.call", "func.return"})
 _HOST_TRANSFERS = frozenset(f"stablehlo.{name}" for name in ("infeed", "outfeed", "send", "recv"))
-_HARMLESS_TYPES = ("!stablehlo.token", "none")
 
 
 def check_module(module: Any) -> None:
     """Raise Invalid for what jaxfs does not run, with the line where it is known."""
     check_main(module)
-    allowed_types: set[str] = set()
+    allowed_types: set[Any] = set()
     for operation, depth in operations(module.operation):
         if depth > MAX_REGIONS:
             raise Invalid(f"{place(operation)}nested over {MAX_REGIONS} deep; flatten the program")
@@ -59,42 +59,25 @@ def _check_operation(operation: Any) -> None:
         raise Invalid(f"{place(operation)}{name} talks to the host; a program here cannot")
     if not name.startswith(_DIALECTS) and name not in _OTHER_OPERATIONS:
         raise Invalid(f"{place(operation)}{name} is no StableHLO operation")
-    if name == "stablehlo.custom_call":
-        _check_custom_call(operation)
-
-
-def _check_custom_call(operation: Any) -> None:
-    target = operation.attributes["call_target_name"].value
-    operands = [aval_of(value.type) for value in operation.operands]
-    results = [aval_of(value.type) for value in operation.results]
-    why = refusal(target, operands, results, _backend_config(operation))
+    rule = RULES.get(name)
+    why = rule(operation) if rule else None
     if why:
-        raise Invalid(f"{place(operation)}custom call @{target} {why}")
+        raise Invalid(f"{place(operation)}{why}")
 
 
-def _backend_config(operation: Any) -> dict[str, int]:
-    if "mhlo.backend_config" not in operation.attributes:
-        return {}
-    config = operation.attributes["mhlo.backend_config"]
-    if not isinstance(config, ir.DictAttr):
-        return {}
-    entries = [config[i] for i in range(len(config))]
-    return {
-        entry.name: int(entry.attr.value)
-        for entry in entries
-        if isinstance(entry.attr, ir.IntegerAttr | ir.BoolAttr)
-    }
-
-
-def _check_types(operation: Any, allowed: set[str]) -> None:
+def _check_types(operation: Any, allowed: set[Any]) -> None:
     for mlir_type in _types(operation):
-        text = str(mlir_type)
-        if text in allowed or text in _HARMLESS_TYPES:
+        if mlir_type in allowed:
             continue
-        why = why_not_array(mlir_type)
+        why = None if _is_harmless(mlir_type) else why_not_array(mlir_type)
         if why:
-            raise Invalid(f"{place(operation)}{operation.name} has a value of type {text}: {why}")
-        allowed.add(text)
+            words = f"has a value of type {spelled(mlir_type)}: {why}"
+            raise Invalid(f"{place(operation)}{operation.name} {words}")
+        allowed.add(mlir_type)
+
+
+def _is_harmless(mlir_type: Any) -> bool:
+    return stablehlo.TokenType.isinstance(mlir_type) or isinstance(mlir_type, ir.NoneType)
 
 
 def _types(operation: Any) -> Iterator[Any]:

@@ -13,7 +13,8 @@ from jaxfs.errors import Invalid
 MAX_REGIONS = 200  # levels of operations within operations
 MAX_BRACKETS = 2 * MAX_REGIONS + 20  # the generic form writes ``({`` for one level
 
-_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|->|[(\[{<]|[)\]}>]')
+# A string that is not closed ends with its line, lest the next quote in it be tried as a beginning.
+_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|//[^\n]*|->|[(\[{<]|[)\]}>]')
 
 
 def check_nesting(text: str) -> None:

@@ -13,6 +13,7 @@ from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.custom_calls import PASS_THROUGH
+from jaxfs.stablehlo.parse import collected_diagnostics
 from jaxfs.stablehlo.walk import functions, operations, place
 
 _FUNCTION_ATTRIBUTES = frozenset({"function_type", "sym_name", "sym_visibility"})
@@ -45,9 +46,15 @@ def artifact(module: Any) -> bytes:
     """The module as a portable artifact of this toolchain's StableHLO version.
 
     CHLO operations (erf, top_k ...) stay: XLA compiles some of them better than their expansions.
+    Raises Invalid for what StableHLO has no stored form of.
     """
     version = stablehlo.get_current_version()
-    return bytes(stablehlo.serialize_portable_artifact(module, version, True))
+    with collected_diagnostics(module.context) as diagnostics:
+        try:
+            return bytes(stablehlo.serialize_portable_artifact(module, version, True))
+        except ValueError as error:
+            why = (diagnostics or [str(error)])[0]
+            raise Invalid(f"this cannot be stored: {why}", "\n".join(diagnostics)) from None
 
 
 def _check_one_device(module: Any) -> None:

@@ -12,9 +12,10 @@ from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.nesting import check_nesting
+from jaxfs.stablehlo.walk import at_line
 
-_PLACE = re.compile(r'"-":([1-9]\d*):')  # bytecode has no lines and says 0
 _ERROR = re.compile(r'error: (?:"-":(?P<line>\d+):(?P<column>\d+)|[^:]*): (?P<message>[^\n]*)')
+_ADVICE = re.compile(r"\. If this is intended.*")  # is for those who write MLIR tools
 _NO_MLIR = re.compile(r"custom op '([^']*)' is unknown \(tried 'builtin\..*")
 
 
@@ -24,8 +25,7 @@ def collected_diagnostics(context: Any) -> Iterator[list[str]]:
     lines: list[str] = []
 
     def note(diagnostic: Any) -> bool:
-        place = _PLACE.search(str(diagnostic.location))
-        lines.append(f"line {place[1]}: {diagnostic.message}" if place else diagnostic.message)
+        lines.append(at_line(diagnostic.location) + diagnostic.message)
         return True
 
     handler = context.attach_diagnostic_handler(note)
@@ -48,8 +48,9 @@ def _text_error(words: str, text: str) -> Invalid:
     match = _ERROR.search(words)
     if match is None:
         return Invalid(f"not a program: {words.splitlines()[0]}", words)
-    message = _NO_MLIR.sub(r"expected a StableHLO module, found '\1'", match["message"])
-    reason = message if message == match["message"] else f"not a program: {message}"
+    told = _ADVICE.sub("", match["message"])
+    message = _NO_MLIR.sub(r"expected a StableHLO module, found '\1'", told)
+    reason = message if message == told else f"not a program: {message}"
     if match["line"] is None:
         return Invalid(reason, words)
     number, column = int(match["line"]), int(match["column"])

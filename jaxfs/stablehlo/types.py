@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from jaxlib.mlir import ir
@@ -10,6 +11,7 @@ from jaxfs.codecs.avals import BY_MLIR, Aval
 from jaxfs.errors import Invalid
 
 MAX_ELEMENTS = 1 << 46  # beyond, XLA's size arithmetic overflows
+MAX_RANK = 64  # numpy's
 
 
 def aval_of(mlir_type: Any) -> Aval | None:
@@ -21,7 +23,7 @@ def checked_aval(mlir_type: Any, what: str) -> Aval:
     """The aval of ``what``'s type.  Raises Invalid naming ``what`` where there is none."""
     why = why_not_array(mlir_type)
     if why:
-        raise Invalid(f"{what} is {mlir_type}: {why}")
+        raise Invalid(f"{what} is {spelled(mlir_type)}: {why}")
     return _aval(mlir_type)
 
 
@@ -31,11 +33,31 @@ def why_not_array(mlir_type: Any) -> str | None:
         return "only arrays (ranked tensors) are supported"
     if not mlir_type.has_static_shape:
         return "dynamic shapes are not supported yet; export with static shapes"
+    if mlir_type.encoding is not None:
+        return "only plain arrays are supported, without an encoding"
     if str(mlir_type.element_type) not in BY_MLIR:
         return f"the element type {mlir_type.element_type} is not supported"
-    if _aval(mlir_type).size > MAX_ELEMENTS:
+    return why_not_shape(tuple(mlir_type.shape))
+
+
+def why_not_shape(shape: tuple[int, ...]) -> str | None:
+    """Why there can be no array of a shape; None where there can."""
+    if len(shape) > MAX_RANK:
+        return f"it has over {MAX_RANK} dimensions"
+    if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # numpy counts 0 as 1 here
         return f"it has over 2^{MAX_ELEMENTS.bit_length() - 1} elements"
     return None
+
+
+def spelled(mlir_type: Any) -> str:
+    """A type as MLIR writes it, where that is sure to be short.
+
+    A tuple of tuples that are equal is small in memory and 2^depth characters long in print, and so
+    is an encoding.
+    """
+    if not isinstance(mlir_type, ir.RankedTensorType):
+        return type(mlir_type).__name__
+    return "a tensor with an encoding" if mlir_type.encoding is not None else str(mlir_type)
 
 
 def _aval(mlir_type: Any) -> Aval:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
-_PLACE = re.compile(r'"-":(\d+):')
-
+from jaxlib.mlir import ir
 
 def operations(root: Any) -> Iterator[tuple[Any, int]]:
     """Every operation below ``root`` with its depth, in program order, without recursion."""
@@ -27,8 +25,14 @@ def operations(root: Any) -> Iterator[tuple[Any, int]]:
 
 def place(operation: Any) -> str:
     """``line 3: `` where the operation's line in the user's text is known, else nothing."""
-    found = _PLACE.search(str(operation.location))
-    return f"line {found[1]}: " if found else ""
+    return at_line(operation.location)
+
+
+def at_line(location: Any) -> str:
+    """``line 3: `` for a place in a text.  Never prints a location: small ones can be endless."""
+    is_text = isinstance(location, ir.FileLineColLoc) and location.filename == "-"
+    # bytecode has no lines and says 0
+    return f"line {location.start_line}: " if is_text and location.start_line else ""
 
 
 def functions(module: Any) -> dict[str, Any]:

@@ -46,12 +46,20 @@ class _Running:
 
 
 class TracerClient:
-    """Runs jobs in throw-away processes.  ``nursery`` outlives every job."""
+    """Runs jobs in throw-away processes.  ``nursery`` outlives every job.
+
+    A job gets ``memory_bytes``, half of the machine's memory where not said.
+    """
 
     def __init__(
-        self, nursery: trio.Nursery, limit: int | None = None, deadline_s: float = DEADLINE_S
+        self,
+        nursery: trio.Nursery,
+        limit: int | None = None,
+        deadline_s: float = DEADLINE_S,
+        memory_bytes: int | None = None,
     ) -> None:
         self.deadline_s = deadline_s
+        self.memory_bytes = memory_bytes or _usual_memory_bytes()
         self.restarts = 0
         self.state: State = "idle"
         self._nursery = nursery
@@ -171,7 +179,7 @@ class TracerClient:
             if self._zygote is None or not self._zygote.is_alive:
                 self.restarts += self._zygote is not None
                 self.state = "starting" if self._zygote is None else "restarting"
-                self._zygote = await ZygoteProcess.start()
+                self._zygote = await ZygoteProcess.start(self.memory_bytes)
                 self._nursery.start_soon(self._listen, self._zygote)
                 self.state = "ready"
             return self._zygote
@@ -198,6 +206,11 @@ class TracerClient:
             await self._zygote.close()
 
 
+def _usual_memory_bytes() -> int:
+    """Half of the machine's: the other half is for what runs."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
 async def _read(fd: int) -> bytes:
     if os.fstat(fd).st_size < _BIG_BYTES:
         return read_file(fd)
@@ -206,11 +219,11 @@ async def _read(fd: int) -> bytes:
 
 @asynccontextmanager
 async def open_tracer(
-    limit: int | None = None, deadline_s: float = DEADLINE_S
+    limit: int | None = None, deadline_s: float = DEADLINE_S, memory_bytes: int | None = None
 ) -> AsyncIterator[TracerClient]:
     """A client with a nursery of its own, for tests and tools."""
     async with trio.open_nursery() as nursery:
-        client = TracerClient(nursery, limit, deadline_s)
+        client = TracerClient(nursery, limit, deadline_s, memory_bytes)
         try:
             yield client
         finally:

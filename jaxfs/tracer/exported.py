@@ -6,6 +6,7 @@ fails for every type the reading process has not registered, and only their key 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,7 @@ from jaxfs.stablehlo.names import dotted, result_name, unique
 from jaxfs.stablehlo.normal_form import drop_placement
 from jaxfs.stablehlo.parse import parse_bytecode, verify
 from jaxfs.stablehlo.signature import Param, Signature
+from jaxfs.stablehlo.types import why_not_shape
 from jaxfs.stablehlo.walk import functions
 from jaxfs.tracer.source import BYTECODE_MAGIC, Program
 
@@ -101,6 +103,12 @@ def _check_kind(table: Any) -> None:
     devices = table.NrDevices() or table.NrDevicesShort()
     if devices != 1:
         raise Invalid(f"the program is for {devices} devices; export it for one")
+    version, known = table.CallingConventionVersion(), jaxcompat.CALLING_CONVENTIONS
+    if version not in known:
+        raise Invalid(
+            f"the program has calling convention {version}, this jax knows {known[0]} to "
+            f"{known[-1]}; export it with another version of jax"
+        )
     if table.OrderedEffectsLength():
         raise Invalid("the program has ordered effects (callbacks, prints); export it without")
 
@@ -129,7 +137,10 @@ def _aval(entry: Any) -> Aval:
             f"an input or output is {dtype}[{shape}]: symbolic shapes are not supported yet; "
             "export with fixed sizes"
         )
-    return Aval(dtype, tuple(map(int, sizes)))
+    aval = Aval(dtype, tuple(map(int, sizes)))
+    if why := why_not_shape(aval.shape):
+        raise Invalid(f"an input or output is {aval}: {why}")
+    return aval
 
 
 def _indices(length: int) -> range:
@@ -140,16 +151,19 @@ def _indices(length: int) -> range:
 
 
 def _named(tree: Any, avals: list[Aval]) -> tuple[tuple[str, Aval], ...]:
-    return tuple(zip(_key_paths(tree, ""), avals, strict=True))
+    """Each aval with its leaf's key path.  Nodes may be shared: a small tree can be endless."""
+    nodes = list(itertools.islice(_nodes(tree, ""), MAX_ENTRIES + 1))
+    paths = [path for path in nodes[: _indices(len(nodes)).stop] if path is not None]
+    return tuple(zip(paths, avals, strict=True))
 
 
-def _key_paths(tree: Any, path: str) -> Iterator[str]:
+def _nodes(tree: Any, path: str) -> Iterator[str | None]:
+    """For each node of a pytree its key path if it is a leaf, else None."""
     kind = jaxcompat.PYTREE_KINDS[tree.Kind()]
-    if kind == "leaf":
-        yield path
+    yield path if kind == "leaf" else None
     for i in _indices(tree.ChildrenLength()):
         key = f"['{tree.ChildrenNames(i).decode()}']" if kind == "dict" else f"[{i}]"
-        yield from _key_paths(tree.Children(i), path + key)
+        yield from _nodes(tree.Children(i), path + key)
 
 
 def _platform_index(platforms: tuple[str, ...], platform: str) -> int:
@@ -168,7 +182,8 @@ def _tensor(aval: Aval) -> Any:
 
 def _signature(exported: Exported, module: Signature) -> Signature:
     """All inputs, with the names the module has and the key paths of those it dropped."""
-    if len(module.inputs) != len(exported.kept):
+    wanted = [exported.inputs[i][1] for i in _kept(exported)]
+    if wanted != list(module.input_avals):
         raise Invalid("not a program: its module and its list of inputs do not agree")
     taken = dict(zip(exported.kept, module.inputs, strict=True))
     roots = _roots(exported, taken)
@@ -184,9 +199,18 @@ def _signature(exported: Exported, module: Signature) -> Signature:
     return Signature(tuple(inputs), _outputs(exported, module))
 
 
+def _kept(exported: Exported) -> tuple[int, ...]:
+    """Which inputs the module takes, each at most once, in order."""
+    kept, count = exported.kept, len(exported.inputs)
+    is_ordered = all(a < b for a, b in zip(kept, kept[1:], strict=False))
+    if not is_ordered or (kept and kept[-1] >= count):
+        raise Invalid(f"not a program: its module takes inputs {list(kept)[:20]} of {count}")
+    return kept
+
+
 def _outputs(exported: Exported, module: Signature) -> tuple[Param, ...]:
     names = unique(result_name(f"result{path}") for path, _ in exported.outputs)
-    if len(names) != len(module.outputs):
+    if [aval for _, aval in exported.outputs] != list(module.output_avals):
         raise Invalid("not a program: its module and its list of outputs do not agree")
     return tuple(Param(n, p.aval) for n, p in zip(names, module.outputs, strict=True))
 

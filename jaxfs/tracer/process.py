@@ -5,11 +5,13 @@ Linux only; prctl has no place in Python's standard library.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
 import signal
 from collections.abc import Iterable
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -24,13 +26,19 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def drop_privileges() -> None:
-    """No setuid program can be started, no core is dumped; the stack may grow."""
+def drop_privileges(memory_bytes: int) -> None:
+    """No setuid program can be started, no core is dumped; the stack may grow, memory less so.
+
+    Where the machine is out of memory all the same, this process goes before any other.
+    """
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_STACK)
     stack = _STACK_BYTES if hard == resource.RLIM_INFINITY else min(_STACK_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    with contextlib.suppress(OSError):  # /proc may be hidden in a container
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def keep_only(fds: Iterable[int]) -> None:

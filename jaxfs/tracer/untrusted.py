@@ -16,6 +16,7 @@ from jaxfs.tracer.protocol import Compiled, Refused, Traced
 
 MAX_FILE_BYTES = 4 << 30  # an artifact with its weights
 FILES = 2  # each successful job hands back two
+_NO_MEMORY = re.compile(r"std::bad_alloc|[Oo]ut of memory|MemoryError")  # C++, LLVM, Python
 _NAME = re.compile(r"[A-Za-z0-9_.]{0,128}\Z")
 
 
@@ -58,4 +59,6 @@ def crash(status: int, last_words: str) -> JaxfsError:
     name = signal.Signals(-status).name if status < 0 else f"exit code {status}"
     if name == "SIGKILL":  # not by us: the kernel, most likely
         return RunFailed(f"the compiler was ended ({name}); the machine may be out of memory")
+    if _NO_MEMORY.search(last_words):
+        return NoSpace("the compiler ran out of memory on this program", last_words)
     return Invalid(f"the compiler crashed on this program ({name})", last_words)

@@ -1,10 +1,10 @@
 """The process that has everything imported and forks a child for each job.
 
-    python -m jaxfs.tracer.zygote FD
+    python -m jaxfs.tracer.zygote FD BYTES
 
 It has one thread and no JAX backend, so that a fork is safe, and it looks at no user's bytes.
 Importing jax takes 0.6 s once instead of for every job.  When the front's end of the control socket
-closes, it ends its children and itself.
+closes, it ends its children and itself.  No child gets more than BYTES of memory.
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ class Child(msgspec.Struct, frozen=True):
 class Zygote:
     """Forks, kills and reaps; nothing here blocks but the wait for the next event."""
 
-    def __init__(self, control: socket.socket, context: Any) -> None:
+    def __init__(self, control: socket.socket, context: Any, memory_bytes: int) -> None:
         self._control: Channel[Request] = Channel(control, Request)
         self._context = context
+        self._memory_bytes = memory_bytes
         self._children: dict[int, Child] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ, None)
@@ -103,7 +104,7 @@ class Zygote:
             os.dup2(words, 2)
             reply, source = fds
             keep_only(fds)
-            drop_privileges()
+            drop_privileges(self._memory_bytes)
             run_job(self._context, message.work, reply, source)
             status = 0
         finally:
@@ -139,7 +140,7 @@ def main() -> None:
     trace(context, _WARM_UP, "cpu")
     gc.collect()
     gc.freeze()  # children's collections would copy every page of what is imported here
-    Zygote(control, context).serve()
+    Zygote(control, context, int(sys.argv[2])).serve()
 
 
 if __name__ == "__main__":

@@ -44,8 +44,11 @@ class ZygoteProcess:
         return self.process.pid
 
     @classmethod
-    async def start(cls) -> ZygoteProcess:
-        """Start one and wait until it is warm.  Raises RunFailed with the reason."""
+    async def start(cls, memory_bytes: int) -> ZygoteProcess:
+        """Start one and wait until it is warm.  Raises RunFailed with the reason.
+
+        No job gets more than ``memory_bytes``.
+        """
         ours, theirs = pair()
         channel: AsyncChannel[Control] = AsyncChannel(ours, Control)
         with theirs:
@@ -53,7 +56,7 @@ class ZygoteProcess:
             # Not trio's open_process: that forks in a worker thread, and "parent death" in
             # prctl(2) is the death of the forking thread.
             process = subprocess.Popen(  # noqa: ASYNC220 it returns at the exec, in 2 ms
-                [sys.executable, "-P", "-m", "jaxfs.tracer.zygote", number],
+                [sys.executable, "-P", "-m", "jaxfs.tracer.zygote", number, str(memory_bytes)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=_environment(),
