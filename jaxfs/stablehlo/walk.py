@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxlib.mlir import ir
 
+
 def operations(root: Any) -> Iterator[tuple[Any, int]]:
     """Every operation below ``root`` with its depth, in program order, without recursion."""
     stack = [(root, 0)]

@@ -202,7 +202,7 @@ def _signature(exported: Exported, module: Signature) -> Signature:
 def _kept(exported: Exported) -> tuple[int, ...]:
     """Which inputs the module takes, each at most once, in order."""
     kept, count = exported.kept, len(exported.inputs)
-    is_ordered = all(a < b for a, b in zip(kept, kept[1:], strict=False))
+    is_ordered = all(a < b for a, b in itertools.pairwise(kept))
     if not is_ordered or (kept and kept[-1] >= count):
         raise Invalid(f"not a program: its module takes inputs {list(kept)[:20]} of {count}")
     return kept
