@@ -112,6 +112,8 @@ class Filesystem(pyfuse3.Operations):
             atime_ns=attr.st_atime_ns if fields.update_atime else None,
             mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
         )
+        if fh is not None and changes.size is not None:
+            self.tree.handle(fh).writer = ctx.pid
         return _entry(await self.tree.setattr(inode, changes, fh, caller_of(ctx)))
 
     @answering(at_inode)

@@ -190,12 +190,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(old=st.sampled_from(NAMES), new=st.sampled_from(NAMES))
     def move_without_replacing(self, old: str, new: str) -> None:
-        self.mount.sh(f"mv -n programs/{old} programs/{new}", check=False)  # is silent about EEXIST
-        if old != new:
-            self.reference.rename(old, new, replace=False)
         for opened in self.sources:  # the shell is a child, in which the open files are closed
             if opened.writer.target.plain:
                 opened.writer.commit()
+        self.mount.sh(f"mv -n programs/{old} programs/{new}", check=False)  # is silent about EEXIST
+        if old != new:
+            self.reference.rename(old, new, replace=False)
 
     @rule(name=st.sampled_from(NAMES))
     def unlink(self, name: str) -> None:

@@ -159,6 +159,16 @@ def test_process_started_while_writing_commits_nothing(mount: Mount, name: str) 
     assert (mount.path / error).read_text() == "ok\n"
 
 
+def test_process_started_after_a_truncation_commits_nothing(mount: Mount) -> None:
+    """ftruncate is a write, too."""
+    mount.add("a.mlir", SAXPY)
+    with open(mount.path / "programs/a.mlir", "r+") as file:
+        os.ftruncate(file.fileno(), 100)
+        subprocess.run(["true"], check=True)
+        assert (mount.path / "programs/a/error").read_text() == "ok\n"
+        file.write(SAXPY)
+
+
 def test_thread_may_close_what_another_wrote(mount: Mount) -> None:
     fd = os.open(mount.path / "programs/a.mlir", os.O_WRONLY | os.O_CREAT)
     thread = threading.Thread(target=os.write, args=(fd, SAXPY.encode()))
