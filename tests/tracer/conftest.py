@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import trio
@@ -62,14 +62,15 @@ async def compile_cpu(
 class BlockingTracer:
     """The client, in a thread that runs trio."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
+        self._options = options
         self._is_up = threading.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._serve,))
         self._thread.start()
         self._is_up.wait()
 
     async def _serve(self) -> None:
-        async with open_tracer() as self.client:
+        async with open_tracer(**self._options) as self.client:
             self._token, self._closing = trio.lowlevel.current_trio_token(), trio.Event()
             self._is_up.set()
             await self._closing.wait()
