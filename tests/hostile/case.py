@@ -6,9 +6,11 @@ import enum
 import errno
 from collections.abc import Callable
 
+import jaxlib.version
 import msgspec
 
 VECTOR = "tensor<4xf32>"
+IS_NEWER = jaxlib.version.__version_info__ >= (0, 12)
 
 
 class Stop(enum.Enum):
@@ -31,11 +33,23 @@ AT_COMPILE = frozenset({Stop.COMPILER, Stop.CRASH, Stop.MEMORY, Stop.DEADLINE})
 ACCEPTED = frozenset({Stop.ENGINE, Stop.NOBODY})
 
 
+class Ending(msgspec.Struct, frozen=True):
+    """Who stops a program, and how."""
+
+    stop: Stop
+    reason: str = ""
+    errno: int = 0
+
+
+HARMLESS = Ending(Stop.NOBODY)
+
+
 class Case(msgspec.Struct, frozen=True):
     """A program and how it must end.
 
     ``reason`` are words the refusal must contain.  What is stopped by nobody, or by the engine,
-    must compile.  ``source`` may be a function where the program is large.
+    must compile.  ``source`` may be a function where the program is large.  ``newer`` is how it
+    ends with jaxlib 0.12 and later, where that is another way.
     """
 
     what: str
@@ -43,6 +57,16 @@ class Case(msgspec.Struct, frozen=True):
     stop: Stop
     reason: str = ""
     errno: int = errno.EINVAL
+    newer: Ending | None = None
+
+    def here(self) -> Case:
+        """The row for the jaxlib that is installed."""
+        return self if self.newer is None or not IS_NEWER else self.with_jaxlib_0_12()
+
+    def with_jaxlib_0_12(self) -> Case:
+        """The row for jaxlib 0.12 and later."""
+        end = self.newer or Ending(self.stop, self.reason, self.errno)
+        return Case(self.what, self.source, end.stop, end.reason, end.errno)
 
     @property
     def data(self) -> bytes:

@@ -16,7 +16,9 @@ GROUPS: dict[str, dict[str, Case]] = {
     "Native code": native.CASES,
     "jax.export artifacts that lie": exports.CASES,
 }
-CASES: dict[str, Case] = {name: case for group in GROUPS.values() for name, case in group.items()}
+CASES: dict[str, Case] = {
+    name: case.here() for group in GROUPS.values() for name, case in group.items()
+}
 
 _HEAD = """# Hostile programs
 
@@ -39,14 +41,22 @@ def document() -> str:
 
 
 def _summary() -> str:
-    counts = Counter(case.stop for case in CASES.values())
+    counts = Counter(case.stop for group in GROUPS.values() for case in group.values())
     rows = "".join(f"| {stop.value} | {count} |\n" for stop, count in counts.most_common())
     return f"\n{len(CASES)} files, stopped by\n\n| | files |\n|---|---|\n{rows}"
 
 
 def _rows(group: dict[str, Case]) -> str:
-    return "".join(
-        f"| {name} | {case.what} | {errno.errorcode.get(case.errno, '')} "
-        f"| {case.reason} | {case.stop.value} |\n"
-        for name, case in group.items()
-    )
+    return "".join(_row(name, case) + _newer_row(case) for name, case in group.items())
+
+
+def _row(name: str, case: Case) -> str:
+    word = errno.errorcode.get(case.errno, "")
+    return f"| {name} | {case.what} | {word} | {case.reason} | {case.stop.value} |\n"
+
+
+def _newer_row(case: Case) -> str:
+    if case.newer is None:
+        return ""
+    what = "the same with jaxlib 0.12"
+    return _row("", Case(what, "", case.newer.stop, case.newer.reason, case.newer.errno))
