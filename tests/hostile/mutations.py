@@ -69,6 +69,23 @@ def swap_tokens(data: bytes, other: bytes, rng: random.Random) -> bytes:
     return b"".join(tokens)
 
 
+def swap_alike(data: bytes, other: bytes, rng: random.Random) -> bytes:
+    """A word of a text becomes another of the same kind: a name, an operation, a number."""
+    tokens = _TOKEN.findall(data)
+    words = [i for i, token in enumerate(tokens) if _kind(token)]
+    if not words:
+        return change_byte(data, other, rng)
+    i = rng.choice(words)
+    tokens[i] = tokens[rng.choice([j for j in words if _kind(tokens[j]) == _kind(tokens[i])])]
+    return b"".join(tokens)
+
+
+def _kind(token: bytes) -> bytes:
+    if token.startswith(b"stablehlo."):
+        return b"stablehlo"
+    return b"number" if token.isdigit() else token[:1] if token[:1] in b"%@" else b""
+
+
 def edit_number(data: bytes, other: bytes, rng: random.Random) -> bytes:
     """A number in a text becomes another."""
     places = list(_NUMBER.finditer(data))
@@ -87,12 +104,22 @@ BINARY: tuple[Mutation, ...] = (
     splice,
     edit_size,
 )
-TEXT: tuple[Mutation, ...] = (swap_tokens, edit_number, remove, repeat, splice, change_byte)
+TEXT: tuple[Mutation, ...] = (
+    *(3 * (swap_alike, edit_number)),  # what may still be a program
+    swap_tokens,
+    remove,
+    repeat,
+    splice,
+    change_byte,
+)
 
 
-def mutated(data: bytes, other: bytes, seed: int, mutations: tuple[Mutation, ...]) -> bytes:
-    """``data`` with one to three changes."""
+def mutated(
+    data: bytes, other: bytes, seed: int, mutations: tuple[Mutation, ...], most: int = 3
+) -> bytes:
+    """``data`` with one to ``most`` changes."""
     rng = random.Random(seed)
-    for _ in range(rng.randint(1, 3)):
-        data = rng.choice(mutations)(data, other, rng) or data
+    for _ in range(rng.randint(1, most)):
+        if len(data) > 1:  # else little is left to damage
+            data = rng.choice(mutations)(data, other, rng) or data
     return data
