@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTHONS ?= python3.11 python3.12 python3.13
+FUZZ_SECONDS ?= 120
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/pinned.txt
 PACKAGING := setup.cfg setup.py pyproject.toml $(CONSTRAINTS) $(wildcard jaxfs/fuse/*.c)
@@ -10,7 +11,7 @@ INSTALL = $(BIN)/python -m pip install -qq --no-input --disable-pip-version-chec
 	-c $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check bench soak clean
+.PHONY: help setup demo test test-all check bench soak fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -44,6 +45,9 @@ bench: $(VENV)/.installed-bench ## jaxfs beside its peers, as a table and JSON
 
 soak: setup ## thousands of waiters, dying engines, 100,000 calls; 3 minutes, writes docs/SOAK.md
 	$(BIN)/python -m benchmarks.soak --report
+
+fuzz: setup ## damage good programs for FUZZ_SECONDS (120): only throw-away processes may suffer
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --report docs/FUZZ.md
 
 clean: ## remove what was built, .venv included
 	rm -rf .venv .venv-* build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -207,6 +207,10 @@ CASES: dict[str, Case] = {
         Stop.PARSER,
         "not seen in replica groups",
     ),
+    "all_reduce_of_one": harmless(
+        "a sum of one device",
+        collective("all_reduce", "replica_groups = dense<0> : tensor<1x1xi64>"),
+    ),
     "collective_permute": Case(
         "data from a device that is not there",
         one(

@@ -126,6 +126,14 @@ CASES: dict[str, Case] = {
         Stop.VERIFIER,
         "must be a dictionary",
     ),
+    "config_typed": Case(
+        "settings where newer programs have them",
+        lapack("lapack_spotrf_ffi", SQUARE, f"{SQUARE}; tensor<i32>").replace(
+            "mhlo.backend_config = {}", "backend_config = {uplo = 76 : ui8}"
+        ),
+        Stop.NOBODY,
+        errno=0,
+    ),
     "config_missing": Case(
         "a known target without its settings",
         lapack(

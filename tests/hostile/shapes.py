@@ -274,6 +274,29 @@ CASES: dict[str, Case] = {
     ),
     "fft_of_nothing": Case("a transform of 0 numbers", fft(0), Stop.CHECK, "fft of length [0]"),
     "fft_negative": Case("a transform of -4 numbers", fft(-4), Stop.CHECK, "fft of length [-4]"),
+    "fft_real_and_back": harmless(
+        "transforms of the length XLA expects",
+        main(
+            "%a = stablehlo.fft %x, type = RFFT, length = [4]"
+            " : (tensor<3x4xf32>) -> tensor<3x3xcomplex<f32>>",
+            "%b = stablehlo.fft %a, type = IRFFT, length = [4]"
+            " : (tensor<3x3xcomplex<f32>>) -> tensor<3x4xf32>",
+            "%r = stablehlo.negate %b : tensor<3x4xf32>",
+            takes="%x: tensor<3x4xf32>",
+            gives="tensor<3x4xf32>",
+        ),
+    ),
+    "fft_back_too_long": Case(
+        "a transform back to 64 numbers from 3",
+        main(
+            "%r = stablehlo.fft %x, type = IRFFT, length = [64]"
+            " : (tensor<3xcomplex<f32>>) -> tensor<64xf32>",
+            takes="%x: tensor<3xcomplex<f32>>",
+            gives="tensor<64xf32>",
+        ),
+        Stop.VERIFIER,
+        "IRFFT requires",
+    ),
     "pad_interior_negative": Case(
         "padding by -1 within",
         padded("0", "0", "-1", "tensor<1xf32>"),
