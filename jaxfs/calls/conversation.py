@@ -26,6 +26,7 @@ from jaxfs.programs.version import Version
 from jaxfs.wire.channel import INLINE_BYTES
 
 REPLY_WAIT_S = 50e-6  # standing still so long is cheaper than a turn of the event loop
+MISSES_COST = 8  # so many requests do not stand still after a wait in vain: cores are scarce
 QUICK_WAIT_S = 100e-6  # for programs that mostly end within a fraction of it
 
 
@@ -79,6 +80,7 @@ class Conversation:
         self._framer: Framer | None = None
         self._form = ""
         self._plan: Plan | None = None
+        self._hurried = 0
         self._asked: trio.Event | None = None  # made where somebody polls
 
     async def write(self, data: bytes) -> int:
@@ -111,8 +113,12 @@ class Conversation:
         if self._plan is None or len(data) != self._plan.nbytes:
             return False
         self._run(version, "raw", self._plan.split(data))
-        if len(self._replies) == 1 and self._program.stats.is_quick:
+        if self._hurried:
+            self._hurried -= 1
+        elif len(self._replies) == 1 and self._program.stats.is_quick:
             self._calls.poll(QUICK_WAIT_S)
+            if self._replies and self._replies[0].outcome is None:
+                self._hurried = MISSES_COST
         return True
 
     def read_now(self, size: int) -> bytes | None:
@@ -184,7 +190,7 @@ class Conversation:
 
     async def _read_from(self, reply: _Reply, size: int, *, wait: bool) -> bytes | memoryview:
         if reply.outcome is None:
-            self._calls.poll(REPLY_WAIT_S if wait else 0.0)
+            self._calls.poll(REPLY_WAIT_S if wait and not self._hurried else 0.0)
         if reply.outcome is None:
             if not wait:
                 raise NotReady("the reply is not there yet")
