@@ -42,6 +42,8 @@ def why_not_array(mlir_type: Any) -> str | None:
 
 def why_not_shape(shape: tuple[int, ...]) -> str | None:
     """Why there can be no array of a shape; None where there can."""
+    if any(size < 0 for size in shape):  # damaged bytecode has them, text cannot
+        return "it has a negative dimension"
     if len(shape) > MAX_RANK:
         return f"it has over {MAX_RANK} dimensions"
     if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # numpy counts 0 as 1 here

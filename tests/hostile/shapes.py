@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 from tests.hostile.case import HARMLESS, VECTOR, Case, Ending, Stop, harmless, main, one
 
+DATA = Path(__file__).parent / "data"
 TERA = 1 << 40
 MANY = "tensor<1000xf32>"  # a few are sorted in a way that takes any order
 COMPARE = (
@@ -125,6 +127,12 @@ CASES: dict[str, Case] = {
     ),
     "dimension_negative": Case(
         "a negative dimension", typed("tensor<-1xf32>"), Stop.PARSER, "expected non-function type"
+    ),
+    "dimension_negative_stored": Case(
+        "a negative dimension in an artifact, which the fuzzer found",
+        (DATA / "negative_dimension.portable").read_bytes(),
+        Stop.CHECK,
+        "negative dimension",
     ),
     "dimension_zero": harmless(
         "arrays without elements", one("stablehlo.negate %x : tensor<0x4xf32>", "tensor<0x4xf32>")
