@@ -36,7 +36,7 @@ _F4_MAX = 6.0
 def buffer_of(index: int, param: Parameter, text: str) -> TypedBuffer:
     """The array that ``text`` writes down.  Raises Invalid unless it is one of the right type."""
     try:
-        value = _parse(text)
+        value = parse_value(text)
     except (ValueError, RecursionError) as error:
         raise refuse(index, param, f"{_shortened(text)}, which is no JSON value") from error
     row = param.aval.row
@@ -51,8 +51,11 @@ class _NoValue(Exception):
     """The value found, in words."""
 
 
-def _parse(text: str) -> object:
-    """JSON; where it is not, JSON with numpy's and Python's spellings of nan, inf and complex."""
+def parse_value(text: str) -> object:
+    """JSON; where it is not, JSON with numpy's and Python's spellings of nan, inf and complex.
+
+    Raises ValueError, RecursionError.
+    """
     try:
         return json.loads(text)
     except ValueError:

@@ -12,7 +12,7 @@ import struct
 
 import msgspec
 
-from jaxfs.codecs.avals import DTYPES, Aval
+from jaxfs.codecs.avals import BY_SHORT, DTYPES, Aval
 from jaxfs.errors import Invalid
 
 MAGIC = b"\x93NUMPY"
@@ -49,6 +49,12 @@ class Header(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return str(Aval(_CODES.get(self.code, self.code), self.shape))
+
+    @property
+    def aval(self) -> Aval | None:
+        """The type, None where numpy's name for it does not tell (bf16 is void to numpy)."""
+        dtype = _CODES.get(self.code)
+        return Aval(dtype, self.shape) if dtype in BY_SHORT else None
 
     def holds(self, aval: Aval) -> bool:
         """Whether the data that follows is an array of type ``aval``."""

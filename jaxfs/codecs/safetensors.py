@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from jaxfs.codecs.avals import Aval
 from jaxfs.codecs.buffers import Argument, Parameter, Rope, TypedBuffer
 from jaxfs.codecs.checks import in_signature_order, member_names, refuse, refuse_count, sliced
 from jaxfs.errors import Invalid
@@ -98,6 +99,18 @@ def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
     if len(data) > end:
         raise refuse_count(params, f"{len(data) - end} trailing bytes after them")
     return arguments
+
+
+def types(data: memoryview) -> list[tuple[str, Aval]]:
+    """Names and types of what ``data`` holds, in the order of the bytes.  Raises Invalid."""
+    found = _read_header(data)
+    if found is None:
+        raise Invalid("expected a safetensors header, got truncated data")
+    entries = sorted(found[1].items(), key=lambda item: item[1].data_offsets)
+    for name, entry in entries:
+        if entry.dtype not in DTYPES:
+            raise Invalid(f"tensor {name!r} has the type {entry.dtype}, which is not supported")
+    return [(name, Aval(DTYPES[entry.dtype], entry.shape)) for name, entry in entries]
 
 
 def _checked(params: Sequence[Parameter], entries: dict[str, Entry]) -> list[int]:
