@@ -43,10 +43,16 @@ class Compile(msgspec.Struct, frozen=True, tag=True):
 
 
 class Job(msgspec.Struct, frozen=True, tag=True):
-    """Start one job; ``job`` is the front's number for it."""
+    """Start one job; ``job`` is the front's number for it.
+
+    ``uid`` and ``gid`` are whose rights it gets where the zygote may choose (it runs as root);
+    None: its own, or nobody's where these are root's.
+    """
 
     job: int
     work: Trace | Compile
+    uid: int | None = None
+    gid: int | None = None
 
 
 class Kill(msgspec.Struct, frozen=True, tag=True):
