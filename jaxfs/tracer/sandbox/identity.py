@@ -1,0 +1,73 @@
+"""Whose rights a job has, and that it gains no others."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import msgspec
+
+from jaxfs.tracer.sandbox import kernel
+
+NOBODY = 65534
+_CLONE_NEWUSER = 0x10000000
+
+
+class User(msgspec.Struct, frozen=True):
+    """A user and a group."""
+
+    uid: int
+    gid: int
+
+
+def rights_for(uid: int | None, gid: int | None) -> User:
+    """Those of the asking user; nobody's instead of root's, which a job has no use for."""
+    return User(uid or NOBODY, gid or NOBODY)
+
+
+def become(user: User) -> None:
+    """Take a user's identity, for ever.  Raises PermissionError where that is not to be had."""
+    os.setgroups([])
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+
+
+def own_user_namespace() -> None:
+    """Have one in which nobody else is, so that threads are counted for this process alone.
+
+    Raises OSError where the machine does not let it.
+    """
+    kernel.libc("unshare", _CLONE_NEWUSER)
+
+
+def stay_so(parent: int) -> None:
+    """Gain no rights, show nothing to others of the same user, die with ``parent``."""
+    kernel.drop_capabilities()
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user has cleared it
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def threads_of(uid: int, proc: int | None) -> int:
+    """How many a user has now; 0 where /proc, open as ``proc``, does not say."""
+    if proc is None:
+        return 0
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
+    try:
+        pids = [name for name in os.listdir(here) if name.isdecimal()]  # noqa: PTH208 no path
+    finally:
+        os.close(here)
+    return sum(_threads(proc, pid, uid) for pid in pids)
+
+
+def _threads(proc: int, pid: str, uid: int) -> int:
+    """Not by the owner of its directory: that is root where a process is not dumpable."""
+    try:
+        status = os.open(f"{pid}/status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    except OSError:  # it has ended meanwhile
+        return 0
+    with os.fdopen(status) as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return int(fields["Threads"]) if int(fields["Uid"].split()[0]) == uid else 0

@@ -1,0 +1,48 @@
+"""System calls that Python's standard library has no names for."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_NO_NEW_PRIVS = 38
+_CAPABILITIES_V3 = 0x20080522
+# from Linux 5.1 on, system calls have the same number on every architecture
+LANDLOCK_CREATE_RULESET = 444
+LANDLOCK_ADD_RULE = 445
+LANDLOCK_RESTRICT_SELF = 446
+MOUNT_SETATTR = 442
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def call(name: str, number: int, *arguments: object) -> int:
+    """A system call by its number; ints count as 64 bits.  Raises OSError naming it."""
+    words = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    return _checked(name, _libc.syscall(ctypes.c_long(number), *words))
+
+
+def libc(name: str, *arguments: object) -> int:
+    """A function of the C library that returns -1 and sets errno when it fails."""
+    return _checked(name, getattr(_libc, name)(*arguments))
+
+
+def prctl(option: int, value: int) -> None:
+    """prctl(2) with one argument."""
+    zero = ctypes.c_ulong(0)
+    libc("prctl", option, ctypes.c_ulong(value), zero, zero, zero)
+
+
+def drop_capabilities() -> None:
+    """Have none, in this user namespace or any other."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_V3, 0)
+    libc("capset", header, (ctypes.c_uint32 * 6)())
+
+
+def _checked(name: str, result: int) -> int:
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return result
