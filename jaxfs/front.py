@@ -25,7 +25,8 @@ from jaxfs.calls.call import Call
 from jaxfs.calls.registry import Calls
 from jaxfs.engine import protocol
 from jaxfs.engine.client import open_local_engine
-from jaxfs.engine.interface import Engine
+from jaxfs.engine.interface import Engines
+from jaxfs.engine.shared import SharedEngine
 from jaxfs.errors import JaxfsError, RunFailed
 from jaxfs.fuse import session
 from jaxfs.fuse.operations import Filesystem
@@ -133,7 +134,11 @@ async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncI
     options = launch.options
     pool = Pool()
     wanted = protocol.Options(platform=options.platform or "", devices=options.devices or 0)
-    async with open_tracer() as tracer, open_local_engine(wanted, pool) as engine:
+    async with (
+        open_tracer(deadline_s=options.compile_timeout) as tracer,
+        open_local_engine(wanted, pool) as engine,
+    ):
+        engines = SharedEngine(engine)
         builder = Builder(store, tracer, engine, nursery)
         programs = Programs(builder, nursery)
 
@@ -141,11 +146,9 @@ async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncI
             caller = Caller(call.meta.uid, call.meta.gid)
             system.note(caller, f"results/{call.id}", error)
 
-        calls = Calls(
-            engine, pool, options.max_result_bytes, options.max_write_bytes, failed, nursery
-        )
+        calls = Calls(engines, options, failed, nursery)
         meta = Meta(os.getuid(), os.getgid(), 0o755)
-        system = System(options, programs, calls, engine, tracer, meta)
+        system = System(options, programs, calls, engines, tracer, meta)
         system.learn_devices()
         programs.restore()
         yield system
@@ -157,7 +160,7 @@ async def _serve(launch: Launch, system: System, nursery: trio.Nursery, herald: 
     filesystem = Filesystem(Tree(system), nursery)
     with session.mounted(filesystem, launch.mountpoint, options) as mount:
         nursery.start_soon(_stop_on_signal, mount)
-        nursery.start_soon(_trim, system.calls.pool)
+        nursery.start_soon(_trim, system.engines)
         _come_first()
         gc.freeze()  # what is there now stays; looking through it again and again is for nothing
         nursery.start_soon(_announce, launch, system, herald)
@@ -168,13 +171,13 @@ async def _announce(launch: Launch, system: System, herald: Herald) -> None:
     """Ready is: a stat through the mount answers, and the engine is up."""
     if not await session.answers(launch.mountpoint):
         raise RunFailed(f"{launch.mountpoint} does not show the new mount")
-    herald.ready(_describe(system.engine))
+    herald.ready(_describe(system.engines))
     log.info("serving %s", launch.mountpoint)
 
 
-def _describe(engine: Engine) -> str:
-    names = " ".join(device.name for device in engine.devices())
-    return f"{engine.toolchain} on {names}"
+def _describe(engines: Engines) -> str:
+    names = " ".join(device.name for device in engines.devices())
+    return f"{engines.toolchain} on {names}"
 
 
 def _come_first() -> None:
@@ -184,11 +187,12 @@ def _come_first() -> None:
         os.nice(FRONT_NICENESS)
 
 
-async def _trim(pool: Pool) -> None:
+async def _trim(engines: Engines) -> None:
     """Give memory that is not in use back to the system, some time after the last use."""
     while True:
         await trio.sleep(TRIM_S)
-        pool.trim()
+        for engine in engines.all():
+            engine.pool.trim()
 
 
 async def _stop_on_signal(mount: session.Session) -> None:

@@ -31,6 +31,19 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _calls(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII):
+        raise ValueError("a number from 1")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text, re.ASCII)
+    if not found or not float(found[1]):
+        raise ValueError("a time, also with the suffix s, m or h")
+    return float(found[1]) * {None: 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
 def _size(text: str) -> int:
     found = _SIZE.match(text)
     if not found or not int(found[1]):
@@ -85,12 +98,38 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_result_bytes: Annotated[
         int, Option("memory for results; default half of the RAM", "SIZE", _size)
     ] = msgspec.field(default_factory=half_of_ram)
+    max_bytes_per_user: Annotated[
+        int | None,
+        Option(
+            "memory of one user's results and uploads; more is EDQUOT; default max_result_bytes, "
+            "half of it with allow_other",
+            "SIZE",
+            _size,
+        ),
+    ] = None
+    max_calls_per_user: Annotated[
+        int, Option("unfinished calls of one user; more is EDQUOT; default 65536", "N", _calls)
+    ] = 1 << 16
+    call_timeout: Annotated[
+        float,
+        Option("how long a call may run, as 90, 90s, 5m, 1h; default no limit", "TIME", _duration),
+    ] = 0.0
+    compile_timeout: Annotated[
+        float, Option("how long a compile may take; default 10m", "TIME", _duration)
+    ] = 600.0
     log_level: Annotated[
         str, Option(f"one of {' '.join(LOG_LEVELS)}; default info", "LEVEL", _log_level)
     ] = "info"
     fsname: Annotated[
         str, Option("the source shown by mount(8) and df; default jaxfs", "NAME", _word)
     ] = "jaxfs"
+
+    @property
+    def share_bytes(self) -> int:
+        """What one user's results and uploads may take."""
+        if self.max_bytes_per_user is not None:
+            return self.max_bytes_per_user
+        return self.max_result_bytes // (2 if self.allow_other else 1)
 
 
 def _rows() -> dict[str, Option]:

@@ -7,10 +7,11 @@ import time
 import attrs
 import trio
 
+from jaxfs.calls.queue import Ticket
 from jaxfs.codecs.buffers import TypedBuffer
 from jaxfs.engine.interface import Outcome, Range
 from jaxfs.engine.protocol import output_offsets
-from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed
+from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed, TimedOut
 from jaxfs.ownership import SERIALS, Meta
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
@@ -38,7 +39,7 @@ class Call:
     version: Version | None = None
     error: JaxfsError | None = None
     outcome: Outcome | None = None
-    number: int = 0  # the engine's, while it runs
+    ticket: Ticket | None = None  # from submission on
     input_bytes: int = 0
     submitted_usec: int = 0
     ended_usec: int = 0
@@ -61,9 +62,10 @@ class Call:
         """From submission to the end, or until now."""
         return (self.ended_usec or now_usec()) - self.submitted_usec if self.submitted_usec else 0
 
-    def begin(self, version: Version, input_bytes: int) -> None:
+    def begin(self, version: Version, input_bytes: int, ticket: Ticket) -> None:
         """The inputs are complete and right."""
         self.state, self.version, self.error = "running", version, None
+        self.ticket = ticket
         self.input_bytes, self.submitted_usec = input_bytes, now_usec()
 
     def reject(self, error: JaxfsError) -> None:
@@ -109,10 +111,10 @@ class Call:
         return typed_outputs(self.version, self.outcome)
 
     def raise_error(self) -> None:
-        """Raise as a reader of the result meets it: EIO for a failed call, ECANCELED."""
+        """Raise as a reader of the result meets it: ECANCELED, ETIMEDOUT, EIO for all else."""
         if self.error is None:
             return
-        kind = Cancelled if isinstance(self.error, Cancelled) else RunFailed
+        kind = type(self.error) if isinstance(self.error, Cancelled | TimedOut) else RunFailed
         error = kind(self.error.reason, self.error.diagnostics)
         error.is_logged = True
         raise error

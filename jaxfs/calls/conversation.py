@@ -7,12 +7,14 @@ far has been answered and read.  Offsets mean nothing here: the file is a pipe t
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import attrs
 import trio
 
 from jaxfs.calls import requests
 from jaxfs.calls.call import now_usec, release, typed_outputs
+from jaxfs.calls.queue import Ticket
 from jaxfs.calls.quick import Plan, plan_for
 from jaxfs.calls.registry import Calls
 from jaxfs.calls.results import encode
@@ -20,7 +22,7 @@ from jaxfs.codecs.buffers import Rope
 from jaxfs.codecs.formats import format_named
 from jaxfs.codecs.framing import Framer
 from jaxfs.engine.interface import Input, Outcome
-from jaxfs.errors import NotReady, RunFailed
+from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
 from jaxfs.wire.channel import INLINE_BYTES
@@ -28,6 +30,7 @@ from jaxfs.wire.channel import INLINE_BYTES
 REPLY_WAIT_S = 50e-6  # standing still so long is cheaper than a turn of the event loop
 MISSES_COST = 8  # so many requests do not stand still after a wait in vain: cores are scarce
 QUICK_WAIT_S = 100e-6  # for programs that mostly end within a fraction of it
+MAX_UNREAD = 1 << 16  # replies; who goes on asking and never reads is told so
 
 
 @attrs.define(eq=False)
@@ -38,7 +41,9 @@ class _Reply:
     form: str
     program: Program
     calls: Calls
+    refund: Callable[[], None] | None = None  # of the memory that large outputs take
     asked_usec: int = attrs.field(factory=now_usec)
+    ticket: Ticket | None = None
     outcome: Outcome | None = None
     rope: Rope | None = None
     offset: int = 0
@@ -46,7 +51,8 @@ class _Reply:
     arrived: trio.Event = attrs.field(factory=trio.Event)
 
     def arrive(self, outcome: Outcome) -> None:
-        self.calls.count(self.program, outcome, now_usec() - self.asked_usec)
+        if not isinstance(outcome.error, Cancelled):
+            self.calls.count(self.program, outcome, now_usec() - self.asked_usec)
         if self.dropped:
             release(outcome)
             return
@@ -59,6 +65,9 @@ class _Reply:
         if self.outcome is not None:
             release(self.outcome)
             self.outcome = None
+        if self.refund is not None:
+            self.refund()
+            self.refund = None
 
     async def encoded(self, outcome: Outcome) -> Rope:
         """The reply's bytes, in the format of the request."""
@@ -69,14 +78,19 @@ class _Reply:
 
 
 class Conversation:
-    """One open ``call``.  ``form`` is fixed by the suffix, or empty: each request tells its own."""
+    """One open ``call`` of a user.
 
-    def __init__(self, calls: Calls, program: Program, form: str) -> None:
+    ``form`` is fixed by the suffix, or empty: each request tells its own.
+    """
+
+    def __init__(self, calls: Calls, program: Program, form: str, uid: int) -> None:
         self._calls = calls
         self._program = program
         self._fixed = form
+        self._uid = uid
+        self._queue = calls.queue(uid)
         self._replies: deque[_Reply] = deque()
-        self._spool = calls.spool()
+        self._spool = calls.spool(uid)
         self._framer: Framer | None = None
         self._form = ""
         self._plan: Plan | None = None
@@ -87,7 +101,7 @@ class Conversation:
         """Take a piece of a request; whatever is complete with it starts to run.
 
         Raises Invalid (the request is dropped, the next write begins the next one), TooBig,
-        BrokenProgram.
+        BrokenProgram, NoSpace, OverQuota.
         """
         version = self._program.version or await self._program.serving()
         try:
@@ -116,7 +130,7 @@ class Conversation:
         if self._hurried:
             self._hurried -= 1
         elif len(self._replies) == 1 and self._program.stats.is_quick:
-            self._calls.poll(QUICK_WAIT_S)
+            self._queue.poll(QUICK_WAIT_S)
             if self._replies and self._replies[0].outcome is None:
                 self._hurried = MISSES_COST
         return True
@@ -137,7 +151,7 @@ class Conversation:
     def _make_room(self, version: Version, nbytes: int) -> None:
         if self._spool.size == 0 and nbytes > INLINE_BYTES // 4:
             expected = sum(aval.nbytes + 256 for aval in version.signature.input_avals)
-            self._spool = self._calls.spool(hint_bytes=max(nbytes, expected))
+            self._spool = self._calls.spool(self._uid, max(nbytes, expected))
 
     async def _submit_complete(self, version: Version) -> None:
         while self._spool.size:
@@ -159,20 +173,37 @@ class Conversation:
 
     async def _submit(self, version: Version) -> None:
         spool, form = self._spool, self._form
-        self._spool, self._framer, self._form = self._calls.spool(), None, ""
+        self._spool, self._framer, self._form = self._calls.spool(self._uid), None, ""
         try:
-            inputs = await requests.decode(spool, form, version.signature, self._calls.pool)
+            pool = self._calls.pool(self._uid)
+            inputs = await requests.decode(spool, form, version.signature, pool)
         finally:
             spool.close()
         self._run(version, form, inputs)
 
     def _run(self, version: Version, form: str, inputs: tuple[Input, ...]) -> None:
         reply = _Reply(version, form, self._program, self._calls)
+        try:
+            self._reserve(reply)
+        except OverQuota:
+            requests.release(inputs)
+            raise
+        try:
+            reply.ticket = self._calls.run(self._uid, version, inputs, reply.arrive)
+        except BaseException:
+            reply.drop()
+            raise
         self._replies.append(reply)
         if self._asked is not None:
             self._asked.set()
             self._asked = None
-        self._calls.run(version, inputs, reply.arrive)
+
+    def _reserve(self, reply: _Reply) -> None:
+        if len(self._replies) >= MAX_UNREAD:
+            raise OverQuota(f"{MAX_UNREAD} replies of this file were not read; read some first")
+        nbytes = reply.version.executable.output_bytes
+        if nbytes > INLINE_BYTES:
+            reply.refund = self._calls.accounts.charge(self._uid, nbytes)
 
     async def read(self, size: int, *, wait: bool = True) -> bytes | memoryview:
         """The next bytes of the replies; b"" once all is answered.
@@ -190,7 +221,7 @@ class Conversation:
 
     async def _read_from(self, reply: _Reply, size: int, *, wait: bool) -> bytes | memoryview:
         if reply.outcome is None:
-            self._calls.poll(REPLY_WAIT_S if wait and not self._hurried else 0.0)
+            self._queue.poll(REPLY_WAIT_S if wait and not self._hurried else 0.0)
         if reply.outcome is None:
             if not wait:
                 raise NotReady("the reply is not there yet")
@@ -200,7 +231,8 @@ class Conversation:
         if reply.outcome.error is not None:
             error = reply.outcome.error
             self._drop_first(reply)
-            raise RunFailed(error.reason, error.diagnostics)
+            kind = TimedOut if isinstance(error, TimedOut) else RunFailed
+            raise kind(error.reason, error.diagnostics)
         rope = await reply.encoded(reply.outcome)
         data = rope.read(reply.offset, size)
         reply.offset += len(data)
@@ -229,6 +261,10 @@ class Conversation:
         if self._spool.size:
             await self._finish_request()
 
+    def poll(self) -> None:
+        """Take what has been answered already."""
+        self._queue.poll()
+
     def is_readable(self) -> bool:
         """Whether there is something to read: a reply, or a request that ends where reading begins.
 
@@ -249,10 +285,14 @@ class Conversation:
 
     def _reset(self) -> None:
         self._spool.close()
-        self._spool, self._framer, self._form = self._calls.spool(), None, ""
+        self._spool, self._framer, self._form = self._calls.spool(self._uid), None, ""
 
     def close(self) -> None:
-        """Nobody reads any more."""
+        """Nobody reads any more: what runs may end soon, what waits need not begin."""
         self._spool.close()
-        while self._replies:
-            self._replies.popleft().drop()
+        replies, self._replies = self._replies, deque()
+        self._queue.abandon(
+            reply.ticket for reply in replies if reply.ticket and reply.outcome is None
+        )
+        for reply in replies:
+            reply.drop()

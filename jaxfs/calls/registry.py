@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterator
 import trio
 
 from jaxfs.calls import requests
+from jaxfs.calls.accounts import Accounts
 from jaxfs.calls.call import Call, release
+from jaxfs.calls.queue import Queue, Ticket
+from jaxfs.calls.room import Room
 from jaxfs.codecs.formats import FORMATS
-from jaxfs.engine.interface import Engine, Input, Outcome
-from jaxfs.errors import Cancelled, Invalid, JaxfsError, NameTaken, NoSpace
+from jaxfs.engine.interface import Engine, Engines, Input, Outcome
+from jaxfs.errors import Cancelled, Invalid, JaxfsError, NameTaken, NoSpace, OverQuota
+from jaxfs.options import Options
 from jaxfs.ownership import Meta
 from jaxfs.programs import names
 from jaxfs.programs.program import Program
@@ -18,31 +22,27 @@ from jaxfs.programs.version import Version
 from jaxfs.wire.memory import Pool
 from jaxfs.wire.spool import Spool
 
-STOP_GRACE_S = 0.5  # most runs end by themselves sooner than an engine starts
-
 
 class Calls:
-    """Runs calls on the engine and keeps results until they are removed.
+    """Runs calls on the engines and keeps results until they are removed.
 
-    ``limit_bytes`` bounds the memory of results; over it, submission raises NoSpace.
+    ``failed`` is told of each failed call that nobody may be waiting for.
     """
 
     def __init__(
         self,
-        engine: Engine,
-        pool: Pool,
-        limit_bytes: int,
-        max_write_bytes: int,
+        engines: Engines,
+        options: Options,
         failed: Callable[[Call, JaxfsError], None],
         nursery: trio.Nursery,
     ) -> None:
-        self._nursery = nursery
-        self.pool = pool
-        self.limit_bytes = limit_bytes
-        self.result_bytes = 0
-        self._engine = engine
-        self._max_write_bytes = max_write_bytes
+        self.accounts = Accounts(options.max_result_bytes, options.share_bytes)
+        self.room = Room()
+        self._engines = engines
+        self._options = options
         self._failed = failed
+        self._nursery = nursery
+        self._queues: dict[Engine, Queue] = {}
         self._calls: dict[str, Call] = {}
         self.ended = 0  # calls of all kinds, conversations' included
         self.ended_badly = 0
@@ -58,9 +58,36 @@ class Calls:
         """What ``calls/`` of a program lists."""
         return [call for call in self if call.program is program and call.listed]
 
-    def spool(self, hint_bytes: int = 0) -> Spool:
-        """Room for what a user writes."""
-        return Spool(self.pool, self._max_write_bytes, hint_bytes)
+    def queue(self, uid: int) -> Queue:
+        """Where a user's runs wait for their turn."""
+        engine = self._engines.of(uid)
+        queue = self._queues.get(engine)
+        if queue is None:
+            queue = self._queues[engine] = Queue(
+                engine,
+                self._nursery,
+                max_calls=self._options.max_calls_per_user,
+                limit_s=self._options.call_timeout,
+            )
+        return queue
+
+    @property
+    def waiting(self) -> int:
+        """Runs that no engine has yet."""
+        return sum(queue.waiting for queue in self._queues.values())
+
+    def pool(self, uid: int) -> Pool:
+        """The shared memory of a user's engine."""
+        return self._engines.of(uid).pool
+
+    def spool(self, uid: int, hint_bytes: int = 0) -> Spool:
+        """Room for what a user writes.  Its writes raise TooBig, OverQuota."""
+        return Spool(
+            self.pool(uid),
+            self._options.max_write_bytes,
+            hint_bytes,
+            lambda nbytes: self.accounts.charge(uid, nbytes),
+        )
 
     def create(self, program: Program, filename: str, meta: Meta) -> Call:
         """``calls/<id>[.<format>]``.  Raises Invalid, NameTaken."""
@@ -76,11 +103,15 @@ class Calls:
         return call
 
     async def submit(self, call: Call, spool: Spool) -> None:
-        """Check the inputs and start the run.  Raises Invalid, BrokenProgram, NoSpace."""
+        """Check the inputs and start the run.
+
+        Raises Invalid, BrokenProgram, NoSpace, OverQuota.
+        """
         self._check_open(call)
+        uid = call.meta.uid
         try:
             version = await call.program.serving()
-            inputs = await requests.decode(spool, call.format, version.signature, self.pool)
+            inputs = await requests.decode(spool, call.format, version.signature, self.pool(uid))
         except JaxfsError as error:
             call.reject(error)
             raise
@@ -90,13 +121,24 @@ class Calls:
             requests.release(inputs)
             raise
         try:
-            self._reserve(version)
-        except NoSpace as error:
-            requests.release(inputs)
+            ticket = self._admit(call, version, inputs, uid)
+        except (NoSpace, OverQuota) as error:
             call.reject(error)
             raise
-        call.begin(version, spool.size)
-        call.number = self.run(version, inputs, lambda outcome: self._ended(call, outcome))
+        call.begin(version, spool.size, ticket)
+
+    def _admit(self, call: Call, version: Version, inputs: tuple[Input, ...], uid: int) -> Ticket:
+        nbytes = version.executable.output_bytes
+        try:
+            self.accounts.reserve(uid, nbytes)
+        except JaxfsError:
+            requests.release(inputs)
+            raise
+        try:
+            return self.run(uid, version, inputs, lambda outcome: self._ended(call, outcome))
+        except JaxfsError:
+            self.accounts.give_back(uid, nbytes)
+            raise
 
     def _check_open(self, call: Call) -> None:
         if call.submitted_usec:
@@ -105,29 +147,24 @@ class Calls:
             raise Cancelled(f"call {call.id} was removed before it was submitted")
 
     def run(
-        self, version: Version, inputs: tuple[Input, ...], done: Callable[[Outcome], None]
-    ) -> int:
-        """Run once; ``done`` gets the outcome from the event loop.  Takes over the inputs."""
-        number = self._engine.submit(version.executable, inputs, done)
-        requests.release(inputs)
-        return number
+        self,
+        uid: int,
+        version: Version,
+        inputs: tuple[Input, ...],
+        done: Callable[[Outcome], None],
+    ) -> Ticket:
+        """Run once; ``done`` gets the outcome from the event loop.  Takes over the inputs.
 
-    def poll(self, wait_s: float = 0.0) -> None:
-        """Take what the engine has answered already, or answers within so short a time."""
-        self._engine.poll(wait_s)
-
-    def _reserve(self, version: Version) -> None:
-        nbytes = version.executable.output_bytes
-        if self.result_bytes + nbytes > self.limit_bytes:
-            raise NoSpace(
-                f"the result takes {nbytes} bytes and {self.result_bytes} of "
-                f"{self.limit_bytes} are in use (-o max_result_bytes); remove results"
-            )
-        self.result_bytes += nbytes
-
-    def _unreserve(self, call: Call) -> None:
-        if call.submitted_usec and call.version is not None:
-            self.result_bytes -= call.version.executable.output_bytes
+        Raises NoSpace for what cannot fit, OverQuota for a user with too many unfinished calls.
+        """
+        queue = self.queue(uid)
+        if not version.is_small:
+            try:
+                self.room.check(version, self.pool(uid))
+            except NoSpace:
+                requests.release(inputs)
+                raise
+        return queue.submit(uid, version.executable, inputs, done)
 
     def _ended(self, call: Call, outcome: Outcome) -> None:
         if call.has_ended:
@@ -150,17 +187,13 @@ class Calls:
         """``rm results/<id>``: cancel what runs, free what is there, forget the id."""
         if self._calls.get(call.id) is call:
             del self._calls[call.id]
-            self._unreserve(call)
-        if not call.has_ended and call.submitted_usec:
-            self._engine.cancel(call.number)
-            self._nursery.start_soon(self._stop, call.number)
+            if call.ticket is not None and call.version is not None:
+                self.accounts.give_back(call.ticket.user.uid, call.version.executable.output_bytes)
+        if not call.has_ended and call.ticket is not None:
+            call.cancel(f"results/{call.id} was removed")
+            self.queue(call.ticket.user.uid).stop(call.ticket)
         call.cancel(f"results/{call.id} was removed")
         call.free()
-
-    async def _stop(self, number: int) -> None:
-        """End a cancelled run that goes on, with its engine; the others' runs start again there."""
-        await trio.sleep(STOP_GRACE_S)
-        self._engine.cancel(number, kill=True)
 
     def unlist(self, call: Call) -> None:
         """``rm calls/<id>``: only the name goes; a call that was never submitted goes whole."""

@@ -101,9 +101,7 @@ def _named(found: list[Found]) -> tuple[Found, ...]:
 
 
 def _text(data: memoryview) -> tuple[Found, ...]:
-    return tuple(
-        Found("", _aval_of_text(index, word)) for index, word in enumerate(split(data))
-    )
+    return tuple(Found("", _aval_of_text(index, word)) for index, word in enumerate(split(data)))
 
 
 def _aval_of_text(index: int, word: bytes) -> Aval:
@@ -123,7 +121,8 @@ def _aval_of_text(index: int, word: bytes) -> Aval:
 
 
 def _flattened(index: int, value: object) -> tuple[tuple[int, ...], list[Any]]:
-    shape, level = list[int](), [value]
+    shape = list[int]()
+    level: list[Any] = [value]
     while level and set(map(type, level)) == {list}:
         lengths = set(map(len, level))
         if len(lengths) > 1:

@@ -39,7 +39,7 @@ class LocalEngine:
         self.restarts = 0
         self.toolchain = ""
         self._options = options
-        self._pool = pool
+        self.pool = pool
         self._devices: tuple[Device, ...] = ()
         self._runs = Dispatcher(pool)
         self._numbers = itertools.count(1)
@@ -168,7 +168,7 @@ class LocalEngine:
             await process.end()
             raise
         self._devices, self.toolchain = ready.devices, ready.toolchain
-        return Generation(process, self._pool)
+        return Generation(process, self.pool)
 
     async def _serve(self, generation: Generation) -> None:
         """Exchange messages until the process has ended, whoever ended it."""

@@ -15,7 +15,7 @@ import msgspec
 from jaxfs.engine.protocol import Device, output_offsets
 from jaxfs.errors import JaxfsError
 from jaxfs.stablehlo.signature import Signature
-from jaxfs.wire.memory import Segment
+from jaxfs.wire.memory import Pool, Segment
 
 State = Literal["starting", "ready", "restarting", "failed"]
 
@@ -63,6 +63,10 @@ class Outcome(msgspec.Struct, frozen=True):
 
 class Engine(Protocol):
     """What every engine can do."""
+
+    @property
+    def pool(self) -> Pool:
+        """Shared memory that this engine may map, and keep mapped for good."""
 
     @property
     def state(self) -> State:
@@ -122,3 +126,20 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """End the engine; runs under way fail with Cancelled."""
+
+
+class Engines(Protocol):
+    """The engines of a mount, by user."""
+
+    @property
+    def toolchain(self) -> str:
+        """The versions a compiled executable depends on, the same for all."""
+
+    def devices(self) -> tuple[Device, ...]:
+        """The devices each of them has."""
+
+    def of(self, uid: int) -> Engine:
+        """The engine that runs a user's calls; never waits, whether it has a process or not."""
+
+    def all(self) -> tuple[Engine, ...]:
+        """Those there are now, the mounting user's first."""

@@ -47,7 +47,6 @@ class LoadedExecutable:
         opcodes = jaxcompat.opcodes(executable)
         if "kCustomCall" in opcodes:
             jaxcompat.initialize_custom_calls()
-        self.run: Any = jaxcompat.callable_of(executable, signature)
         self._inputs = [(aval.row.numpy, aval.shape) for aval in signature.input_avals]
         offsets, nbytes = output_offsets(signature)
         self._nbytes = nbytes
@@ -55,6 +54,11 @@ class LoadedExecutable:
         moved = sum(aval.nbytes for aval in signature.input_avals) + nbytes
         moved += jaxcompat.temporary_bytes(executable)
         self.is_quick = moved <= QUICK_BYTES and not opcodes & UNBOUNDED
+        self.run: Any = (
+            jaxcompat.callable_of(executable, signature)
+            if self.is_quick
+            else jaxcompat.concurrent_callable_of(executable)
+        )
 
     def arguments(self, message: Execute, memory: Memory) -> list[Any]:
         """The inputs as arrays over shared memory."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 
 from jaxfs.engine.interface import Executable
+from jaxfs.programs.need import Need
 from jaxfs.stablehlo.signature import Signature
 
 
@@ -28,3 +29,13 @@ class Version:
     memory: dict[str, int]
     stablehlo_path: Path
     hlo_path: Path
+    need: Need = attrs.field(init=False)
+    is_small: bool = attrs.field(init=False)  # worked out here, once: asked before each run
+
+    @need.default
+    def _need(self) -> Need:
+        return Need.of(self.executable, self.memory)
+
+    @is_small.default
+    def _is_small(self) -> bool:
+        return self.need.is_small

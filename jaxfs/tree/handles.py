@@ -9,7 +9,6 @@ import trio
 
 from jaxfs.calls.call import Call
 from jaxfs.calls.conversation import Conversation
-from jaxfs.calls.registry import Calls
 from jaxfs.calls.results import View
 from jaxfs.codecs.buffers import Rope
 from jaxfs.errors import Invalid, NotPermitted, NotReady
@@ -211,8 +210,7 @@ class Upload(Handle):
 class Talk(Handle):
     """An open ``call``."""
 
-    def __init__(self, calls: Calls, conversation: Conversation, flags: int) -> None:
-        self._calls = calls
+    def __init__(self, conversation: Conversation, flags: int) -> None:
         self._conversation = conversation
         self._wait = not flags & os.O_NONBLOCK
         self._reads = flags & os.O_ACCMODE != os.O_WRONLY
@@ -240,7 +238,7 @@ class Talk(Handle):
         self._conversation.close()
 
     def is_readable(self) -> bool:
-        self._calls.poll()
+        self._conversation.poll()
         return self._conversation.is_readable()
 
     def next_change(self) -> trio.Event | None:

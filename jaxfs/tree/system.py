@@ -6,7 +6,7 @@ import attrs
 
 from jaxfs.calls.call import now_usec
 from jaxfs.calls.registry import Calls
-from jaxfs.engine.interface import Engine
+from jaxfs.engine.interface import Engines
 from jaxfs.engine.protocol import Device
 from jaxfs.errors import JaxfsError
 from jaxfs.options import Options
@@ -34,7 +34,7 @@ class System:
     options: Options
     programs: Programs
     calls: Calls
-    engine: Engine
+    engines: Engines
     tracer: TracerClient
     meta: Meta
     errors: ErrorLog = attrs.field(factory=ErrorLog)
@@ -47,14 +47,18 @@ class System:
 
     def learn_devices(self) -> None:
         """Make a directory of each device the engine has."""
-        for device in self.engine.devices():
+        for device in self.engines.devices():
             self.devices.setdefault(device.name, DeviceNode(device, self.meta))
 
     async def learn_memory(self) -> None:
         """Look at the devices' memory figures."""
-        figures = await self.engine.statistics()
+        figures: dict[int, dict[str, int]] = {}
+        for engine in self.engines.all():
+            figures |= await engine.statistics()
         for node in self.devices.values():
             node.memory = figures.get(node.device.id, {})
+            if "bytes_limit" in node.memory:
+                self.calls.room.limits[node.device.name] = node.memory["bytes_limit"]
 
     async def space(self) -> tuple[int, int]:
         """Total and free bytes for df: the devices' memory where they tell, else results'."""
@@ -63,7 +67,7 @@ class System:
         total = sum(memory["bytes_limit"] for memory in limits)
         used = sum(memory.get("bytes_in_use", 0) for memory in limits)
         if not total:
-            total, used = self.calls.limit_bytes, self.calls.result_bytes
+            total, used = self.calls.accounts.limit_bytes, self.calls.accounts.result_bytes
         return total, max(0, total - used)
 
     def remember(self, subject: object) -> None:

@@ -12,6 +12,7 @@ import itertools
 import mmap
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from types import TracebackType
 
 import msgspec
@@ -42,6 +43,7 @@ class Segment:
         self._holders = 1
         self._map: mmap.mmap | None = None
         self.idle_since = 0  # the pool's tick
+        self.on_return: Callable[[], None] | None = None  # called once, by the last release
 
     def retain(self) -> Segment:
         """Another holder."""
@@ -141,6 +143,9 @@ class Pool:
     def give_back(self, segment: Segment) -> None:
         """Called by the last release."""
         self.used_bytes -= segment.capacity
+        if segment.on_return is not None:
+            segment.on_return()
+            segment.on_return = None
         segment.rest()
         segment.idle_since = self._ticks
         if self.free_bytes + segment.capacity <= self.keep_bytes:

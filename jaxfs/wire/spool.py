@@ -6,24 +6,36 @@ the tracer take them without another copy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jaxfs.errors import TooBig
 from jaxfs.wire.channel import INLINE_BYTES
 from jaxfs.wire.memory import Pool, Segment
 
 _ZEROS = bytes(1 << 16)
+Charge = Callable[[int], Callable[[], None]]  # takes bytes, returns what gives them back
 
 
 class Spool:
     """A growing byte array with a size limit.
 
     ``hint_bytes`` is how much is expected: shared memory of that size is taken at once, instead of
-    by doubling.  Raises TooBig past ``limit_bytes``.
+    by doubling.  Raises TooBig past ``limit_bytes``, and what ``charge`` raises: it is asked before
+    shared memory is taken, and hears when the last holder of that memory, an input of a run
+    perhaps, is through with it.
     """
 
-    def __init__(self, pool: Pool, limit_bytes: int, hint_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        limit_bytes: int,
+        hint_bytes: int = 0,
+        charge: Charge | None = None,
+    ) -> None:
         self._pool = pool
         self._limit = limit_bytes
         self._hint = hint_bytes
+        self._charge = charge
         self._small = bytearray()
         self._segment: Segment | None = None
         self.size = 0
@@ -83,7 +95,18 @@ class Spool:
         if self._segment is None and end <= INLINE_BYTES:
             return
         if self._segment is None or end > self._segment.capacity:
-            self._move(self._pool.take(max(end, self._hint)))
+            self._move(self._take(max(end, self._hint)))
+
+    def _take(self, nbytes: int) -> Segment:
+        refund = self._charge(nbytes) if self._charge is not None else None
+        try:
+            segment = self._pool.take(nbytes)
+        except OSError:
+            if refund is not None:
+                refund()
+            raise
+        segment.on_return = refund
+        return segment
 
     def _move(self, larger: Segment) -> None:
         if self.size:

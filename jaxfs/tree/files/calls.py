@@ -48,7 +48,7 @@ def _open_call(form: str) -> Callable[[System, Program, Caller, int], Awaitable[
             return Snapshot(usage(program))
         if program.version is None:
             await program.serving()
-        return Talk(system.calls, Conversation(system.calls, program, form), flags)
+        return Talk(Conversation(system.calls, program, form, caller.uid), flags)
 
     return open_call
 
@@ -92,7 +92,7 @@ async def _open(system: System, call: Call, caller: Caller, flags: int) -> Handl
     version = call.program.version
     avals = version.signature.input_avals if version else ()
     hint = sum(aval.nbytes + 256 for aval in avals)
-    return Upload(system.calls.spool(hint_bytes=hint), commit, flags)
+    return Upload(system.calls.spool(caller.uid, hint), commit, flags)
 
 
 def _size(system: System, call: Call) -> int:

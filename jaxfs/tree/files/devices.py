@@ -47,7 +47,7 @@ def _queue(system: System, node: DeviceNode, caller: Caller) -> bytes:
 
 
 def _health(system: System, node: DeviceNode, caller: Caller) -> bytes:
-    return line("ok" if system.engine.state == "ready" else system.engine.state)
+    return line("ok" if system.engines.all()[0].state == "ready" else system.engines.all()[0].state)
 
 
 def _file(name: str, form: str, text: str, read: object) -> File:

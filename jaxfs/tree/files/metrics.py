@@ -27,7 +27,7 @@ METRICS = (
         "jaxfs_engine_restarts_total",
         "counter",
         "Times the engine died and was started again.",
-        lambda system: system.engine.restarts,
+        lambda system: sum(engine.restarts for engine in system.engines.all()),
     ),
     Metric(
         "jaxfs_tracer_restarts_total",
@@ -57,13 +57,15 @@ METRICS = (
         "jaxfs_result_bytes",
         "gauge",
         "Memory of results that were not removed.",
-        lambda system: system.calls.result_bytes,
+        lambda system: system.calls.accounts.result_bytes,
     ),
     Metric(
         "jaxfs_shared_memory_bytes",
         "gauge",
         "Shared memory in use or kept for the next use.",
-        lambda system: system.calls.pool.used_bytes + system.calls.pool.free_bytes,
+        lambda system: sum(
+            engine.pool.used_bytes + engine.pool.free_bytes for engine in system.engines.all()
+        ),
     ),
     Metric(
         "jaxfs_programs",

@@ -11,26 +11,28 @@ from jaxfs.tree.text import flat_keyed, line
 
 
 def _version(system: System, subject: System, caller: Caller) -> bytes:
-    return line(f"jaxfs {jaxfs.__version__} {system.engine.toolchain}")
+    return line(f"jaxfs {jaxfs.__version__} {system.engines.toolchain}")
 
 
 def _health(system: System, subject: System, caller: Caller) -> bytes:
-    parts = (system.engine.state, system.tracer.state)
+    engines = system.engines.all()
+    parts = (*(engine.state for engine in engines), system.tracer.state)
     degraded = any(part not in ("ready", "idle") for part in parts)
     return flat_keyed(
         [
             ("state", "degraded" if degraded else "ok"),
-            ("engine", system.engine.state),
-            ("engine_pid", system.engine.pid),
-            ("engine_restarts", system.engine.restarts),
+            ("engine", engines[0].state),
+            ("engine_pid", engines[0].pid),
+            ("engine_restarts", sum(engine.restarts for engine in engines)),
             ("tracer", system.tracer.state),
             ("tracer_restarts", system.tracer.restarts),
             ("devices", len(system.devices)),
             ("programs", len(system.programs)),
-            ("result_bytes", system.calls.result_bytes),
-            ("result_limit_bytes", system.calls.limit_bytes),
-            ("shared_memory_used_bytes", system.calls.pool.used_bytes),
-            ("shared_memory_free_bytes", system.calls.pool.free_bytes),
+            ("queued_calls", system.calls.waiting),
+            ("result_bytes", system.calls.accounts.result_bytes),
+            ("result_limit_bytes", system.calls.accounts.limit_bytes),
+            ("shared_memory_used_bytes", sum(engine.pool.used_bytes for engine in engines)),
+            ("shared_memory_free_bytes", sum(engine.pool.free_bytes for engine in engines)),
             ("internal_errors", system.internal_errors),
             ("uptime_usec", now_usec() - system.started_usec),
         ]

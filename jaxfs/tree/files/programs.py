@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from jaxfs.errors import BrokenProgram, NotFound, NotReady
+from jaxfs.errors import BrokenProgram, NotFound, NotReady, RunFailed
 from jaxfs.ownership import Caller, Meta
 from jaxfs.programs.program import Program, Staged
 from jaxfs.programs.version import Version
@@ -77,7 +77,7 @@ async def _open_source(system: System, program: Program, caller: Caller, flags: 
     def before() -> bytes:
         return system.programs.read_source(program)
 
-    return Upload(system.calls.spool(), commit, flags, before)
+    return Upload(system.calls.spool(caller.uid), commit, flags, before)
 
 
 def _source_size(system: System, program: Program) -> int:
@@ -89,18 +89,25 @@ async def _open_staged(system: System, staged: Staged, caller: Caller, flags: in
         staged.data = bytes(spool.view())
         staged.meta.touch()
 
-    return Upload(system.calls.spool(), commit, flags, lambda: staged.data, plain=True)
+    return Upload(system.calls.spool(caller.uid), commit, flags, lambda: staged.data, plain=True)
 
 
 def _staged_size(system: System, staged: Staged) -> int:
     return len(staged.data)
 
 
+def _quarantine(system: System, program: Program, caller: Caller) -> str:
+    """Why the caller's engine refuses the version that serves; empty where it does not."""
+    if program.version is None:
+        return ""
+    return system.engines.of(caller.uid).quarantined.get(program.version.executable.key, "")
+
+
 def _status(system: System, program: Program, caller: Caller) -> bytes:
     version = program.version
     return flat_keyed(
         [
-            ("state", program.state),
+            ("state", "quarantined" if _quarantine(system, program, caller) else program.state),
             ("source", program.source_name),
             ("source_bytes", program.source_bytes),
             ("source_format", version.source_format if version else ""),
@@ -114,6 +121,9 @@ def _status(system: System, program: Program, caller: Caller) -> bytes:
 
 
 def _error(system: System, program: Program, caller: Caller) -> bytes:
+    reason = _quarantine(system, program, caller)
+    if reason:
+        return RunFailed(reason).text().encode()
     return program.error.text().encode() if program.error else b"ok\n"
 
 
@@ -209,11 +219,12 @@ ROWS: tuple[Row, ...] = (
         f"{HERE}/status",
         0o444,
         "flat keyed",
-        "state compiling|ready|failed, and what it was made of; poll(2) tells changes: POLLPRI",
+        "state compiling|ready|failed|quarantined, and what it was made of; "
+        "poll(2) tells changes: POLLPRI",
         read=_status,
         changed=_next_state,
     ),
-    _file("error", "text", '"ok", or why the last write did not compile', _error),
+    _file("error", "text", '"ok", or why the last write failed or no call is taken', _error),
     _file("signature", "newline-separated", "a line for each input and output", _signature),
     _file("signature.json", "json", "the same for programs", _signature_json),
     File(

@@ -1,0 +1,228 @@
+"""Whose turn it is: runs on their way to the engine, fair between users.
+
+The engine takes runs in the order it gets them.  So it gets no more than it can work on, and what
+is beyond that waits here, by user: each place that becomes free goes to the next user in turn.  A
+user with 5,000 calls delays another by the few that are under way.
+
+It is also here that a run's time is up: an engine cannot stop a run by itself, so a run that goes
+on is ended with the engine, which starts the others' runs again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+import attrs
+import trio
+
+from jaxfs.calls import requests
+from jaxfs.engine.interface import Engine, Executable, Input, Outcome
+from jaxfs.errors import Cancelled, OverQuota, TimedOut
+
+UNDER_WAY = 192  # in the engine; fewer than it can take, so that it has no queue of its own
+UNDER_WAY_PER_USER = 64  # one user's endless runs leave places for others
+STOP_GRACE_S = 0.5  # most runs end by themselves sooner than an engine starts
+ABANDONED_S = 10.0  # for a run whose conversation was closed; nobody will ever see its result
+LOOKS = 20  # at the clock, in the time a run has; a run may have this part more
+MAX_PAUSE_S = 1.0
+
+
+@attrs.define(eq=False)
+class Ticket:
+    """One run, from submission to its end; ``done`` is called once."""
+
+    user: _User
+    executable: Executable
+    inputs: tuple[Input, ...]
+    done: Callable[[Outcome], None]
+    on_end: Callable[[Ticket], None]
+    number: int = 0  # the engine's, 0 while it waits here
+    limit_s: float = 0.0  # 0: none
+    since_s: float = 0.0  # when it was first seen under way, 0: not yet
+    has_ended: bool = False
+
+    def end(self, outcome: Outcome) -> None:
+        """Only the first end counts: what comes after a timeout is let go."""
+        if self.has_ended:
+            requests.release((outcome.outputs,))
+            return
+        self.has_ended = True
+        self.on_end(self)
+        self.done(outcome)
+
+
+@attrs.define(eq=False)
+class _User:
+    """What one user has unfinished."""
+
+    uid: int
+    running: set[Ticket] = attrs.field(factory=set)
+    waiting: OrderedDict[Ticket, None] = attrs.field(factory=OrderedDict)
+
+    @property
+    def unfinished(self) -> int:
+        return len(self.running) + len(self.waiting)
+
+
+class Queue:
+    """Between those who ask and one engine.
+
+    ``max_calls`` bounds what a user may have unfinished, ``limit_s`` how long a run may take from
+    when the engine has it; 0 is no limit.
+    """
+
+    def __init__(
+        self, engine: Engine, nursery: trio.Nursery, *, max_calls: int = 0, limit_s: float = 0.0
+    ) -> None:
+        self._engine = engine
+        self._nursery = nursery
+        self._max_calls = max_calls
+        self._limit_s = limit_s
+        self._users: dict[int, _User] = {}  # kept: there are not many users
+        self._turns: OrderedDict[int, _User] = OrderedDict()  # who waits, next first
+        self._under_way = 0
+        self._restarts = engine.restarts
+        nursery.start_soon(self._watch)
+
+    @property
+    def waiting(self) -> int:
+        """How many runs wait here, of all users."""
+        return sum(len(user.waiting) for user in self._turns.values())
+
+    def check(self, uid: int) -> None:
+        """Raises OverQuota where ``submit`` would."""
+        user = self._users.get(uid)
+        if user is not None and 0 < self._max_calls <= user.unfinished:
+            raise OverQuota(
+                f"{user.unfinished} calls of user {uid} are unfinished, the most a user may have "
+                f"(-o max_calls_per_user); wait for some, or remove their results"
+            )
+
+    def submit(
+        self,
+        uid: int,
+        executable: Executable,
+        inputs: tuple[Input, ...],
+        done: Callable[[Outcome], None],
+    ) -> Ticket:
+        """Run once; ``done`` gets the outcome from the event loop, not before this returns.
+
+        Takes over the inputs, also where it raises OverQuota.
+        """
+        user = self._users.get(uid)
+        if user is None:
+            user = self._users[uid] = _User(uid)
+        try:
+            self.check(uid)
+        except OverQuota:
+            requests.release(inputs)
+            raise
+        ticket = Ticket(user, executable, inputs, done, self._left, limit_s=self._limit_s)
+        if self._may_run(user) and not user.waiting:
+            self._hand_over(ticket)
+        else:
+            user.waiting[ticket] = None
+            self._turns[uid] = user
+        return ticket
+
+    def poll(self, wait_s: float = 0.0) -> None:
+        """Take what the engine has answered already, or answers within so short a time."""
+        self._engine.poll(wait_s)
+
+    def _may_run(self, user: _User) -> bool:
+        return self._under_way < UNDER_WAY and len(user.running) < UNDER_WAY_PER_USER
+
+    def _hand_over(self, ticket: Ticket) -> None:
+        self._under_way += 1
+        ticket.user.running.add(ticket)
+        ticket.number = self._engine.submit(ticket.executable, ticket.inputs, ticket.end)
+        requests.release(ticket.inputs)
+        ticket.inputs = ()
+
+    def _left(self, ticket: Ticket) -> None:
+        """A run has ended: whoever's turn it is gets its place."""
+        user = ticket.user
+        if not ticket.number:
+            self._leave(ticket)
+            return
+        self._under_way -= 1
+        user.running.discard(ticket)
+        while self._turns:
+            following = next(filter(self._may_run, self._turns.values()), None)
+            if following is None:
+                return
+            self._take_turn(following)
+
+    def _take_turn(self, user: _User) -> None:
+        ticket, _ = user.waiting.popitem(last=False)
+        self._turns.move_to_end(user.uid)
+        if not user.waiting:
+            del self._turns[user.uid]
+        self._hand_over(ticket)
+
+    def _leave(self, ticket: Ticket) -> None:
+        del ticket.user.waiting[ticket]
+        if not ticket.user.waiting:
+            del self._turns[ticket.user.uid]
+        requests.release(ticket.inputs)
+        ticket.inputs = ()
+
+    def cancel(self, ticket: Ticket, *, kill: bool = False) -> None:
+        """End a run with Cancelled: one that waits here before this returns, else as the engine
+        does (``Engine.cancel``)."""
+        if ticket.number:
+            self._engine.cancel(ticket.number, kill=kill)
+        elif not ticket.has_ended:
+            ticket.end(Outcome(error=Cancelled("the run was cancelled")))
+
+    def stop(self, ticket: Ticket) -> None:
+        """Cancel, and end a run that goes on with its engine; others' runs start again there."""
+        self.cancel(ticket)
+        if ticket.number:
+            self._nursery.start_soon(self._kill, ticket)
+
+    async def _kill(self, ticket: Ticket) -> None:
+        await trio.sleep(STOP_GRACE_S)
+        self.cancel(ticket, kill=True)
+
+    def abandon(self, tickets: Iterable[Ticket]) -> None:
+        """Nobody will see what these give: they need not begin, and must not go on for ever."""
+        for ticket in tickets:
+            if not ticket.number:
+                self.cancel(ticket)
+            ticket.limit_s, ticket.since_s = ABANDONED_S, 0.0
+
+    # Time
+
+    async def _watch(self) -> None:
+        pause_s = min(MAX_PAUSE_S, self._limit_s / LOOKS or MAX_PAUSE_S)
+        while True:
+            await trio.sleep(pause_s)
+            self.look(trio.current_time())
+
+    def look(self, now_s: float) -> None:
+        """End the runs whose time is up.
+
+        A run that had to start again, because the engine died or was ended for another run, has
+        all of its time again.
+        """
+        again = self._engine.state != "ready" or self._engine.restarts != self._restarts
+        self._restarts = self._engine.restarts
+        running = [ticket for user in self._users.values() for ticket in user.running]
+        for ticket in running:
+            if again or not ticket.since_s:
+                ticket.since_s = now_s
+            elif 0 < ticket.limit_s <= now_s - ticket.since_s:
+                self._expire(ticket)
+
+    def _expire(self, ticket: Ticket) -> None:
+        ticket.end(
+            Outcome(
+                error=TimedOut(
+                    f"the run took over {ticket.limit_s:g} s (-o call_timeout) and was ended; "
+                    f"ask for less, or mount with a longer limit"
+                )
+            )
+        )
+        self.stop(ticket)

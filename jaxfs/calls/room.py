@@ -1,0 +1,83 @@
+"""What a run needs, by the compiler's figures, against the memory there is.
+
+A run that cannot fit is refused before it starts: on a device it would fail half way, on a CPU the
+kernel would end some process for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxfs.errors import NoSpace
+from jaxfs.programs.need import Need
+from jaxfs.programs.version import Version
+from jaxfs.wire.memory import Pool
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+class Room:
+    """Says whether a run fits.
+
+    ``limits`` are the bytes of those devices that have memory of their own, by name; the others
+    use the machine's.
+    """
+
+    def __init__(self) -> None:
+        self.limits: dict[str, int] = {}
+
+    def check(self, version: Version, pool: Pool) -> None:
+        """Raises NoSpace with the numbers where a run of this version cannot fit.
+
+        Free memory of ``pool`` is memory the run can have.
+        """
+        if version.is_small:
+            return
+        need, limit = version.need, self.limits.get(version.device)
+        if limit is not None:
+            _compare(need, need.on_device, limit, f"{version.device} has")
+        else:
+            offered = available_bytes() + pool.free_bytes
+            _compare(need, need.on_host, offered, "the machine has available")
+
+
+def _compare(need: Need, needed: int, offered: int, who: str) -> None:
+    if needed > offered:
+        raise NoSpace(
+            f"a run takes {needed} bytes of memory ({need.inputs} of inputs, {need.outputs} of "
+            f"outputs, {need.temporary} temporary) and {who} {offered}; use smaller arrays"
+        )
+
+
+def available_bytes() -> int:
+    """Memory of the machine that can be had without swapping, no more than the cgroup allows."""
+    return min([_meminfo("MemAvailable"), *_cgroup_rooms()])
+
+
+def _meminfo(key: str) -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == key:
+            return int(value.split()[0]) << 10
+    raise LookupError(f"/proc/meminfo has no {key}")
+
+
+def _cgroup_rooms() -> Iterator[int]:
+    """What is left in our cgroup (version 2) and each one above it that has a limit."""
+    paths = [line[3:] for line in _words("/proc/self/cgroup") if line.startswith("0::")]
+    ours = CGROUPS / paths[0].lstrip("/") if paths else CGROUPS
+    for place in [ours, *ours.parents]:
+        limit = _words(place / "memory.max")
+        if limit and limit[0].isdecimal():
+            stat = dict(line.split() for line in _words(place / "memory.stat"))
+            used = int(_words(place / "memory.current")[0]) - int(stat.get("inactive_file", 0))
+            yield max(0, int(limit[0]) - used)
+
+
+def _words(path: Path | str) -> list[str]:
+    """The lines of a file, none where it is not there."""
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
