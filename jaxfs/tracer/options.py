@@ -1,0 +1,66 @@
+"""Options of a pickled function, as the file ``options`` of its program has them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from jaxfs.errors import Invalid
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in text.replace(",", " ").split())
+    except ValueError:
+        raise ValueError("numbers of arguments, as 0 2") from None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
+
+
+def _flag(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("0 or 1")
+    return text == "1"
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "static_argnums": _integers,
+    "donate_argnums": _integers,
+    "platforms": _words,
+    "enable_x64": _flag,
+}
+
+
+@attrs.frozen
+class FunctionOptions:
+    """As for ``jax.jit``; static arguments have the values of the pickled examples.
+
+    ``platforms`` are those the function may run on, empty for all.  ``enable_x64`` is whether JAX
+    computes with 64 bits; where not said, it does if an input has 64.
+    """
+
+    static_argnums: tuple[int, ...] = ()
+    donate_argnums: tuple[int, ...] = ()
+    platforms: tuple[str, ...] = ()
+    enable_x64: bool | None = None
+
+    @classmethod
+    def parse(cls, words: Mapping[str, str]) -> FunctionOptions:
+        """Raises Invalid for an unknown option or a value that does not fit."""
+        return cls(**{name: _value(name, text) for name, text in words.items()})
+
+
+def _value(name: str, text: str) -> Any:
+    read = _READERS.get(name)
+    if read is None:
+        close = difflib.get_close_matches(name, _READERS) or list(_READERS)
+        raise Invalid(f"there is no option {name!r}; did you mean {' or '.join(close)}?")
+    try:
+        return read(text)
+    except ValueError as error:
+        raise Invalid(f"option {name} takes {error}, and was given {text!r}") from None

@@ -1,0 +1,123 @@
+"""Pickled Python functions -> traceables.
+
+Unpickling runs the author's code, whatever it is: this module is used in a throw-away process only,
+behind its sandbox.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jax import tree_util
+
+from jaxfs.errors import Invalid
+from jaxfs.tracer.options import FunctionOptions
+from jaxfs.tracer.told import as_python_tells
+from jaxfs.tracer.traceable import Traceable, parameter_names, struct
+
+HINT = "write cloudpickle.dumps(f) or cloudpickle.dumps((f, *example_arguments))"
+_WIDE = frozenset({"float64", "int64", "uint64", "complex128"})
+
+
+def read_pickle(data: bytes, options: FunctionOptions) -> Traceable:
+    """The function in a pickle, with its example arguments' types where it has some.
+
+    Raises Invalid in the user's terms.
+    """
+    function, examples = _function_in(_unpickled(data))
+    names = parameter_names(function)
+    if examples is None:
+        if options.static_argnums:
+            raise Invalid("static_argnums takes the values of examples; pickle (f, *examples)")
+        return Traceable(function, names, "pickle")
+    names = tuple(names[i] if i < len(names) else f"arg{i}" for i in range(len(examples)))
+    return _with_examples(function, names, examples, options)
+
+
+def _unpickled(data: bytes) -> Any:
+    try:
+        return pickle.loads(data)
+    except ModuleNotFoundError as error:
+        raise Invalid(
+            f"the pickle needs the Python module {error.name!r}, which is not installed where "
+            f"jaxfs runs; install it there, or pickle it along: "
+            f"cloudpickle.register_pickle_by_value({(error.name or '').partition('.')[0]})"
+        ) from None
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise Invalid(f"not a whole pickle: {error}; {HINT}") from None
+    except AttributeError as error:
+        if "__main__" in str(error):
+            raise Invalid(
+                f"the pickle holds only a function's name ({error}); plain pickle does that: {HINT}"
+            ) from None
+        with as_python_tells():
+            raise
+    except BaseException:
+        with as_python_tells():
+            raise
+
+
+def _function_in(value: Any) -> tuple[Callable[..., Any], tuple[Any, ...] | None]:
+    if callable(value):
+        return value, None
+    if isinstance(value, tuple) and value and callable(value[0]):
+        return value[0], value[1:]
+    kind = type(value).__name__
+    raise Invalid(f"the pickle holds a {kind}, which is not callable; {HINT}")
+
+
+def _with_examples(
+    function: Callable[..., Any],
+    names: tuple[str, ...],
+    examples: tuple[Any, ...],
+    options: FunctionOptions,
+) -> Traceable:
+    static = {number % len(examples): None for number in options.static_argnums if examples}
+    for number in options.static_argnums:
+        if not -len(examples) <= number < len(examples):
+            raise Invalid(f"static_argnums {number}: there are {len(examples)} example arguments")
+    kept = [number for number in range(len(examples)) if number not in static]
+
+    def call(*args: Any) -> Any:
+        whole = list(examples)
+        for number, arg in zip(kept, args, strict=True):
+            whole[number] = arg
+        return function(*whole)
+
+    return Traceable(
+        call if static else function,
+        tuple(names[number] for number in kept),
+        "pickle",
+        args=tuple(_types(names[number], examples[number]) for number in kept),
+    )
+
+
+def _types(name: str, example: Any) -> Any:
+    """The types of an example argument.  Raises Invalid for a leaf that is no array."""
+
+    def type_of(leaf: Any) -> Any:
+        if isinstance(leaf, bool | int | float | complex):
+            return _scalar(leaf)
+        if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
+            return struct(leaf.shape, np.dtype(leaf.dtype))
+        raise Invalid(
+            f"example argument {name} holds a {type(leaf).__name__}, which is no array; name the "
+            "argument in static_argnums, in the program's options file"
+        )
+
+    return tree_util.tree_map(type_of, example)
+
+
+def _scalar(value: complex) -> Any:
+    """A Python number has the type JAX gives it."""
+    kinds = {bool: np.bool_, int: np.int32, float: np.float32, complex: np.complex64}
+    return struct((), np.dtype(kinds[type(value)]))
+
+
+def has_64_bits(program: Traceable) -> bool:
+    """Whether an input has 64 bits: then JAX is to compute with 64, as it did for its author."""
+    leaves = tree_util.tree_leaves(program.args)
+    return any(str(leaf.dtype) in _WIDE for leaf in leaves)

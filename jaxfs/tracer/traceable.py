@@ -1,0 +1,99 @@
+"""A program as a Python function that JAX can trace, whatever it was written as."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import jax
+from jax import tree_util
+
+from jaxfs.codecs.avals import BY_NUMPY, BY_SHORT, Aval
+from jaxfs.errors import Invalid
+from jaxfs.stablehlo.names import dotted, unique
+from jaxfs.stablehlo.types import why_not_shape
+
+
+@attrs.frozen
+class Traceable:
+    """``function`` takes positional arguments that are pytrees.
+
+    ``args`` are their types (pytrees of ShapeDtypeStruct), or None where the call tells; ``tree``
+    is then the structure of all arguments, if it is known.  ``parameters`` name the arguments.
+    """
+
+    function: Callable[..., Any]
+    parameters: tuple[str, ...]
+    source_format: str
+    args: tuple[Any, ...] | None = None
+    tree: Any = None
+    platforms: tuple[str, ...] = ()
+    reason: str = "the types come with the call"
+
+    @property
+    def in_tree(self) -> Any:
+        """The structure of the arguments, None where nobody knows it."""
+        if self.args is None:
+            return self.tree
+        return tree_util.tree_structure(self.args)
+
+    def names(self) -> tuple[str, ...]:
+        """A name for each input, ``params.w`` for a leaf of an argument."""
+        if self.in_tree is None:
+            return self.parameters
+        filled = tree_util.tree_unflatten(self.in_tree, range(self.in_tree.num_leaves))
+        found = []
+        for path, _ in tree_util.tree_flatten_with_path(filled)[0]:
+            inner = dotted(tree_util.keystr(path[1:]))
+            found.append(".".join(filter(None, [self._parameter(path[0].idx), inner])))
+        return tuple(unique(found))
+
+    def _parameter(self, index: int) -> str:
+        return self.parameters[index] if index < len(self.parameters) else f"arg{index}"
+
+    def typed(self, types: Sequence[Aval]) -> Traceable:
+        """The same for inputs of these types.  Raises Invalid where their number is wrong."""
+        structs = [as_struct(aval) for aval in types]
+        tree = self.in_tree
+        if tree is None:
+            return attrs.evolve(self, args=tuple(structs))
+        if tree.num_leaves != len(structs):
+            names = ", ".join(self.names())
+            raise Invalid(f"expected {tree.num_leaves} inputs ({names}), got {len(structs)}")
+        return attrs.evolve(self, args=tree_util.tree_unflatten(tree, structs))
+
+
+def struct(shape: Sequence[int], dtype: Any) -> Any:
+    """A type of JAX's."""
+    make: Any = jax.ShapeDtypeStruct  # its constructor has no types
+    return make(tuple(shape), dtype)
+
+
+def as_struct(aval: Aval) -> Any:
+    """Our type as JAX's."""
+    return struct(aval.shape, aval.row.numpy)
+
+
+def as_aval(value: Any) -> Aval:
+    """JAX's type as ours.  Raises Invalid for types jaxfs has not."""
+    row = BY_NUMPY.get(value.dtype)
+    if row is None or row.short not in BY_SHORT:
+        raise Invalid(f"the type {value.dtype} is not supported")
+    aval = Aval(row.short, tuple(value.shape))
+    if why := why_not_shape(aval.shape):
+        raise Invalid(f"{aval}: {why}")
+    return aval
+
+
+def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of a Python function's required positional parameters."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # written in C, say
+        return ()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(
+        one.name for one in parameters if one.kind in positional and one.default is one.empty
+    )

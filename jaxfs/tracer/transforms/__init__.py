@@ -1,0 +1,4 @@
+"""Transformations of programs.
+
+``table`` says what there is and imports no jax; ``apply`` does it.
+"""
