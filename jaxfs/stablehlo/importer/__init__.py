@@ -1,0 +1,51 @@
+"""StableHLO -> a function JAX can trace.
+
+A module is walked, each operation becomes an expression of jax.lax, and regions become closures; so
+grad, vmap, jvp, vjp, jit ... apply to a program from anywhere.  ``operation.TABLE`` has a function
+for each operation; those without one run as they are (``opaque``): they can be called and batched,
+and say so when asked for a derivative.
+
+    from jaxfs.stablehlo import import_module
+    f = import_module(open("model.mlir").read())
+    jax.grad(lambda x: f(x)[0].sum())(x)
+
+What a StableHLO file cannot tell: ``stop_gradient`` and ``custom_vjp`` are gone after lowering, so
+derivatives are those of what is computed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxfs import jaxcompat
+from jaxfs.stablehlo.importer import (  # noqa: F401  entering their functions into the table
+    chlo,
+    control,
+    convolution,
+    custom_calls,
+    elementwise,
+    indexing,
+    reductions,
+    shapes,
+    sort,
+    various,
+)
+from jaxfs.stablehlo.importer.function import ImportedFunction
+from jaxfs.stablehlo.importer.operation import TABLE
+from jaxfs.stablehlo.parse import parse_bytecode, parse_text
+
+__all__ = ["TABLE", "ImportedFunction", "import_module"]
+
+
+def import_module(source: Any, context: Any = None) -> ImportedFunction:
+    """The function of a module: text, bytecode (or a portable artifact), or a parsed module.
+
+    Raises Invalid for what is no module; what cannot be imported is found when it is traced.
+    """
+    if isinstance(source, str | bytes):
+        context = context or jaxcompat.make_context()
+        if isinstance(source, str):
+            source = parse_text(context, source)
+        else:
+            source = parse_bytecode(context, source, "a module")
+    return ImportedFunction(source)

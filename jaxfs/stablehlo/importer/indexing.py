@@ -1,0 +1,116 @@
+"""gather and scatter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jaxlib.mlir.dialects import stablehlo
+
+from jaxfs.stablehlo.importer.operation import Operation, imports
+from jaxfs.stablehlo.importer.reductions import monoid, sole_operation
+from jaxfs.stablehlo.importer.shapes import known
+
+_SCATTERS: dict[str, Callable[..., Any]] = {
+    "add": lax.scatter_add,
+    "multiply": lax.scatter_mul,
+    "minimum": lax.scatter_min,
+    "maximum": lax.scatter_max,
+}
+
+
+def _vectors_last(indices: Any, dimension: int) -> Any:
+    """JAX has index vectors in the last dimension."""
+    if dimension == indices.ndim:
+        return lax.expand_dims(indices, (indices.ndim,))
+    return jnp.moveaxis(indices, dimension, -1)
+
+
+@imports("stablehlo.gather", "stablehlo.dynamic_gather")
+def gather(operation: Operation, x: Any, indices: Any, *sizes: Any) -> Any:
+    n = stablehlo.GatherDimensionNumbers(operation.attribute("dimension_numbers"))
+    slice_sizes = known(operation, sizes[0], "sizes") if sizes else None
+    return lax.gather(
+        x,
+        _vectors_last(jnp.asarray(indices), n.index_vector_dim),
+        lax.GatherDimensionNumbers(
+            offset_dims=tuple(n.offset_dims),
+            collapsed_slice_dims=tuple(n.collapsed_slice_dims),
+            start_index_map=tuple(n.start_index_map),
+            operand_batching_dims=tuple(n.operand_batching_dims),
+            start_indices_batching_dims=_moved(n.start_indices_batching_dims, n.index_vector_dim),
+        ),
+        slice_sizes=slice_sizes or operation.integers("slice_sizes"),
+        indices_are_sorted=operation.flag("indices_are_sorted"),
+        mode=lax.GatherScatterMode.CLIP,
+    )
+
+
+def _moved(dimensions: Any, vector: int) -> tuple[int, ...]:
+    """Dimensions of the indices, once the vectors' is the last."""
+    return tuple(d - (d > vector) for d in dimensions)
+
+
+@imports("stablehlo.scatter")
+def scatter(operation: Operation, *operands: Any) -> Any:
+    count = len(operands) // 2
+    arrays, indices, updates = operands[:count], operands[count], operands[count + 1 :]
+    apply = _scatter_by(operation, count)
+    n = stablehlo.ScatterDimensionNumbers(operation.attribute("scatter_dimension_numbers"))
+    numbers = lax.ScatterDimensionNumbers(
+        update_window_dims=tuple(n.update_window_dims),
+        inserted_window_dims=tuple(n.inserted_window_dims),
+        scatter_dims_to_operand_dims=tuple(n.scattered_dims_to_operand_dims),
+        operand_batching_dims=tuple(n.input_batching_dims),
+        scatter_indices_batching_dims=_moved(n.scatter_indices_batching_dims, n.index_vector_dim),
+    )
+    vectors = _vectors_last(jnp.asarray(indices), n.index_vector_dim)
+    found = [
+        apply(
+            jnp.asarray(x),
+            vectors,
+            jnp.asarray(update),
+            numbers,
+            indices_are_sorted=operation.flag("indices_are_sorted"),
+            unique_indices=operation.flag("unique_indices"),
+            mode=lax.GatherScatterMode.FILL_OR_DROP,
+        )
+        for x, update in zip(arrays, updates, strict=True)
+    ]
+    return found if count > 1 else found[0]
+
+
+def _scatter_by(operation: Operation, count: int) -> Callable[..., Any]:
+    """How updates meet what is there."""
+    block = operation.block()
+    returned = list(list(block.operations)[-1].operation.operands)
+    arguments = list(block.arguments)
+    if returned == arguments[count:]:
+        return lax.scatter
+    name = monoid(block) if count == 1 else None
+    if name in _SCATTERS:
+        return _SCATTERS[name]
+    found = sole_operation(block)
+    if found == ("subtract", [0, 1]):
+        return lambda x, i, u, *rest, **more: lax.scatter_add(x, i, lax.neg(u), *rest, **more)
+    raise operation.refuse("its updates are combined in a way JAX has no scatter for")
+
+
+@imports("stablehlo.torch_index_select")
+def torch_index_select(operation: Operation, x: Any, indices: Any) -> Any:
+    dimension, batches = operation.integer("dim"), operation.integer("batch_dims")
+
+    def take(x: Any, indices: Any) -> Any:
+        return jnp.take(x, indices, axis=dimension - batches, mode="clip")
+
+    for _ in range(batches):
+        take = _batched(take)
+    return take(x, indices)
+
+
+def _batched(function: Callable[..., Any]) -> Callable[..., Any]:
+    import jax
+
+    return jax.vmap(function)
