@@ -15,12 +15,13 @@ import jaxlib.version
 from jax import export, tree_util
 from jax._src import core, sharding_impls, stages
 from jax._src.export import serialization_generated
-from jax._src.interpreters import mlir, pxla
+from jax._src.interpreters import ad, mlir, pxla
+from jax._src.interpreters import batching as batching_rules
 from jax._src.lib import _jax, xla_client  # type: ignore[attr-defined]  # without __all__
 from jax.experimental import serialize_executable
 from jaxlib.lapack import _lapack  # type: ignore[attr-defined]  # private
 from jaxlib.mlir import ir
-from jaxlib.mlir.dialects import stablehlo
+from jaxlib.mlir.dialects import func, stablehlo
 
 from jaxfs.codecs.avals import Aval
 from jaxfs.stablehlo.signature import Signature
