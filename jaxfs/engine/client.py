@@ -28,14 +28,19 @@ from jaxfs.wire.memory import Pool
 
 STARTS = 3  # that fail in a row before the engine counts as failed
 PAUSE_S = 0.1  # between them
+RETRY_S = 10.0  # after that, a run that comes so much later is reason to try again
 STATISTICS_S = 1.0
 
 
 class LocalEngine:
-    """Implements ``interface.Engine``.  ``run`` is the task that keeps the process alive."""
+    """Implements ``interface.Engine``.  ``run`` is the task that keeps the process alive.
 
-    def __init__(self, options: Options, pool: Pool) -> None:
-        self.state: State = "starting"
+    With ``idle_s`` the process is started at the first run and ended when there was none for so
+    long.
+    """
+
+    def __init__(self, options: Options, pool: Pool, idle_s: float = 0.0) -> None:
+        self.state: State = "idle" if idle_s else "starting"
         self.restarts = 0
         self.toolchain = ""
         self._options = options
@@ -44,7 +49,10 @@ class LocalEngine:
         self._runs = Dispatcher(pool)
         self._numbers = itertools.count(1)
         self._scope = trio.CancelScope()
-        self._started = trio.Event()  # or failed for good
+        self._idle_s = idle_s
+        self._failed_at = 0.0
+        self._wanted = trio.Event()
+        self._started = trio.Event()  # or failed
         self._ended = trio.Event()
 
     @property
@@ -77,8 +85,18 @@ class LocalEngine:
     ) -> int:
         """Submit one run and return its number; see ``interface.Engine``."""
         run = Run(next(self._numbers), executable, inputs, done)
+        if self._runs.generation is None:
+            self.want()
         self._runs.submit(run)
         return run.number
+
+    def want(self) -> None:
+        """Have a process started, if there is none because of idleness or of a failure long ago."""
+        has_failed = self._runs.failure is not None and not self._scope.cancel_called
+        if has_failed and trio.current_time() - self._failed_at >= RETRY_S:
+            self._runs.failure = None
+        if self._runs.failure is None:
+            self._wanted.set()
 
     def cancel(self, number: int, *, kill: bool = False) -> None:
         """End a run with Cancelled; see ``interface.Engine``."""
@@ -93,6 +111,7 @@ class LocalEngine:
             ended.set()
 
         run = Run(next(self._numbers), executable, None, done)
+        self.want()
         self._runs.submit(run)
         try:
             await ended.wait()
@@ -137,25 +156,38 @@ class LocalEngine:
         """Keep a process running until ``close``."""
         try:
             with self._scope:
-                await self._supervise()
-                await trio.sleep_forever()  # failed for good
+                while True:
+                    await self._live()
         finally:
             self._give_up(Cancelled("the engine was ended"))
             self._ended.set()
 
-    async def _supervise(self) -> None:
-        failures = 0
-        while failures < STARTS:
+    async def _live(self) -> None:
+        """From one start to the end of the process, whatever ends it."""
+        if self._idle_s and not self._runs.has_work:
+            self.state = "idle"
+            await self._wanted.wait()
+        try:
+            generation = await self._start_patiently()
+        except JaxfsError as error:
+            self._failed_at = trio.current_time()
+            self._give_up(error)
+            self._wanted = trio.Event()  # only what comes after the failure counts
+            await self._wanted.wait()
+            return
+        await self._serve(generation)
+        if not generation.was_idle:
+            self.state, self.restarts = "restarting", self.restarts + 1
+
+    async def _start_patiently(self) -> Generation:
+        for attempt in range(STARTS):
             try:
-                generation = await self._start()
-            except JaxfsError as error:
-                failures, cause = failures + 1, error
+                return await self._start()
+            except JaxfsError:
+                if attempt == STARTS - 1:
+                    raise
                 await trio.sleep(PAUSE_S)
-            else:
-                failures = 0
-                await self._serve(generation)
-                self.state, self.restarts = "restarting", self.restarts + 1
-        self._give_up(cause)
+        raise AssertionError("not reached")
 
     async def _start(self) -> Generation:
         try:
@@ -173,11 +205,14 @@ class LocalEngine:
     async def _serve(self, generation: Generation) -> None:
         """Exchange messages until the process has ended, whoever ended it."""
         self._runs.generation, self.state = generation, "ready"
+        self._wanted = trio.Event()
         self._started.set()
         try:
             self._runs.pump()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, generation)
+                if self._idle_s:
+                    nursery.start_soon(self._end_when_idle, generation)
                 await self._read(generation)
                 nursery.cancel_scope.cancel()
         finally:
@@ -203,6 +238,14 @@ class LocalEngine:
             await trio.lowlevel.wait_writable(generation.channel.sock)
             self._runs.full = trio.Event()
             self._runs.pump()
+
+    async def _end_when_idle(self, generation: Generation) -> None:
+        while not generation.was_idle:
+            await trio.sleep(self._idle_s / 4)
+            idle_s = trio.current_time() - generation.sent_at
+            if idle_s >= self._idle_s and not self._runs.has_work:
+                generation.was_idle = generation.was_killed = True
+                generation.process.kill()
 
     def _give_up(self, cause: JaxfsError) -> None:
         self.state = "failed"

@@ -34,6 +34,12 @@ def toolchain() -> str:
     return jaxcompat.toolchain()
 
 
+def warm_up() -> None:
+    """Import what JAX and we import at the first use of something."""
+    jaxcompat.initialize_custom_calls()
+    jax.jit(lambda x: x + 1)(0.0).block_until_ready()
+
+
 def describe(device: Any) -> Device:
     """What JAX tells of a device."""
     return Device(

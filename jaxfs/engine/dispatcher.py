@@ -46,6 +46,11 @@ class Dispatcher:
             protocol.Stats: self._on_stats,
         }
 
+    @property
+    def has_work(self) -> bool:
+        """Whether any run waits or is under way."""
+        return bool(self._queue or (self.generation and self.generation.in_flight))
+
     def submit(self, run: Run) -> None:
         """Send a run, or keep it until it can be sent."""
         try:

@@ -29,7 +29,8 @@ class Generation:
         self.channel = process.channel
         self.in_flight: dict[int, Run] = {}
         self.was_killed = False  # by us: nobody's fault
-        self.sent_at = 0.0  # of the last run, on trio's clock
+        self.was_idle = False  # and ended for that
+        self.sent_at = trio.current_time()  # of the last run
         self._pool = pool
         self._attached: set[int] = set()
         self._retired: list[int] = []

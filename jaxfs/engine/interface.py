@@ -17,7 +17,7 @@ from jaxfs.errors import JaxfsError
 from jaxfs.stablehlo.signature import Signature
 from jaxfs.wire.memory import Pool, Segment
 
-State = Literal["starting", "ready", "restarting", "failed"]
+State = Literal["idle", "starting", "ready", "restarting", "failed"]
 
 
 class Executable(msgspec.Struct, frozen=True):
@@ -70,7 +70,7 @@ class Engine(Protocol):
 
     @property
     def state(self) -> State:
-        """Whether runs are served now, later, or (``failed``) never."""
+        """Whether runs are served now, or later; ``failed``: not before a while has passed."""
 
     @property
     def pid(self) -> int:

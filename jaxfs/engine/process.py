@@ -10,6 +10,7 @@ import sys
 import msgspec
 import trio
 
+from jaxfs.engine.identity import environment
 from jaxfs.engine.protocol import Options, Ready, Reply, StartFailed
 from jaxfs.engine.suspects import how
 from jaxfs.errors import RunFailed
@@ -83,12 +84,12 @@ def _spawn(fd: int, options: Options) -> subprocess.Popen[bytes]:
     ``-P`` keeps the working directory off the module path; a session of its own keeps a terminal's
     Ctrl-C away from it.
     """
-    environment = {"GLIBC_TUNABLES": MALLOC, **os.environ}
+    ours = os.environ if options.user is None else environment(options.user)
     words = [sys.executable, "-P", "-m", "jaxfs.engine.worker", str(fd)]
     return subprocess.Popen(
         [*words, msgspec.json.encode(options).decode()],
         stdin=subprocess.DEVNULL,
-        env=environment,
+        env={"GLIBC_TUNABLES": MALLOC, **ours},
         pass_fds=[fd],
         start_new_session=True,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from jaxfs.engine.identity import User
 from jaxfs.stablehlo.signature import Signature
 from jaxfs.wire.channel import VERSION
 from jaxfs.wire.memory import SegmentRef
@@ -18,12 +19,14 @@ class Options(msgspec.Struct, frozen=True):
     """How an engine process starts; its one command-line argument, as JSON.
 
     ``platform`` is what JAX calls it (``cpu``, ``cuda``), empty for JAX's choice; ``devices`` asks
-    for so many virtual CPU devices; ``cache_dir`` keeps what the engine itself compiles.
+    for so many virtual CPU devices; ``cache_dir`` keeps what the engine itself compiles.  ``user``
+    is who the process becomes, None for the front's own user.
     """
 
     platform: str = ""
     devices: int = 0
     cache_dir: str = ""
+    user: User | None = None
 
 
 class Device(msgspec.Struct, frozen=True):

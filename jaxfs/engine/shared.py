@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from jaxfs.engine.client import LocalEngine
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from jaxfs.engine.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Engine
-from jaxfs.engine.protocol import Device
+from jaxfs.engine.protocol import Device, Options
+from jaxfs.wire.memory import Pool
 
 
 class SharedEngine:
@@ -25,3 +29,12 @@ class SharedEngine:
 
     def all(self) -> tuple[Engine, ...]:
         return (self._engine,)
+
+
+@asynccontextmanager
+async def open_shared(options: Options) -> AsyncIterator[SharedEngine]:
+    """One engine that is ready, with its pool, ended on the way out."""
+    pool = Pool()
+    async with open_local_engine(options, pool) as engine:
+        yield SharedEngine(engine)
+    pool.close()

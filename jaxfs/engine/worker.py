@@ -7,26 +7,19 @@ because a fork of a process with threads or a live JAX backend is broken.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import os
-import signal
 import socket
 import sys
 import traceback
 
 import msgspec
 
+from jaxfs.engine import identity
 from jaxfs.engine.protocol import DIAGNOSTICS_BYTES, Options, Ready, Request, StartFailed
+from jaxfs.tracer.process import die_with_parent
 from jaxfs.wire.channel import Channel, Closed
-
-PR_SET_PDEATHSIG = 1
-
-
-def _die_with_parent() -> None:
-    """An engine without its front would hold device memory for nobody."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _set_environment(options: Options) -> None:
@@ -37,12 +30,15 @@ def _set_environment(options: Options) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
-def _serve(channel: Channel[Request], options: Options) -> None:
-    """Start JAX, report, and handle messages until the front is gone."""
+def _serve(channel: Channel[Request], options: Options, parent: int) -> None:
+    """Start JAX, become the user, report, and handle messages until the front is gone."""
     try:
         from jaxfs.engine import devices, server
 
         found = devices.start(options)
+        if options.user is not None:
+            devices.warm_up()  # it may not be able to read our packages any more
+            identity.become(options.user, parent)
         platform, toolchain = found[0].platform, devices.toolchain()
         known = tuple(devices.describe(device) for device in found)
     except Exception as error:
@@ -57,13 +53,16 @@ def _serve(channel: Channel[Request], options: Options) -> None:
 def main(fd: int, options: Options) -> None:
     """Serve on the socket ``fd`` until it closes."""
     faulthandler.enable()
-    _die_with_parent()
+    parent = os.getppid()
+    die_with_parent(parent)  # an engine without its front would hold device memory for nobody
+    if options.user is not None:
+        identity.give_up_rights()
     os.setpriority(os.PRIO_PROCESS, 0, max(0, os.getpriority(os.PRIO_PROCESS, 0)))
     _set_environment(options)
     os.set_inheritable(fd, False)
     channel: Channel[Request] = Channel(socket.socket(fileno=fd), Request)
     with contextlib.suppress(Closed):
-        _serve(channel, options)
+        _serve(channel, options, parent)
     os._exit(0)  # runs under way are nobody's now, and a normal exit would wait for them
 
 
