@@ -61,7 +61,7 @@ class Mount:
         """Remove all programs, staging files, calls and results."""
         for place in ("results", "programs"):
             for entry in os.scandir(self.path / place):
-                if entry.is_file():
+                if entry.is_file(follow_symlinks=False) or entry.is_symlink():
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(entry.path)
 

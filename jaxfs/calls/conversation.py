@@ -25,6 +25,7 @@ from jaxfs.engine.interface import Input, Outcome
 from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
+from jaxfs.tracer.protocol import Untyped
 from jaxfs.wire.channel import INLINE_BYTES
 
 REPLY_WAIT_S = 50e-6  # standing still so long is cheaper than a turn of the event loop
@@ -53,6 +54,7 @@ class _Reply:
     def arrive(self, outcome: Outcome) -> None:
         if not isinstance(outcome.error, Cancelled):
             self.calls.count(self.program, outcome, now_usec() - self.asked_usec)
+        self.ticket = None  # it knows us too: a circle is work for the garbage collector
         if self.dropped:
             release(outcome)
             return
@@ -103,11 +105,14 @@ class Conversation:
         Raises Invalid (the request is dropped, the next write begins the next one), TooBig,
         BrokenProgram, NoSpace, OverQuota.
         """
-        version = self._program.version or await self._program.serving()
+        served = self._program.version or await self._program.serving()
         try:
-            self._make_room(version, len(data))
+            self._make_room(served, len(data))
             self._spool.append(data)
-            await self._submit_complete(version)
+            if isinstance(served, Version):
+                await self._submit_complete(served)
+            elif not self._form:  # nobody knows how much belongs to a request but who writes it
+                self._form = requests.format_of(self._spool, self._fixed)
         except BaseException:
             self._reset()
             raise
@@ -148,9 +153,11 @@ class Conversation:
         self._replies.popleft()
         return data
 
-    def _make_room(self, version: Version, nbytes: int) -> None:
+    def _make_room(self, served: Version | Untyped, nbytes: int) -> None:
         if self._spool.size == 0 and nbytes > INLINE_BYTES // 4:
-            expected = sum(aval.nbytes + 256 for aval in version.signature.input_avals)
+            expected = 0
+            if isinstance(served, Version):
+                expected = sum(aval.nbytes + 256 for aval in served.signature.input_avals)
             self._spool = self._calls.spool(self._uid, max(nbytes, expected))
 
     async def _submit_complete(self, version: Version) -> None:
@@ -160,7 +167,7 @@ class Conversation:
                 return
             rest = self._spool.read(needed, self._spool.size - needed)
             self._spool.truncate(needed)
-            await self._submit(version)
+            await self._submit()
             self._spool.append(rest)
 
     def _needed(self, version: Version) -> int | None:
@@ -171,12 +178,11 @@ class Conversation:
             self._framer = Framer(self._form, version.signature.inputs)
         return self._framer.needed(self._spool.view())
 
-    async def _submit(self, version: Version) -> None:
+    async def _submit(self) -> None:
         spool, form = self._spool, self._form
         self._spool, self._framer, self._form = self._calls.spool(self._uid), None, ""
         try:
-            pool = self._calls.pool(self._uid)
-            inputs = await requests.decode(spool, form, version.signature, pool)
+            version, inputs = await self._calls.read(self._uid, self._program, spool, form)
         finally:
             spool.close()
         self._run(version, form, inputs)
@@ -189,7 +195,11 @@ class Conversation:
             requests.release(inputs)
             raise
         try:
-            reply.ticket = self._calls.run(self._uid, version, inputs, reply.arrive)
+            if not version.is_small:
+                self._calls.check_room(self._uid, version, inputs)
+            reply.ticket = self._queue.submit(
+                self._uid, version.executable, inputs, reply.arrive
+            )
         except BaseException:
             reply.drop()
             raise
@@ -247,11 +257,10 @@ class Conversation:
 
     async def _finish_request(self) -> None:
         """Reading begins: what was written must be a request, if only the end was not marked."""
-        version = await self._program.serving()
         try:
             if not self._form:
                 self._form = requests.format_of(self._spool, self._fixed)
-            await self._submit(version)
+            await self._submit()
         except BaseException:
             self._reset()
             raise
@@ -273,7 +282,11 @@ class Conversation:
         """
         if self._replies:
             return self._replies[0].outcome is not None
-        return bool(self._spool.size and self._form and not format_named(self._form).is_framed)
+        ends_here = self._program.version is None or not self._is_framed()
+        return bool(self._spool.size and self._form and ends_here)
+
+    def _is_framed(self) -> bool:
+        return bool(self._form) and format_named(self._form).is_framed
 
     def next_arrival(self) -> trio.Event:
         """Set when the reply that is waited for is there, or the next request was made."""

@@ -59,10 +59,8 @@ class _User:
     uid: int
     running: set[Ticket] = attrs.field(factory=set)
     waiting: OrderedDict[Ticket, None] = attrs.field(factory=OrderedDict)
+    unfinished: int = 0
 
-    @property
-    def unfinished(self) -> int:
-        return len(self.running) + len(self.waiting)
 
 
 class Queue:
@@ -90,15 +88,6 @@ class Queue:
         """How many runs wait here, of all users."""
         return sum(len(user.waiting) for user in self._turns.values())
 
-    def check(self, uid: int) -> None:
-        """Raises OverQuota where ``submit`` would."""
-        user = self._users.get(uid)
-        if user is not None and 0 < self._max_calls <= user.unfinished:
-            raise OverQuota(
-                f"{user.unfinished} calls of user {uid} are unfinished, the most a user may have "
-                f"(-o max_calls_per_user); wait for some, or remove their results"
-            )
-
     def submit(
         self,
         uid: int,
@@ -113,11 +102,10 @@ class Queue:
         user = self._users.get(uid)
         if user is None:
             user = self._users[uid] = _User(uid)
-        try:
-            self.check(uid)
-        except OverQuota:
+        if 0 < self._max_calls <= user.unfinished:
             requests.release(inputs)
-            raise
+            raise self._over_quota(user)
+        user.unfinished += 1
         ticket = Ticket(user, executable, inputs, done, self._left, limit_s=self._limit_s)
         if self._may_run(user) and not user.waiting:
             self._hand_over(ticket)
@@ -125,6 +113,12 @@ class Queue:
             user.waiting[ticket] = None
             self._turns[uid] = user
         return ticket
+
+    def _over_quota(self, user: _User) -> OverQuota:
+        return OverQuota(
+            f"{user.unfinished} calls of user {user.uid} are unfinished, the most a user may have "
+            f"(-o max_calls_per_user); wait for some, or remove their results"
+        )
 
     def poll(self, wait_s: float = 0.0) -> None:
         """Take what the engine has answered already, or answers within so short a time."""
@@ -143,6 +137,7 @@ class Queue:
     def _left(self, ticket: Ticket) -> None:
         """A run has ended: whoever's turn it is gets its place."""
         user = ticket.user
+        user.unfinished -= 1
         if not ticket.number:
             self._leave(ticket)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
@@ -11,12 +11,14 @@ from jaxfs.calls.accounts import Accounts
 from jaxfs.calls.call import Call, release
 from jaxfs.calls.queue import Queue, Ticket
 from jaxfs.calls.room import Room
+from jaxfs.codecs.buffers import Parameter
 from jaxfs.codecs.formats import FORMATS
 from jaxfs.engine.interface import Engine, Engines, Input, Outcome
 from jaxfs.errors import Cancelled, Invalid, JaxfsError, NameTaken, NoSpace, OverQuota
 from jaxfs.options import Options
 from jaxfs.ownership import Meta
 from jaxfs.programs import names
+from jaxfs.programs.derivations import Derivations
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
 from jaxfs.wire.memory import Pool
@@ -32,6 +34,7 @@ class Calls:
     def __init__(
         self,
         engines: Engines,
+        derivations: Derivations,
         options: Options,
         failed: Callable[[Call, JaxfsError], None],
         nursery: trio.Nursery,
@@ -39,6 +42,7 @@ class Calls:
         self.accounts = Accounts(options.max_result_bytes, options.share_bytes)
         self.room = Room()
         self._engines = engines
+        self._derivations = derivations
         self._options = options
         self._failed = failed
         self._nursery = nursery
@@ -110,8 +114,7 @@ class Calls:
         self._check_open(call)
         uid = call.meta.uid
         try:
-            version = await call.program.serving()
-            inputs = await requests.decode(spool, call.format, version.signature, self.pool(uid))
+            version, inputs = await self.read(uid, call.program, spool, call.format)
         except JaxfsError as error:
             call.reject(error)
             raise
@@ -126,6 +129,23 @@ class Calls:
             call.reject(error)
             raise
         call.begin(version, spool.size, ticket)
+
+    async def read(
+        self, uid: int, program: Program, spool: Spool, form: str
+    ) -> tuple[Version, tuple[Input, ...]]:
+        """The inputs of one request, and what runs with them: for a program whose types come with
+        the call, the specialization for these types, which is made if it is not there.
+
+        Raises Invalid, BrokenProgram, and what making the specialization raises.
+        """
+        served = await program.serving()
+        if isinstance(served, Version):
+            params: Sequence[Parameter] = served.signature.inputs
+            return served, await requests.decode(spool, form, params, self.pool(uid))
+        found = await requests.infer(spool, form, served.parameters)
+        types = tuple(param.aval for param in found)
+        version = await self._derivations.version_for(program, types)
+        return version, await requests.decode(spool, form, found, self.pool(uid))
 
     def _admit(self, call: Call, version: Version, inputs: tuple[Input, ...], uid: int) -> Ticket:
         nbytes = version.executable.output_bytes
@@ -157,14 +177,17 @@ class Calls:
 
         Raises NoSpace for what cannot fit, OverQuota for a user with too many unfinished calls.
         """
-        queue = self.queue(uid)
         if not version.is_small:
-            try:
-                self.room.check(version, self.pool(uid))
-            except NoSpace:
-                requests.release(inputs)
-                raise
-        return queue.submit(uid, version.executable, inputs, done)
+            self.check_room(uid, version, inputs)
+        return self.queue(uid).submit(uid, version.executable, inputs, done)
+
+    def check_room(self, uid: int, version: Version, inputs: tuple[Input, ...]) -> None:
+        """Raises NoSpace, and gives the inputs back, where a run cannot fit."""
+        try:
+            self.room.check(version, self.pool(uid))
+        except NoSpace:
+            requests.release(inputs)
+            raise
 
     def _ended(self, call: Call, outcome: Outcome) -> None:
         if call.has_ended:

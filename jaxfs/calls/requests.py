@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 
 from jaxfs.codecs import formats
-from jaxfs.codecs.buffers import TypedBuffer
+from jaxfs.codecs.buffers import Parameter, TypedBuffer
+from jaxfs.codecs.infer import Found
+from jaxfs.codecs.infer import infer as infer_types
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.signature import Signature
 from jaxfs.wire.channel import INLINE_BYTES
 from jaxfs.wire.memory import Pool, Segment
 from jaxfs.wire.spool import Spool
@@ -22,7 +25,18 @@ def format_of(spool: Spool, wanted: str) -> str:
     return wanted or formats.detect(spool.read(0, 16))
 
 
-async def decode(spool: Spool, wanted: str, signature: Signature, pool: Pool) -> tuple[Input, ...]:
+async def infer(spool: Spool, wanted: str, names: Sequence[str]) -> tuple[Found, ...]:
+    """The types a request has, for a program without types.  Raises Invalid."""
+    form = format_of(spool, wanted)
+    data = spool.view()
+    if len(data) > THREAD_BYTES and form not in CHEAP:
+        return await trio.to_thread.run_sync(infer_types, form, data, names)
+    return infer_types(form, data, names)
+
+
+async def decode(
+    spool: Spool, wanted: str, params: Sequence[Parameter], pool: Pool
+) -> tuple[Input, ...]:
     """The inputs of one request.  Raises Invalid with both types named.
 
     Arrays that stand in shared memory already are handed on as ranges of it, without a copy.
@@ -30,9 +44,9 @@ async def decode(spool: Spool, wanted: str, signature: Signature, pool: Pool) ->
     form = format_of(spool, wanted)
     data = spool.view()
     if len(data) > THREAD_BYTES and form not in CHEAP:
-        buffers = await trio.to_thread.run_sync(formats.decode, form, data, signature.inputs)
+        buffers = await trio.to_thread.run_sync(formats.decode, form, data, params)
     else:
-        buffers = formats.decode(form, data, signature.inputs)
+        buffers = formats.decode(form, data, params)
     return tuple(_as_input(buffer, spool.segment, pool) for buffer in buffers)
 
 

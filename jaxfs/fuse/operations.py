@@ -274,7 +274,13 @@ class Filesystem(pyfuse3.Operations):
         target: FileNameT,
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
-        raise NotPermitted("nothing here is linked")
+        return _entry(
+            self.tree.symlink(parent_inode, _name(name), _name(target), caller_of(ctx))
+        )
+
+    @answering(at_inode)
+    async def readlink(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileNameT:
+        return FileNameT(self.tree.readlink(inode).encode())
 
     @answering(at_inode)
     async def link(

@@ -10,17 +10,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import attrs
 import msgspec
 import trio
 
-from jaxfs.engine.interface import Engine, Executable
+from jaxfs.engine.interface import Engines, Executable
 from jaxfs.engine.protocol import Device
-from jaxfs.errors import Invalid, NoDevice
+from jaxfs.errors import NoDevice
 from jaxfs.outlive import Work
+from jaxfs.programs.pickles import PicklePolicy
+from jaxfs.programs.program import Written
+from jaxfs.programs.recipe import Recipe
 from jaxfs.programs.store import Store, sha256
 from jaxfs.programs.version import Version
 from jaxfs.tracer.client import TracerClient
-from jaxfs.tracer.protocol import Compile, Compiled, Traced
+from jaxfs.tracer.protocol import Compile, Compiled, Traced, Untyped
+from jaxfs.tracer.source import is_pickle
 
 Product = TypeVar("Product")
 SERIALIZES = frozenset({"cpu"})  # platforms whose executables the throw-away process can make
@@ -36,15 +41,33 @@ async def aside(do: Callable[[bytes | memoryview], Product], data: bytes | memor
     return await trio.to_thread.run_sync(do, data)
 
 
+@attrs.frozen
+class Author:
+    """Whose program it is: with these rights it is traced and compiled."""
+
+    uid: int
+    gid: int
+
+    @classmethod
+    def of(cls, program: Written) -> Author:
+        return cls(program.meta.uid, program.meta.gid)
+
+
 class Builder:
     """Makes versions.  ``nursery`` outlives every request: an interrupted waiter stops nothing."""
 
     def __init__(
-        self, store: Store, tracer: TracerClient, engine: Engine, nursery: trio.Nursery
+        self,
+        store: Store,
+        tracer: TracerClient,
+        engines: Engines,
+        pickles: PicklePolicy,
+        nursery: trio.Nursery,
     ) -> None:
         self._store = store
         self._tracer = tracer
-        self._engine = engine
+        self._engines = engines
+        self._pickles = pickles
         self._nursery = nursery
         self._under_way: dict[str, Work[Any]] = {}
 
@@ -54,48 +77,66 @@ class Builder:
 
     def device(self, name: str) -> Device:
         """The device called ``name``; the first one for an empty name.  Raises NoDevice."""
-        devices = self._engine.devices()
+        devices = self._engines.devices()
         for device in devices:
             if name in (device.name, ""):
                 return device
         known = " ".join(device.name for device in devices)
         raise NoDevice(f"there is no device {name!r}; there are {known}")
 
-    async def build(self, source: bytes | memoryview, device: Device) -> Version:
-        """Everything from the source to a version that can run.  Raises Invalid, NoSpace ..."""
-        if not len(source):
-            raise Invalid("the file is empty; write a program to it")
-        digest = await aside(self._store.put_source, source)
-        artifact = self._key("artifact", digest, device.platform)
-        traced = self._store.info("artifacts", artifact, Traced)
-        if traced is None:
-            traced = await self._once(artifact, lambda: self._trace(artifact, digest, device))
-        return await self._version(digest, artifact, traced, device)
+    async def build(self, recipe: Recipe, device: Device, author: Author) -> Version | Untyped:
+        """Everything from a source in the store to a version that can run.
 
-    def recall(self, digest: str, device: Device) -> Version | None:
-        """The version of a known source, if all its parts are in the state directory."""
-        artifact = self._key("artifact", digest, device.platform)
-        traced = self._store.info("artifacts", artifact, Traced)
+        Raises Invalid, NoSpace, AccessDenied ...
+        """
+        is_function = self._is_pickle(recipe)
+        if is_function:
+            await self._pickles.check(author.uid)
+        key = self._artifact_key(recipe, device)
+        traced = self._traced(key)
         if traced is None:
-            return None
+            traced = await self._once(
+                key, lambda: self._trace(key, recipe, device, author, takes_pickles=is_function)
+            )
+        if isinstance(traced, Untyped):
+            return traced
+        return await self._version(recipe.source_sha256, key, traced, device, author)
+
+    def recall(self, recipe: Recipe, device: Device) -> Version | Untyped | None:
+        """What a known recipe makes, if all its parts are in the state directory."""
+        artifact = self._artifact_key(recipe, device)
+        traced = self._traced(artifact)
+        if traced is None or isinstance(traced, Untyped):
+            return traced
         key = self._executable_key(artifact, device)
         compiled = self._store.info("executables", key, Compiled)
         if compiled is None and device.platform in SERIALIZES:
             return None
-        return self._assemble(digest, artifact, traced, device, compiled)
+        return self._assemble(recipe.source_sha256, artifact, traced, device, compiled)
 
-    async def _version(self, digest: str, artifact: str, traced: Traced, device: Device) -> Version:
+    def _is_pickle(self, recipe: Recipe) -> bool:
+        with self._store.source_path(recipe.source_sha256).open("rb") as source:
+            return is_pickle(source.read(16))
+
+    def _traced(self, key: str) -> Traced | Untyped | None:
+        return self._store.info("artifacts", key, Traced) or self._store.info(
+            "artifacts", key, Untyped
+        )
+
+    async def _version(
+        self, digest: str, artifact: str, traced: Traced, device: Device, author: Author
+    ) -> Version:
         compiled: Compiled | None = None
         if device.platform in SERIALIZES:
             key = self._executable_key(artifact, device)
             compiled = self._store.info("executables", key, Compiled)
             if compiled is None:
                 compiled = await self._once(
-                    key, lambda: self._compile(key, artifact, traced, device)
+                    key, lambda: self._compile(key, artifact, traced, device, author)
                 )
         version = self._assemble(digest, artifact, traced, device, compiled)
         if compiled is None:
-            await self._engine.load(version.executable)
+            await self._engines.of(author.uid).load(version.executable)
         return version
 
     def _assemble(
@@ -121,27 +162,48 @@ class Builder:
             hlo_path=built / "hlo.txt",
         )
 
-    async def _trace(self, key: str, digest: str, device: Device) -> Traced:
-        with self._store.source_path(digest).open("rb") as source:
-            traced, artifact, text = await self._tracer.trace(source.fileno(), device.platform)
+    async def _trace(
+        self, key: str, recipe: Recipe, device: Device, author: Author, *, takes_pickles: bool
+    ) -> Traced | Untyped:
+        with self._store.source_path(recipe.source_sha256).open("rb") as source:
+            made = await self._tracer.trace(
+                source.fileno(),
+                device.platform,
+                steps=recipe.steps,
+                types=recipe.types,
+                options=dict(recipe.options),
+                takes_pickles=takes_pickles,
+                user=(author.uid, author.gid),
+            )
+        if isinstance(made, Untyped):
+            self._store.put_entry("artifacts", key, made, {})
+            return made
+        traced, artifact, text = made
         files = {"artifact": artifact, "stablehlo.mlir": text}
         self._store.put_entry("artifacts", key, traced, files)
         return traced
 
-    async def _compile(self, key: str, artifact: str, traced: Traced, device: Device) -> Compiled:
-        count = len(self._engine.devices())
+    async def _compile(
+        self, key: str, artifact: str, traced: Traced, device: Device, author: Author
+    ) -> Compiled:
+        count = len(self._engines.devices())
         work = Compile(device.platform, device.id, count, traced.signature)
         with (self._store.entry("artifacts", artifact) / "artifact").open("rb") as file:
-            compiled, executable, hlo = await self._tracer.compile(file.fileno(), work)
+            compiled, executable, hlo = await self._tracer.compile(
+                file.fileno(), work, user=(author.uid, author.gid)
+            )
         files = {"executable": executable, "hlo.txt": hlo}
         self._store.put_entry("executables", key, compiled, files)
         return compiled
 
+    def _artifact_key(self, recipe: Recipe, device: Device) -> str:
+        return self._key("artifact", recipe.source_sha256, device.platform, *recipe.key)
+
     def _key(self, *parts: object) -> str:
-        return sha256(msgspec.json.encode([self._engine.toolchain, *parts]))
+        return sha256(msgspec.json.encode([self._engines.toolchain, *parts]))
 
     def _executable_key(self, artifact: str, device: Device) -> str:
-        return self._key("executable", artifact, device.name, len(self._engine.devices()))
+        return self._key("executable", artifact, device.name, len(self._engines.devices()))
 
     async def _once(self, key: str, make: Callable[[], Awaitable[Product]]) -> Product:
         """What ``make`` gives, once however many ask at the same time."""

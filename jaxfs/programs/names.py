@@ -1,10 +1,13 @@
-"""Which names programs, staging files and calls may have."""
+"""Which names programs, staging files, calls and specializations have."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 
+from jaxfs.codecs.avals import Aval
 from jaxfs.errors import Invalid, NameTooLong
+from jaxfs.tracer.transforms.table import TABLE as TRANSFORMATIONS
 
 MAX_NAME_BYTES = 128
 EXTENSIONS = {  # of source files; what a file holds is told by its content, not by these
@@ -13,6 +16,7 @@ EXTENSIONS = {  # of source files; what a file holds is told by its content, not
     "jaxexport": "a jax.export artifact",
     "pkl": "a pickled Python function",
 }
+RESERVED = frozenset({*TRANSFORMATIONS, "help"})  # they would mean two things in a path
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", re.ASCII)
 _STAGING = re.compile(r"\.[A-Za-z0-9_.~-]+\Z", re.ASCII)
 
@@ -37,4 +41,18 @@ def split_source(filename: str) -> tuple[str, str]:
     if not dot or extension not in EXTENSIONS:
         known = " ".join(f".{word}" for word in EXTENSIONS)
         raise Invalid(f"{filename!r} does not end like a program; use one of {known}")
+    if name in RESERVED:
+        raise Invalid(f"{name!r} is the name of a transformation; call the program otherwise")
     return name, extension
+
+
+def types_name(types: tuple[Aval, ...]) -> str:
+    """``f32[2,3] i32[]`` -> ``f32_2x3-i32``: fit for a file name and a shell."""
+    words = [
+        "_".join([aval.dtype, "x".join(map(str, aval.shape))]) if aval.shape else aval.dtype
+        for aval in types
+    ]
+    name = "-".join(words) or "none"
+    if len(name) <= MAX_NAME_BYTES:
+        return name
+    return f"{len(types)}-inputs-{hashlib.sha256(name.encode()).hexdigest()[:16]}"

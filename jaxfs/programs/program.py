@@ -1,47 +1,96 @@
-"""A program as its users see it: a name that serves one version after another."""
+"""A program as its users see it: something that serves one version after another.
+
+``Written`` programs stand in files of ``programs/``.  ``Derived`` ones are made from another
+program: transformed, as ``transformations/grad/loss`` is, or specialized for the types of a call.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 import attrs
 import trio
 
+from jaxfs.codecs.avals import Aval
 from jaxfs.errors import BrokenProgram, Invalid, JaxfsError
 from jaxfs.ownership import SERIALS, Meta
+from jaxfs.programs.names import types_name
+from jaxfs.programs.recipe import Recipe
 from jaxfs.programs.stats import Stats
 from jaxfs.programs.version import Version
+from jaxfs.tracer.protocol import Untyped
+
+Types = tuple[Aval, ...]
+Steps = tuple[str, ...]  # as in a path: ("vmap", "grad") is vmap of grad
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, kw_only=True)
 class Program:
-    """``modes`` holds what chmod changed, by file name, over the defaults of the node table."""
+    """What all programs have.  ``modes`` holds what chmod changed, by file name, over the defaults
+    of the node table.
 
-    name: str
-    extension: str
-    meta: Meta
+    ``untyped`` is set instead of ``version`` where the types come with the call.
+    """
+
     device: str = ""  # empty: the first one
     modes: dict[str, int] = attrs.field(factory=dict)
     version: Version | None = None
-    source_sha256: str = ""
-    source_bytes: int = 0
-    error: JaxfsError | None = attrs.field(factory=lambda: Invalid("nothing was written to it yet"))
+    untyped: Untyped | None = None
+    error: JaxfsError | None = None
     stats: Stats = attrs.field(factory=Stats)
     serial: int = attrs.field(factory=lambda: next(SERIALS))
-    removed: bool = False
+    specializations: dict[Types, Derived] = attrs.field(factory=dict)
+    transformed: dict[Steps, Derived] = attrs.field(factory=dict)  # those that were used
+    known: WeakValueDictionary[Steps, Derived] = attrs.field(factory=WeakValueDictionary)
     _builds: int = 0
     _last_build: int = 0
     _serving_build: int = 0
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
     @property
-    def source_name(self) -> str:
-        return f"{self.name}.{self.extension}"
+    def path(self) -> str:
+        """Where it stands in the mount."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """What ``status`` files call it."""
+        return self.path
+
+    @property
+    def meta(self) -> Meta:
+        """Owner, mode and times."""
+        raise NotImplementedError
+
+    @property
+    def recipe(self) -> Recipe:
+        """What decides what it computes."""
+        raise NotImplementedError
+
+    @property
+    def removed(self) -> bool:
+        """Whether it is not in the mount any more."""
+        raise NotImplementedError
 
     @property
     def state(self) -> str:
-        """compiling | ready | failed.  A program that serves stays ready while it is replaced."""
+        """compiling | ready | untyped | failed | unused.
+
+        A program that serves stays so while it is replaced.
+        """
         if self.version is not None:
             return "ready"
-        return "compiling" if self._builds else "failed"
+        if self.untyped is not None:
+            return "untyped"
+        if self._builds:
+            return "compiling"
+        return "failed" if self.error is not None else "unused"
+
+    @property
+    def serves(self) -> Version | Untyped | None:
+        """What calls meet."""
+        return self.version or self.untyped
 
     @property
     def changed(self) -> trio.Event:
@@ -55,33 +104,122 @@ class Program:
         self._wake()
         return self._last_build
 
-    def end_build(self, number: int, outcome: Version | JaxfsError) -> bool:
-        """The attempt has ended.  Returns whether its version serves now.
+    def end_build(self, number: int, outcome: Version | Untyped | JaxfsError) -> bool:
+        """The attempt has ended.  Returns whether what it made serves now.
 
         An attempt that ends after a younger one was installed changes nothing.
         """
         self._builds -= 1
         latest = number > self._serving_build
-        if latest and isinstance(outcome, Version):
-            self.version, self.error, self._serving_build = outcome, None, number
+        made = not isinstance(outcome, JaxfsError)
+        if latest and made:
+            self.version = outcome if isinstance(outcome, Version) else None
+            self.untyped = outcome if isinstance(outcome, Untyped) else None
+            self.error, self._serving_build = None, number
         elif latest and isinstance(outcome, JaxfsError):
             self.error = outcome
         self._wake()
-        return latest and isinstance(outcome, Version)
+        return latest and made
 
-    async def serving(self) -> Version:
-        """The version to call, waiting while the first one compiles.  Raises BrokenProgram."""
-        while self.version is None and self._builds:
+    async def serving(self) -> Version | Untyped:
+        """What to call, waiting while the first version compiles.  Raises BrokenProgram."""
+        while self.serves is None and self._builds:
             await self._changed.wait()
-        if self.version is None:
-            raise BrokenProgram(
-                f"programs/{self.name} has no version that works; read programs/{self.name}/error"
-            )
-        return self.version
+        if self.serves is None:
+            raise BrokenProgram(f"{self.path} has no version that works; read {self.path}/error")
+        return self.serves
 
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+@attrs.define(eq=False, kw_only=True)
+class Written(Program):
+    """A program whose source is a file of ``programs/``."""
+
+    name: str
+    extension: str
+    owner: Meta
+    options: dict[str, str] = attrs.field(factory=dict)
+    source_sha256: str = ""
+    source_bytes: int = 0
+    error: JaxfsError | None = attrs.field(factory=lambda: Invalid("nothing was written to it yet"))
+    is_removed: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"programs/{self.name}"
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    @property
+    def source_name(self) -> str:
+        """The file with its source."""
+        return f"{self.name}.{self.extension}"
+
+    @property
+    def meta(self) -> Meta:
+        return self.owner
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(self.source_sha256, tuple(sorted(self.options.items())))
+
+    @property
+    def removed(self) -> bool:
+        return self.is_removed
+
+
+@attrs.define(eq=False, kw_only=True)
+class Derived(Program):
+    """A program made from ``base``: by ``steps``, or by fixing its ``types``.
+
+    It is made at its first use: ``start`` begins that.
+    """
+
+    base: Program
+    steps: Steps = ()
+    types: Types | None = None
+    start: Callable[[Derived], None]
+    is_outdated: bool = False
+
+    @property
+    def path(self) -> str:
+        if self.types is not None:
+            return f"{self.base.path}/specializations/{types_name(self.types)}"
+        return "/".join(["transformations", *self.steps, self.base.label])
+
+    @property
+    def meta(self) -> Meta:
+        return self.base.meta
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.base.recipe.then(self.steps, self.types)
+
+    @property
+    def removed(self) -> bool:
+        return self.base.removed or self.is_outdated
+
+    def forget(self) -> None:
+        """What served is not this program any more."""
+        self.version, self.untyped, self.error = None, None, None
+
+    async def serving(self) -> Version | Untyped:
+        if self.state == "unused":
+            self.start(self)
+        return await super().serving()
+
+
+def root_of(program: Program) -> Written:
+    """The written program that a program is made from."""
+    while isinstance(program, Derived):
+        program = program.base
+    assert isinstance(program, Written)
+    return program
 
 
 @attrs.define(eq=False)

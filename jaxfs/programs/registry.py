@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import trio
 
-from jaxfs.errors import BrokenProgram, Cancelled, JaxfsError, NameTaken, NotFound, RunFailed
+from jaxfs.codecs.avals import parse_aval
+from jaxfs.errors import (
+    BrokenProgram,
+    Cancelled,
+    Invalid,
+    JaxfsError,
+    NameTaken,
+    NotFound,
+    RunFailed,
+)
 from jaxfs.outlive import Work
 from jaxfs.ownership import Meta
 from jaxfs.programs import names
-from jaxfs.programs.builder import Builder, aside
-from jaxfs.programs.program import Program, Staged
+from jaxfs.programs.builder import Author, Builder, aside
+from jaxfs.programs.derivations import Derivations
+from jaxfs.programs.links import Link, Links
+from jaxfs.programs.program import Derived, Program, Staged, Written
+from jaxfs.programs.recipe import Recipe
 from jaxfs.programs.store import Record, sha256
+from jaxfs.programs.version import Version
 
+MAX_LINKS = 40  # one behind the other, as the kernel follows
 log = logging.getLogger(__name__)
 
 
@@ -25,16 +40,18 @@ class Programs:
     def __init__(self, builder: Builder, nursery: trio.Nursery) -> None:
         self._builder = builder
         self._nursery = nursery
-        self._programs: dict[str, Program] = {}
+        self.derivations = Derivations(builder, self.remember, nursery)
+        self.links = Links(builder.store)
+        self._programs: dict[str, Written] = {}
         self._staged: dict[str, Staged] = {}
 
-    def __iter__(self) -> Iterator[Program]:
+    def __iter__(self) -> Iterator[Written]:
         return iter(tuple(self._programs.values()))
 
     def __len__(self) -> int:
         return len(self._programs)
 
-    def get(self, name: str) -> Program | None:
+    def get(self, name: str) -> Written | None:
         """The program called ``name``."""
         return self._programs.get(name)
 
@@ -42,7 +59,7 @@ class Programs:
         """Files whose names begin with a dot."""
         return tuple(self._staged.values())
 
-    def find_file(self, filename: str) -> Program | Staged | None:
+    def find_file(self, filename: str) -> Written | Staged | None:
         """What stands at ``programs/<filename>``, source or staging file."""
         if names.is_staging(filename):
             return self._staged.get(filename)
@@ -58,16 +75,21 @@ class Programs:
 
     def _restore(self, record: Record) -> None:
         meta = Meta(record.uid, record.gid, record.mode, mtime_ns=record.mtime_ns)
-        program = Program(
-            record.name, record.extension, meta, device=record.device, modes=dict(record.modes)
+        program = Written(
+            name=record.name,
+            extension=record.extension,
+            owner=meta,
+            device=record.device,
+            modes=dict(record.modes),
+            options=dict(record.options),
+            source_sha256=record.sha256,
         )
-        program.source_sha256 = record.sha256
         self._programs[record.name] = program
         number = program.begin_build()
         try:
             program.source_bytes = self._builder.store.source_path(record.sha256).stat().st_size
             device = self._builder.device(program.device)
-            version = self._builder.recall(record.sha256, device)
+            version = self._builder.recall(program.recipe, device)
         except JaxfsError as error:
             program.end_build(number, error)
             return
@@ -76,17 +98,27 @@ class Programs:
             return
         if version is not None:
             program.end_build(number, version)
+            self._restore_derived(program, record)
         else:
             self._nursery.start_soon(self._rebuild, program, number)
 
-    async def _rebuild(self, program: Program, number: int) -> None:
+    def _restore_derived(self, program: Written, record: Record) -> None:
+        for steps in record.transformed:
+            with suppress(JaxfsError):  # of another version of jaxfs
+                self.derivations.recall(program, tuple(steps), None)
+        for types in record.specializations:
+            with suppress(JaxfsError):
+                avals = tuple(parse_aval(text) for text in types)
+                self.derivations.recall(program, (), avals)
+
+    async def _rebuild(self, program: Written, number: int) -> None:
         try:
             source = self._builder.store.source_path(program.source_sha256).read_bytes()
             await self._build(program, number, source, program.device)
         except (JaxfsError, OSError) as error:
             log.warning("programs/%s did not compile again: %s", program.name, error)
 
-    def create(self, filename: str, meta: Meta) -> Program | Staged:
+    def create(self, filename: str, meta: Meta) -> Written | Staged:
         """A new, empty file.  Raises Invalid, NameTaken."""
         names.check(filename)
         if names.is_staging(filename):
@@ -94,10 +126,34 @@ class Programs:
             return staged
         name, extension = names.split_source(filename)
         self._refuse_twin(name, extension)
-        program = self._programs[name] = Program(name, extension, meta)
+        program = self._programs[name] = Written(name=name, extension=extension, owner=meta)
         return program
 
-    def _refuse_twin(self, name: str, extension: str, renamed: Program | None = None) -> None:
+    def link(self, name: str, target: str, meta: Meta) -> Link:
+        """As symlink(2).  Raises Invalid, NameTaken."""
+        if self.get(name) is not None or self.find_file(name) is not None:
+            raise NameTaken(f"programs/{name} is there already")
+        if name in names.RESERVED:
+            raise Invalid(f"{name!r} is the name of a transformation; choose another one")
+        return self.links.create(name, target, meta)
+
+    def resolve(self, name: str) -> tuple[Written, tuple[str, ...]] | None:
+        """The program and the transformations that a name stands for, through links."""
+        steps: tuple[str, ...] = ()
+        for _ in range(MAX_LINKS):
+            program, link = self.get(name), self.links.get(name)
+            if program is not None:
+                return program, steps
+            place, *between, name = link.leads_to() if link else ("", "")
+            if place == "transformations":
+                steps = (*steps, *between)
+            elif place != "programs" or between:
+                return None
+        return None
+
+    def _refuse_twin(self, name: str, extension: str, renamed: Written | None = None) -> None:
+        if self.links.get(name) is not None:
+            raise NameTaken(f"programs/{name} is a link; remove it first")
         twin = self._programs.get(name)
         if twin is not None and twin is not renamed and twin.extension != extension:
             raise NameTaken(
@@ -105,7 +161,7 @@ class Programs:
                 f"or write to it: the content decides what it is, not the name"
             )
 
-    async def commit(self, program: Program, source: bytes | memoryview) -> None:
+    async def commit(self, program: Written, source: bytes | memoryview) -> None:
         """Compile ``source`` and let the program serve it.
 
         Raises what the compile raises; the version that served before then still does.
@@ -120,7 +176,7 @@ class Programs:
 
     async def _build(
         self,
-        program: Program,
+        program: Written,
         number: int,
         source: bytes | memoryview,
         device_name: str,
@@ -129,14 +185,19 @@ class Programs:
     ) -> None:
         ended = False
         try:
+            if not len(source):
+                raise Invalid("the file is empty; write a program to it")
+            digest = await aside(self._builder.store.put_source, source)
+            recipe = Recipe(digest, tuple(sorted(program.options.items())))
             device = self._builder.device(device_name)
-            version = await self._builder.build(source, device)
+            made = await self._builder.build(recipe, device, Author.of(program))
             if program.removed:
                 raise Cancelled(f"programs/{program.source_name} was removed meanwhile")
             ended = True
-            if program.end_build(number, version):
+            if program.end_build(number, made):
                 program.device = device_name
-                self._note_source(program, version.sha256, len(source))
+                self._note_source(program, digest, len(source))
+                self.derivations.outdate(program)
                 self.remember(program)
         except JaxfsError as error:
             if not ended:
@@ -149,19 +210,19 @@ class Programs:
             if not ended:  # interrupted, or a bug
                 program.end_build(number, Cancelled("the compile was interrupted"))
 
-    def _note_source(self, program: Program, digest: str, nbytes: int) -> None:
+    def _note_source(self, program: Written, digest: str, nbytes: int) -> None:
         if program.source_sha256 != digest:
             program.source_sha256, program.source_bytes = digest, nbytes
             program.meta.touch()
 
-    async def _keep_failed(self, program: Program, source: bytes | memoryview) -> None:
+    async def _keep_failed(self, program: Written, source: bytes | memoryview) -> None:
         """Show what was written, where no version that works would be hidden by it."""
-        if program.version is None:
+        if program.serves is None:
             self._note_source(program, await aside(sha256, source), len(source))
 
-    def remember(self, program: Program) -> None:
+    def remember(self, program: Written) -> None:
         """Write the program's record, if there is anything to come back to."""
-        if program.version is None or program.removed:
+        if program.serves is None or program.removed:
             return
         self._builder.store.put_record(
             Record(
@@ -174,27 +235,49 @@ class Programs:
                 mtime_ns=program.meta.mtime_ns,
                 device=program.device,
                 modes=program.modes,
+                options=program.options,
+                transformed=[list(steps) for steps in program.transformed],
+                specializations=[list(map(str, types)) for types in program.specializations],
             )
         )
 
     async def move(self, program: Program, device_name: str) -> None:
         """Let a program run on another device.  Raises NoDevice, BrokenProgram ..."""
         device = self._builder.device(device_name)
-        version = await program.serving()
-        if version.device == device.name:
+        served = await program.serving()
+        if isinstance(program, Derived):
             program.device = device.name
-            self.remember(program)
-            return
-        source, number = self.read_source(program), program.begin_build()
-        await self._outlive(lambda: self._build(program, number, source, device.name))
+            self.derivations.outdate(program)
+            program.forget()
+            self.derivations.start(program)
+            await program.serving()
+        elif isinstance(program, Written):
+            if isinstance(served, Version) and served.device == device.name:
+                program.device = device.name
+                self.remember(program)
+                return
+            await self._again(program, device.name)
 
-    def source_path(self, program: Program) -> Path | None:
+    async def set_options(self, program: Written, options: dict[str, str]) -> None:
+        """Trace and compile a program again with other options; the old ones stay if it fails."""
+        before, program.options = program.options, options
+        try:
+            await self._again(program, program.device)
+        except BaseException:
+            program.options = before
+            raise
+
+    async def _again(self, program: Written, device_name: str) -> None:
+        source, number = self.read_source(program), program.begin_build()
+        await self._outlive(lambda: self._build(program, number, source, device_name))
+
+    def source_path(self, program: Written) -> Path | None:
         """Where the source stands; None where nothing was written yet."""
         digest = program.source_sha256
         path = self._builder.store.source_path(digest) if digest else None
         return path if path is not None and path.exists() else None
 
-    def read_source(self, program: Program) -> bytes:
+    def read_source(self, program: Written) -> bytes:
         """The source, byte for byte; empty where nothing was written yet."""
         path = self.source_path(program)
         try:
@@ -204,6 +287,10 @@ class Programs:
 
     def remove(self, filename: str) -> None:
         """Remove a source, and its program with it; calls in flight finish."""
+        link = self.links.get(filename)
+        if link is not None:
+            self.links.remove(link)
+            return
         found = self.find_file(filename)
         if found is None:
             raise NotFound(f"there is no programs/{filename}")
@@ -212,8 +299,8 @@ class Programs:
             return
         self._forget(found)
 
-    def _forget(self, program: Program) -> None:
-        program.removed = True
+    def _forget(self, program: Written) -> None:
+        program.is_removed = True
         del self._programs[program.name]
         self._builder.store.drop_record(program.name)
 
@@ -222,6 +309,10 @@ class Programs:
 
         Raises NotFound, NameTaken, Invalid and whatever the compile raises; then nothing changed.
         """
+        link = self.links.get(old)
+        if link is not None:
+            self._rename_link(link, new, replace=replace)
+            return
         found = self.find_file(old)
         if found is None:
             raise NotFound(f"there is no programs/{old}")
@@ -237,6 +328,13 @@ class Programs:
         else:
             self._rename_program(found, new)
 
+    def _rename_link(self, link: Link, new: str, *, replace: bool) -> None:
+        is_taken = self.get(new) is not None or self.find_file(new) is not None
+        if is_taken or (not replace and self.links.get(new) is not None):
+            raise NameTaken(f"programs/{new} is there already")
+        if link.name != new:
+            self.links.rename(link, new)
+
     async def _rename_staged(self, staged: Staged, new: str) -> None:
         if names.is_staging(names.check(new)):
             self._drop_staged(staged)
@@ -244,10 +342,10 @@ class Programs:
             self._staged[new] = staged
             return
         program = self.find_file(new)
-        fresh = not isinstance(program, Program)
+        fresh = not isinstance(program, Written)
         if fresh:
             program = self.create(new, staged.meta)
-        assert isinstance(program, Program)
+        assert isinstance(program, Written)
         try:
             number, device = program.begin_build(), program.device
             await self._build(program, number, staged.data, device, shows_failed=False)
@@ -255,7 +353,7 @@ class Programs:
             if fresh and not program.removed:
                 self._forget(program)
             raise
-        program.meta = staged.meta
+        program.owner = staged.meta
         self.remember(program)
         self._drop_staged(staged)
 
@@ -264,12 +362,12 @@ class Programs:
         if self._staged.get(staged.name) is staged:
             del self._staged[staged.name]
 
-    def _rename_to_staged(self, program: Program, new: str) -> None:
+    def _rename_to_staged(self, program: Written, new: str) -> None:
         names.check(new)
         self._staged[new] = Staged(new, program.meta, self.read_source(program))
         self._forget(program)
 
-    def _rename_program(self, program: Program, new: str) -> None:
+    def _rename_program(self, program: Written, new: str) -> None:
         name, extension = names.split_source(new)
         self._refuse_twin(name, extension, program)
         other = self._programs.get(name)

@@ -2,6 +2,7 @@
 
     lock                    held while a daemon uses the directory
     programs/<name>.json    a Record: which source, whose, on which device
+    links/<name>.json       a LinkRecord
     sources/<sha256>        sources, byte for byte
     artifacts/<key>/        artifact, stablehlo.mlir, info.json
     executables/<key>/      executable, hlo.txt, info.json
@@ -42,6 +43,18 @@ class Record(msgspec.Struct, frozen=True):
     mtime_ns: int
     device: str
     modes: dict[str, int] = {}
+    options: dict[str, str] = {}
+    transformed: list[list[str]] = []
+    specializations: list[list[str]] = []
+
+
+class LinkRecord(msgspec.Struct, frozen=True):
+    """One symbolic link, as it is remembered."""
+
+    name: str
+    target: str
+    uid: int
+    gid: int
 
 
 def sha256(data: bytes | memoryview) -> str:
@@ -54,7 +67,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("programs", "sources", "artifacts", "executables"):
+        for name in ("programs", "links", "sources", "artifacts", "executables"):
             (root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = (root / "lock").open("a+")
         try:
@@ -71,10 +84,13 @@ class Store:
 
     def records(self) -> list[Record]:
         """All programs; a record that cannot be read is left where it is and skipped."""
+        return self._read_all("programs", Record)
+
+    def _read_all(self, place: str, kind: type[Info]) -> list[Info]:
         found = []
-        for path in sorted((self.root / "programs").glob("*.json")):
+        for path in sorted((self.root / place).glob("*.json")):
             try:
-                found.append(msgspec.json.decode(path.read_bytes(), type=Record))
+                found.append(msgspec.json.decode(path.read_bytes(), type=kind))
             except (OSError, msgspec.MsgspecError):
                 continue
         return found
@@ -87,6 +103,18 @@ class Store:
     def drop_record(self, name: str) -> None:
         """Forget a program; its compiled forms stay, they are found by content."""
         (self.root / "programs" / f"{name}.json").unlink(missing_ok=True)
+
+    def links(self) -> list[LinkRecord]:
+        """All symbolic links; as ``records``."""
+        return self._read_all("links", LinkRecord)
+
+    def put_link(self, record: LinkRecord) -> None:
+        """Remember a link.  Raises NoSpace, RunFailed."""
+        self._write(self.root / "links" / f"{record.name}.json", msgspec.json.encode(record))
+
+    def drop_link(self, name: str) -> None:
+        """Forget a link."""
+        (self.root / "links" / f"{name}.json").unlink(missing_ok=True)
 
     def put_source(self, data: bytes | memoryview) -> str:
         """Keep a source; returns its hash."""

@@ -13,7 +13,8 @@ from jaxfs.calls.call import Call
 from jaxfs.calls.results import View
 from jaxfs.errors import NotPermitted
 from jaxfs.ownership import Meta, allowed_to_readers
-from jaxfs.programs.program import Program, Staged
+from jaxfs.programs.links import Link
+from jaxfs.programs.program import Derived, Program, Staged, root_of
 from jaxfs.tree.files.calls import CALLS
 from jaxfs.tree.files.programs import SOURCE
 from jaxfs.tree.rows import Row
@@ -22,7 +23,10 @@ _RESULT = "result"
 
 
 def owner_of(subject: Any) -> Any:
-    """What a subject lives and dies with: a view's call, itself otherwise."""
+    """What a subject lives and dies with: a view's call, the program that another one is made
+    from, itself otherwise."""
+    if isinstance(subject, Derived):
+        return root_of(subject)
     return subject.call if isinstance(subject, View) else subject
 
 
@@ -63,7 +67,7 @@ def set_mode(row: Row, subject: Any, mode: int) -> None:
 
 def set_owner(subject: Any, uid: int | None, gid: int | None) -> None:
     """chown; the kernel has checked that the caller may."""
-    if not isinstance(subject, Program | Staged | Call | View):
+    if not isinstance(subject, Program | Staged | Call | View | Link):
         raise NotPermitted("the mount's own files keep their owner")
     meta = meta_of(subject)
     meta.uid = meta.uid if uid is None else uid

@@ -34,6 +34,7 @@ class File:
     ``read`` gives the whole text, a snapshot at each open; ``write`` takes the whole text that was
     written, at close.  Files that are more than control text have ``open`` and ``size`` instead.
     ``changed`` makes a file that is read pollable: the event of its subject's next change of state.
+    ``prepare`` is awaited at open(2), where what is shown may have to be made first.
     ``mode`` is the most the file can ever do; ownership narrows it.
     """
 
@@ -46,6 +47,7 @@ class File:
     open: Callable[[System, Subject, Caller, int], Awaitable[Handle]] | None = None
     size: Callable[[System, Subject], int] | None = None
     changed: Callable[[Subject], trio.Event] | None = None
+    prepare: Callable[[Subject], Awaitable[None]] | None = None
     listed: bool = True
 
     @property
@@ -68,6 +70,7 @@ class Directory:
     entries: Callable[[System, Subject], Iterable[Entry]] | None = None
     find: Callable[[System, Subject, str], Entry | None] | None = None
     create: Callable[[System, Subject, str, Meta], Entry] | None = None
+    symlink: Callable[[System, Subject, str, str, Meta], Entry] | None = None
     unlink: Callable[[System, Entry], None] | None = None
     rename: Callable[[System, str, str, bool], Awaitable[None]] | None = None
 
@@ -76,4 +79,19 @@ class Directory:
         return self.pattern.rpartition("/")[2]
 
 
-Row = File | Directory
+@attrs.frozen
+class Symlink:
+    """A row of a symbolic link."""
+
+    pattern: str
+    help: str
+    target: Callable[[System, Subject], str]
+    mode: int = 0o777
+    format: str = "symbolic link"
+
+    @property
+    def name(self) -> str:
+        return self.pattern.rpartition("/")[2]
+
+
+Row = File | Directory | Symlink

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakValueDictionary
+
 import attrs
 
 from jaxfs.calls.call import now_usec
@@ -11,9 +13,10 @@ from jaxfs.engine.protocol import Device
 from jaxfs.errors import JaxfsError
 from jaxfs.options import Options
 from jaxfs.ownership import SERIALS, Caller, Meta
-from jaxfs.programs.program import Program
+from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.registry import Programs
 from jaxfs.tracer.client import TracerClient
+from jaxfs.tracer.transforms.table import parse
 from jaxfs.tree.error_log import ErrorLog
 
 
@@ -28,6 +31,20 @@ class DeviceNode:
 
 
 @attrs.define(eq=False)
+class Chain:
+    """Transformations as a directory; ``steps`` as they were written."""
+
+    steps: tuple[str, ...]
+    meta: Meta
+    serial: int = attrs.field(factory=lambda: next(SERIALS))
+
+    @property
+    def canonical(self) -> tuple[str, ...]:
+        """``steps`` as programs know them."""
+        return tuple(parse(step).canonical for step in self.steps)
+
+
+@attrs.define(eq=False)
 class System:
     """The parts of one mount.  ``meta`` is the mounting user's, for what belongs to the mount."""
 
@@ -39,11 +56,19 @@ class System:
     meta: Meta
     errors: ErrorLog = attrs.field(factory=ErrorLog)
     devices: dict[str, DeviceNode] = attrs.field(factory=dict)
+    chains: WeakValueDictionary[tuple[str, ...], Chain] = attrs.field(factory=WeakValueDictionary)
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     started_usec: int = attrs.field(factory=now_usec)
     internal_errors: int = 0
     inodes: int = 0  # that the kernel knows, and the tree keeps for it
     waiters: int = 0  # requests that wait or may have to
+
+    def chain(self, steps: tuple[str, ...]) -> Chain:
+        """The directory of some transformations, the same one while anybody knows it."""
+        found = self.chains.get(steps)
+        if found is None:
+            found = self.chains[steps] = Chain(steps, self.meta)
+        return found
 
     def learn_devices(self) -> None:
         """Make a directory of each device the engine has."""
@@ -73,7 +98,7 @@ class System:
     def remember(self, subject: object) -> None:
         """Owner, mode or times changed: keep what outlives the daemon."""
         if isinstance(subject, Program):
-            self.programs.remember(subject)
+            self.programs.remember(root_of(subject))
 
     def note(self, caller: Caller, path: str, error: JaxfsError) -> None:
         """Keep an error for ``error_log``."""

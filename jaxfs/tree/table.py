@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 
 from jaxfs.ownership import Caller
-from jaxfs.tree.files import calls, devices, metrics, mount, programs, results
+from jaxfs.tree.files import (
+    calls,
+    devices,
+    metrics,
+    mount,
+    programs,
+    results,
+    transformations,
+)
 from jaxfs.tree.readme import readme
 from jaxfs.tree.rows import File, Row
 from jaxfs.tree.system import System
@@ -24,6 +32,7 @@ ROWS: tuple[Row, ...] = (
     *metrics.ROWS,
     *programs.ROWS,
     *calls.ROWS,
+    *transformations.ROWS,
     *results.ROWS,
     *devices.ROWS,
 )

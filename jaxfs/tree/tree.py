@@ -13,15 +13,16 @@ from collections import defaultdict
 
 import attrs
 
-from jaxfs.errors import JaxfsError, NotFound, NotPermitted
+from jaxfs.errors import Invalid, JaxfsError, NotFound, NotPermitted
 from jaxfs.ownership import Caller, Meta
 from jaxfs.tree.handles import Control, Handle, Snapshot, Status
 from jaxfs.tree.modes import meta_of, mode_of, owner_of, set_mode, set_owner
-from jaxfs.tree.rows import Directory, Entry, File, Row, Subject
+from jaxfs.tree.rows import Directory, Entry, File, Row, Subject, Symlink
 from jaxfs.tree.system import System
 from jaxfs.tree.table import BY_PATTERN, CHILDREN, NUMBER
 
 ROOT_INO = 1
+_KINDS = {File: stat.S_IFREG, Directory: stat.S_IFDIR, Symlink: stat.S_IFLNK}
 _ROWS_PER_SERIAL = 1024
 
 
@@ -134,7 +135,7 @@ class Tree:
 
     def _static(self, parent: Node) -> list[tuple[str, Row]]:
         rows = CHILDREN.get(parent.row.pattern, {}).items()
-        return [(name, row) for name, row in rows if isinstance(row, Directory) or row.listed]
+        return [(name, row) for name, row in rows if not isinstance(row, File) or row.listed]
 
     def _child(self, parent: Node, name: str) -> Node:
         row = CHILDREN.get(parent.row.pattern, {}).get(name)
@@ -237,7 +238,7 @@ class Tree:
 
     def _attributes(self, node: Node, caller: Caller) -> Attributes:
         meta = meta_of(node.subject)
-        kind = stat.S_IFDIR if node.is_dir else stat.S_IFREG
+        kind = _KINDS[type(node.row)]
         return Attributes(
             ino=node.ino,
             mode=kind | mode_of(node.row, node.subject),
@@ -253,6 +254,8 @@ class Tree:
     def _size(self, node: Node, caller: Caller) -> int:
         if isinstance(node.row, Directory):
             return 0
+        if isinstance(node.row, Symlink):
+            return len(os.fsencode(node.row.target(self.system, node.subject)))
         for writer in reversed(self._writers.get(node.ino, ())):
             pending = writer.pending_size()
             if pending is not None:
@@ -282,6 +285,8 @@ class Tree:
         writes = flags & os.O_ACCMODE != os.O_RDONLY
         if writes and not row.mode & 0o222:
             raise NotPermitted(f"{self.path(node.ino)} cannot be written by anyone")
+        if row.prepare is not None:
+            await row.prepare(node.subject)
         if row.open is not None:
             return await row.open(self.system, node.subject, caller, flags)
         return self._open_text(row, node.subject, caller, writes)
@@ -346,6 +351,23 @@ class Tree:
         attributes = self._remember(node, caller)
         number, handle = self._keep(node, handle, flags, caller)
         return number, handle, attributes
+
+    def symlink(self, parent: int, name: str, target: str, caller: Caller) -> Attributes:
+        """As symlink(2)."""
+        directory = self._changeable(parent)
+        if directory.symlink is None:
+            raise NotPermitted(f"nothing can be linked in {self.path(parent)}")
+        place = self.node(parent)
+        meta = Meta(caller.uid, caller.gid, 0o777)
+        entry = directory.symlink(self.system, place.subject, name, target, meta)
+        return self._remember(self._node(entry, place), caller)
+
+    def readlink(self, ino: int) -> str:
+        """As readlink(2)."""
+        node = self.node(ino)
+        if not isinstance(node.row, Symlink):
+            raise Invalid(f"{self.path(ino)} is no symbolic link")
+        return node.row.target(self.system, node.subject)
 
     def unlink(self, parent: int, name: str) -> list[tuple[int, str]]:
         """As unlink(2).  Returns the names that went with it; see ``stale_names``."""

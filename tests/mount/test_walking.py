@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from jaxfs.tree.rows import Directory
+from jaxfs.tree.rows import Directory, File
 from jaxfs.tree.table import ROWS
 from tests.conftest import SAXPY, Mount
 
@@ -16,6 +16,7 @@ from tests.conftest import SAXPY, Mount
 def busy(mount: Mount) -> Mount:
     mount.add("saxpy.mlir", SAXPY)
     mount.sh("echo '[1,2,3,4] [1,2,3,4]' > programs/saxpy/calls/job1; cat results/job1 > /dev/null")
+    mount.sh("ln -s saxpy programs/name")
     return mount
 
 
@@ -71,7 +72,11 @@ def test_every_listed_row_is_found_in_a_busy_mount(busy: Mount) -> None:
             parts[1] = "<device>"
         if parts[0] == "results" and len(parts) > 1:
             parts[1] = "<id>"
-        if parts[0] == "programs" and len(parts) > 1:
+        if parts[0] == "transformations" and len(parts) > 1 and parts[1] != "help":
+            parts[1] = "<transformation>"
+        if parts == ["programs", "name"]:
+            parts[1] = "<link>"
+        elif parts[0] == "programs" and len(parts) > 1:
             parts[1] = "<program>.<ext>" if "." in parts[1] else "<program>"
             if len(parts) > 3:
                 parts[3] = "<id>"
@@ -87,7 +92,7 @@ def test_every_listed_row_is_found_in_a_busy_mount(busy: Mount) -> None:
         row.pattern
         for row in ROWS
         if row.pattern not in hidden
-        and (isinstance(row, Directory) or row.listed)
+        and (not isinstance(row, File) or row.listed)
         and not row.pattern.startswith("results/<id>.")
     }
     assert seen == expected

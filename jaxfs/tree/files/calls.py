@@ -24,7 +24,7 @@ CALLS = f"{HERE}/calls"
 
 def usage(program: Program) -> bytes:
     """What opening ``call`` read-only shows."""
-    here = f"programs/{program.name}"
+    here = program.path
     signature = program.version.signature.text() if program.version else "see ./error\n"
     return (
         f"Open this file for reading and writing, write the inputs, read the outputs, repeat:\n"
@@ -46,7 +46,7 @@ def _open_call(form: str) -> Callable[[System, Program, Caller, int], Awaitable[
     async def open_call(system: System, program: Program, caller: Caller, flags: int) -> Handle:
         if flags & os.O_ACCMODE == os.O_RDONLY:
             return Snapshot(usage(program))
-        if program.version is None:
+        if program.serves is None:
             await program.serving()
         return Talk(Conversation(system.calls, program, form, caller.uid), flags)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,37 +10,53 @@ from pathlib import Path
 import msgspec
 import trio
 
-from jaxfs.errors import BrokenProgram, NotFound, NotReady, RunFailed
+from jaxfs.codecs.avals import parse_aval
+from jaxfs.errors import BrokenProgram, Invalid, NotFound, NotPermitted, NotReady, RunFailed
 from jaxfs.ownership import Caller, Meta
-from jaxfs.programs.program import Program, Staged
+from jaxfs.programs.links import Link
+from jaxfs.programs.names import types_name
+from jaxfs.programs.program import Derived, Program, Staged, Written, root_of
 from jaxfs.programs.version import Version
+from jaxfs.tracer.protocol import Untyped
 from jaxfs.tree.disk import DiskFile, size_of
 from jaxfs.tree.handles import Handle, Upload
-from jaxfs.tree.rows import Directory, Entry, File, Row
+from jaxfs.tree.rows import Directory, Entry, File, Row, Symlink
 from jaxfs.tree.system import System
-from jaxfs.tree.text import flat_keyed, line
+from jaxfs.tree.text import flat_keyed, line, lines
 from jaxfs.wire.spool import Spool
 
 HERE = "programs/<program>"
 SOURCE = "programs/<program>.<ext>"
 STAGING = "programs/.<name>"
+LINK = "programs/<link>"
 
 
 def version_of(program: Program) -> Version:
     """The version that serves.  Raises NotReady, BrokenProgram."""
     if program.version is not None:
         return program.version
+    if program.untyped is not None:
+        raise Invalid(
+            f"{program.path} has no types of its own; look into {program.path}/specializations"
+        )
     if program.state == "compiling":
-        raise NotReady(f"programs/{program.name} is still compiling; read its status")
-    raise BrokenProgram(
-        f"programs/{program.name} did not compile; read programs/{program.name}/error"
-    )
+        raise NotReady(f"{program.path} is still compiling; read its status")
+    raise BrokenProgram(f"{program.path} did not compile; read {program.path}/error")
+
+
+async def _made(program: Program) -> None:
+    """A derived program is made at its first use, and looking into it is one."""
+    if isinstance(program, Derived):
+        with contextlib.suppress(BrokenProgram):  # what is read next says why
+            await program.serving()
 
 
 def _list(system: System, subject: System) -> Iterable[Entry]:
     for program in system.programs:
         yield Entry(program.name, HERE, program)
         yield Entry(program.source_name, SOURCE, program)
+    for link in system.programs.links:
+        yield Entry(link.name, LINK, link)
     for staged in system.programs.staged():
         yield Entry(staged.name, STAGING, staged)
 
@@ -48,6 +65,9 @@ def _find(system: System, subject: System, name: str) -> Entry | None:
     program = system.programs.get(name)
     if program is not None:
         return Entry(name, HERE, program)
+    link = system.programs.links.get(name)
+    if link is not None:
+        return Entry(name, LINK, link)
     found = system.programs.find_file(name)
     if found is None:
         return None
@@ -59,6 +79,14 @@ def _create(system: System, subject: System, name: str, meta: Meta) -> Entry:
     return Entry(name, STAGING if isinstance(found, Staged) else SOURCE, found)
 
 
+def _symlink(system: System, subject: System, name: str, target: str, meta: Meta) -> Entry:
+    return Entry(name, LINK, system.programs.link(name, target, meta))
+
+
+def _target(system: System, link: Link) -> str:
+    return link.target
+
+
 def _unlink(system: System, entry: Entry) -> None:
     system.programs.remove(entry.name)
 
@@ -67,7 +95,7 @@ async def _rename(system: System, old: str, new: str, replace: bool) -> None:
     await system.programs.rename(old, new, replace=replace)
 
 
-async def _open_source(system: System, program: Program, caller: Caller, flags: int) -> Handle:
+async def _open_source(system: System, program: Written, caller: Caller, flags: int) -> Handle:
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return DiskFile(system.programs.source_path(program))
 
@@ -80,7 +108,7 @@ async def _open_source(system: System, program: Program, caller: Caller, flags: 
     return Upload(system.calls.spool(caller.uid), commit, flags, before)
 
 
-def _source_size(system: System, program: Program) -> int:
+def _source_size(system: System, program: Written) -> int:
     return program.source_bytes
 
 
@@ -104,16 +132,18 @@ def _quarantine(system: System, program: Program, caller: Caller) -> str:
 
 
 def _status(system: System, program: Program, caller: Caller) -> bytes:
-    version = program.version
+    version, root = program.version, root_of(program)
+    made_from = program.serves
     return flat_keyed(
         [
             ("state", "quarantined" if _quarantine(system, program, caller) else program.state),
-            ("source", program.source_name),
-            ("source_bytes", program.source_bytes),
-            ("source_format", version.source_format if version else ""),
-            ("sha256", program.source_sha256),
+            ("source", root.source_name),
+            ("source_bytes", root.source_bytes),
+            ("source_format", made_from.source_format if made_from else ""),
+            ("sha256", root.source_sha256),
             ("platforms", ",".join(version.platforms) if version else ""),
             ("device", version.device if version else program.device),
+            ("specializations", len(program.specializations)),
             ("compile_usec", version.compile_usec if version else 0),
             ("errno", program.error.errno_name if program.error else ""),
         ]
@@ -128,7 +158,38 @@ def _error(system: System, program: Program, caller: Caller) -> bytes:
 
 
 def _signature(system: System, program: Program, caller: Caller) -> bytes:
+    if program.untyped is not None:
+        names = program.untyped.parameters
+        return lines(f"in {number} {name} ?" for number, name in enumerate(names))
     return version_of(program).signature.text().encode()
+
+
+async def _compile_ahead(system: System, program: Program, caller: Caller, text: str) -> None:
+    """``f32[16] f32[16]``: make the specialization for these types now."""
+    types = tuple(parse_aval(word) for word in text.split())
+    if not isinstance(await program.serving(), Untyped):
+        raise Invalid(f"{program.path} has types of its own; read {program.path}/signature")
+    await system.programs.derivations.version_for(program, types)
+    system.remember(program)
+
+
+def _options(system: System, program: Program, caller: Caller) -> bytes:
+    if isinstance(program, Written):
+        return flat_keyed(sorted(program.options.items()))
+    return flat_keyed((f"step_{number}", step) for number, step in enumerate(program.recipe.steps))
+
+
+async def _set_options(system: System, program: Program, caller: Caller, text: str) -> None:
+    if not isinstance(program, Written):
+        raise NotPermitted("the options of a transformation stand in its path")
+    rows = (line.split(None, 1) for line in text.splitlines() if line.strip())
+    options = {row[0]: row[1].strip() if len(row) > 1 else "" for row in rows}
+    await system.programs.set_options(program, options)
+
+
+def _list_specializations(system: System, program: Program) -> Iterable[Entry]:
+    for types, derived in program.specializations.items():
+        yield Entry(types_name(types), HERE, derived)
 
 
 def _signature_json(system: System, program: Program, caller: Caller) -> bytes:
@@ -182,9 +243,12 @@ def _next_state(program: Program) -> trio.Event:
     return program.changed
 
 
-def _file(name: str, form: str, text: str, read: object, write: object = None) -> File:
+def _file(
+    name: str, form: str, text: str, read: object, write: object = None, *, made: bool = False
+) -> File:
+    prepare = _made if made else None
     mode = 0o644 if write else 0o444
-    return File(f"{HERE}/{name}", mode, form, text, read=read, write=write)  # type: ignore[arg-type]  # a row's functions
+    return File(f"{HERE}/{name}", mode, form, text, read=read, write=write, prepare=prepare)  # type: ignore[arg-type]  # a row's functions
 
 
 ROWS: tuple[Row, ...] = (
@@ -195,6 +259,7 @@ ROWS: tuple[Row, ...] = (
         entries=_list,
         find=_find,
         create=_create,
+        symlink=_symlink,
         unlink=_unlink,
         rename=_rename,
     ),
@@ -214,19 +279,27 @@ ROWS: tuple[Row, ...] = (
         open=_open_staged,
         size=_staged_size,
     ),
+    Symlink(LINK, "a name for a program that stands elsewhere, made with ln -s", _target),
     Directory(HERE, 0o755, "one program"),
     File(
         f"{HERE}/status",
         0o444,
         "flat keyed",
-        "state compiling|ready|failed|quarantined, and what it was made of; "
+        "state compiling|ready|untyped|unused|failed|quarantined, and what it was made of; "
         "poll(2) tells changes: POLLPRI",
         read=_status,
         changed=_next_state,
     ),
     _file("error", "text", '"ok", or why the last write failed or no call is taken', _error),
-    _file("signature", "newline-separated", "a line for each input and output", _signature),
-    _file("signature.json", "json", "the same for programs", _signature_json),
+    _file(
+        "signature",
+        "newline-separated",
+        "a line for each input and output; write types, f32[16] i32[], to compile ahead for them",
+        _signature,
+        _compile_ahead,
+        made=True,
+    ),
+    _file("signature.json", "json", "the same for programs", _signature_json, made=True),
     File(
         f"{HERE}/stablehlo.mlir",
         0o444,
@@ -234,12 +307,44 @@ ROWS: tuple[Row, ...] = (
         "what is compiled",
         open=_open_stablehlo,
         size=_stablehlo_size,
+        prepare=_made,
     ),
     File(
-        f"{HERE}/hlo.txt", 0o444, "text", "what the compiler made", open=_open_hlo, size=_hlo_size
+        f"{HERE}/hlo.txt",
+        0o444,
+        "text",
+        "what the compiler made",
+        open=_open_hlo,
+        size=_hlo_size,
+        prepare=_made,
     ),
-    _file("cost", "flat keyed", "flops, bytes_accessed ... by the compiler's reckoning", _cost),
-    _file("memory", "flat keyed", "argument, output, temporary, peak and code bytes", _memory),
+    _file(
+        "cost",
+        "flat keyed",
+        "flops, bytes_accessed ... by the compiler's reckoning",
+        _cost,
+        made=True,
+    ),
+    _file(
+        "memory",
+        "flat keyed",
+        "argument, output, temporary, peak and code bytes",
+        _memory,
+        made=True,
+    ),
     _file("device", "single value", "where it runs; write another to move it", _device, _move),
+    _file(
+        "options",
+        "flat keyed",
+        "what the function's jit was given, and may be: static_argnums, donate_argnums ...",
+        _options,
+        _set_options,
+    ),
+    Directory(
+        f"{HERE}/specializations",
+        0o755,
+        "a program like this one for each set of input types it was called with",
+        entries=_list_specializations,
+    ),
     _file("stats", "flat keyed", "calls, errors, quantiles of times", _stats),
 )

@@ -23,7 +23,7 @@ def call_status(system: System, call: Call, caller: Caller) -> bytes:
     return flat_keyed(
         [
             ("state", call.state),
-            ("program", call.program.name),
+            ("program", call.program.label),
             ("device", version.device if version else ""),
             ("input_bytes", call.input_bytes),
             ("output_bytes", version.executable.output_bytes if version else 0),

@@ -1,0 +1,35 @@
+"""Whose pickled functions are taken: unpickling is running the author's code."""
+
+from __future__ import annotations
+
+from jaxfs.errors import AccessDenied
+from jaxfs.tracer.client import TracerClient
+
+
+class PicklePolicy:
+    """``owner`` takes pickles of the mounting user, ``all`` everybody's, ``off`` nobody's.
+
+    Without the sandbox none are taken, except with ``unsafe``, then the mounting user's.
+    """
+
+    def __init__(self, rule: str, owner_uid: int, tracer: TracerClient) -> None:
+        self._rule = rule
+        self._owner_uid = owner_uid
+        self._tracer = tracer
+
+    async def check(self, uid: int) -> None:
+        """Raises AccessDenied with the reason where a user's pickles are not taken."""
+        if self._rule == "off":
+            raise AccessDenied("pickled functions are not taken here (-o pickle=off)")
+        if self._rule != "all" and uid != self._owner_uid:
+            raise AccessDenied(
+                f"pickled functions are taken from the mounting user only, who is {self._owner_uid}"
+                f" and not {uid}; export the function with jax.export, or mount with -o pickle=all"
+            )
+        if self._rule != "unsafe":
+            await self._tracer.start()
+            if not self._tracer.holds_pickles:
+                raise AccessDenied(
+                    f"pickled functions are not taken: {self._tracer.why_not}; "
+                    "export the function with jax.export, or mount with -o pickle=unsafe"
+                )
