@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 
@@ -75,6 +76,21 @@ def client(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     run("make", "-C", tmp_path, request.param)
     built: Path = tmp_path / request.param
     return built
+
+
+@pytest.fixture(scope="module")
+def equinox_pickle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("equinox") / "net.pkl"
+    told = run(sys.executable, EXAMPLES / "equinox/train.py", made, JAX_PLATFORMS="cpu")
+    assert float(told.split("%")[0]) > 90
+    return made
+
+
+def test_pickled_equinox_network_is_served_from_bash(mount: Mount, equinox_pickle: Path) -> None:
+    network = cloudpickle.loads(equinox_pickle.read_bytes())
+    scores = [np.asarray(network(image)) for image in np.load(IMAGES)]
+    told = run(EXAMPLES / "equinox.sh", mount.path, equinox_pickle)
+    assert told.strip() == summary([int(np.argmax(score)) for score in scores])
 
 
 @pytest.fixture
