@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -22,8 +23,13 @@ NICENESS = 10  # compilers take every core for seconds; who calls and looks come
 Answer = Traced | Compiled | Refused
 
 
-def run_job(context: Any, work: Trace | Compile, reply: int, source: int) -> None:
-    """Do the work and send its answer.  Never raises: what fails is told, or ends the process."""
+def run_job(
+    context: Any, work: Trace | Compile, reply: int, source: int, outputs: Sequence[int]
+) -> None:
+    """Do the work and send its answer.  Never raises: what fails is told, or ends the process.
+
+    ``outputs`` are empty files in memory to answer in: here in the sandbox none can be made.
+    """
     os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     answer, files = _work_on(context, work, source)
     data = msgspec.msgpack.encode(answer)
@@ -31,7 +37,9 @@ def run_job(context: Any, work: Trace | Compile, reply: int, source: int) -> Non
         answer, files = _too_long(len(data)), ()
         data = msgspec.msgpack.encode(answer)
     with socket.socket(fileno=reply) as sock:
-        send_fds(sock, data, [_memory_file(content) for content in files])
+        send_fds(
+            sock, data, [_filled(fd, content) for fd, content in zip(outputs, files, strict=False)]
+        )
 
 
 def _work_on(context: Any, work: Trace | Compile, source: int) -> tuple[Answer, tuple[bytes, ...]]:
@@ -68,8 +76,7 @@ def _read_whole(fd: int) -> bytes:
     return b"".join(parts)
 
 
-def _memory_file(content: bytes) -> int:
-    fd = os.memfd_create("jaxfs", os.MFD_CLOEXEC)
+def _filled(fd: int, content: bytes) -> int:
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]

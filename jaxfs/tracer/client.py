@@ -19,7 +19,8 @@ import trio
 
 from jaxfs.errors import RunFailed, TimedOut
 from jaxfs.tracer.protocol import Compile, Compiled, Ended, Job, Kill, Reply, Trace, Traced
-from jaxfs.tracer.untrusted import checked, crash, read_file
+from jaxfs.tracer.sandbox import Limits, missing
+from jaxfs.tracer.untrusted import MAX_FILE_BYTES, checked, crash, read_file
 from jaxfs.tracer.zygote_process import ZygoteProcess
 from jaxfs.wire.channel import AsyncChannel, Closed, pair
 
@@ -80,48 +81,93 @@ class TracerClient:
         """The versions of jax and jaxlib, empty until the first start."""
         return self._zygote.toolchain if self._zygote else ""
 
+    @property
+    def sandbox(self) -> tuple[str, ...]:
+        """The layers that work on this machine; empty until the first start."""
+        return self._zygote.layers if self._zygote else ()
+
+    @property
+    def holds_pickles(self) -> bool:
+        """Whether a user's Python may run here; False until the first start."""
+        return bool(self._zygote) and not missing(self.sandbox)
+
+    @property
+    def why_not(self) -> str:
+        """What ``holds_pickles`` lacks, one line; empty where it is true."""
+        if self._zygote is None:
+            return "the tracer has not started yet"
+        lacking = " and ".join(missing(self.sandbox))
+        return f"this kernel offers no {lacking}, which keeps a user's code in" if lacking else ""
+
     async def start(self) -> None:
         """Have a zygote ready.  Raises RunFailed with its words where it cannot start."""
         await self._ready_zygote()
 
     async def trace(
-        self, source: int, platform: str, deadline_s: float | None = None
+        self,
+        source: int,
+        platform: str,
+        deadline_s: float | None = None,
+        *,
+        user: tuple[int, int] | None = None,
     ) -> tuple[Traced, bytes, bytes]:
         """Make an artifact of the source in an open file: its description, bytes and text."""
-        reply, (artifact, text) = await self.run(Trace(platform), [source], deadline_s)
+        work = Trace(platform)
+        reply, (artifact, text) = await self.run(work, [source], deadline_s, user=user)
         if not isinstance(reply, Traced):
             raise RunFailed(f"the tracer answered {type(reply).__name__} to a trace")
         return reply, artifact, text
 
     async def compile(
-        self, artifact: int, work: Compile, deadline_s: float | None = None
+        self,
+        artifact: int,
+        work: Compile,
+        deadline_s: float | None = None,
+        *,
+        user: tuple[int, int] | None = None,
     ) -> tuple[Compiled, bytes, bytes]:
         """Compile the artifact in an open file: figures, executable, HLO text."""
-        reply, (executable, hlo) = await self.run(work, [artifact], deadline_s)
+        reply, (executable, hlo) = await self.run(work, [artifact], deadline_s, user=user)
         if not isinstance(reply, Compiled):
             raise RunFailed(f"the tracer answered {type(reply).__name__} to a compile")
         return reply, executable, hlo
 
     async def run(
-        self, work: Trace | Compile, fds: Sequence[int], deadline_s: float | None = None
+        self,
+        work: Trace | Compile,
+        fds: Sequence[int],
+        deadline_s: float | None = None,
+        *,
+        user: tuple[int, int] | None = None,
     ) -> tuple[Traced | Compiled, list[bytes]]:
         """Do a job; its answer and files.
 
-        ``deadline_s`` counts from when the job gets its turn.  Raises TimedOut past it, Invalid
+        ``deadline_s`` counts from when the job gets its turn.  ``user`` (uid, gid) is who asked:
+        the job has no more rights (None: no more than the front).  Raises TimedOut past it, Invalid
         where the program is bad or ended its process, RunFailed where the tracer itself failed.
         """
         limit_s = self._usual_s(work) if deadline_s is None else deadline_s
         async with self._slots:
             for _ in range(MAX_ATTEMPTS):
                 with suppress(_ZygoteDied):
-                    return await self._attempt(work, fds, limit_s)
+                    return await self._attempt(work, fds, limit_s, user or (None, None))
         raise RunFailed(f"the tracer died {MAX_ATTEMPTS} times while it had this program")
+
+    def _limits(self) -> Limits:
+        """Seconds of CPU for every core until the deadline; one byte more of a file than is taken,
+        so that ``untrusted`` finds what is too long."""
+        cpu_s = math.ceil(self.deadline_s * (os.cpu_count() or 1))
+        return Limits(self.memory_bytes, MAX_FILE_BYTES + 1, cpu_s)
 
     def _usual_s(self, work: Trace | Compile) -> float:
         return min(self.deadline_s, TRACE_DEADLINE_S if isinstance(work, Trace) else math.inf)
 
     async def _attempt(
-        self, work: Trace | Compile, fds: Sequence[int], limit_s: float
+        self,
+        work: Trace | Compile,
+        fds: Sequence[int],
+        limit_s: float,
+        user: tuple[int | None, int | None],
     ) -> tuple[Traced | Compiled, list[bytes]]:
         running = _Running(await self._ready_zygote(), next(self._numbers))
         self._running[running.number] = running
@@ -129,7 +175,8 @@ class TracerClient:
         reply: AsyncChannel[Reply] = AsyncChannel(ours, Reply)
         try:
             with theirs:
-                await self._send(running, Job(running.number, work), [theirs.fileno(), *fds])
+                job = Job(running.number, work, *user)
+                await self._send(running, job, [theirs.fileno(), *fds])
             with trio.move_on_after(limit_s):
                 return await self._answer(running, reply)
         finally:
@@ -179,7 +226,7 @@ class TracerClient:
             if self._zygote is None or not self._zygote.is_alive:
                 self.restarts += self._zygote is not None
                 self.state = "starting" if self._zygote is None else "restarting"
-                self._zygote = await ZygoteProcess.start(self.memory_bytes)
+                self._zygote = await ZygoteProcess.start(self._limits())
                 self._nursery.start_soon(self._listen, self._zygote)
                 self.state = "ready"
             return self._zygote

@@ -14,12 +14,18 @@ import msgspec
 from jaxfs.stablehlo.signature import Signature
 from jaxfs.wire.channel import VERSION
 
+FILES = 2  # that a job which worked hands back
+
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
-    """The zygote is up.  ``toolchain`` (jax and jaxlib versions) is part of every cache key."""
+    """The zygote is up.  ``toolchain`` (jax and jaxlib versions) is part of every cache key.
+
+    ``layers`` are those of the sandbox that work on this machine.
+    """
 
     pid: int
     toolchain: str
+    layers: tuple[str, ...] = ()
     version: int = VERSION
 
 

@@ -12,10 +12,9 @@ import signal
 from jaxfs.codecs.avals import BY_SHORT
 from jaxfs.errors import Invalid, JaxfsError, NoSpace, RunFailed, from_errno
 from jaxfs.stablehlo.signature import Param, Signature
-from jaxfs.tracer.protocol import Compiled, Refused, Traced
+from jaxfs.tracer.protocol import FILES, Compiled, Refused, Traced
 
 MAX_FILE_BYTES = 4 << 30  # an artifact with its weights
-FILES = 2  # each successful job hands back two
 _NO_MEMORY = re.compile(r"std::bad_alloc|[Oo]ut of memory|MemoryError")  # C++, LLVM, Python
 _NAME = re.compile(r"[A-Za-z0-9_.]{0,128}\Z")
 

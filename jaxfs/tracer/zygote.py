@@ -1,10 +1,11 @@
 """The process that has everything imported and forks a child for each job.
 
-    python -m jaxfs.tracer.zygote FD BYTES
+    python -m jaxfs.tracer.zygote FD LIMITS
 
 It has one thread and no JAX backend, so that a fork is safe, and it looks at no user's bytes.
 Importing jax takes 0.6 s once instead of for every job.  When the front's end of the control socket
-closes, it ends its children and itself.  No child gets more than BYTES of memory.
+closes, it ends its children and itself.  Every child enters the sandbox before it reads its input,
+with LIMITS (JSON).
 """
 
 from __future__ import annotations
@@ -21,18 +22,23 @@ import selectors
 import signal
 import socket
 import sys
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import attrs
 import msgspec
 
 from jaxfs import jaxcompat
+from jaxfs.tracer import sandbox
 from jaxfs.tracer.child import run_job
-from jaxfs.tracer.process import die_with_parent, drop_privileges, keep_only
-from jaxfs.tracer.protocol import Ended, Hello, Job, Kill, Request
+from jaxfs.tracer.process import die_with_parent, keep_only
+from jaxfs.tracer.protocol import FILES, Ended, Hello, Job, Kill, Request
 from jaxfs.tracer.trace import trace
 from jaxfs.wire.channel import Channel, Closed
 
 MAX_LAST_WORDS = 4096  # bytes of what a dying child wrote to stderr
+_PIPE_BYTES = 65536
 
 _WARM_UP = b"""
 func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> {
@@ -42,39 +48,53 @@ func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> {
 """
 
 
-class Child(msgspec.Struct, frozen=True):
-    """A job under way.  ``pidfd`` becomes readable when it ends; ``words`` is its stderr."""
+@attrs.define(eq=False)
+class Child:
+    """A job under way.  ``pidfd`` becomes readable when it ends; ``words`` is its stderr, a pipe:
+    however much a job prints, only the end of it is kept."""
 
     job: int
     pid: int
     pidfd: int
     words: int
+    last_words: bytes = b""
+
+    def listen(self) -> bool:
+        """Take what it has printed since, at most a pipe full; whether there was anything."""
+        try:
+            found = os.read(self.words, _PIPE_BYTES)
+        except BlockingIOError:
+            return False
+        self.last_words = (self.last_words + found)[-MAX_LAST_WORDS:]
+        return bool(found)
 
 
 class Zygote:
     """Forks, kills and reaps; nothing here blocks but the wait for the next event."""
 
-    def __init__(self, control: socket.socket, context: Any, memory_bytes: int) -> None:
+    def __init__(self, control: socket.socket, context: Any, box: sandbox.Sandbox) -> None:
         self._control: Channel[Request] = Channel(control, Request)
         self._context = context
-        self._memory_bytes = memory_bytes
+        self._box = box
         self._children: dict[int, Child] = {}
         self._selector = selectors.DefaultSelector()
-        self._selector.register(control, selectors.EVENT_READ, None)
+        self._selector.register(control, selectors.EVENT_READ, self._receive)
 
     def serve(self) -> None:
         """Until the front closes its end."""
-        self._control.send(Hello(os.getpid(), jaxcompat.toolchain()))
+        self._control.send(Hello(os.getpid(), jaxcompat.toolchain(), self._box.layers))
         try:
             while True:
                 for key, _ in self._selector.select():
-                    if key.data is None:
-                        self._handle(*self._control.receive())
-                    else:
-                        self._reap(key.data)
+                    now = self._selector.get_map().get(key.fd)
+                    if now is not None and now.data is key.data:  # no child reaped just now
+                        key.data()
         except Closed:
             for child in self._children.values():
                 _kill_group(child.pid)
+
+    def _receive(self) -> None:
+        self._handle(*self._control.receive())
 
     def _handle(self, message: Request, fds: list[int]) -> None:
         if isinstance(message, Job):
@@ -85,39 +105,55 @@ class Zygote:
             os.close(fd)
 
     def _start(self, message: Job, fds: list[int]) -> None:
-        words = os.memfd_create("stderr", os.MFD_CLOEXEC)
+        words, printed = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(words, False)
+        outputs = [os.memfd_create("jaxfs", os.MFD_CLOEXEC) for _ in range(FILES)]
         zygote = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become_child(message, fds, words, zygote)
+            self._become_child(message, fds, outputs, printed, zygote)
+        for fd in (printed, *outputs):
+            os.close(fd)
         os.setpgid(pid, pid)  # here too: a Kill may come before the child has done it
-        child = Child(message.job, pid, os.pidfd_open(pid), words)
-        self._children[message.job] = child
-        self._selector.register(child.pidfd, selectors.EVENT_READ, child)
+        self._watch(Child(message.job, pid, os.pidfd_open(pid), words))
 
-    def _become_child(self, message: Job, fds: list[int], words: int, zygote: int) -> None:
+    def _become_child(
+        self, message: Job, fds: list[int], outputs: Sequence[int], printed: int, zygote: int
+    ) -> None:
         status = 1
         try:
             die_with_parent(zygote)
             os.setpgid(0, 0)
-            os.dup2(words, 1)
-            os.dup2(words, 2)
+            os.dup2(printed, 1)
+            os.dup2(printed, 2)
             reply, source = fds
-            keep_only(fds)
-            drop_privileges(self._memory_bytes)
-            run_job(self._context, message.work, reply, source)
+            keep_only([*fds, *outputs, *self._box.fds])
+            self._box.enter(sandbox.rights_for(message.uid, message.gid), zygote)
+            run_job(self._context, message.work, reply, source, outputs)
             status = 0
         finally:
             os._exit(status)  # no clean-up of the zygote's objects, no return into its loop
 
+    def _watch(self, child: Child) -> None:
+        self._children[child.job] = child
+        self._selector.register(child.words, selectors.EVENT_READ, partial(self._listen, child))
+        self._selector.register(child.pidfd, selectors.EVENT_READ, partial(self._reap, child))
+
+    def _listen(self, child: Child) -> None:
+        if not child.listen():  # it has closed its end, and may still run
+            self._selector.unregister(child.words)
+
     def _reap(self, child: Child) -> None:
         _, status = os.waitpid(child.pid, 0)
-        self._selector.unregister(child.pidfd)
-        del self._children[child.job]
-        ended = Ended(child.job, os.waitstatus_to_exitcode(status), _last_words(child.words))
+        while child.listen():
+            pass
         for fd in (child.pidfd, child.words):
+            if fd in self._selector.get_map():
+                self._selector.unregister(fd)
             os.close(fd)
-        self._control.send(ended)
+        del self._children[child.job]
+        words = child.last_words.decode(errors="replace")
+        self._control.send(Ended(child.job, os.waitstatus_to_exitcode(status), words))
 
 
 def _kill_group(pid: int) -> None:
@@ -125,11 +161,6 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:  # it has ended, and will be reaped
         return
-
-
-def _last_words(fd: int) -> str:
-    size = os.fstat(fd).st_size
-    return os.pread(fd, MAX_LAST_WORDS, max(0, size - MAX_LAST_WORDS)).decode(errors="replace")
 
 
 def main() -> None:
@@ -140,7 +171,8 @@ def main() -> None:
     trace(context, _WARM_UP, "cpu")
     gc.collect()
     gc.freeze()  # children's collections would copy every page of what is imported here
-    Zygote(control, context, int(sys.argv[2])).serve()
+    limits = msgspec.json.decode(sys.argv[2], type=sandbox.Limits)
+    Zygote(control, context, sandbox.prepare(limits)).serve()
 
 
 if __name__ == "__main__":

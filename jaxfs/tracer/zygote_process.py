@@ -15,6 +15,7 @@ import trio
 import jaxfs
 from jaxfs.errors import RunFailed
 from jaxfs.tracer.protocol import Control, Ended, Hello
+from jaxfs.tracer.sandbox import Limits
 from jaxfs.wire.channel import VERSION, AsyncChannel, Closed, pair
 
 START_S = 60.0  # a cold disk and a busy machine need many seconds to import jax
@@ -36,7 +37,8 @@ class ZygoteProcess:
 
     process: subprocess.Popen[bytes]
     channel: AsyncChannel[Control]
-    toolchain: str
+    toolchain: str = ""
+    layers: tuple[str, ...] = ()
     is_alive: bool = True
 
     @property
@@ -44,31 +46,32 @@ class ZygoteProcess:
         return self.process.pid
 
     @classmethod
-    async def start(cls, memory_bytes: int) -> ZygoteProcess:
+    async def start(cls, limits: Limits) -> ZygoteProcess:
         """Start one and wait until it is warm.  Raises RunFailed with the reason.
 
-        No job gets more than ``memory_bytes``.
+        No job gets more than ``limits``.
         """
         ours, theirs = pair()
         channel: AsyncChannel[Control] = AsyncChannel(ours, Control)
         with theirs:
-            number = str(theirs.fileno())
+            arguments = [str(theirs.fileno()), msgspec.json.encode(limits).decode()]
             # Not trio's open_process: that forks in a worker thread, and "parent death" in
             # prctl(2) is the death of the forking thread.
             process = subprocess.Popen(  # noqa: ASYNC220 it returns at the exec, in 2 ms
-                [sys.executable, "-P", "-m", "jaxfs.tracer.zygote", number, str(memory_bytes)],
+                [sys.executable, "-P", "-m", "jaxfs.tracer.zygote", *arguments],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=_environment(),
                 start_new_session=True,  # the terminal's Ctrl-C is for the front
             )
-        zygote = cls(process, channel, "")
+        zygote = cls(process, channel)
         try:
-            zygote.toolchain = await _hello(channel)
+            hello = await _hello(channel)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await zygote.close()
             raise
+        zygote.toolchain, zygote.layers = hello.toolchain, hello.layers
         return zygote
 
     async def endings(self) -> AsyncIterator[Ended]:
@@ -106,7 +109,7 @@ class ZygoteProcess:
         self.process.wait()
 
 
-async def _hello(channel: AsyncChannel[Control]) -> str:
+async def _hello(channel: AsyncChannel[Control]) -> Hello:
     try:
         with trio.fail_after(START_S):
             message, _ = await channel.receive()
@@ -120,7 +123,7 @@ async def _hello(channel: AsyncChannel[Control]) -> str:
         ) from None
     if not isinstance(message, Hello) or message.version != VERSION:
         raise RunFailed("the tracer is of another version than the front; install jaxfs again")
-    return message.toolchain
+    return message
 
 
 def _environment() -> dict[str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 
 import msgspec
 
-from jaxfs.tracer.sandbox import kernel
+from jaxfs.tracer import kernel
+from jaxfs.tracer.process import die_with_parent
 
 NOBODY = 65534
 _CLONE_NEWUSER = 0x10000000
@@ -45,9 +45,7 @@ def stay_so(parent: int) -> None:
     kernel.drop_capabilities()
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user has cleared it
-    if os.getppid() != parent:
-        os._exit(1)
+    die_with_parent(parent)  # again: a change of user has cleared it
 
 
 def threads_of(uid: int, proc: int | None) -> int:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from jaxfs.tracer.sandbox import kernel
+from jaxfs.tracer import kernel
 
 _VERSION = 1  # flag of landlock_create_ruleset(2)
 _PATH_BENEATH = 1

@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from jaxfs.tracer.sandbox import kernel
+from jaxfs.tracer import kernel
 from jaxfs.tracer.sandbox.syscalls import numbers
 
 _NAMESPACES = (

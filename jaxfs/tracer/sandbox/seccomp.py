@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from jaxfs.tracer.sandbox import kernel
+from jaxfs.tracer import kernel
 from jaxfs.tracer.sandbox.bpf import ALLOW, KILL, Check, Rule, assemble, refuse
 from jaxfs.tracer.sandbox.syscalls import AUDIT_ARCH, numbers
 
