@@ -26,7 +26,7 @@ def read_signature(main: Any, names: Sequence[str] = ()) -> Signature:
     An argument's name is that of its location (where jax.export writes it), else ``names``' one.
     """
     arguments = entry_block(main).arguments
-    found = unique(_argument_name(a, i, names) for i, a in enumerate(arguments))
+    found = read_names(main, names)
     attributes = argument_attributes(main)
     inputs = tuple(
         Param(
@@ -35,6 +35,12 @@ def read_signature(main: Any, names: Sequence[str] = ()) -> Signature:
         for i, (a, name) in enumerate(zip(arguments, found, strict=True))
     )
     return Signature(inputs, _outputs(main))
+
+
+def read_names(main: Any, names: Sequence[str] = ()) -> list[str]:
+    """The names of ``main``'s arguments, as in ``read_signature``; empty for those without."""
+    arguments = entry_block(main).arguments
+    return unique(_argument_name(a, i, names) for i, a in enumerate(arguments))
 
 
 def argument_attributes(main: Any) -> list[dict[str, Any]]:

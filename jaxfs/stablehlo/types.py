@@ -14,6 +14,11 @@ MAX_ELEMENTS = 1 << 46  # beyond, XLA's size arithmetic overflows
 MAX_RANK = 64  # numpy's
 
 
+def tensor_type(aval: Aval) -> Any:
+    """The MLIR type of an aval, in the context at hand."""
+    return ir.Type.parse(f"tensor<{''.join(f'{n}x' for n in aval.shape)}{aval.row.mlir}>")
+
+
 def aval_of(mlir_type: Any) -> Aval | None:
     """The aval of a static array type, None for anything else."""
     return None if why_not_array(mlir_type) else _aval(mlir_type)

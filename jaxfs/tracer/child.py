@@ -13,14 +13,14 @@ import msgspec
 
 from jaxfs.errors import JaxfsError
 from jaxfs.tracer.compile import compile_artifact
-from jaxfs.tracer.protocol import Compile, Compiled, Refused, Trace, Traced
+from jaxfs.tracer.protocol import Compile, Compiled, Refused, Trace, Traced, Untyped
 from jaxfs.tracer.trace import trace
 from jaxfs.wire.channel import MAX_MESSAGE_BYTES, send_fds
 
 MAX_ANSWER_BYTES = MAX_MESSAGE_BYTES - 4096  # the signature must fit into later messages too
 MAX_DIAGNOSTICS = 32 << 10  # characters; the beginning says most
 NICENESS = 10  # compilers take every core for seconds; who calls and looks comes first
-Answer = Traced | Compiled | Refused
+Answer = Traced | Untyped | Compiled | Refused
 
 
 def run_job(
@@ -45,8 +45,10 @@ def run_job(
 def _work_on(context: Any, work: Trace | Compile, source: int) -> tuple[Answer, tuple[bytes, ...]]:
     try:
         if isinstance(work, Trace):
-            artifact = trace(context, _read_whole(source), work.platform)
-            return artifact.traced, (artifact.data, artifact.text)
+            made = trace(context, _read_whole(source), work)
+            return (
+                (made, ()) if isinstance(made, Untyped) else (made.traced, (made.data, made.text))
+            )
         built = compile_artifact(context, _read_whole(source), work)
     except JaxfsError as error:
         return Refused(error.errno, error.reason, error.diagnostics[:MAX_DIAGNOSTICS]), ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
@@ -17,8 +17,19 @@ import attrs
 import msgspec
 import trio
 
+from jaxfs.codecs.avals import Aval
 from jaxfs.errors import RunFailed, TimedOut
-from jaxfs.tracer.protocol import Compile, Compiled, Ended, Job, Kill, Reply, Trace, Traced
+from jaxfs.tracer.protocol import (
+    Compile,
+    Compiled,
+    Ended,
+    Job,
+    Kill,
+    Reply,
+    Trace,
+    Traced,
+    Untyped,
+)
 from jaxfs.tracer.sandbox import Limits, missing
 from jaxfs.tracer.untrusted import MAX_FILE_BYTES, checked, crash, read_file
 from jaxfs.tracer.zygote_process import ZygoteProcess
@@ -109,13 +120,25 @@ class TracerClient:
         platform: str,
         deadline_s: float | None = None,
         *,
+        steps: Sequence[str] = (),
+        types: Sequence[Aval] | None = None,
+        options: Mapping[str, str] | None = None,
+        takes_pickles: bool = False,
         user: tuple[int, int] | None = None,
-    ) -> tuple[Traced, bytes, bytes]:
-        """Make an artifact of the source in an open file: its description, bytes and text."""
-        work = Trace(platform)
-        reply, (artifact, text) = await self.run(work, [source], deadline_s, user=user)
+    ) -> tuple[Traced, bytes, bytes] | Untyped:
+        """Make an artifact of the source in an open file: its description, bytes and text.
+
+        Untyped where the program needs ``types`` (those of all inputs, flat) and there are none.
+        ``steps`` transform it, outermost first; ``options`` are a pickled function's.
+        """
+        flat = None if types is None else tuple(types)
+        work = Trace(platform, tuple(steps), flat, dict(options or {}), takes_pickles)
+        reply, files = await self.run(work, [source], deadline_s, user=user)
+        if isinstance(reply, Untyped) and types is None:
+            return reply
         if not isinstance(reply, Traced):
             raise RunFailed(f"the tracer answered {type(reply).__name__} to a trace")
+        artifact, text = files
         return reply, artifact, text
 
     async def compile(
@@ -127,9 +150,10 @@ class TracerClient:
         user: tuple[int, int] | None = None,
     ) -> tuple[Compiled, bytes, bytes]:
         """Compile the artifact in an open file: figures, executable, HLO text."""
-        reply, (executable, hlo) = await self.run(work, [artifact], deadline_s, user=user)
+        reply, files = await self.run(work, [artifact], deadline_s, user=user)
         if not isinstance(reply, Compiled):
             raise RunFailed(f"the tracer answered {type(reply).__name__} to a compile")
+        executable, hlo = files
         return reply, executable, hlo
 
     async def run(
@@ -139,7 +163,7 @@ class TracerClient:
         deadline_s: float | None = None,
         *,
         user: tuple[int, int] | None = None,
-    ) -> tuple[Traced | Compiled, list[bytes]]:
+    ) -> tuple[Traced | Untyped | Compiled, list[bytes]]:
         """Do a job; its answer and files.
 
         ``deadline_s`` counts from when the job gets its turn.  ``user`` (uid, gid) is who asked:
@@ -168,7 +192,7 @@ class TracerClient:
         fds: Sequence[int],
         limit_s: float,
         user: tuple[int | None, int | None],
-    ) -> tuple[Traced | Compiled, list[bytes]]:
+    ) -> tuple[Traced | Untyped | Compiled, list[bytes]]:
         running = _Running(await self._ready_zygote(), next(self._numbers))
         self._running[running.number] = running
         ours, theirs = pair()
@@ -187,7 +211,7 @@ class TracerClient:
 
     async def _answer(
         self, running: _Running, reply: AsyncChannel[Reply]
-    ) -> tuple[Traced | Compiled, list[bytes]]:
+    ) -> tuple[Traced | Untyped | Compiled, list[bytes]]:
         try:
             message, fds = await reply.receive()
         except Closed:

@@ -7,20 +7,20 @@ fails for every type the reading process has not registered, and only their key 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from jaxlib.mlir import ir
 
 from jaxfs import jaxcompat
 from jaxfs.codecs.avals import BY_SHORT, Aval
 from jaxfs.errors import Invalid, JaxfsError
 from jaxfs.stablehlo.branches import fold_constant_cases
-from jaxfs.stablehlo.checks import check_module
+from jaxfs.stablehlo.checks import check_main, check_module
 from jaxfs.stablehlo.main_function import (
     argument_attributes,
     fix_argument,
+    read_names,
     read_signature,
     rearrange_arguments,
 )
@@ -28,10 +28,14 @@ from jaxfs.stablehlo.names import dotted, result_name, unique
 from jaxfs.stablehlo.normal_form import drop_placement
 from jaxfs.stablehlo.parse import parse_bytecode, verify
 from jaxfs.stablehlo.signature import Param, Signature
-from jaxfs.stablehlo.types import why_not_shape
+from jaxfs.stablehlo.types import tensor_type, why_not_shape
 from jaxfs.stablehlo.walk import functions
-from jaxfs.tracer.source import BYTECODE_MAGIC, Program
+from jaxfs.tracer.protocol import Untyped
+from jaxfs.tracer.shapes import Shaped, check_types, of_aval, refine, untyped
+from jaxfs.tracer.source import BYTECODE_MAGIC, Program, Types
 
+MAX_SIZE = 200  # characters of one symbolic size
+_INNER = "_wrapped_jax_export_main"  # what ``main`` calls where sizes are symbolic
 MAX_ENTRIES = 100_000  # of any list in the artifact's description
 _PLATFORM_NAMES = {"gpu": ("cuda", "rocm")}  # a device says gpu, an export cuda
 _DTYPES = {
@@ -45,30 +49,92 @@ class Exported(msgspec.Struct, frozen=True):
 
     module: bytes
     platforms: tuple[str, ...]
-    inputs: tuple[tuple[str, Aval], ...]  # with key paths, ``[0]['w']``
-    outputs: tuple[tuple[str, Aval], ...]
+    inputs: tuple[tuple[str, Shaped], ...]  # with key paths, ``[0]['w']``
+    outputs: tuple[tuple[str, Shaped], ...]
     kept: tuple[int, ...]  # which inputs the module takes
 
+    @property
+    def is_symbolic(self) -> bool:
+        return any(shaped.aval is None for _, shaped in (*self.inputs, *self.outputs))
 
-def read_program(context: Any, data: bytes, platform: str) -> Program:
-    """The program of an artifact, for one platform.  Raises Invalid."""
+
+class Structure(msgspec.Struct, frozen=True):
+    """The pytrees of a function's arguments and result; leaves are the numbers of arrays."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: Any
+
+
+def read_program(
+    context: Any, data: bytes, platform: str, types: Types = None
+) -> Program | Untyped:
+    """The program of an artifact, for one platform.
+
+    ``types`` of all inputs fix its symbolic sizes; Untyped where it has some and there are none.
+    Raises Invalid.
+    """
     exported = read(data)
     index = _platform_index(exported.platforms, platform)
     module = parse_bytecode(context, exported.module, "a jax.export artifact")
     with context:
         drop_placement(module)
-        check_module(module)
+        if not exported.is_symbolic:
+            check_module(module)
+        _choose_platform(module, check_main(module), index)
+        labels = _labels(module, exported)
+        if exported.is_symbolic:
+            names, shapes = (
+                _input_names(exported, labels),
+                [shaped for _, shaped in exported.inputs],
+            )
+            if types is None:
+                return untyped("jax_export", names, shapes)
+            check_types(names, shapes, types)
+            module = refine(module, [types[i] for i in _kept(exported)])
+            exported = _fixed(exported, types, read_signature(check_main(module)).output_avals)
+            check_module(module)
         main = functions(module)["main"]
-        if "jax.global_constant" in next(iter(argument_attributes(main)), {}):
-            fix_argument(main, 0, index)
-            fold_constant_cases(module)
-            main = functions(module)["main"]
-        signature = _signature(exported, read_signature(main))
+        signature = _signature(exported, read_signature(main), labels)
         if len(exported.kept) != len(exported.inputs):
-            types = [_tensor(aval) for _, aval in exported.inputs]
-            rearrange_arguments(main, types, exported.kept)
+            rearrange_arguments(
+                main, [tensor_type(a) for a in signature.input_avals], exported.kept
+            )
         verify(context, module)
     return Program(module, signature, "jax_export", exported.platforms)
+
+
+def read_structure(data: bytes) -> Structure:
+    """What the exported function's arguments and result were made of.  Raises Invalid."""
+    table = jaxcompat.read_exported(data)
+    args, kwargs = _filled(table.InTree(), itertools.count())
+    return Structure(tuple(args), dict(kwargs), _filled(table.OutTree(), itertools.count()))
+
+
+def _choose_platform(module: Any, main: Any, index: int) -> None:
+    if "jax.global_constant" in next(iter(argument_attributes(main)), {}):
+        fix_argument(main, 0, index)
+        fold_constant_cases(module)
+
+
+def _labels(module: Any, exported: Exported) -> dict[int, str]:
+    """The names that the module has for the inputs it takes.
+
+    With symbolic sizes they are on the function that ``main`` calls, behind those of the sizes.
+    """
+    found = functions(module)
+    names = read_names(found.get(_INNER, found["main"]))
+    kept = _kept(exported)
+    return dict(zip(kept, names[len(names) - len(kept) :], strict=True))
+
+
+def _fixed(exported: Exported, types: Sequence[Aval], outputs: Sequence[Aval]) -> Exported:
+    """The same description with the sizes of a call."""
+    return msgspec.structs.replace(
+        exported,
+        inputs=tuple((p, of_aval(t)) for (p, _), t in zip(exported.inputs, types, strict=True)),
+        outputs=tuple((p, of_aval(t)) for (p, _), t in zip(exported.outputs, outputs, strict=True)),
+    )
 
 
 def read(data: bytes) -> Exported:
@@ -113,11 +179,11 @@ def _check_kind(table: Any) -> None:
         raise Invalid("the program has ordered effects (callbacks, prints); export it without")
 
 
-def _inputs(table: Any) -> list[Aval]:
+def _inputs(table: Any) -> list[Shaped]:
     return _avals(table, "In")
 
 
-def _avals(table: Any, side: str) -> list[Aval]:
+def _avals(table: Any, side: str) -> list[Shaped]:
     """Newer artifacts keep each aval once and list numbers, older ones list the avals."""
     numbers = f"{side}AvalsIdxs"
     if hasattr(table, numbers) and (count := getattr(table, f"{numbers}Length")()):
@@ -126,21 +192,15 @@ def _avals(table: Any, side: str) -> list[Aval]:
     return [_aval(getattr(table, f"{side}Avals")(i)) for i in _indices(count)]
 
 
-def _aval(entry: Any) -> Aval:
+def _aval(entry: Any) -> Shaped:
     dtype = _DTYPES.get(entry.Dtype(), "unknown")
     if dtype not in BY_SHORT:
         raise Invalid(f"an input or output has the element type {dtype}, which is not supported")
-    sizes = [entry.Shape(i).decode() for i in _indices(entry.ShapeLength())]
-    if not all(size.isdecimal() for size in sizes):
-        shape = ",".join(sizes)
-        raise Invalid(
-            f"an input or output is {dtype}[{shape}]: symbolic shapes are not supported yet; "
-            "export with fixed sizes"
-        )
-    aval = Aval(dtype, tuple(map(int, sizes)))
-    if why := why_not_shape(aval.shape):
-        raise Invalid(f"an input or output is {aval}: {why}")
-    return aval
+    sizes = [entry.Shape(i).decode()[:MAX_SIZE] for i in _indices(entry.ShapeLength())]
+    shaped = Shaped(dtype, tuple(int(size) if size.isdecimal() else size for size in sizes))
+    if why := why_not_shape(tuple(size for size in shaped.sizes if isinstance(size, int))):
+        raise Invalid(f"an input or output is {shaped}: {why}")
+    return shaped
 
 
 def _indices(length: int) -> range:
@@ -150,7 +210,7 @@ def _indices(length: int) -> range:
     return range(length)
 
 
-def _named(tree: Any, avals: list[Aval]) -> tuple[tuple[str, Aval], ...]:
+def _named(tree: Any, avals: list[Shaped]) -> tuple[tuple[str, Shaped], ...]:
     """Each aval with its leaf's key path.  Nodes may be shared: a small tree can be endless."""
     nodes = list(itertools.islice(_nodes(tree, ""), MAX_ENTRIES + 1))
     paths = [path for path in nodes[: _indices(len(nodes)).stop] if path is not None]
@@ -166,6 +226,18 @@ def _nodes(tree: Any, path: str) -> Iterator[str | None]:
         yield from _nodes(tree.Children(i), path + key)
 
 
+def _filled(tree: Any, numbers: Iterator[int]) -> Any:
+    """A pytree with numbered leaves; what Python class a node had does not matter here."""
+    kind = jaxcompat.PYTREE_KINDS[tree.Kind()]
+    if kind in ("leaf", "none"):
+        return next(numbers) if kind == "leaf" else None
+    children = [_filled(tree.Children(i), numbers) for i in _indices(tree.ChildrenLength())]
+    if kind == "dict":
+        keys = [tree.ChildrenNames(i).decode() for i in range(len(children))]
+        return dict(zip(keys, children, strict=True))
+    return children if kind == "list" else tuple(children)
+
+
 def _platform_index(platforms: tuple[str, ...], platform: str) -> int:
     for name in _PLATFORM_NAMES.get(platform, (platform,)):
         if name in platforms:
@@ -176,27 +248,24 @@ def _platform_index(platforms: tuple[str, ...], platform: str) -> int:
     )
 
 
-def _tensor(aval: Aval) -> Any:
-    return ir.Type.parse(f"tensor<{''.join(f'{n}x' for n in aval.shape)}{aval.row.mlir}>")
-
-
-def _signature(exported: Exported, module: Signature) -> Signature:
+def _signature(exported: Exported, module: Signature, labels: dict[int, str]) -> Signature:
     """All inputs, with the names the module has and the key paths of those it dropped."""
-    wanted = [exported.inputs[i][1] for i in _kept(exported)]
-    if wanted != list(module.input_avals):
+    avals = [shaped.aval for _, shaped in exported.inputs]
+    if [avals[i] for i in _kept(exported)] != list(module.input_avals):
         raise Invalid("not a program: its module and its list of inputs do not agree")
     taken = dict(zip(exported.kept, module.inputs, strict=True))
-    roots = _roots(exported, taken)
-    params = [
-        taken.get(i) or Param(_input_name(path, roots), aval)
-        for i, (path, aval) in enumerate(exported.inputs)
+    inputs = [
+        Param(name, aval, i in taken and taken[i].donated)
+        for i, (name, aval) in enumerate(zip(_input_names(exported, labels), avals, strict=True))
+        if aval is not None
     ]
-    names = unique(
-        param.name or _input_name(path, roots)
-        for param, (path, _) in zip(params, exported.inputs, strict=True)
-    )
-    inputs = [Param(n, p.aval, p.donated) for n, p in zip(names, params, strict=True)]
     return Signature(tuple(inputs), _outputs(exported, module))
+
+
+def _input_names(exported: Exported, labels: dict[int, str]) -> list[str]:
+    roots = _roots(exported, labels)
+    paths = [path for path, _ in exported.inputs]
+    return unique(labels.get(i) or _input_name(path, roots) for i, path in enumerate(paths))
 
 
 def _kept(exported: Exported) -> tuple[int, ...]:
@@ -210,18 +279,18 @@ def _kept(exported: Exported) -> tuple[int, ...]:
 
 def _outputs(exported: Exported, module: Signature) -> tuple[Param, ...]:
     names = unique(result_name(f"result{path}") for path, _ in exported.outputs)
-    if [aval for _, aval in exported.outputs] != list(module.output_avals):
+    if [shaped.aval for _, shaped in exported.outputs] != list(module.output_avals):
         raise Invalid("not a program: its module and its list of outputs do not agree")
     return tuple(Param(n, p.aval) for n, p in zip(names, module.outputs, strict=True))
 
 
-def _roots(exported: Exported, taken: dict[int, Param]) -> dict[str, str]:
+def _roots(exported: Exported, labels: dict[int, str]) -> dict[str, str]:
     """The names of the positional arguments (``0`` -> ``params``), as far as kept inputs tell."""
     found = {}
-    for i, param in taken.items():
+    for i, name in labels.items():
         keys = dotted(exported.inputs[i][0]).split(".")
-        if keys[0] == "0" and param.name:
-            found[keys[1]] = param.name.split(".")[0]
+        if keys[0] == "0" and name:
+            found[keys[1]] = name.split(".")[0]
     return found
 
 

@@ -19,7 +19,6 @@ from jaxfs.tracer.told import as_python_tells
 from jaxfs.tracer.traceable import Traceable, parameter_names, struct
 
 HINT = "write cloudpickle.dumps(f) or cloudpickle.dumps((f, *example_arguments))"
-_WIDE = frozenset({"float64", "int64", "uint64", "complex128"})
 
 
 def read_pickle(data: bytes, options: FunctionOptions) -> Traceable:
@@ -32,7 +31,14 @@ def read_pickle(data: bytes, options: FunctionOptions) -> Traceable:
     if examples is None:
         if options.static_argnums:
             raise Invalid("static_argnums takes the values of examples; pickle (f, *examples)")
-        return Traceable(function, names, "pickle")
+        _check_numbers(options.donate_argnums, len(names), "donate_argnums", "parameters")
+        return Traceable(
+            function,
+            names,
+            "pickle",
+            platforms=options.platforms,
+            donated=_positive(options.donate_argnums, len(names)),
+        )
     names = tuple(names[i] if i < len(names) else f"arg{i}" for i in range(len(examples)))
     return _with_examples(function, names, examples, options)
 
@@ -75,10 +81,11 @@ def _with_examples(
     examples: tuple[Any, ...],
     options: FunctionOptions,
 ) -> Traceable:
-    static = {number % len(examples): None for number in options.static_argnums if examples}
-    for number in options.static_argnums:
-        if not -len(examples) <= number < len(examples):
-            raise Invalid(f"static_argnums {number}: there are {len(examples)} example arguments")
+    count = len(examples)
+    _check_numbers(options.static_argnums, count, "static_argnums", "example arguments")
+    _check_numbers(options.donate_argnums, count, "donate_argnums", "example arguments")
+    static = _positive(options.static_argnums, count)
+    donated = _positive(options.donate_argnums, count)
     kept = [number for number in range(len(examples)) if number not in static]
 
     def call(*args: Any) -> Any:
@@ -92,7 +99,19 @@ def _with_examples(
         tuple(names[number] for number in kept),
         "pickle",
         args=tuple(_types(names[number], examples[number]) for number in kept),
+        platforms=options.platforms,
+        donated=tuple(place for place, number in enumerate(kept) if number in donated),
     )
+
+
+def _check_numbers(numbers: tuple[int, ...], count: int, option: str, what: str) -> None:
+    for number in numbers:
+        if not -count <= number < count:
+            raise Invalid(f"{option} {number}: there are {count} {what}")
+
+
+def _positive(numbers: tuple[int, ...], count: int) -> tuple[int, ...]:
+    return tuple(number % count for number in numbers)
 
 
 def _types(name: str, example: Any) -> Any:
@@ -115,9 +134,3 @@ def _scalar(value: complex) -> Any:
     """A Python number has the type JAX gives it."""
     kinds = {bool: np.bool_, int: np.int32, float: np.float32, complex: np.complex64}
     return struct((), np.dtype(kinds[type(value)]))
-
-
-def has_64_bits(program: Traceable) -> bool:
-    """Whether an input has 64 bits: then JAX is to compute with 64, as it did for its author."""
-    leaves = tree_util.tree_leaves(program.args)
-    return any(str(leaf.dtype) in _WIDE for leaf in leaves)

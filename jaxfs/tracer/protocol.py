@@ -2,15 +2,16 @@
 
 The zygote reads ``Job`` messages on its control socket.  With each job come descriptors: first the
 job's own reply socket, then its input files.  It forks a child; the child does the job, sends one
-``Traced``, ``Compiled`` or ``Refused`` (with descriptors of its output files, in the order the
-message's fields say) and exits.  A reply socket that closes without a message means the child died;
-``Ended`` on the control socket says how.
+``Traced``, ``Untyped``, ``Compiled`` or ``Refused`` (with descriptors of its output files, in the
+order the message's fields say) and exits.  A reply socket that closes without a message means the
+child died; ``Ended`` on the control socket says how.
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from jaxfs.codecs.avals import Aval
 from jaxfs.stablehlo.signature import Signature
 from jaxfs.wire.channel import VERSION
 
@@ -33,10 +34,16 @@ class Trace(msgspec.Struct, frozen=True, tag=True):
     """Turn a source (one descriptor: the bytes as the user wrote them) into an artifact.
 
     ``platform`` is where it is to run (``cpu``, ``cuda``); a jax.export artifact for other
-    platforms is refused.
+    platforms is refused.  ``steps`` are transformations as a path has them, outermost first.
+    ``types`` are those of all inputs, flat, where the call tells them.  ``options`` are a pickled
+    function's; ``takes_pickles`` is whether its author's code may run here.
     """
 
     platform: str
+    steps: tuple[str, ...] = ()
+    types: tuple[Aval, ...] | None = None
+    options: dict[str, str] = {}
+    takes_pickles: bool = False
 
 
 class Compile(msgspec.Struct, frozen=True, tag=True):
@@ -78,9 +85,21 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
 class Traced(msgspec.Struct, frozen=True, tag=True):
     """Descriptors: the artifact (StableHLO portable artifact), its StableHLO text."""
 
-    source_format: str  # stablehlo_text | mlir_bytecode | portable_artifact | jax_export
+    source_format: str  # stablehlo_text | mlir_bytecode | portable_artifact | jax_export | pickle
     signature: Signature
     platforms: tuple[str, ...]  # empty: any
+
+
+class Untyped(msgspec.Struct, frozen=True, tag=True):
+    """The program is well, and what it takes is known only with ``types``.  No descriptors.
+
+    ``parameters`` are the names of its inputs, flat, or of its arguments where even their structure
+    comes with the call; ``reason`` is one line for the user.
+    """
+
+    source_format: str
+    parameters: tuple[str, ...]
+    reason: str
 
 
 class Compiled(msgspec.Struct, frozen=True, tag=True):
@@ -101,4 +120,4 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 Request = Job | Kill
 Control = Hello | Ended
-Reply = Traced | Compiled | Refused
+Reply = Traced | Untyped | Compiled | Refused

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
+from jaxfs.codecs.avals import Aval
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.signature import Signature
+from jaxfs.tracer.protocol import Untyped
 
 BYTECODE_MAGIC = b"ML\xefR"
 _PRODUCER = b"StableHLO_v"  # what portable artifacts say behind the magic and a version byte
@@ -23,8 +25,12 @@ class Program(msgspec.Struct):
     platforms: tuple[str, ...] = ()
 
 
-Reader = Callable[[Any, bytes, str], Program]  # context, source, platform
+Types = Sequence[Aval] | None
+# context, source, platform, the inputs' types where the call tells them
+Reader = Callable[[Any, bytes, str, Types], Program | Untyped]
 
+_PYTHON = "Python source; pickle the function with cloudpickle, or export it with jax.export"
+_OLD_PICKLE = "a pickle of protocol 0 or 1; use protocol 2 or later"
 # What people write by mistake: how it begins, what it is, what to do instead.
 _MISTAKES: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a zip or .npz file"),
@@ -37,9 +43,12 @@ _MISTAKES: tuple[tuple[bytes, str], ...] = (
     (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
     (b"HloModule", "HLO text; write StableHLO text (jax.jit(f).lower(x).as_text())"),
     (b"{ lambda", "a printed jaxpr; write jax.jit(f).lower(x).as_text()"),
-    (b"import ", "Python source; export the function with jax.export"),
-    (b"from ", "Python source; export the function with jax.export"),
-    (b"def ", "Python source; export the function with jax.export"),
+    (b"import ", _PYTHON),
+    (b"from ", _PYTHON),
+    (b"def ", _PYTHON),
+    (b"c__", _OLD_PICKLE),
+    (b"ccopy_reg\n", _OLD_PICKLE),
+    (b"ccloudpickle", _OLD_PICKLE),
 )
 
 
@@ -54,13 +63,18 @@ def detect(data: bytes) -> str:
     if data.startswith(BYTECODE_MAGIC):
         is_portable = data[5 : 5 + len(_PRODUCER)] == _PRODUCER
         return "portable_artifact" if is_portable else "mlir_bytecode"
+    if is_pickle(data):
+        return "pickle"
     _refuse_mistakes(data)
     return "jax_export" if b"\0" in data[:64] else "stablehlo_text"
 
 
+def is_pickle(data: bytes) -> bool:
+    """A pickle of protocol 2 or later.  A jax.export artifact begins with an offset below 2^24."""
+    return data[:1] == b"\x80" and data[1:2] > b"\x01" and data[2:4] != b"\0\0"
+
+
 def _refuse_mistakes(data: bytes) -> None:
-    if data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05":
-        raise Invalid("pickled functions come with the sandbox; use jax.export until then")
     for magic, what in _MISTAKES:
         if data.startswith(magic):
             raise Invalid(f"not a program: this is {what}")

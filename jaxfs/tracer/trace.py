@@ -1,7 +1,8 @@
 """Source -> artifact: the one way a program comes in.
 
 Whatever the user wrote becomes a checked module in normal form, its portable artifact, its text
-and its signature.
+and its signature.  StableHLO without transformations goes straight there; all else is a Python
+function first, which JAX traces.
 """
 
 from __future__ import annotations
@@ -10,17 +11,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import jax
 import msgspec
 
-from jaxfs.errors import Invalid
-from jaxfs.stablehlo.checks import check_main, check_module
-from jaxfs.stablehlo.main_function import read_signature
-from jaxfs.stablehlo.names import argument_names
-from jaxfs.stablehlo.normal_form import artifact, drop_placement, normalise
-from jaxfs.stablehlo.parse import parse_bytecode, parse_text
-from jaxfs.tracer import exported
-from jaxfs.tracer.protocol import Traced
-from jaxfs.tracer.source import Program, Reader, decode_text, detect
+from jaxfs.errors import AccessDenied
+from jaxfs.stablehlo.normal_form import artifact, normalise
+from jaxfs.tracer.imported import imported
+from jaxfs.tracer.lower import lower
+from jaxfs.tracer.modules import only_text, read_module
+from jaxfs.tracer.options import FunctionOptions
+from jaxfs.tracer.pickles import read_pickle
+from jaxfs.tracer.protocol import Trace, Traced, Untyped
+from jaxfs.tracer.source import Program, detect
+from jaxfs.tracer.told import as_python_tells
+from jaxfs.tracer.traceable import Traceable, has_64_bits
+from jaxfs.tracer.transforms.advice import in_words_of_paths
+from jaxfs.tracer.transforms.apply import transform
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -31,54 +37,57 @@ class Artifact(msgspec.Struct, frozen=True):
     text: bytes
 
 
-def trace(context: Any, source: bytes, platform: str) -> Artifact:
-    """Raises Invalid for what is no program, or none jaxfs runs."""
-    read = _READERS[detect(source)]
-    with _only_text(), context:
-        program = read(context, source, platform)
+def trace(context: Any, source: bytes, work: Trace) -> Artifact | Untyped:
+    """Raises Invalid for what is no program, or none jaxfs runs; NotSupported for a transformation
+    that cannot be done to it."""
+    kind = detect(source)
+    with only_text():
+        if kind == "pickle" or work.steps:
+            program = _from_function(context, source, kind, work)
+        else:
+            program = read_module(context, source, kind, work.platform, work.types)
+        return program if isinstance(program, Untyped) else _artifact(program)
+
+
+def _artifact(program: Program) -> Artifact:
+    with program.module.context:
         normalise(program.module)
         text = str(program.module).encode()
         data = artifact(program.module)
     return Artifact(Traced(program.source_format, program.signature, program.platforms), data, text)
 
 
+def _from_function(context: Any, source: bytes, kind: str, work: Trace) -> Program | Untyped:
+    """The program as a Python function, transformed and traced."""
+    program, is_wide = _function(context, source, kind, work)
+    with _computing(is_wide):
+        program = transform(program, work.steps)
+    if program.args is None and work.types is None:
+        return Untyped(program.source_format, program.names(), program.reason)
+    if work.types is not None:
+        program = program.typed(work.types)
+    with in_words_of_paths():
+        return lower(program, work.platform, wide=is_wide)
+
+
+def _function(context: Any, source: bytes, kind: str, work: Trace) -> tuple[Traceable, bool]:
+    """The program before its transformations, and whether JAX is to compute with 64 bits.
+
+    A pickled function gets the JAX its author had: with 64 bits only if its inputs have them.
+    StableHLO says the width of every value.
+    """
+    if kind != "pickle":
+        return imported(context, source, kind, work.platform), True
+    if not work.takes_pickles:
+        raise AccessDenied("pickled functions are not taken here; export it with jax.export")
+    options = FunctionOptions.parse(work.options)
+    program = read_pickle(source, options)
+    if options.enable_x64 is not None:
+        return program, options.enable_x64
+    return program, has_64_bits(program.args, work.types or ())
+
+
 @contextmanager
-def _only_text() -> Iterator[None]:
-    """Names in bytecode may be any bytes; Python's bindings fail on those that are not UTF-8."""
-    try:
+def _computing(is_wide: bool) -> Iterator[None]:
+    with in_words_of_paths(), jax.enable_x64(is_wide), as_python_tells():
         yield
-    except RuntimeError as error:
-        if "conversion error" not in str(error):
-            raise
-        raise Invalid("not a program: a name in it is not UTF-8") from None
-
-
-def _read_text(context: Any, source: bytes, platform: str) -> Program:
-    text = decode_text(source)
-    return _checked(parse_text(context, text), "stablehlo_text", argument_names(text))
-
-
-def _read_bytecode(context: Any, source: bytes, platform: str) -> Program:
-    return _checked(parse_bytecode(context, source, "MLIR bytecode"), "mlir_bytecode")
-
-
-def _read_portable(context: Any, source: bytes, platform: str) -> Program:
-    module = parse_bytecode(context, source, "a StableHLO portable artifact")
-    return _checked(module, "portable_artifact")
-
-
-def _checked(module: Any, source_format: str, names: list[str] | None = None) -> Program:
-    with module.context:
-        drop_placement(module)
-        # before the other checks, because its errors name the argument
-        signature = read_signature(check_main(module), names or ())
-        check_module(module)
-    return Program(module, signature, source_format)
-
-
-_READERS: dict[str, Reader] = {
-    "stablehlo_text": _read_text,
-    "mlir_bytecode": _read_bytecode,
-    "portable_artifact": _read_portable,
-    "jax_export": exported.read_program,
-}

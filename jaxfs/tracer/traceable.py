@@ -15,13 +15,16 @@ from jaxfs.errors import Invalid
 from jaxfs.stablehlo.names import dotted, unique
 from jaxfs.stablehlo.types import why_not_shape
 
+_WIDE = frozenset({"float64", "int64", "uint64", "complex128"})
+
 
 @attrs.frozen
 class Traceable:
     """``function`` takes positional arguments that are pytrees.
 
     ``args`` are their types (pytrees of ShapeDtypeStruct), or None where the call tells; ``tree``
-    is then the structure of all arguments, if it is known.  ``parameters`` name the arguments.
+    is then the structure of all arguments, if it is known.  ``parameters`` name the arguments;
+    ``donated`` are the numbers of those whose memory the program may reuse.
     """
 
     function: Callable[..., Any]
@@ -30,6 +33,7 @@ class Traceable:
     args: tuple[Any, ...] | None = None
     tree: Any = None
     platforms: tuple[str, ...] = ()
+    donated: tuple[int, ...] = ()
     reason: str = "the types come with the call"
 
     @property
@@ -44,13 +48,24 @@ class Traceable:
         if self.in_tree is None:
             return self.parameters
         filled = tree_util.tree_unflatten(self.in_tree, range(self.in_tree.num_leaves))
-        found = []
-        for path, _ in tree_util.tree_flatten_with_path(filled)[0]:
-            inner = dotted(tree_util.keystr(path[1:]))
-            found.append(".".join(filter(None, [self._parameter(path[0].idx), inner])))
-        return tuple(unique(found))
+        return tuple(
+            unique(
+                name
+                for index, arg in enumerate(filled)
+                for name, _ in named_leaves(self.parameter(index), arg)
+            )
+        )
 
-    def _parameter(self, index: int) -> str:
+    def donates(self) -> list[bool]:
+        """For each input of a program with types, whether it is donated."""
+        return [
+            index in self.donated
+            for index, arg in enumerate(self.args or ())
+            for _ in tree_util.tree_leaves(arg)
+        ]
+
+    def parameter(self, index: int) -> str:
+        """The name of an argument, from 0."""
         return self.parameters[index] if index < len(self.parameters) else f"arg{index}"
 
     def typed(self, types: Sequence[Aval]) -> Traceable:
@@ -63,6 +78,21 @@ class Traceable:
             names = ", ".join(self.names())
             raise Invalid(f"expected {tree.num_leaves} inputs ({names}), got {len(structs)}")
         return attrs.evolve(self, args=tree_util.tree_unflatten(tree, structs))
+
+
+def named_leaves(name: str, tree: Any) -> list[tuple[str, Any]]:
+    """The leaves of a pytree called ``name``, with their key paths: ``params.w``."""
+    found = tree_util.tree_flatten_with_path(tree)[0]
+    return [
+        (".".join(filter(None, [name, dotted(tree_util.keystr(path))])), leaf)
+        for path, leaf in found
+    ]
+
+
+def has_64_bits(args: Any, types: Sequence[Aval] = ()) -> bool:
+    """Whether an input has 64 bits: then JAX is to compute with 64, as it did for its author."""
+    leaves = [str(leaf.dtype) for leaf in tree_util.tree_leaves(args)]
+    return any(dtype in _WIDE for dtype in [*leaves, *(str(t.row.numpy) for t in types)])
 
 
 def struct(shape: Sequence[int], dtype: Any) -> Any:

@@ -33,7 +33,7 @@ from jaxfs import jaxcompat
 from jaxfs.tracer import sandbox
 from jaxfs.tracer.child import run_job
 from jaxfs.tracer.process import die_with_parent, keep_only
-from jaxfs.tracer.protocol import FILES, Ended, Hello, Job, Kill, Request
+from jaxfs.tracer.protocol import FILES, Ended, Hello, Job, Kill, Request, Trace
 from jaxfs.tracer.trace import trace
 from jaxfs.wire.channel import Channel, Closed
 
@@ -168,7 +168,7 @@ def main() -> None:
     die_with_parent(os.getppid())
     control = socket.socket(fileno=int(sys.argv[1]))
     context = jaxcompat.make_context()
-    trace(context, _WARM_UP, "cpu")
+    trace(context, _WARM_UP, Trace("cpu"))
     gc.collect()
     gc.freeze()  # children's collections would copy every page of what is imported here
     limits = msgspec.json.decode(sys.argv[2], type=sandbox.Limits)

@@ -175,10 +175,9 @@ def test_export_of_an_unregistered_pytree_type_is_read(tracer: BlockingTracer) -
     ("data", "reason"),
     [
         (exported(jnp.sin, Leaf((2,), "f4"), platforms=("cuda",)), "exported for cuda"),
-        (exported(jnp.sin, Leaf(export.symbolic_shape("n"), "f4")), "symbolic shapes"),
         (exported(jnp.sin, Leaf((2,), "f4"))[:-40], "not a program"),
     ],
-    ids=["other platform", "symbolic", "truncated"],
+    ids=["other platform", "truncated"],
 )
 def test_export_that_cannot_run_is_refused(
     tracer: BlockingTracer, data: bytes, reason: str

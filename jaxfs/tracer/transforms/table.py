@@ -158,8 +158,8 @@ ROWS: tuple[Transformation, ...] = (
     ),
     Transformation(
         "linearize",
-        "the derivative of f alone: write the inputs, then the tangents, as for jvp; read the "
-        "tangents of the outputs",
+        "as jvp, by way of a linear function: write the inputs, then the tangents; read the "
+        "outputs, then their tangents",
     ),
     Transformation(
         "vjp",

@@ -1,0 +1,90 @@
+"""StableHLO in any of its forms -> a checked module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from jaxfs.codecs.avals import Aval
+from jaxfs.errors import Invalid
+from jaxfs.stablehlo.checks import check_main, check_module
+from jaxfs.stablehlo.main_function import read_names, read_signature
+from jaxfs.stablehlo.names import argument_names
+from jaxfs.stablehlo.normal_form import drop_placement
+from jaxfs.stablehlo.parse import parse_bytecode, parse_text
+from jaxfs.tracer import exported, shapes
+from jaxfs.tracer.protocol import Untyped
+from jaxfs.tracer.source import Program, Reader, Types, decode_text
+
+
+def read_module(
+    context: Any, source: bytes, kind: str, platform: str, types: Types = None
+) -> Program | Untyped:
+    """The program in a source that is no pickle, for one platform.
+
+    ``types`` of all inputs fix its dynamic sizes; Untyped where it has some and there are none.
+    Raises Invalid.
+    """
+    with context:
+        program = _READERS[kind](context, source, platform, types)
+    if isinstance(program, Program) and types is not None:
+        _check_types(program, types)
+    return program
+
+
+def _check_types(program: Program, types: Sequence[Aval]) -> None:
+    """The types of a call, where the program has its own."""
+    names = [param.name for param in program.signature.inputs]
+    shapes.check_types(names, map(shapes.of_aval, program.signature.input_avals), types)
+
+
+@contextmanager
+def only_text() -> Iterator[None]:
+    """Names in bytecode may be any bytes; Python's bindings fail on those that are not UTF-8."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "conversion error" not in str(error):
+            raise
+        raise Invalid("not a program: a name in it is not UTF-8") from None
+
+
+def _read_text(context: Any, source: bytes, platform: str, types: Types) -> Program | Untyped:
+    text = decode_text(source)
+    module = parse_text(context, text)
+    return _checked(module, "stablehlo_text", types, argument_names(text))
+
+
+def _read_bytecode(context: Any, source: bytes, platform: str, types: Types) -> Program | Untyped:
+    return _checked(parse_bytecode(context, source, "MLIR bytecode"), "mlir_bytecode", types)
+
+
+def _read_portable(context: Any, source: bytes, platform: str, types: Types) -> Program | Untyped:
+    module = parse_bytecode(context, source, "a StableHLO portable artifact")
+    return _checked(module, "portable_artifact", types)
+
+
+def _checked(
+    module: Any, source_format: str, types: Types, names: Sequence[str] = ()
+) -> Program | Untyped:
+    drop_placement(module)
+    main = check_main(module)
+    if shapes.is_dynamic(main):
+        names, inputs = read_names(main, names), shapes.of_arguments(main)
+        if types is None:
+            return shapes.untyped(source_format, names, inputs)
+        shapes.check_types(names, inputs, types)
+        module = shapes.refine(module, types)
+    # before the other checks, because its errors name the argument
+    signature = read_signature(check_main(module), names)
+    check_module(module)
+    return Program(module, signature, source_format)
+
+
+_READERS: dict[str, Reader] = {
+    "stablehlo_text": _read_text,
+    "mlir_bytecode": _read_bytecode,
+    "portable_artifact": _read_portable,
+    "jax_export": exported.read_program,
+}

@@ -1,0 +1,85 @@
+"""vmap and pmap: programs for batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import jax
+from jax import tree_util
+
+from jaxfs.errors import Invalid
+from jaxfs.tracer.traceable import Traceable, struct
+from jaxfs.tracer.transforms.outputs import Named, naming
+from jaxfs.tracer.transforms.table import Axes, Step
+
+BATCH_UNKNOWN = "the size of the batch comes with the call; vmap:axis_size=N would fix it"
+
+
+def vmap(program: Traceable, step: Step) -> Traceable:
+    return _batched(program, step, step["axis_size"])
+
+
+def pmap(program: Traceable, step: Step) -> Traceable:
+    """The numbers of pmap: what runs where is decided when it is compiled."""
+    return _batched(program, step, step["devices"])
+
+
+def _batched(program: Traceable, step: Step, size: int | None) -> Traceable:
+    inner = naming(program.function)
+
+    def function(*args: Any) -> Named:
+        names: list[str] = []
+
+        def flat(*one: Any) -> tuple[Any, ...]:
+            outputs = inner(*one)
+            names[:] = outputs.names
+            if len(step["out_axes"]) > 1:
+                _axes_for(step["out_axes"], len(names), "outputs", step)
+            return outputs.values
+
+        out = step["out_axes"]
+        batched: Any = jax.vmap(
+            flat,
+            in_axes=_axes_for(step["in_axes"], len(args), "arguments", step),
+            out_axes=out[0] if len(out) == 1 else out,
+            axis_size=size,
+            axis_name=step["axis_name"],
+        )
+        return Named(names, batched(*args))
+
+    args = None if size is None else _grown(program, step, size)
+    tree = program.in_tree if args is None else None
+    reason = program.reason if size is not None else BATCH_UNKNOWN
+    return attrs.evolve(program, function=function, args=args, tree=tree, reason=reason, donated=())
+
+
+def _axes_for(axes: Axes, count: int, what: str, step: Step) -> Axes:
+    if len(axes) == 1:
+        return axes * count
+    if len(axes) != count:
+        raise Invalid(f"{step.canonical}: {len(axes)} axes for {count} {what}")
+    return axes
+
+
+def _grown(program: Traceable, step: Step, size: int) -> tuple[Any, ...] | None:
+    """The types with the batch's axis, None where there are none."""
+    if program.args is None:
+        return None
+    axes = _axes_for(step["in_axes"], len(program.args), "arguments", step)
+    return tuple(_with_axis(arg, axis, size) for arg, axis in zip(program.args, axes, strict=True))
+
+
+def _with_axis(arg: Any, axis: int | None, size: int) -> Any:
+    if axis is None:
+        return arg
+
+    def grow(leaf: Any) -> Any:
+        shape = list(leaf.shape)
+        place = axis if axis >= 0 else axis + len(shape) + 1
+        if not 0 <= place <= len(shape):
+            raise Invalid(f"in_axes: an array of {len(shape)} dimensions gets no axis {axis}")
+        shape.insert(place, size)
+        return struct(shape, leaf.dtype)
+
+    return tree_util.tree_map(grow, arg)
