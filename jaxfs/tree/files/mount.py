@@ -26,6 +26,8 @@ def _health(system: System, subject: System, caller: Caller) -> bytes:
             ("engine_restarts", sum(engine.restarts for engine in engines)),
             ("tracer", system.tracer.state),
             ("tracer_restarts", system.tracer.restarts),
+            ("sandbox", ",".join(system.tracer.sandbox)),
+            ("pickle", system.options.pickle),
             ("devices", len(system.devices)),
             ("programs", len(system.programs)),
             ("queued_calls", system.calls.waiting),
