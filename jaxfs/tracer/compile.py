@@ -11,7 +11,10 @@ import msgspec
 
 from jaxfs import jaxcompat
 from jaxfs.errors import Invalid, JaxfsError, NoDevice, NoSpace
+from jaxfs.stablehlo.checks import check_main, check_module
+from jaxfs.stablehlo.main_function import read_signature
 from jaxfs.stablehlo.parse import parse_bytecode
+from jaxfs.stablehlo.signature import Signature
 from jaxfs.tracer.protocol import Compile, Compiled
 
 _COST = ("flops", "bytes accessed", "transcendentals")
@@ -38,6 +41,8 @@ def compile_artifact(context: Any, artifact: bytes, work: Compile) -> Executable
     """Compile for ``work``'s device.  Raises Invalid, NoSpace, NoDevice with XLA's words."""
     device = _device(work)
     module = parse_bytecode(context, artifact, "an artifact")
+    with context:
+        _check(module, work.signature)
     start = time.monotonic_ns()
     with context:
         executable = _compile(module, work, device)
@@ -48,6 +53,22 @@ def compile_artifact(context: Any, artifact: bytes, work: Compile) -> Executable
         jaxcompat.serialize(executable),
         "\n\n".join(module.to_string() for module in raw.hlo_modules()).encode(),
     )
+
+
+def _check(module: Any, promised: Signature) -> None:
+    """Look at the artifact again: the process that made it may have run its user's code.
+
+    An executable reads as many bytes as its module says, and writes into the inputs that it says
+    are donated, whatever the signature promised.
+    """
+    check_module(module)
+    found = read_signature(check_main(module))
+    types = (promised.input_avals, promised.output_avals)
+    if (found.input_avals, found.output_avals) != types or any(
+        ours.donated > theirs.donated
+        for ours, theirs in zip(found.inputs, promised.inputs, strict=True)
+    ):
+        raise Invalid("the artifact and its signature do not agree; write the program again")
 
 
 def _device(work: Compile) -> jax.Device:

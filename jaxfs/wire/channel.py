@@ -69,9 +69,7 @@ class Inbox:
         Raises Closed at end of file, BlockingIOError where nothing is there and it may not wait.
         """
         try:
-            nbytes, ancillary, _, _ = self._sock.recvmsg_into(
-                self._buffers, _ANCILLARY, flags
-            )
+            nbytes, ancillary, _, _ = self._sock.recvmsg_into(self._buffers, _ANCILLARY, flags)
         except ConnectionResetError as error:
             raise Closed from error
         fds = _descriptors(ancillary) if ancillary else []
@@ -184,7 +182,12 @@ class AsyncChannel(Generic[Message]):
             return None
         except OSError as error:
             raise Closed from error
-        return self._decoder.decode(data), fds
+        try:
+            return self._decoder.decode(data), fds
+        except msgspec.MsgspecError:
+            for fd in fds:  # nonsense from a process that runs users' code must not fill our table
+                os.close(fd)
+            raise
 
     async def receive(self) -> tuple[Message, list[int]]:
         """The next message.  Raises Closed when the other process has ended."""
