@@ -12,33 +12,33 @@ import logging
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import trio
 
+from jaxfs import logs, systemd
 from jaxfs.calls.call import Call
 from jaxfs.calls.registry import Calls
 from jaxfs.engine import protocol
-from jaxfs.engine.client import open_local_engine
 from jaxfs.engine.interface import Engines
-from jaxfs.engine.shared import SharedEngine
-from jaxfs.errors import JaxfsError, RunFailed
+from jaxfs.engine.per_user import open_per_user
+from jaxfs.engine.shared import open_shared
+from jaxfs.errors import Invalid, JaxfsError, RunFailed
 from jaxfs.fuse import session
 from jaxfs.fuse.operations import Filesystem
 from jaxfs.options import Options
 from jaxfs.ownership import Caller, Meta
 from jaxfs.programs.builder import Builder
+from jaxfs.programs.pickles import PicklePolicy
 from jaxfs.programs.registry import Programs
 from jaxfs.programs.store import Store
 from jaxfs.tracer.client import open_tracer
 from jaxfs.tree.system import System
 from jaxfs.tree.tree import Tree
-from jaxfs.wire.memory import Pool
 
 log = logging.getLogger(__name__)
 START_FAILED = 1  # exit code
@@ -47,12 +47,16 @@ FRONT_NICENESS = -10
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """How to start: absolute paths; ``ready_fd`` is written once and closed."""
+    """How to start: absolute paths; ``ready_fd`` is written once and closed.
+
+    ``session_fd`` is /dev/fuse where somebody else has mounted it on the mount point, or -1.
+    """
 
     mountpoint: str
     state_dir: str
     options: Options
     ready_fd: int
+    session_fd: int = -1
 
 
 class Herald:
@@ -65,6 +69,7 @@ class Herald:
     def ready(self, engine: str) -> None:
         seconds = round(time.monotonic() - self._began, 3)
         self._say({"ready": True, "pid": os.getpid(), "engine": engine, "seconds": seconds})
+        systemd.notify("READY=1", f"STATUS={engine}")
 
     def failed(self, reason: str, diagnostics: str = "") -> None:
         self._say({"error": reason, "diagnostics": diagnostics, "exit_code": START_FAILED})
@@ -84,12 +89,10 @@ class Herald:
 def main(document: str) -> int:
     """Run the daemon until it is unmounted; returns the exit code."""
     launch = msgspec.json.decode(document, type=Launch)
-    logging.basicConfig(
-        level=launch.options.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    os.set_inheritable(launch.ready_fd, False)
+    logs.configure(launch.options, launch.mountpoint, Path(launch.state_dir))
+    for fd in (launch.ready_fd, launch.session_fd):
+        if fd >= 0:
+            os.set_inheritable(fd, False)
     _allow_many_files()
     herald = Herald(launch.ready_fd)
     try:
@@ -132,34 +135,46 @@ async def _run(launch: Launch, herald: Herald) -> None:
 @asynccontextmanager
 async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncIterator[System]:
     options = launch.options
-    pool = Pool()
-    wanted = protocol.Options(platform=options.platform or "", devices=options.devices or 0)
     async with (
         open_tracer(deadline_s=options.compile_timeout) as tracer,
-        open_local_engine(wanted, pool) as engine,
+        open_engines(options) as engines,
     ):
-        engines = SharedEngine(engine)
-        builder = Builder(store, tracer, engine, nursery)
+        if options.zygote == "eager":
+            nursery.start_soon(tracer.start)
+        pickles = PicklePolicy(options.pickle, os.getuid(), tracer)
+        builder = Builder(store, tracer, engines, pickles, nursery)
         programs = Programs(builder, nursery)
 
         def failed(call: Call, error: JaxfsError) -> None:
             caller = Caller(call.meta.uid, call.meta.gid)
             system.note(caller, f"results/{call.id}", error)
 
-        calls = Calls(engines, options, failed, nursery)
+        calls = Calls(engines, programs.derivations, options, failed, nursery)
         meta = Meta(os.getuid(), os.getgid(), 0o755)
         system = System(options, programs, calls, engines, tracer, meta)
         system.learn_devices()
         programs.restore()
         yield system
-    pool.close()
+
+
+def open_engines(options: Options) -> AbstractAsyncContextManager[Engines]:
+    """The engines a mount with these options has.  Raises Invalid where it cannot have them."""
+    wanted = protocol.Options(platform=options.platform or "", devices=options.devices or 0)
+    if options.engine == "shared":
+        return open_shared(wanted)
+    if os.getuid() != 0:
+        raise Invalid(
+            "-o engine=per-user needs a mount by root: nobody else may start processes of others"
+        )
+    return open_per_user(wanted, os.getuid(), options.engine_idle)
 
 
 async def _serve(launch: Launch, system: System, nursery: trio.Nursery, herald: Herald) -> None:
     options = session.mount_options(launch.options)
     filesystem = Filesystem(Tree(system), nursery)
-    with session.mounted(filesystem, launch.mountpoint, options) as mount:
+    with session.mounted(filesystem, launch.mountpoint, options, launch.session_fd) as mount:
         nursery.start_soon(_stop_on_signal, mount)
+        nursery.start_soon(_reload_on_signal, Path(launch.state_dir))
         nursery.start_soon(_trim, system.engines)
         _come_first()
         gc.freeze()  # what is there now stays; looking through it again and again is for nothing
@@ -197,8 +212,18 @@ async def _trim(engines: Engines) -> None:
 
 async def _stop_on_signal(mount: session.Session) -> None:
     """In order at the first signal; a second one finds its default action, and ends us at once."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             log.info("%s: unmounting", signal.Signals(number).name)
+            systemd.notify("STOPPING=1")
             mount.stop()
             return
+
+
+async def _reload_on_signal(state_dir: Path) -> None:
+    """SIGHUP, as daemons have it; whose terminal goes away is told by mountctl, in front of it."""
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        async for _ in signals:
+            systemd.notify_reloading()
+            log.info("the log level is %s", logs.reload(state_dir))
+            systemd.notify("READY=1")

@@ -22,7 +22,10 @@ from jaxfs.errors import Invalid
 _SUFFIXES = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}  # binary, as in mount(8)'s size=
 _SIZE = re.compile(r"(\d+)([kmgt]?)(?:i?b)?\Z", re.ASCII | re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9_.:-]+\Z", re.ASCII)
+_PART = re.compile(r'(?:[^,"]|"[^"]*"|")+')  # quotes keep commas in, as in mount(8)
 LOG_LEVELS = ("debug", "info", "warning", "error")
+PICKLE_RULES = ("owner", "all", "off", "unsafe")
+LOG_FORMATS = ("text", "json", "journal")
 
 
 def _count(text: str) -> int:
@@ -37,7 +40,7 @@ def _calls(text: str) -> int:
     return int(text)
 
 
-def _duration(text: str) -> float:
+def duration(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text, re.ASCII)
     if not found or not float(found[1]):
         raise ValueError("a time, also with the suffix s, m or h")
@@ -57,10 +60,25 @@ def _word(text: str) -> str:
     return text
 
 
-def _log_level(text: str) -> str:
-    if text not in LOG_LEVELS:
-        raise ValueError(f"one of {' '.join(LOG_LEVELS)}")
+def _source(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.:/@-]+", text, re.ASCII):
+        raise ValueError("a word of letters, digits and ._:/@-")
     return text
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"one of {' '.join(words)}")
+        return text
+
+    return read
+
+
+def _label(text: str) -> str:
+    if not text or ("," in text and not re.fullmatch(r'"[^"]+"', text)):
+        raise ValueError('an SELinux context, in "..." where it has commas')
+    return text.strip('"')
 
 
 @attrs.frozen
@@ -112,16 +130,57 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 1 << 16
     call_timeout: Annotated[
         float,
-        Option("how long a call may run, as 90, 90s, 5m, 1h; default no limit", "TIME", _duration),
+        Option("how long a call may run, as 90, 90s, 5m, 1h; default no limit", "TIME", duration),
     ] = 0.0
     compile_timeout: Annotated[
-        float, Option("how long a compile may take; default 10m", "TIME", _duration)
+        float, Option("how long a compile may take; default 10m", "TIME", duration)
     ] = 600.0
+    engine: Annotated[
+        str,
+        Option(
+            "shared, or per-user: each user's programs in a process of that user; needs root",
+            "WHOSE",
+            _one_of(("shared", "per-user")),
+        ),
+    ] = "shared"
+    engine_idle: Annotated[
+        float,
+        Option("a user's engine ends when idle for so long; default 5m", "TIME", duration),
+    ] = 300.0
+    pickle: Annotated[
+        str,
+        Option(
+            f"whose pickled functions are taken, one of {' '.join(PICKLE_RULES)}; default owner, "
+            "the mounting user; unsafe is owner without a sandbox",
+            "WHOSE",
+            _one_of(PICKLE_RULES),
+        ),
+    ] = "owner"
+    zygote: Annotated[
+        str,
+        Option(
+            "when to start the tracer: lazy, at the first need, or eager",
+            "WHEN",
+            _one_of(("lazy", "eager")),
+        ),
+    ] = "lazy"
     log_level: Annotated[
-        str, Option(f"one of {' '.join(LOG_LEVELS)}; default info", "LEVEL", _log_level)
+        str, Option(f"one of {' '.join(LOG_LEVELS)}; default info", "LEVEL", _one_of(LOG_LEVELS))
     ] = "info"
+    log_format: Annotated[
+        str,
+        Option(
+            f"one of {' '.join(LOG_FORMATS)}; journal is systemd's; default text",
+            "FORMAT",
+            _one_of(LOG_FORMATS),
+        ),
+    ] = "text"
+    noexec: Annotated[bool, Option("nothing in the mount can be executed")] = False
+    context: Annotated[
+        str | None, Option("the files' SELinux label; ignored without SELinux", "LABEL", _label)
+    ] = None
     fsname: Annotated[
-        str, Option("the source shown by mount(8) and df; default jaxfs", "NAME", _word)
+        str, Option("the source shown by mount(8) and df; default jaxfs", "NAME", _source)
     ] = "jaxfs"
 
     @property
@@ -132,28 +191,34 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.max_result_bytes // (2 if self.allow_other else 1)
 
 
-def _rows() -> dict[str, Option]:
-    hints = typing.get_type_hints(Options, include_extras=True)
+def rows(options: type[msgspec.Struct]) -> dict[str, Option]:
+    """The table in a class like ``Options``."""
+    hints = typing.get_type_hints(options, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items()}
 
 
-TABLE: dict[str, Option] = _rows()
+TABLE: dict[str, Option] = rows(Options)
+
+
+def split(words: Iterable[str]) -> list[str]:
+    """The options in words like ``devices=4,allow_other``, one by one."""
+    return [part for word in words for part in _PART.findall(word)]
 
 
 def parse(words: Iterable[str]) -> Options:
-    """The options in words like ``devices=4,allow_other``; of a repeated one the last counts.
+    """The options in words; of a repeated one the last counts.
 
     Raises Invalid for an unknown option, naming close ones, and for a value that does not fit.
     """
-    parts = [part for word in words for part in word.split(",") if part]
-    return Options(**dict(_read(part) for part in parts))
+    return Options(**dict(read(part, TABLE) for part in split(words)))
 
 
-def _read(part: str) -> tuple[str, Any]:
+def read(part: str, table: dict[str, Option]) -> tuple[str, Any]:
+    """Name and value of one option.  Raises Invalid."""
     name, has_value, text = part.partition("=")
-    option = TABLE.get(name)
+    option = table.get(name)
     if option is None:
-        raise Invalid(f"there is no option {name!r}; {_suggestion(name)}")
+        raise Invalid(f"there is no option {name!r}; {_suggestion(name, table)}")
     if option.read is None:
         if has_value:
             raise Invalid(f"option {name} takes no value, and was given {text!r}")
@@ -164,13 +229,13 @@ def _read(part: str) -> tuple[str, Any]:
         raise Invalid(f"option {name} takes {error}, and was given {text!r}") from None
 
 
-def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name, TABLE)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {' '.join(TABLE)}"
+def _suggestion(name: str, table: dict[str, Option]) -> str:
+    close = difflib.get_close_matches(name, table)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are {' '.join(table)}"
 
 
-def usage() -> str:
+def usage(table: dict[str, Option] = TABLE) -> str:
     """All options, one a line, as the help shows them."""
-    written = {n: f"{n}={o.placeholder}" if o.read else n for n, o in TABLE.items()}
+    written = {n: f"{n}={o.placeholder}" if o.read else n for n, o in table.items()}
     width = max(map(len, written.values()))
-    return "\n".join(f"{written[n]:{width}}  {TABLE[n].help}" for n in TABLE)
+    return "\n".join(f"{written[n]:{width}}  {table[n].help}" for n in table)

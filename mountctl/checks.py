@@ -48,15 +48,17 @@ def is_directory(request: Request) -> None:
 
 
 def is_permitted(request: Request) -> None:
-    """fusermount3's rule for plain users: write permission, and in a sticky directory owning it."""
-    if request.is_root:
+    """fusermount3's rule for plain users: write permission, and in a sticky directory owning it.
+
+    The owner may lack it: an earlier mount has taken it away, and this one gives it back (guard).
+    """
+    if request.is_root or Path(request.mountpoint).stat().st_uid == request.uid:
         return
     if not os.access(request.mountpoint, os.W_OK | os.X_OK):
         raise errors.NotPermitted(
             f"{request.mountpoint} is not writable for you; mount on a directory of your own"
         )
-    found = Path(request.mountpoint).stat()
-    if found.st_mode & stat.S_ISVTX and found.st_uid != request.uid:
+    if Path(request.mountpoint).stat().st_mode & stat.S_ISVTX:
         raise errors.NotPermitted(
             f"{request.mountpoint} is sticky and not yours; mount on a directory of your own"
         )

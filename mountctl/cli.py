@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 import jaxfs
-from jaxfs import options
-from jaxfs.errors import Invalid
-from mountctl import mounts, statedir
-from mountctl.errors import TABLE, BadOption
+from jaxfs.options import LOG_LEVELS
+from mountctl import arguments, mounts, topics
+from mountctl.errors import TABLE
 from mountctl.mount import Wanted
 from mountctl.mount import mount as mount_jaxfs
 from mountctl.umount import umount as umount_jaxfs
 
-START_S = 60.0
-
-
-def _block(title: str, rows: str) -> str:
-    """A paragraph of the help that click does not rewrap."""
-    return "\b\n" + title + "\n" + "\n".join(f"  {row}" for row in rows.splitlines())
-
-
-EXIT_CODES = _block("Exit codes:", "\n".join(f"{code:3}  {means}" for code, means in TABLE))
-OPTIONS = _block("Mount options (-o):", options.usage())
+EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {means}" for code, means in TABLE)
+F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.STRING  # click.Path would stat it, and a stat of a hung mount never returns
 
 
@@ -35,67 +28,27 @@ def main() -> None:
     """Mount JAX as a filesystem: programs, calls and devices as files."""
 
 
-@main.command(epilog=f"{OPTIONS}\n\n{EXIT_CODES}")
-@click.option("-f", "--foreground", is_flag=True, help="Stay in this terminal; Ctrl-C unmounts.")
-@click.option("-o", "words", multiple=True, metavar="OPT[,OPT...]", help="Mount options, below.")
-@click.option(
-    "--state-dir",
-    type=PATH,
-    metavar="PATH",
-    help="Programs and caches; default: one a mount point.",
-)
-@click.option(
-    "--log-file",
-    type=PATH,
-    metavar="PATH",
-    help="Default: log in the state directory; stderr with -f.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=START_S,
-    show_default=True,
-    help="Seconds to wait for the mount to be ready.",
-)
+@main.command(epilog=EXIT_CODES)
+@arguments.flags
 @click.argument("directory", type=PATH)
-def mount(
-    foreground: bool,
-    words: tuple[str, ...],
-    state_dir: str | None,
-    log_file: str | None,
-    timeout: float,
-    directory: str,
-) -> None:
+@click.pass_context
+def mount(context: click.Context, directory: str) -> None:
     """Mount jaxfs on DIRECTORY.
 
     Returns when the mount answers and the engine is up.  Where that fails it says why, and leaves
-    nothing behind.
+    nothing behind.  mount(8)'s own options are understood too: mountctl help options.
     """
-    mountpoint = mounts.locate(directory)
-    wanted = Wanted(
-        mountpoint=mountpoint,
-        options=_parse(words),
-        state_dir=Path(state_dir).resolve() if state_dir else statedir.default(mountpoint),
-        log_file=Path(log_file).resolve() if log_file else None,
-        foreground=foreground,
-        timeout_s=timeout,
-    )
-    sys.exit(mount_jaxfs(wanted))
-
-
-def _parse(words: tuple[str, ...]) -> options.Options:
-    try:
-        return options.parse(words)
-    except Invalid as error:
-        raise BadOption(error.reason) from None
+    words: list[str] = context.ensure_object(list)
+    sys.exit(mount_jaxfs(Wanted.of(directory, arguments.parse(words))))
 
 
 @main.command(epilog=EXIT_CODES)
 @click.option("--force", is_flag=True, help="Also where it is in use: waits and open files fail.")
+@click.option("--unguard", is_flag=True, help="Give the directory its write permissions back.")
 @click.argument("directory", type=PATH)
-def umount(force: bool, directory: str) -> None:
+def umount(force: bool, unguard: bool, directory: str) -> None:
     """Unmount the jaxfs on DIRECTORY and wait until its daemon has ended."""
-    umount_jaxfs(mounts.locate(directory), force=force)
+    umount_jaxfs(mounts.locate(directory), force=force, unguard=unguard)
 
 
 @main.command(epilog=EXIT_CODES)
@@ -110,6 +63,66 @@ def status(as_json: bool, directory: str | None) -> None:
         click.echo(command.as_json(found))
     else:
         command.show(found)
+
+
+def _placed(command: F) -> F:
+    command = click.option(
+        "--prefix", default="/usr/local", show_default=True, help="For what may be anywhere."
+    )(command)
+    return click.option(
+        "--root", default="/", show_default=True, help="As DESTDIR, for packages and tests."
+    )(command)
+
+
+@main.command(epilog=EXIT_CODES)
+@_placed
+def install(root: str, prefix: str) -> None:
+    """Install mount helpers, a systemd unit and shell completions, as root."""
+    from mountctl import install as command
+
+    command.install(Path(root), prefix)
+
+
+@main.command(epilog=EXIT_CODES)
+@_placed
+def uninstall(root: str, prefix: str) -> None:
+    """Remove what mountctl install has made."""
+    from mountctl import install as command
+
+    command.uninstall(Path(root), prefix)
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("directory", type=PATH)
+def reload(directory: str) -> None:
+    """Have the daemon of DIRECTORY read again what may change while it runs: the log level."""
+    from mountctl import logs as command
+
+    command.reload(mounts.locate(directory))
+
+
+@main.command(epilog=EXIT_CODES)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is said from now on.")
+@click.option("-n", "--lines", default=20, show_default=True, help="So many of the last ones.")
+@click.option("--level", type=click.Choice(LOG_LEVELS), help="Log from this level on, instead.")
+@click.argument("directory", type=PATH)
+def logs(follow: bool, lines: int, level: str | None, directory: str) -> None:
+    """Show the log of DIRECTORY's daemon, or set its level until it ends."""
+    from mountctl import logs as command
+
+    mountpoint = mounts.locate(directory)
+    if level:
+        command.set_level(mountpoint, level)
+    else:
+        sys.exit(command.show(mountpoint, lines, follow))
+
+
+@main.command("help")
+@click.argument("topic", type=click.Choice(sorted(topics.TOPICS)), required=False)
+@click.pass_context
+def help_command(context: click.Context, topic: str | None) -> None:
+    """Explain TOPIC: options or exit-codes; without one, the commands."""
+    click.echo(topics.TOPICS[topic]() if topic else main.get_help(context.find_root()))
 
 
 if __name__ == "__main__":  # python -m mountctl.cli, where the script is not on the path

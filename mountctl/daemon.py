@@ -111,7 +111,9 @@ def _read_line(fd: int, deadline: float, stop: Stop) -> bytes | None:
     return data
 
 
-def start(mountpoint: str, state_dir: Path, options: Options, log: Path | None) -> Daemon:
+def start(
+    mountpoint: str, state_dir: Path, options: Options, log: Path | None, session_fd: int = -1
+) -> Daemon:
     """Start it in a session of its own, or without ``log`` in this terminal."""
     reader, writer = os.pipe()
     document = {
@@ -119,11 +121,13 @@ def start(mountpoint: str, state_dir: Path, options: Options, log: Path | None) 
         "state_dir": str(state_dir),
         "options": options,
         "ready_fd": writer,
+        "session_fd": session_fd,
     }
     try:
         with _opened(log) as output:
             log_start = output.tell() if output else 0
-            process = _spawn(msgspec.json.encode(document).decode(), writer, output)
+            fds = [fd for fd in (writer, session_fd) if fd >= 0]
+            process = _spawn(msgspec.json.encode(document).decode(), fds, output)
     except BaseException:
         os.close(reader)
         raise
@@ -136,7 +140,7 @@ def _opened(log: Path | None) -> contextlib.AbstractContextManager[IO[bytes] | N
     return contextlib.nullcontext() if log is None else log.open("ab")
 
 
-def _spawn(document: str, ready_fd: int, output: IO[bytes] | None) -> subprocess.Popen[bytes]:
+def _spawn(document: str, fds: list[int], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
     """``-P`` keeps the working directory, which is the root, off the module path."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "jaxfs", document],
@@ -144,6 +148,6 @@ def _spawn(document: str, ready_fd: int, output: IO[bytes] | None) -> subprocess
         stdout=output or sys.stderr.fileno(),
         stderr=output or sys.stderr.fileno(),
         cwd="/",
-        pass_fds=[ready_fd],
+        pass_fds=fds,
         start_new_session=output is not None,
     )

@@ -15,6 +15,7 @@ class MountctlError(click.ClickException):
     """A command failed; the message names the object, what was found and the next step."""
 
     meaning: ClassVar[str] = ""
+    mount8_code: ClassVar[int] = 32  # what mount(8) calls it: the mount failed
 
     def show(self, file: IO[Any] | None = None) -> None:
         """On stderr, as Unix commands do."""
@@ -29,6 +30,7 @@ class DaemonFailed(MountctlError):
 class BadOption(MountctlError):
     exit_code = 2
     meaning = "bad command line or mount option"
+    mount8_code = 1  # incorrect invocation or permissions
 
 
 class NoMountPoint(MountctlError):
@@ -49,6 +51,7 @@ class NotEmpty(MountctlError):
 class NotPermitted(MountctlError):
     exit_code = 13
     meaning = "the mount point is not yours to mount on"
+    mount8_code = 1  # incorrect invocation or permissions
 
 
 class AlreadyMounted(MountctlError):
@@ -64,11 +67,13 @@ class NoFuse(MountctlError):
 class NoFusermount(MountctlError):
     exit_code = 16
     meaning = "fusermount3 is missing, or does not allow this"
+    mount8_code = 1  # incorrect invocation or permissions
 
 
 class StateDirUnusable(MountctlError):
     exit_code = 17
     meaning = "the state directory or the log file cannot be used"
+    mount8_code = 2  # system error
 
 
 class StartTimedOut(MountctlError):
@@ -96,9 +101,15 @@ class UnmountFailed(MountctlError):
     meaning = "it could not be unmounted, or the daemon did not end"
 
 
+class NotInstalled(MountctlError):
+    exit_code = 23
+    meaning = "a file could not be installed or removed"
+
+
 class Interrupted(MountctlError):
     exit_code = 130
     meaning = "a signal ended the command"
+    mount8_code = 8  # user interrupt
 
 
 def from_exit_code(code: int, message: str) -> MountctlError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import attrs
 import click
 
 from jaxfs.options import Options
-from mountctl import checks, daemon, mounts, statedir
+from mountctl import checks, daemon, guard, mounts, statedir
+from mountctl.arguments import Arguments
 from mountctl.deadline import within
-from mountctl.errors import AlreadyMounted, NotAnswering, StateDirUnusable
+from mountctl.errors import AlreadyMounted, BadOption, NotAnswering, StateDirUnusable
 from mountctl.signals import noted_signals
 
 
@@ -27,18 +28,56 @@ class Wanted:
     log_file: Path | None  # None: in the state directory, or stderr in the foreground
     foreground: bool
     timeout_s: float
+    guard: str = "none"
+    session_fd: int = -1  # /dev/fuse, mounted there already
+
+    @classmethod
+    def of(cls, directory: str, arguments: Arguments) -> Wanted:
+        """What was said on a command line.  Raises NoMountPoint for a /dev/fd/N that is none."""
+        command = arguments.command
+        session_fd = mounts.descriptor(directory)
+        mountpoint = mounts.locate(directory) if session_fd < 0 else mounts.mounted_by(session_fd)
+        state_dir = command.state_dir
+        return cls(
+            mountpoint=mountpoint,
+            options=arguments.options,
+            state_dir=Path(state_dir).resolve() if state_dir else statedir.default(mountpoint),
+            log_file=Path(command.log_file).resolve() if command.log_file else None,
+            foreground=command.foreground,
+            timeout_s=command.timeout,
+            guard=command.guard,
+            session_fd=session_fd,
+        )
 
 
-def mount(wanted: Wanted) -> int:
-    """Mount, and in the foreground stay until unmounted.  Returns the exit code."""
-    _make_way(wanted.mountpoint)
-    checks.check(checks.Request(wanted.mountpoint, wanted.options))
+def check(wanted: Wanted) -> None:
+    """Make way, and raise what would keep it from being mounted as far as can be told before."""
+    if wanted.session_fd < 0:
+        _make_way(wanted.mountpoint)
+        checks.check(checks.Request(wanted.mountpoint, wanted.options))
+    elif not mounts.enforces_modes(wanted.mountpoint):
+        raise BadOption(
+            f"{wanted.mountpoint} is mounted with allow_other and without default_permissions:"
+            " everybody could do everything; add default_permissions"
+        )
     _check_paths(wanted)
-    with noted_signals() as stop, statedir.prepared(wanted.state_dir), _started(wanted) as process:
+
+
+def mount(wanted: Wanted, say: Callable[[str], None] = click.echo) -> int:
+    """Mount, and in the foreground stay until unmounted.  Returns the exit code."""
+    check(wanted)
+    with (
+        noted_signals() as stop,
+        statedir.prepared(wanted.state_dir, wanted.mountpoint),
+        _ground(wanted) as ground,
+        _started(wanted) as process,
+    ):
         verdict = process.await_ready(wanted.timeout_s, stop)
         _verify(wanted.mountpoint)
         stop.check()
-        click.echo(f"{wanted.mountpoint}: {verdict.engine}, ready in {verdict.seconds:.2f} s")
+        if ground is not None:
+            ground.guard(wanted.guard)
+        say(f"{wanted.mountpoint}: {verdict.engine}, ready in {verdict.seconds:.2f} s")
         return process.run_until_ended(stop) if wanted.foreground else 0
 
 
@@ -69,10 +108,27 @@ def _log_of(wanted: Wanted) -> Path | None:
 
 
 @contextmanager
+def _ground(wanted: Wanted) -> Iterator[guard.Ground | None]:
+    """The directory below; None where it cannot be had, because it is covered already."""
+    if wanted.session_fd >= 0:
+        yield None
+        return
+    with guard.held(wanted.mountpoint, wanted.state_dir) as ground:
+        ground.lift()
+        yield ground
+
+
+@contextmanager
 def _started(wanted: Wanted) -> Iterator[daemon.Daemon]:
     """A daemon that goes on after the context, or is put down where that fails."""
     try:
-        process = daemon.start(wanted.mountpoint, wanted.state_dir, wanted.options, _log_of(wanted))
+        process = daemon.start(
+            wanted.mountpoint,
+            wanted.state_dir,
+            wanted.options,
+            _log_of(wanted),
+            wanted.session_fd,
+        )
     except OSError as error:
         raise StateDirUnusable(f"the log cannot be written: {error}") from None
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 
 from mountctl.deadline import within
-from mountctl.errors import Busy, UnmountFailed
+from mountctl.errors import Busy, NoMountPoint, UnmountFailed
 
 FSTYPE = "fuse.jaxfs"
 ANSWER_S = 2.0  # a mount that takes longer to tell its state counts as hung
@@ -28,6 +28,8 @@ class Mount:
     mountpoint: str
     fstype: str
     source: str
+    device: str = ""  # major:minor
+    options: str = ""  # the filesystem's
 
 
 def _unescape(text: str) -> str:
@@ -39,15 +41,20 @@ def parse(mountinfo: str) -> list[Mount]:
     found = []
     for row in mountinfo.splitlines():
         left, _, right = row.partition(" - ")
-        fstype, source = right.split(" ")[:2]
-        found.append(Mount(_unescape(left.split(" ")[4]), fstype, _unescape(source)))
+        fstype, source, options = right.split(" ")[:3]
+        _, _, device, _, mountpoint, *_ = left.split(" ")
+        found.append(Mount(_unescape(mountpoint), fstype, _unescape(source), device, options))
     return found
 
 
+def all_mounts() -> list[Mount]:
+    """All mounts this process can see."""
+    return parse(Path("/proc/self/mountinfo").read_text(errors="surrogateescape"))
+
+
 def jaxfs_mounts() -> list[Mount]:
-    """All mounts of jaxfs this process can see."""
-    text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-    return [mount for mount in parse(text) if mount.fstype == FSTYPE]
+    """Those of jaxfs."""
+    return [mount for mount in all_mounts() if mount.fstype == FSTYPE]
 
 
 def is_mounted(mountpoint: str) -> bool:
@@ -59,6 +66,38 @@ def locate(directory: str) -> str:
     """The absolute path of what a user named, without asking a mount that may hang."""
     path = os.path.abspath(directory)  # noqa: PTH100  # Path.absolute keeps `..`
     return path if is_mounted(path) else os.path.realpath(path)
+
+
+def descriptor(directory: str) -> int:
+    """The N of /dev/fd/N, which stands for a session that mount.fuse3 has opened; or -1."""
+    found = re.fullmatch(r"/dev/fd/(\d+)", directory, re.ASCII)
+    return int(found[1]) if found else -1
+
+
+def mounted_by(session_fd: int) -> str:
+    """Where an opened session is mounted.  Raises NoMountPoint.
+
+    Linux tells since 6.16: "fuse_connection" is the minor number of the filesystem's device.
+    """
+    try:
+        text = Path(f"/proc/self/fdinfo/{session_fd}").read_text()
+    except OSError:
+        raise NoMountPoint(f"/dev/fd/{session_fd} is not open") from None
+    number = re.search(r"^fuse_connection:\s*(\d+)", text, re.MULTILINE)
+    places = [m.mountpoint for m in all_mounts() if number and m.device == f"0:{number[1]}"]
+    if not places:
+        raise NoMountPoint(
+            f"/dev/fd/{session_fd} is no mounted FUSE session whose place this kernel tells"
+            " (Linux 6.16 does); name the directory instead"
+        )
+    return places[-1]
+
+
+def enforces_modes(mountpoint: str) -> bool:
+    """Whether file modes count for those that may get in."""
+    mount = next(m for m in reversed(all_mounts()) if m.mountpoint == mountpoint)
+    words = mount.options.split(",")
+    return "default_permissions" in words or "allow_other" not in words
 
 
 def is_stale(mountpoint: str) -> bool:

@@ -13,6 +13,7 @@ import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -26,6 +27,7 @@ class Holder:
     pid: int
     command: str
     how: str
+    path: str = ""
 
 
 def _pids() -> Iterator[int]:
@@ -41,15 +43,25 @@ def command_of(pid: int) -> list[str]:
     return os.fsdecode(raw).split("\0")[:-1]
 
 
-def served_by(command: list[str]) -> str | None:
-    """The mount point in a daemon's command line, ``... -m jaxfs '<json>'``."""
+def commands() -> Iterator[list[str]]:
+    """Those of all processes."""
+    return (command_of(pid) for pid in _pids())
+
+
+def document_of(command: list[str]) -> dict[str, Any]:
+    """What a daemon was started with, ``... -m jaxfs '<json>'``; empty for other processes."""
     if command[-3:-1] != ["-m", "jaxfs"]:
-        return None
+        return {}
     try:
         document = json.loads(command[-1])
     except ValueError:
-        return None
-    return document.get("mountpoint") if isinstance(document, dict) else None
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def served_by(command: list[str]) -> str | None:
+    """The mount point in a daemon's command line."""
+    return document_of(command).get("mountpoint")
 
 
 def _sees_our_mounts(pid: int) -> bool:
@@ -74,9 +86,9 @@ def holders(mountpoint: str) -> list[Holder]:
     found = []
     for pid in _pids():
         with contextlib.suppress(OSError):
-            how = next((how for how, path in _used(pid) if _inside(path, mountpoint)), None)
-            if how is not None:
-                found.append(Holder(pid, " ".join(command_of(pid)), how))
+            used = next(((how, p) for how, p in _used(pid) if _inside(p, mountpoint)), None)
+            if used is not None:
+                found.append(Holder(pid, " ".join(command_of(pid)), *used))
     return found
 
 

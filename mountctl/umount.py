@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import click
 
-from mountctl import mounts, processes
+from mountctl import guard, mounts, processes, statedir
 from mountctl.errors import Busy, NotMounted, UnmountFailed
 
 END_S = 30.0  # running calls are stopped, the engine closes its devices
@@ -21,8 +21,17 @@ FORCE_S = 3.0  # in order this takes a tenth of a second
 HOLDERS_SHOWN = 10
 
 
-def umount(mountpoint: str, *, force: bool = False) -> None:
-    """Raises NotMounted, Busy, UnmountFailed."""
+def umount(mountpoint: str, *, force: bool = False, unguard: bool = False) -> None:
+    """Raises NotMounted, Busy, UnmountFailed.  ``unguard`` is of use without a mount, too."""
+    state_dir = statedir.of(mountpoint)
+    if mounts.is_mounted(mountpoint) or not unguard:
+        _take_away(mountpoint, force=force)
+    if unguard:
+        with guard.held(mountpoint, state_dir) as ground:
+            ground.unguard()
+
+
+def _take_away(mountpoint: str, *, force: bool) -> None:
     if not mounts.is_mounted(mountpoint):
         raise NotMounted(f"no jaxfs is mounted on {mountpoint}; mountctl status lists the mounts")
     if mounts.is_stale(mountpoint):
@@ -89,6 +98,6 @@ def _unmount(mountpoint: str) -> None:
 def _used_by(holders: list[processes.Holder]) -> str:
     if not holders:
         return " by a process that waits in open(2), or cannot be seen from here"
-    rows = [f"  {h.pid} ({h.how}) {h.command}" for h in holders[:HOLDERS_SHOWN]]
+    rows = [f"  {h.pid} ({h.how} {h.path}) {h.command}" for h in holders[:HOLDERS_SHOWN]]
     more = len(holders) - len(rows)
     return " by\n" + "\n".join(rows) + (f"\n  and {more} more" if more else "")

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import attrs
 import pyfuse3
@@ -27,14 +28,17 @@ from jaxfs.options import Options
 
 log = logging.getLogger(__name__)
 MAX_TASKS = 1 << 30  # pyfuse3's own limit of 99 waiting requests would freeze the mount
+SELINUX = Path("/sys/fs/selinux")  # there where the kernel takes labels
 ANSWER_S = 0.2  # for what is being answered when the daemon is told to stop
 
 
 def mount_options(options: Options) -> set[str]:
     """libfuse's words.  Without ``default_permissions`` allow_other would enforce no modes."""
     words = {f"fsname={options.fsname}", "subtype=jaxfs", "default_permissions"}
-    flags = {"allow_other": options.allow_other, "allow_root": options.allow_root}
-    return words | {name for name, wanted in flags.items() if wanted}
+    words |= {n for n in ("allow_other", "allow_root", "noexec") if getattr(options, n)}
+    if options.context and SELINUX.is_dir():
+        words.add('context="{}"'.format(options.context.replace(",", "\\,")))
+    return words
 
 
 @attrs.define
@@ -59,15 +63,19 @@ class Session:
 
 
 @contextmanager
-def mounted(filesystem: Filesystem, mountpoint: str, options: set[str]) -> Iterator[Session]:
+def mounted(
+    filesystem: Filesystem, mountpoint: str, options: set[str], session_fd: int = -1
+) -> Iterator[Session]:
     """Mounted inside the context, unmounted after it.  Raises RunFailed where it cannot be.
+
+    With ``session_fd`` it is mounted already (libfuse's /dev/fd/N); the watcher unmounts it then.
 
     libfuse closes the connection first, which ends every request that is left, and unmounts
     lazily: files that are still open do not keep the mount.
     """
     INTERRUPTS.limit_s = wait_limit_s()
     with watched(mountpoint):
-        _mount(filesystem, mountpoint, options)
+        _mount(filesystem, mountpoint if session_fd < 0 else f"/dev/fd/{session_fd}", options)
         try:
             yield Session()
         finally:

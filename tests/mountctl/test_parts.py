@@ -28,8 +28,8 @@ paths = st.lists(st.text("ab+%.-", min_size=1), min_size=1).map(lambda parts: "/
 
 def test_mountinfo_is_read_with_its_escapes() -> None:
     assert mounts.parse(MOUNTINFO) == [
-        mounts.Mount("/mnt a", "fuse.jaxfs", "jax\\fs"),
-        mounts.Mount("/proc", "proc", "proc"),
+        mounts.Mount("/mnt a", "fuse.jaxfs", "jax\\fs", "98:0", "rw,user_id=0"),
+        mounts.Mount("/proc", "proc", "proc", "0:30", "rw"),
     ]
 
 
@@ -47,7 +47,7 @@ def test_mount_points_have_state_dirs_of_their_own(one: str, other: str) -> None
 
 
 def test_failure_removes_only_the_directories_that_were_created(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), statedir.prepared(tmp_path / "a/b") as made:
+    with pytest.raises(RuntimeError), statedir.prepared(tmp_path / "a/b", "/jax") as made:
         (made / "log").touch()
         assert made.stat().st_mode & 0o777 == 0o700
         raise RuntimeError
@@ -57,7 +57,7 @@ def test_failure_removes_only_the_directories_that_were_created(tmp_path: Path) 
 
 def test_failure_keeps_a_state_dir_that_was_there(tmp_path: Path) -> None:
     (tmp_path / "programs").mkdir()
-    with pytest.raises(RuntimeError), statedir.prepared(tmp_path):
+    with pytest.raises(RuntimeError), statedir.prepared(tmp_path, "/jax"):
         raise RuntimeError
     assert (tmp_path / "programs").is_dir()
 
@@ -94,7 +94,9 @@ def test_holders_are_found_by_directory_and_by_open_file(tmp_path: Path) -> None
     command = [sys.executable, "-c", "print(flush=True); input()"]
     with (tmp_path / "data").open("w"), talking(command, tmp_path) as child:
         found = {holder.pid: holder for holder in processes.holders(str(tmp_path))}
-        assert found[child.pid] == processes.Holder(child.pid, " ".join(command), "cwd")
+        assert found[child.pid] == processes.Holder(
+            child.pid, " ".join(command), "cwd", str(tmp_path)
+        )
         assert found[os.getpid()].how.startswith("fd ")
     assert processes.holders(str(tmp_path)) == []
 

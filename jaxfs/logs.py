@@ -1,0 +1,93 @@
+"""The daemon's log: lines, JSON or systemd's journal, at a level that can be changed.
+
+Its children write their own lines to the same stderr.  ``FORMATS`` is the table of forms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from jaxfs import systemd
+from jaxfs.options import LOG_LEVELS, Options
+
+LEVEL_NAME = "log_level"  # in the state directory; read at SIGHUP
+PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}  # syslog(3)
+
+
+class JsonLine(logging.Formatter):
+    """One object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        words = {
+            "time": round(record.created, 6),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            words["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(words).decode()
+
+
+class ToJournal(logging.Handler):
+    """One entry a record; on stderr where the journal cannot be reached."""
+
+    def __init__(self, mountpoint: str) -> None:
+        super().__init__()
+        self._mountpoint = mountpoint
+        self._otherwise = _lines()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {
+            "MESSAGE": self.format(record),
+            "PRIORITY": str(PRIORITIES.get(record.levelno, 6)),
+            "SYSLOG_IDENTIFIER": "jaxfs",
+            "JAXFS_MOUNT": self._mountpoint,
+            "JAXFS_LOGGER": record.name,
+        }
+        try:
+            systemd.journal(fields)
+        except OSError:
+            self._otherwise.emit(record)
+
+
+def _lines() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return handler
+
+
+def _json() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLine())
+    return handler
+
+
+FORMATS: dict[str, Callable[[str], logging.Handler]] = {
+    "text": lambda mountpoint: _lines(),
+    "json": lambda mountpoint: _json(),
+    "journal": ToJournal,
+}
+
+
+def configure(options: Options, mountpoint: str, state_dir: Path) -> None:
+    """Begin to log as the options say; what an earlier daemon was told counts no more."""
+    handlers = [FORMATS[options.log_format](mountpoint)]
+    logging.basicConfig(level=options.log_level.upper(), handlers=handlers)
+    with contextlib.suppress(OSError):
+        (state_dir / LEVEL_NAME).unlink()
+
+
+def reload(state_dir: Path) -> str:
+    """Take the level that ``LEVEL_NAME`` holds.  The level that counts now."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        level = (state_dir / LEVEL_NAME).read_text().strip()
+        if level in LOG_LEVELS:
+            logging.getLogger().setLevel(level.upper())
+    return logging.getLevelName(logging.getLogger().level).lower()

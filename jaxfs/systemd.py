@@ -1,0 +1,47 @@
+"""What systemd wants to hear: two datagram sockets, and text on them.
+
+sd_notify(3) says how the service is, where systemd started it (NOTIFY_SOCKET);
+https://systemd.io/JOURNAL_NATIVE_PROTOCOL/ is one log entry a datagram.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+
+JOURNAL = Path("/run/systemd/journal/socket")
+MAX_FIELD_BYTES = 64 << 10  # a datagram has to hold it
+
+
+def _send(address: str, data: bytes) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.sendto(data, "\0" + address[1:] if address.startswith("@") else address)
+
+
+def notify(*assignments: str) -> None:
+    """Say ``READY=1`` and the like; nothing where nobody listens."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with contextlib.suppress(OSError):
+            _send(address, "\n".join(assignments).encode())
+
+
+def notify_reloading() -> None:
+    """Type=notify-reload wants to know when, too."""
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def journal(fields: dict[str, str]) -> None:
+    """One entry.  Raises OSError where there is no journal."""
+    _send(str(JOURNAL), b"".join(_field(name, text) for name, text in fields.items()))
+
+
+def _field(name: str, text: str) -> bytes:
+    data = text.encode(errors="replace")[:MAX_FIELD_BYTES]
+    if b"\n" not in data:
+        return name.encode() + b"=" + data + b"\n"
+    return name.encode() + b"\n" + struct.pack("<Q", len(data)) + data + b"\n"

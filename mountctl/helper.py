@@ -1,0 +1,125 @@
+"""What mount(8) and umount(8) run: ``mount.jaxfs``, ``mount.fuse.jaxfs``, ``umount.fuse.jaxfs``.
+
+``mount -t jaxfs none /jax -o X`` runs ``/sbin/mount.jaxfs none /jax -o rw,X``; mount.fuse3 runs
+``jaxfs none /jax -o ...`` for a source ``jaxfs#none``.  Exit codes are mount(8)'s, not mountctl's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+
+import click
+
+from jaxfs import options
+from mountctl import arguments, mounts
+from mountctl.errors import BadOption, MountctlError
+from mountctl.mount import Wanted, check, mount
+from mountctl.umount import umount
+
+INCORRECT, INTERRUPTED = 1, 8  # mount(8), "EXIT STATUS"; the others are the errors' own
+_CLONE_NEWNS = 0x20000  # sched.h
+
+
+def enter(namespace: str | None) -> None:
+    """Into another mount namespace, as mount(8)'s -N asks.  Raises BadOption."""
+    if namespace is None:
+        return
+    path = f"/proc/{namespace}/ns/mnt" if namespace.isdigit() else namespace
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise BadOption(f"namespace {namespace}: {error.strerror}") from None
+    libc = ctypes.CDLL(None, use_errno=True)  # os.setns is not in Python 3.11
+    if libc.setns(fd, _CLONE_NEWNS):
+        raise BadOption(f"namespace {namespace}: {os.strerror(ctypes.get_errno())}")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-o", "words", multiple=True, metavar="OPT[,OPT...]", help="Options.")
+@click.option("-f", "fake", is_flag=True, help="Check only, do not mount.")
+@click.option("-s", "sloppy", is_flag=True, help="Ignore unknown options.")
+@click.option("-n", "no_mtab", is_flag=True, help="Nothing: there is no mtab to write.")
+@click.option("-v", "verbose", is_flag=True, help="Say what was mounted.")
+@click.option("-N", "namespace", metavar="NS", help="A mount namespace, by pid or path.")
+@click.option("-t", "fstype", metavar="TYPE", help="Nothing: it is jaxfs.")
+@click.argument("places", nargs=-1, required=True, metavar="[SOURCE] DIRECTORY")
+def mount_command(
+    words: tuple[str, ...],
+    fake: bool,
+    sloppy: bool,
+    no_mtab: bool,
+    verbose: bool,
+    namespace: str | None,
+    fstype: str | None,
+    places: tuple[str, ...],
+) -> None:
+    """Mount jaxfs on DIRECTORY; SOURCE is the name mount(8) and df show for it."""
+    if len(places) > 2:
+        raise BadOption(f"one source and one directory, not {' '.join(places)}")
+    enter(namespace)
+    source = [f"fsname={name}" for name in places[:-1] if name]
+    parts = [*source, *options.split(words)]
+    wanted = Wanted.of(places[-1], arguments.parse(parts, sloppy=sloppy))
+    if fake:
+        check(wanted)
+        return
+    mount(wanted, click.echo if verbose else lambda text: None)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-f", "force", is_flag=True, help="Also where it is in use: waits end.")
+@click.option("-l", "lazy", is_flag=True, help="Take it away now, end it when nobody uses it.")
+@click.option("-n", "no_mtab", is_flag=True, help="Nothing: there is no mtab to write.")
+@click.option("-r", "read_only", is_flag=True, help="Nothing: jaxfs cannot be read-only.")
+@click.option("-v", "verbose", is_flag=True, help="Say what was unmounted.")
+@click.option("-N", "namespace", metavar="NS", help="A mount namespace, by pid or path.")
+@click.option("-t", "fstype", metavar="TYPE", help="Nothing: it is jaxfs.")
+@click.argument("directory")
+def umount_command(
+    force: bool,
+    lazy: bool,
+    no_mtab: bool,
+    read_only: bool,
+    verbose: bool,
+    namespace: str | None,
+    fstype: str | None,
+    directory: str,
+) -> None:
+    """Unmount the jaxfs on DIRECTORY and wait until its daemon has ended."""
+    enter(namespace)
+    mountpoint = mounts.locate(directory)
+    if lazy:
+        mounts.unmount(mountpoint, lazy=True)
+    else:
+        umount(mountpoint, force=force)
+    if verbose:
+        click.echo(f"umount: {mountpoint} unmounted")
+
+
+def _run(command: click.Command) -> int:
+    """Run it with mount(8)'s exit codes."""
+    try:
+        command.main(standalone_mode=False)
+    except MountctlError as error:
+        error.show()
+        return error.mount8_code
+    except click.ClickException as error:
+        error.show()
+        return INCORRECT
+    except click.Abort:
+        return INTERRUPTED
+    return 0
+
+
+def main_of(command: click.Command) -> Callable[[], None]:
+    return lambda: sys.exit(_run(command))
+
+
+mount_main = main_of(mount_command)
+umount_main = main_of(umount_command)
+
+if __name__ == "__main__":  # python -m mountctl.helper [mount|umount] ...
+    {"mount": mount_main, "umount": umount_main}[sys.argv.pop(1)]()

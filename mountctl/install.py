@@ -1,0 +1,137 @@
+"""``mountctl install``: the files that let the system's own tools mount jaxfs.
+
+``FILES`` is the table.  Every file carries ``MARK``, so that neither command touches a file of
+somebody else's.  With ``--root`` they go below another root, as packages are built.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import attrs
+import click
+from click.shell_completion import get_completion_class
+
+from mountctl.errors import NotInstalled
+
+MARK = "made by mountctl install; mountctl uninstall removes it"
+SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
+
+
+@attrs.frozen
+class File:
+    """``path`` is below the prefix, or absolute where programs look nowhere else."""
+
+    path: str
+    text: Callable[[], str]
+    mode: int = 0o644
+
+
+def _python(*arguments: str) -> str:
+    return shlex.join([sys.executable, "-P", *arguments])
+
+
+def _helper(which: str) -> Callable[[], str]:
+    return lambda: f'#!/bin/sh\n# {MARK}\nexec {_python("-m", "mountctl.helper", which)} "$@"\n'
+
+
+def _unit() -> str:
+    """An instance a mount point: jaxfs@mnt-jax.service is for /mnt/jax (systemd-escape -p)."""
+    mountctl = _python("-m", "mountctl.cli")
+    return f"""\
+# {MARK}
+[Unit]
+Description=jaxfs on %f
+After=local-fs.target
+
+[Service]
+Type=notify
+NotifyAccess=all
+Environment=JAXFS_OPTIONS=
+EnvironmentFile=-/etc/jaxfs/%i.conf
+ExecStart={mountctl} mount --foreground -o log_format=journal,timeout=5m -o ${{JAXFS_OPTIONS}} %f
+ExecReload={mountctl} reload %f
+KillMode=mixed
+TimeoutStartSec=330
+TimeoutStopSec=40
+Restart=on-failure
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def _completion(shell: str) -> Callable[[], str]:
+    def text() -> str:
+        from mountctl.cli import main  # the commands import us
+
+        complete = get_completion_class(shell)
+        assert complete is not None  # click has these three
+        source = complete(main, {}, "mountctl", "_MOUNTCTL_COMPLETE").source()
+        first, rest = source.split("\n", 1) if source.startswith("#compdef") else ("", source)
+        return f"{first}\n# {MARK}\n{rest}\n".lstrip("\n")
+
+    return text
+
+
+FILES: tuple[File, ...] = (
+    File("/sbin/mount.jaxfs", _helper("mount"), 0o755),
+    File("/sbin/mount.fuse.jaxfs", _helper("mount"), 0o755),
+    File("/sbin/umount.fuse.jaxfs", _helper("umount"), 0o755),
+    File("sbin/jaxfs", _helper("mount"), 0o755),  # mount.fuse3 runs it for jaxfs#none
+    File("lib/systemd/system/jaxfs@.service", _unit),
+    File("share/bash-completion/completions/mountctl", _completion("bash")),
+    File("share/zsh/site-functions/_mountctl", _completion("zsh")),
+    File("share/fish/vendor_completions.d/mountctl.fish", _completion("fish")),
+)
+
+
+def _places(root: Path, prefix: str) -> Iterator[tuple[File, Path]]:
+    for file in FILES:
+        yield file, root / os.path.join(prefix, file.path).lstrip("/")  # noqa: PTH118  # absolute wins
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_file() and MARK in path.read_text(errors="replace")
+
+
+def install(root: Path, prefix: str) -> None:
+    """All or nothing, as far as other people's files go.  Raises NotInstalled."""
+    places = list(_places(root, prefix))
+    foreign = [path for _, path in places if os.path.lexists(path) and not _is_ours(path)]
+    if foreign:
+        raise NotInstalled(f"{foreign[0]} is there and not made by mountctl; move it away")
+    try:
+        for file, path in places:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(file.text())
+            path.chmod(file.mode)
+            click.echo(f"{path}")
+    except OSError as error:
+        raise NotInstalled(
+            f"{error.filename} cannot be written: {error.strerror}; become root, or name another"
+            " place with --root"
+        ) from None
+    _tell_systemd(root)
+
+
+def uninstall(root: Path, prefix: str) -> None:
+    """What is not there, or not ours, stays as it is.  Raises NotInstalled."""
+    for _, path in _places(root, prefix):
+        if _is_ours(path):
+            try:
+                path.unlink()
+            except OSError as error:
+                raise NotInstalled(f"{path} cannot be removed: {error.strerror}") from None
+            click.echo(f"{path} removed")
+    _tell_systemd(root)
+
+
+def _tell_systemd(root: Path) -> None:
+    if root == Path("/") and SYSTEMD_RUNS.is_dir():
+        subprocess.run(["systemctl", "daemon-reload"], check=False)

@@ -1,0 +1,72 @@
+"""The words of mount(8) that mean the same for every filesystem.
+
+fstab(5) lines hold them beside jaxfs' own, and mount(8) hands all of them on.  A word is ignored
+where it changes nothing here, and refused where ignoring it would lie.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+
+import attrs
+
+from jaxfs.errors import Invalid
+
+
+@attrs.frozen
+class Words:
+    """Patterns of words, as in fnmatch(3), and what becomes of them."""
+
+    patterns: str  # separated by spaces
+    why: str
+    refused: bool = False
+
+    def match(self, word: str) -> bool:
+        return any(fnmatch.fnmatchcase(word, pattern) for pattern in self.patterns.split())
+
+
+TABLE: tuple[Words, ...] = (
+    Words("defaults rw", "what every jaxfs is"),
+    Words("auto noauto nofail _netdev x-* X-*", "for whoever reads fstab: mount -a, systemd"),
+    Words("user users nouser owner noowner group nogroup", "mount(8) sees to who may mount"),
+    Words("user=* helper=* uhelper=* comment=*", "notes of mount(8)'s own"),
+    Words("dev nodev suid nosuid nosymfollow", "there are no such files in it"),
+    Words("exec", "the default"),
+    Words("atime noatime relatime norelatime strictatime nostrictatime", "it keeps no such times"),
+    Words("diratime nodiratime lazytime nolazytime", "it keeps no such times"),
+    Words("sync async dirsync", "close(2) says how it went in any case"),
+    Words("mand nomand iversion noiversion silent loud", "nothing here asks for it"),
+    Words("setuid=*", "mount.fuse3 has done so"),
+    Words(
+        "ro",
+        "asking is writing, so a read-only jaxfs could not be used; for programs nobody may change:"
+        " chmod, or mount --bind -o ro of programs",
+        refused=True,
+    ),
+    Words(
+        "uid=* gid=* umask=* fmask=* dmask=*",
+        "files belong to who makes them, with the mode of their umask; to change that: chown and"
+        " chmod, or mount as that user",
+        refused=True,
+    ),
+    Words("remount", "options are of a mount's whole life; umount, then mount", refused=True),
+    Words("fscontext=* defcontext=* rootcontext=*", "only context= is supported", refused=True),
+)
+
+
+def is_ignored(word: str) -> bool:
+    """Whether it is one of mount(8)'s own; raises Invalid for those that cannot be honoured."""
+    for row in TABLE:
+        if row.match(word):
+            if row.refused:
+                raise Invalid(f"option {word} is not possible with jaxfs: {row.why}")
+            return True
+    return False
+
+
+def usage() -> str:
+    """The table as text, for the help."""
+    rows = [
+        (row.patterns, ("refused: " if row.refused else "ignored: ") + row.why) for row in TABLE
+    ]
+    return "\n".join(f"{patterns}\n    {what}" for patterns, what in rows)

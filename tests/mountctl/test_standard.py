@@ -1,0 +1,91 @@
+"""What mount(8) and fstab(5) may say beside jaxfs' own options: each word, one answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from jaxfs import options
+from jaxfs.fuse import session
+from jaxfs.options import Options
+from mountctl import arguments, standard
+from mountctl.cli import main
+from mountctl.errors import BadOption
+
+IGNORED = (
+    "defaults rw auto noauto nofail _netdev x-systemd.automount X-mount.mkdir user users nouser"
+    " user=alice owner noowner group nogroup helper=x uhelper=x comment=hello dev nodev suid nosuid"
+    " nosymfollow exec atime noatime relatime norelatime strictatime nostrictatime diratime"
+    " nodiratime lazytime nolazytime sync async dirsync mand nomand iversion noiversion silent loud"
+    " setuid=alice"
+)
+REFUSED = "ro uid=1 gid=1 umask=077 fmask=0 dmask=0 remount fscontext=a defcontext=a rootcontext=a"
+
+
+@pytest.mark.parametrize("word", IGNORED.split())
+def test_words_of_mount_that_change_nothing_are_ignored(word: str) -> None:
+    assert arguments.parse([word]).options == Options()
+
+
+def test_every_ignored_row_has_a_word_above() -> None:
+    patterns = [p for row in standard.TABLE if not row.refused for p in row.patterns.split()]
+    covered = [
+        p for p in patterns if any(standard.Words(p, "").match(word) for word in IGNORED.split())
+    ]
+    assert covered == patterns
+
+
+@pytest.mark.parametrize("word", REFUSED.split())
+def test_words_that_cannot_be_honoured_are_refused_in_words(word: str) -> None:
+    with pytest.raises(BadOption) as caught:
+        arguments.parse([word])
+    assert f"option {word} is not possible with jaxfs: " in caught.value.message
+
+
+def test_noexec_reaches_the_kernel_and_exec_takes_it_back() -> None:
+    assert "noexec" in session.mount_options(arguments.parse(["noexec"]).options)
+    assert not arguments.parse(["noexec", "exec"]).options.noexec
+
+
+def test_label_reaches_the_kernel_where_there_is_selinux(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (part,) = options.split(['context="system_u:object_r:tmp_t:s0:c1,c2"'])
+    said = arguments.parse([part]).options
+    assert not any(w.startswith("context") for w in session.mount_options(said))
+    monkeypatch.setattr(session, "SELINUX", tmp_path)
+    assert 'context="system_u:object_r:tmp_t:s0:c1\\,c2"' in session.mount_options(said)
+
+
+def test_unknown_word_is_dropped_only_where_that_is_asked() -> None:
+    assert arguments.parse(["nonsense=1", "devices=2"], sloppy=True).options.devices == 2
+    with pytest.raises(BadOption):
+        arguments.parse(["nonsense=1"])
+
+
+@pytest.mark.parametrize("name", arguments.TABLE)
+def test_every_option_is_a_flag_too(name: str) -> None:
+    told = CliRunner().invoke(main, ["mount", "--help"]).output
+    assert f"--{name.replace('_', '-')}" in told
+
+
+def test_flags_and_words_are_read_by_one_parser() -> None:
+    told = CliRunner().invoke(main, ["mount", "--devices", "0", "/nowhere"])
+    assert (told.exit_code, told.output) == (
+        BadOption.exit_code,
+        "mountctl: option devices takes a number from 1 to 9999, and was given '0'\n",
+    )
+
+
+def test_path_in_a_word_may_hold_a_comma() -> None:
+    parts = options.split(['state_dir="/a,b",devices=2'])
+    said = arguments.parse(parts)
+    assert (said.command.state_dir, said.options.devices) == ("/a,b", 2)
+
+
+def test_help_shows_both_tables() -> None:
+    told = CliRunner().invoke(main, ["help", "options"]).output
+    assert all(f"\n{name}" in f"\n{told}" for name in arguments.TABLE)
+    assert all(row.why in told for row in standard.TABLE)
