@@ -34,6 +34,7 @@ from jaxfs.tracer import sandbox
 from jaxfs.tracer.child import run_job
 from jaxfs.tracer.process import die_with_parent, keep_only
 from jaxfs.tracer.protocol import FILES, Ended, Hello, Job, Kill, Request, Trace
+from jaxfs.tracer.resident import drop_code
 from jaxfs.tracer.trace import trace
 from jaxfs.wire.channel import Channel, Closed
 
@@ -171,6 +172,7 @@ def main() -> None:
     trace(context, _WARM_UP, Trace("cpu"))
     gc.collect()
     gc.freeze()  # children's collections would copy every page of what is imported here
+    drop_code()
     limits = msgspec.json.decode(sys.argv[2], type=sandbox.Limits)
     Zygote(control, context, sandbox.prepare(limits)).serve()
 
