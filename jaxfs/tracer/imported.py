@@ -16,16 +16,20 @@ from jaxfs.tracer.modules import read_module
 from jaxfs.tracer.protocol import Untyped
 from jaxfs.tracer.source import Program
 from jaxfs.tracer.traceable import Traceable, as_aval, as_struct
+from jaxfs.tracer.transforms.outputs import Named
 
-Flat = Callable[..., Sequence[Any]]
+Flat = Callable[..., Named]
 
 
 class _Arguments(msgspec.Struct, frozen=True):
-    """What the function takes and gives; leaves are the numbers of inputs and of outputs."""
+    """What the function takes and gives; leaves are the numbers of inputs and of outputs.
+
+    ``result`` is None where it is a flat list with the names of the signature.
+    """
 
     args: tuple[Any, ...]
     names: tuple[str, ...]
-    result: Any
+    result: Any = None
 
 
 def imported(context: Any, source: bytes, kind: str, platform: str) -> Traceable:
@@ -39,10 +43,10 @@ def imported(context: Any, source: bytes, kind: str, platform: str) -> Traceable
         return _dynamic(context, source, platform, found)
     params = found.signature.inputs
     names = [param.name or f"arg{i}" for i, param in enumerate(params)]
-    shape = _arguments(source, kind, names, len(found.signature.outputs))
+    shape = _arguments(source, kind, names)
     structs = [as_struct(param.aval) for param in params]
     return Traceable(
-        _nested(_checking(import_module(found.module), found, names), shape),
+        _nested(_checking(found, names), shape),
         shape.names,
         kind,
         args=tuple(tree_util.tree_map(structs.__getitem__, arg) for arg in shape.args),
@@ -51,15 +55,14 @@ def imported(context: Any, source: bytes, kind: str, platform: str) -> Traceable
 
 
 def _dynamic(context: Any, source: bytes, platform: str, found: Untyped) -> Traceable:
-    def flat(*inputs: Any) -> Sequence[Any]:
+    def flat(*inputs: Any) -> Named:
         types = [as_aval(one) for one in inputs]
         program = read_module(context, source, found.source_format, platform, types)
         if isinstance(program, Untyped):  # it has the types
             raise Invalid(program.reason)
-        outputs: Sequence[Any] = import_module(program.module)(*inputs)
-        return outputs
+        return _run(program, inputs)
 
-    shape = _arguments(source, found.source_format, found.parameters, None)
+    shape = _arguments(source, found.source_format, found.parameters)
     return Traceable(
         _nested(flat, shape),
         shape.names,
@@ -69,28 +72,34 @@ def _dynamic(context: Any, source: bytes, platform: str, found: Untyped) -> Trac
     )
 
 
-def _checking(function: Flat, program: Program, names: Sequence[str]) -> Flat:
-    """The same, refusing other types than the program's: a batch may have brought any."""
+def _checking(program: Program, names: Sequence[str]) -> Flat:
+    """The program, refusing other types than its own: a batch may have brought any."""
     wanted = program.signature.input_avals
 
-    def check(*inputs: Any) -> Sequence[Any]:
+    def check(*inputs: Any) -> Named:
         for name, aval, one in zip(names, wanted, inputs, strict=True):
             if (found := as_aval(one)) != aval:
                 raise Invalid(_refusal(name, aval, found))
-        return function(*inputs)
+        return _run(program, inputs)
 
     return check
+
+
+def _run(program: Program, inputs: Sequence[Any]) -> Named:
+    """The program's outputs, with the names of its signature."""
+    outputs = import_module(program.module)(*inputs)
+    params = program.signature.outputs
+    unnamed = ["result"] if len(params) == 1 else [f"result.{i}" for i in range(len(params))]
+    return Named([p.name or name for p, name in zip(params, unnamed, strict=True)], outputs)
 
 
 def _refusal(name: str, wanted: Aval, found: Aval) -> str:
     return f"the program takes {name} as {wanted}; with these inputs and axes it would get {found}"
 
 
-def _arguments(source: bytes, kind: str, names: Sequence[str], count: int | None) -> _Arguments:
-    """``count`` is the number of results, None where it is not known."""
+def _arguments(source: bytes, kind: str, names: Sequence[str]) -> _Arguments:
     if kind != "jax_export":
-        result = 0 if count == 1 else None if count is None else tuple(range(count))
-        return _Arguments(tuple(range(len(names))), tuple(names), result)
+        return _Arguments(tuple(range(len(names))), tuple(names))
     shape = exported.read_structure(source)
     args = (*shape.args, *shape.kwargs.values())
     keywords = list(shape.kwargs)
@@ -113,7 +122,7 @@ def _nested(function: Flat, shape: _Arguments) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
         outputs = function(*tree_util.tree_leaves(args))
         if shape.result is None:
-            return outputs[0] if len(outputs) == 1 else tuple(outputs)
-        return tree_util.tree_map(outputs.__getitem__, shape.result)
+            return outputs
+        return tree_util.tree_map(outputs.values.__getitem__, shape.result)
 
     return call

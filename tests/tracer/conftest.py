@@ -6,14 +6,17 @@ import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import jax
+import numpy as np
 import pytest
 import trio
 
+from jaxfs import jaxcompat
 from jaxfs.stablehlo.signature import Signature
 from jaxfs.tracer.client import TracerClient, open_tracer
-from jaxfs.tracer.protocol import Compile, Compiled, Traced
+from jaxfs.tracer.protocol import Compile, Compiled, Traced, Untyped
 
 Result = TypeVar("Result")
 
@@ -39,12 +42,21 @@ def memory_file(data: bytes) -> Iterator[int]:
         os.close(fd)
 
 
+async def ask(
+    client: TracerClient, source: str | bytes, platform: str, deadline_s: float, how: dict[str, Any]
+) -> tuple[Traced, bytes, bytes] | Untyped:
+    """Trace bytes instead of an open file."""
+    with memory_file(source.encode() if isinstance(source, str) else source) as fd:
+        return await client.trace(fd, platform, deadline_s, **how)
+
+
 async def trace(
     client: TracerClient, source: str | bytes, platform: str = "cpu", deadline_s: float = 60
 ) -> tuple[Traced, bytes, bytes]:
-    """Trace bytes instead of an open file."""
-    with memory_file(source.encode() if isinstance(source, str) else source) as fd:
-        return await client.trace(fd, platform, deadline_s)
+    """Trace a program that has types."""
+    made = await ask(client, source, platform, deadline_s, {})
+    assert not isinstance(made, Untyped), made
+    return made
 
 
 async def compile_cpu(
@@ -57,6 +69,28 @@ async def compile_cpu(
     """Compile for the CPU device of that number, of so many."""
     with memory_file(artifact) as fd:
         return await client.compile(fd, Compile("cpu", *device, signature), deadline_s)
+
+
+class Made(NamedTuple):
+    """An artifact; calling it compiles and runs it in this process."""
+
+    traced: Traced
+    artifact: bytes
+    text: bytes
+
+    @property
+    def signature(self) -> str:
+        return self.traced.signature.text()
+
+    def __call__(self, *inputs: Any) -> list[np.ndarray]:
+        signature = self.traced.signature
+        jaxcompat.initialize_custom_calls()
+        built = jaxcompat.compile_artifact(self.artifact, signature, jax.devices("cpu")[0])
+        given = zip(inputs, signature.input_avals, strict=True)
+        arrays = [np.asarray(one, aval.row.numpy) for one, aval in given]
+        with jax.enable_x64(True):
+            outputs = jaxcompat.callable_of(built, signature)(*arrays)
+        return [np.asarray(output) for output in outputs]
 
 
 class BlockingTracer:
@@ -80,6 +114,24 @@ class BlockingTracer:
 
     def trace(self, source: str | bytes, platform: str = "cpu") -> tuple[Traced, bytes, bytes]:
         return self.run(trace, source, platform)
+
+    def ask(
+        self, source: str | bytes, platform: str = "cpu", deadline_s: float = 60, **how: Any
+    ) -> tuple[Traced, bytes, bytes] | Untyped:
+        """Trace with ``steps``, ``types``, ``options``; pickles are taken."""
+        return self.run(ask, source, platform, deadline_s, {"takes_pickles": True, **how})
+
+    def made(self, source: str | bytes, **how: Any) -> Made:
+        """The artifact that ``ask`` gives."""
+        answer = self.ask(source, **how)
+        assert not isinstance(answer, Untyped), answer
+        return Made(*answer)
+
+    def untyped(self, source: str | bytes, **how: Any) -> Untyped:
+        """The other answer that ``ask`` gives."""
+        answer = self.ask(source, **how)
+        assert isinstance(answer, Untyped), answer
+        return answer
 
     def build(self, source: str | bytes) -> tuple[Traced, Compiled, bytes, str]:
         """Trace and compile: both descriptions, the executable, the HLO text."""

@@ -186,10 +186,12 @@ def parse(text: str) -> Step:
         close = difflib.get_close_matches(name, TABLE)
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are {' '.join(TABLE)}"
         raise Invalid(f"there is no transformation {name!r}; {hint}")
+    given = [_read(row, word) for word in words]
+    names = [option.name for option, _ in given]
+    if len(set(names)) < len(names):
+        raise Invalid(f"{text}: an option stands there twice")
     values = {option.name: option.default for option in row.options}
-    for word in words:
-        option, value = _read(row, word)
-        values[option.name] = value
+    values |= {option.name: value for option, value in given}
     return Step(row, values, _canonical(row, values))
 
 
