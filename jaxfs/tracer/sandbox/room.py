@@ -12,6 +12,7 @@ would contain.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -65,7 +66,7 @@ def _unshare() -> None:
 
 
 def _bring(source: Path, to: Path) -> None:
-    """Bind it to its name, without what is mounted below it."""
+    """Bind it to its name, without what is mounted below it where that can be."""
     if os.path.lexists(to):  # a link, or part of what is here already
         return
     if source.is_dir():
@@ -73,7 +74,13 @@ def _bring(source: Path, to: Path) -> None:
     else:
         to.parent.mkdir(parents=True, exist_ok=True)
         to.touch()
-    _mount(str(source), str(to), None, _BIND)
+    try:
+        _mount(str(source), str(to), None, _BIND)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # a user namespace may not uncover what lies under a mount; none of these is ours
+        _mount(str(source), str(to), None, _BIND | _REC)
 
 
 def _seal() -> None:
