@@ -15,6 +15,7 @@ from benchmarks.soak.endurance import many_calls
 from benchmarks.soak.figure import Figure
 from benchmarks.soak.interrupts import interrupt_cost
 from benchmarks.soak.mount import Mount, mounted
+from benchmarks.soak.remounts import remounts
 from benchmarks.soak.waiters import a_thousand_processes, ten_thousand_threads
 
 SOAKS: dict[str, Callable[[Mount], list[Figure]]] = {
@@ -22,6 +23,7 @@ SOAKS: dict[str, Callable[[Mount], list[Figure]]] = {
     "ten-thousand": ten_thousand_threads,
     "calls": many_calls,
     "deaths": engine_deaths,
+    "remounts": remounts,
     "interrupts": lambda mount: interrupt_cost(),
 }
 

@@ -58,8 +58,12 @@ class Mount:
     def start(self) -> None:
         """Raises CalledProcessError."""
         self.path.mkdir()
-        _mountctl("mount", "--state-dir", str(self._state), str(self.path))
+        self.start_again()
         (self.path / "programs/affine.mlir").write_text(AFFINE)
+
+    def start_again(self) -> None:
+        """Raises CalledProcessError."""
+        _mountctl("mount", "--state-dir", str(self._state), str(self.path))
 
     def stop(self) -> None:
         _mountctl("umount", "--force", str(self.path))

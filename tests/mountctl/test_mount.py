@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from mountctl import deadline, errors, mounts, processes
-from tests.conftest import Mount, mountctl
+from mountctl import deadline, errors, mounts, processes, status
+from mountctl import mount as mounting
+from tests.conftest import Mount, eventually, mountctl
+from tests.mount.programs import FOREVER, SPIN
 
 LIMIT_S = 60
 
@@ -62,7 +64,8 @@ def test_umount_returns_when_the_daemon_has_ended(place: Path, state: Path) -> N
     assert (done.returncode, done.stderr) == (0, "")
     assert "cpu:0" in done.stdout
     daemon = daemon_of(place)
-    engine = int(dict(map(str.split, (place / "health").open()))["engine_pid"])
+    health = status.flat_keyed((place / "health").read_text())
+    engine = int(health["engine_pid"])
     assert run("umount", place).returncode == 0
     assert not mounts.is_mounted(str(place))
     assert processes.command_of(daemon) == processes.command_of(engine) == []
@@ -125,10 +128,14 @@ def test_daemon_that_dies_while_starting_leaves_nothing(place: Path, state: Path
     assert nothing_is_left(place, state.parent)
 
 
+def kill_watcher(daemon: int) -> None:
+    subprocess.run(["pkill", "-KILL", "-P", str(daemon), "-f", "jaxfs-watcher"], check=True)
+
+
 def killed(mount: Mount) -> None:
     """End the daemon the hard way, after its watcher, and see that its mount is stale."""
     daemon = processes.Watched(daemon_of(mount.path))
-    subprocess.run(["pkill", "-KILL", "-P", str(daemon.pid), "-f", "jaxfs-watcher"], check=True)
+    kill_watcher(daemon.pid)
     os.kill(daemon.pid, signal.SIGKILL)
     assert daemon.ends_within(LIMIT_S)
     daemon.close()
@@ -146,6 +153,49 @@ def test_stale_mount_is_shown_and_replaced_by_the_next_one(own_mount: Mount) -> 
     assert len(rows) == 1
 
 
+@pytest.mark.parametrize("with_watcher", [False, True])
+def test_killed_daemon_is_mounted_again_at_once(own_mount: Mount, with_watcher: bool) -> None:
+    """The watcher may be taking the stale mount away just then; ``make soak`` does it 100 times."""
+    for _ in range(2):
+        daemon = daemon_of(own_mount.path)
+        if with_watcher:
+            kill_watcher(daemon)
+        os.kill(daemon, signal.SIGKILL)
+        own_mount.start()
+        assert (own_mount.path / "version").read_text().startswith("jaxfs ")
+    rows = [m for m in mounts.jaxfs_mounts() if m.mountpoint == str(own_mount.path)]
+    assert len(rows) == 1
+
+
+def test_forced_umount_cancels_waiters_first(own_mount: Mount) -> None:
+    own_mount.add("spin.mlir", SPIN)
+    (own_mount.path / "programs/spin/calls/endless").write_text(f"{FOREVER}\n")
+    result = own_mount.path / "results/endless"
+    with subprocess.Popen(["cat", str(result)], stderr=subprocess.PIPE, text=True) as waiter:
+        eventually(lambda: waiting(own_mount) == 1)
+        assert run("umount", own_mount.path).returncode == errors.Busy.exit_code
+        assert run("umount", "--force", own_mount.path).returncode == 0
+        _, told = waiter.communicate(timeout=LIMIT_S)
+    assert "Transport endpoint is not connected" in told
+    assert not mounts.is_mounted(str(own_mount.path))
+
+
+def waiting(mount: Mount) -> int:
+    """Requests that wait, without the one that asks."""
+    rows = (mount.path / "metrics").read_text().splitlines()
+    return next(int(row.split()[1]) for row in rows if row.startswith("jaxfs_waiters ")) - 1
+
+
+def test_directory_that_is_no_mount_cannot_be_unmounted(place: Path) -> None:
+    with pytest.raises(errors.UnmountFailed):
+        mounts.unmount(str(place))
+
+
+def test_mount_that_shows_nothing_does_not_count(place: Path) -> None:
+    with pytest.raises(errors.NotAnswering):
+        mounting._verify(str(place))
+
+
 def test_stale_mount_can_be_unmounted(own_mount: Mount) -> None:
     killed(own_mount)
     done = run("umount", own_mount.path)
@@ -159,6 +209,7 @@ def test_busy_mount_names_who_uses_it_and_goes_on(shared_mount: Mount) -> None:
         done = run("umount", shared_mount.path)
     assert done.returncode == errors.Busy.exit_code
     assert f"  {os.getpid()} (fd " in done.stderr
+    assert f" {shared_mount.path}/version) " in done.stderr
     assert (shared_mount.path / "version").read_text().startswith("jaxfs ")
 
 
