@@ -15,7 +15,7 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from tests.conftest import Mount, mounting
+from tests.conftest import Mount, eventually, mounting
 from tests.mount.test_permissions import ALICE, as_user
 
 # The functions are made in another process, as users make theirs: nothing of it is left here.
@@ -195,3 +195,14 @@ def test_pickle_all_takes_everybodys_and_off_nobodys(own_mount: Mount, tmp_path:
     own_mount.remount("allow_other,pickle=off")
     with pytest.raises(PermissionError):
         own_mount.add("other.pkl", poly())
+
+
+def test_the_tracer_starts_at_the_first_need_or_when_asked(own_mount: Mount) -> None:
+    assert own_mount.keyed("health")["tracer"] == "idle"
+    own_mount.add("poly.pkl", poly())
+    assert own_mount.keyed("health")["tracer"] == "ready"
+    assert {"landlock", "seccomp"} <= {
+        layer.partition(":")[0] for layer in own_mount.keyed("health")["sandbox"].split(",")
+    }
+    own_mount.remount("zygote=eager")
+    eventually(lambda: own_mount.keyed("health")["tracer"] == "ready")

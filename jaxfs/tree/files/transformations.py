@@ -67,8 +67,15 @@ def _find_step(system: System, chain: Chain, name: str) -> Entry | None:
     return _find(system, chain.steps, name)
 
 
+INTRODUCTION = """A path is an expression: transformations/vmap/grad/loss is vmap(grad(loss)).
+Options follow a name: grad:argnums=0,1 or vmap:in_axes=0,_. What a StableHLO file or a jax.export
+artifact cannot tell any more is gone: stop_gradient and custom_vjp vanish when JAX lowers a
+function, so derivatives are those of what is computed. A pickled function keeps them.
+"""
+
+
 def _help(system: System, subject: System, caller: Caller) -> bytes:
-    return "\n".join(help_text(name) for name in TABLE).encode()
+    return "\n".join([INTRODUCTION, *(help_text(name) for name in TABLE)]).encode()
 
 
 def _help_of(system: System, chain: Chain, caller: Caller) -> bytes:
