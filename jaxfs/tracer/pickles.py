@@ -6,19 +6,18 @@ behind its sandbox.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
 from jaxfs.errors import Invalid
 from jaxfs.tracer.options import FunctionOptions
-from jaxfs.tracer.told import as_python_tells
 from jaxfs.tracer.traceable import Traceable, parameter_names, struct
-
-HINT = "write cloudpickle.dumps(f) or cloudpickle.dumps((f, *example_arguments))"
+from jaxfs.tracer.unpickling import HINT, unpickled
 
 
 def read_pickle(data: bytes, options: FunctionOptions) -> Traceable:
@@ -26,7 +25,7 @@ def read_pickle(data: bytes, options: FunctionOptions) -> Traceable:
 
     Raises Invalid in the user's terms.
     """
-    function, examples = _function_in(_unpickled(data))
+    function, examples = _function_in(unpickled(data))
     names = parameter_names(function)
     if examples is None:
         if options.static_argnums:
@@ -41,29 +40,6 @@ def read_pickle(data: bytes, options: FunctionOptions) -> Traceable:
         )
     names = tuple(names[i] if i < len(names) else f"arg{i}" for i in range(len(examples)))
     return _with_examples(function, names, examples, options)
-
-
-def _unpickled(data: bytes) -> Any:
-    try:
-        return pickle.loads(data)
-    except ModuleNotFoundError as error:
-        raise Invalid(
-            f"the pickle needs the Python module {error.name!r}, which is not installed where "
-            f"jaxfs runs; install it there, or pickle it along: "
-            f"cloudpickle.register_pickle_by_value({(error.name or '').partition('.')[0]})"
-        ) from None
-    except (pickle.UnpicklingError, EOFError) as error:
-        raise Invalid(f"not a whole pickle: {error}; {HINT}") from None
-    except AttributeError as error:
-        if "__main__" in str(error):
-            raise Invalid(
-                f"the pickle holds only a function's name ({error}); plain pickle does that: {HINT}"
-            ) from None
-        with as_python_tells():
-            raise
-    except BaseException:
-        with as_python_tells():
-            raise
 
 
 def _function_in(value: Any) -> tuple[Callable[..., Any], tuple[Any, ...] | None]:
@@ -120,6 +96,11 @@ def _types(name: str, example: Any) -> Any:
     def type_of(leaf: Any) -> Any:
         if isinstance(leaf, bool | int | float | complex):
             return _scalar(leaf)
+        if jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.extended):
+            raise Invalid(
+                f"example argument {name} has the type {leaf.dtype}, which no file holds; take "
+                "jax.random.key_data(key) and make the key with jax.random.wrap_key_data"
+            )
         if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
             return struct(leaf.shape, np.dtype(leaf.dtype))
         raise Invalid(

@@ -21,6 +21,7 @@ _STDLIB = sysconfig.get_path("stdlib") + os.sep
 _INSTALLED = f"{os.sep}site-packages{os.sep}"  # stands below the standard library
 _LINKS = "https://"  # JAX ends its advice with addresses; the sentence before says as much
 MAX_REASON = 600  # characters
+MAX_FRAMES = 30  # from either end of a traceback
 
 
 @contextmanager
@@ -40,10 +41,12 @@ def as_python_tells() -> Iterator[None]:
 
 
 def _told(error: BaseException, reason: str) -> Invalid:
-    lines = [f'  File "{f.filename}", line {f.lineno}, in {f.name}' for f in _frames(error)]
-    place = f" (line {_last_line(error)})" if lines else ""
-    head = ["Traceback (most recent call last):", *lines] if lines else []
-    return Invalid(reason + place, "\n".join([*head, f"{_name(error)}: {error}"]))
+    frames = _frames(error)
+    place = f" (line {frames[-1].lineno})" if frames else ""
+    head = "Traceback (most recent call last):\n" if frames else ""
+    shown = [*frames[:MAX_FRAMES], *frames[MAX_FRAMES:][-MAX_FRAMES:]]
+    lines = traceback.StackSummary.from_list(shown).format()  # it says where lines repeat
+    return Invalid(reason + place, f"{head}{''.join(lines)}{_name(error)}: {error}")
 
 
 def _one_line(error: BaseException) -> str:
@@ -66,7 +69,3 @@ def _is_theirs(filename: str) -> bool:
     if filename.startswith(("<frozen", *_NOT_THEIRS)):
         return False
     return not filename.startswith(_STDLIB) or _INSTALLED in filename
-
-
-def _last_line(error: BaseException) -> int:
-    return _frames(error)[-1].lineno or 0

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import msgspec
 
-from jaxfs.errors import AccessDenied
+from jaxfs.errors import AccessDenied, Invalid
 from jaxfs.stablehlo.normal_form import artifact, normalise
 from jaxfs.tracer.imported import imported
 from jaxfs.tracer.lower import lower
@@ -81,6 +81,9 @@ def _function(context: Any, source: bytes, kind: str, work: Trace) -> tuple[Trac
     if not work.takes_pickles:
         raise AccessDenied("pickled functions are not taken here; export it with jax.export")
     options = FunctionOptions.parse(work.options)
+    if options.platforms and work.platform not in options.platforms:
+        here = " ".join(options.platforms)
+        raise Invalid(f"the option platforms is {here}, and the device is {work.platform}")
     program = read_pickle(source, options)
     if options.enable_x64 is not None:
         return program, options.enable_x64

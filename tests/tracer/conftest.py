@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
+import cloudpickle
 import jax
 import numpy as np
 import pytest
@@ -69,6 +71,18 @@ async def compile_cpu(
     """Compile for the CPU device of that number, of so many."""
     with memory_file(artifact) as fd:
         return await client.compile(fd, Compile("cpu", *device, signature), deadline_s)
+
+
+def dumped(value: Any) -> bytes:
+    """A pickle that holds what tests define, as one of a user's script does."""
+    tests = [module for name, module in sys.modules.items() if name.startswith("tests.tracer.")]
+    for module in tests:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        return bytes(cloudpickle.dumps(value))
+    finally:
+        for module in tests:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 class Made(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import cloudpickle
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +13,7 @@ import pytest
 from jaxfs.codecs.avals import parse_aval
 from jaxfs.errors import Invalid, JaxfsError, NotSupported
 from jaxfs.tracer.transforms.table import TABLE, help_text, parse
-from tests.tracer.conftest import BlockingTracer, Made
+from tests.tracer.conftest import BlockingTracer, Made, dumped
 from tests.tracer.test_sources import exported
 
 F32_3 = jax.ShapeDtypeStruct((3,), "float32")
@@ -38,8 +37,8 @@ def with_aux(w: Any, x: Any) -> Any:
 KINDS: dict[str, Callable[[Any], Any]] = {
     "stablehlo": lambda f: jax.jit(f).lower(F32_3, F32_3).as_text(debug_info=True),
     "jax_export": lambda f: exported(f, F32_3, F32_3),
-    "pickle": lambda f: cloudpickle.dumps((f, F32_3, F32_3)),
-    "untyped": cloudpickle.dumps,
+    "pickle": lambda f: dumped((f, F32_3, F32_3)),
+    "untyped": dumped,
 }
 
 
@@ -142,7 +141,7 @@ def test_integers_have_no_tangents(tracer: BlockingTracer) -> None:
     def scaled(n: Any, x: Any) -> Any:
         return n * x, n
 
-    source = cloudpickle.dumps((scaled, jax.ShapeDtypeStruct((), "int32"), F32_3))
+    source = dumped((scaled, jax.ShapeDtypeStruct((), "int32"), F32_3))
     found = tracer.made(source, steps=["jvp"])
     assert found.signature == (
         "in 0 n i32[]\nin 1 x f32[3]\nin 2 tangent_x f32[3]\n"
@@ -187,7 +186,7 @@ def test_pytrees_stay_one_argument(tracer: BlockingTracer) -> None:
         return jnp.tanh(x @ params["w"][0] + params["b"]).sum()
 
     params = {"w": [np.ones((3, 2), "f4")], "b": np.ones(2, "f4")}
-    for source in (cloudpickle.dumps((net, params, X)), exported(net, params, F32_3)):
+    for source in (dumped((net, params, X)), exported(net, params, F32_3)):
         found = tracer.made(source, steps=["grad"])
         assert found.signature == (
             "in 0 params.b f32[2]\nin 1 params.w.0 f32[3,2]\nin 2 x f32[3]\n"
@@ -272,7 +271,7 @@ def test_what_cannot_be_transformed_says_why(tracer: BlockingTracer, name: str) 
     value, steps, kind, words = REFUSED[name]
     with pytest.raises(kind, match=words):
         types = None if "axis_size" in steps[0] or "vmap" not in steps[0] else TYPES
-        tracer.ask(cloudpickle.dumps(value), steps=steps, types=types)
+        tracer.ask(dumped(value), steps=steps, types=types)
 
 
 def test_batches_of_a_wrong_shape_name_the_input(tracer: BlockingTracer) -> None:
