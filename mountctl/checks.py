@@ -100,14 +100,15 @@ def has_fusermount(request: Request) -> None:
 
 def may_let_others_in(request: Request) -> None:
     wanted = [n for n in ("allow_other", "allow_root") if getattr(request.options, n)]
-    if request.is_root or not wanted or _users_may():
+    if request.is_root or not wanted or users_may():
         return
     raise errors.NoFusermount(
         f"option {wanted[0]} is root's, unless user_allow_other is set in {FUSE_CONF}"
     )
 
 
-def _users_may() -> bool:
+def users_may() -> bool:
+    """Whether fuse.conf lets plain users use allow_other."""
     try:
         text = FUSE_CONF.read_text()
     except OSError:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 import jaxfs
 from jaxfs.options import LOG_LEVELS
 from mountctl import arguments, mounts, topics
-from mountctl.errors import TABLE
+from mountctl.errors import TABLE, NotSound
 from mountctl.mount import Wanted
 from mountctl.mount import mount as mount_jaxfs
 from mountctl.umount import umount as umount_jaxfs
@@ -115,6 +116,64 @@ def logs(follow: bool, lines: int, level: str | None, directory: str) -> None:
         command.set_level(mountpoint, level)
     else:
         sys.exit(command.show(mountpoint, lines, follow))
+
+
+@main.command(epilog=EXIT_CODES)
+@click.option("--once", is_flag=True, help="One picture, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="One, for programs.")
+@click.option("-d", "--delay", default=1.0, show_default=True, help="Seconds between pictures.")
+@click.argument("directory", type=PATH, required=False)
+def top(once: bool, as_json: bool, delay: float, directory: str | None) -> None:
+    """Watch the mount on DIRECTORY, or the only one: calls, queue, devices, memory, users."""
+    from mountctl import sample
+    from mountctl import top as command
+
+    mountpoint = sample.only_mount(directory)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(sample.read(mountpoint))))
+    elif once or not sys.stdout.isatty():
+        command.show(mountpoint, delay)
+    else:
+        command.live(mountpoint, delay)
+
+
+@main.command(epilog=EXIT_CODES)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(as_json: bool) -> None:
+    """Look at what a mount needs of this machine, and say what to do where it lacks."""
+    from mountctl.doctor import report
+
+    findings = report.examine()
+    if as_json:
+        click.echo(report.as_json(findings))
+    else:
+        report.show(findings)
+    if not report.is_sound(findings):
+        raise NotSound("there is something to mend, marked fail above")
+
+
+@main.command(epilog=EXIT_CODES)
+@click.option("--to", "directory", type=PATH, metavar="DIRECTORY", help="A mount; the only one.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+def add(directory: str | None, files: tuple[str, ...]) -> None:
+    """Copy FILES into a mount's programs and wait until they are compiled."""
+    from mountctl import add as command
+    from mountctl import sample
+
+    command.add(sample.only_mount(directory), [Path(file) for file in files])
+
+
+@main.command(epilog=EXIT_CODES)
+@click.option("--seconds", default=1.0, show_default=True, help="For each figure.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.argument("directory", type=PATH, required=False)
+def bench(seconds: float, as_json: bool, directory: str | None) -> None:
+    """Measure the mount on DIRECTORY, or the only one: latency, calls a second, throughput."""
+    from mountctl import bench as command
+    from mountctl import sample
+
+    found = command.measure(sample.only_mount(directory), seconds)
+    click.echo(command.as_json(found)) if as_json else command.show(found)
 
 
 @main.command("help")

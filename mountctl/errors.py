@@ -106,6 +106,16 @@ class NotInstalled(MountctlError):
     meaning = "a file could not be installed or removed"
 
 
+class NotSound(MountctlError):
+    exit_code = 24
+    meaning = "mountctl doctor found what a mount cannot do without"
+
+
+class NotAdded(MountctlError):
+    exit_code = 25
+    meaning = "mountctl add: a program was refused"
+
+
 class Interrupted(MountctlError):
     exit_code = 130
     meaning = "a signal ended the command"

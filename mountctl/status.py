@@ -13,6 +13,7 @@ from rich.table import Table
 from mountctl import mounts, processes
 from mountctl.deadline import within
 from mountctl.errors import NotMounted
+from mountctl.sample import flat_keyed
 
 STATE_OF_ERRNO = {
     errno.ENOTCONN: "stale",  # the daemon is gone
@@ -34,11 +35,6 @@ class Status:
     programs: int | None = None
     uptime_usec: int | None = None
     version: str = ""
-
-
-def flat_keyed(text: str) -> dict[str, str]:
-    """cgroup-v2's format: a key and a value a line."""
-    return dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
 
 
 def status_of(mountpoint: str) -> Status:
@@ -110,12 +106,12 @@ def _cells(one: Status) -> list[str]:
         "" if one.pid is None else str(one.pid),
         one.engine,
         "" if one.programs is None else str(one.programs),
-        _duration(one.uptime_usec),
+        duration(one.uptime_usec),
         one.version,
     ]
 
 
-def _duration(usec: int | None) -> str:
+def duration(usec: int | None) -> str:
     """``2d 03:04:05``."""
     if usec is None:
         return ""

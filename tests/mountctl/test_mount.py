@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mountctl import deadline, errors, mounts, processes, status
+from mountctl import deadline, errors, mounts, processes, sample
 from mountctl import mount as mounting
 from tests.conftest import Mount, eventually, mountctl
 from tests.mount.programs import FOREVER, SPIN
@@ -64,7 +64,7 @@ def test_umount_returns_when_the_daemon_has_ended(place: Path, state: Path) -> N
     assert (done.returncode, done.stderr) == (0, "")
     assert "cpu:0" in done.stdout
     daemon = daemon_of(place)
-    health = status.flat_keyed((place / "health").read_text())
+    health = sample.flat_keyed((place / "health").read_text())
     engine = int(health["engine_pid"])
     assert run("umount", place).returncode == 0
     assert not mounts.is_mounted(str(place))

@@ -130,5 +130,5 @@ def test_end_of_a_process_is_seen() -> None:
 
 
 def test_durations_are_written_for_people() -> None:
-    assert status._duration(3_723_999_999) == "01:02:03"
-    assert status._duration(180_000_000_000) == "2d 02:00:00"
+    assert status.duration(3_723_999_999) == "01:02:03"
+    assert status.duration(180_000_000_000) == "2d 02:00:00"

@@ -1,0 +1,124 @@
+"""The kernel's FUSE, libfuse and who may use them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import jaxfs
+from jaxfs.options import Options
+from mountctl import checks
+from mountctl.doctor.finding import Examination, Finding, fail, ok, warn
+from mountctl.errors import NoFuse
+
+OLDEST = (5, 4)  # pidfd_open(2) is of 5.3; 5.4 is the oldest with long-term support
+LIBFUSE = "libfuse3.so.3"
+OLDEST_LIBFUSE = (3, 10)
+REQUEST_TIMEOUT = Path("/proc/sys/fs/fuse/max_request_timeout")
+INSTALL = "install fuse3 (apt install fuse3, dnf install fuse3)"
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """``3.14.0`` as numbers; what follows them does not count."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
+def kernel() -> Iterator[Finding]:
+    release = platform.release()
+    if numbers(release) < OLDEST:
+        yield warn("kernel", release, "Linux 5.4 or newer is what jaxfs is made for")
+    else:
+        yield ok("kernel", release)
+
+
+def device() -> Iterator[Finding]:
+    try:
+        checks.has_fuse(checks.Request("/", Options()))
+    except NoFuse as error:
+        found, _, remedy = error.message.partition(": ")
+        yield fail("FUSE device", found, remedy)
+    else:
+        yield ok("FUSE device", f"{checks.FUSE_DEVICE} opens")
+
+
+def libfuse() -> Iterator[Finding]:
+    try:
+        library = ctypes.CDLL(LIBFUSE)
+    except OSError:
+        yield fail("libfuse", f"no {LIBFUSE}", INSTALL)
+        return
+    library.fuse_pkgversion.restype = ctypes.c_char_p
+    version = library.fuse_pkgversion().decode()
+    if numbers(version) < OLDEST_LIBFUSE:
+        yield warn("libfuse", version, "3.10 or newer is what jaxfs is made for")
+    else:
+        yield ok("libfuse", version)
+
+
+def fusermount() -> Iterator[Finding]:
+    path = shutil.which("fusermount3")
+    if path is None:
+        say = warn if os.geteuid() == 0 else fail
+        yield say("fusermount3", "missing: only root can mount", INSTALL)
+    elif not Path(path).stat().st_mode & stat.S_ISUID and os.geteuid():
+        found = f"{path} is not setuid: only root can mount"
+        yield warn("fusermount3", found, f"as root: chmod u+s {path}")
+    else:
+        yield ok("fusermount3", path)
+
+
+def others() -> Iterator[Finding]:
+    """Whether a plain user may let others into a mount."""
+    if os.geteuid() == 0 or checks.users_may():
+        yield ok("allow_other", "may be used")
+    else:
+        remedy = f"as root: echo user_allow_other >> {checks.FUSE_CONF}"
+        yield warn("allow_other", "is root's", remedy)
+
+
+def interrupts() -> Iterator[Finding]:
+    library = next(_libraries(), None)
+    if library is None:
+        remedy = "install a C compiler, then jaxfs again: pip install --force-reinstall jaxfs"
+        found = "not compiled: waits end by polling /proc, read and write waits do not"
+        yield warn("interrupts module", found, remedy)
+    else:
+        yield ok("interrupts module", library.name)
+
+
+def _libraries() -> Iterator[Path]:
+    """Those that this Python loads."""
+    home = Path(jaxfs.__file__).parent / "fuse"
+    paths = (home / f"_interrupts{suffix}" for suffix in EXTENSION_SUFFIXES)
+    return (path for path in paths if path.exists())
+
+
+def request_timeout() -> Iterator[Finding]:
+    try:
+        seconds = int(REQUEST_TIMEOUT.read_text())
+    except (OSError, ValueError):
+        seconds = 0
+    if seconds:
+        found = f"waits end with EINTR after {seconds} s, and have to be repeated"
+        remedy = "sysctl fs.fuse.max_request_timeout=0"
+        yield warn("request timeout", found, remedy)
+    else:
+        yield ok("request timeout", "none: a wait may last")
+
+
+EXAMINATIONS: tuple[Examination, ...] = (
+    kernel,
+    device,
+    libfuse,
+    fusermount,
+    others,
+    interrupts,
+    request_timeout,
+)

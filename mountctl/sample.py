@@ -1,0 +1,176 @@
+"""What a mount says about itself at one moment, read from its own files.
+
+``mountctl top`` shows it and ``top --json`` prints it.  A mount that hangs is given up after
+``mounts.ANSWER_S``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from mountctl import mounts
+from mountctl.deadline import within
+from mountctl.errors import NotAnswering, NotMounted
+
+PROGRAMS, RESULTS = 100, 10_000  # most that are looked at; the totals are those of all
+
+
+class Device(msgspec.Struct, frozen=True):
+    """``memory`` is what the platform tells, in bytes; a CPU tells nothing."""
+
+    name: str
+    kind: str
+    health: str
+    unfinished_calls: int
+    memory: dict[str, int]
+
+
+class Program(msgspec.Struct, frozen=True):
+    """Times are of whole calls, in microseconds."""
+
+    name: str
+    state: str
+    device: str
+    calls: int
+    errors: int
+    p50_usec: int
+    p99_usec: int
+
+
+class User(msgspec.Struct, frozen=True):
+    """Whose results are kept."""
+
+    name: str
+    results: int
+    result_bytes: int
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """``at_s`` is of the monotonic clock."""
+
+    mountpoint: str
+    at_s: float
+    version: str
+    health: dict[str, str]
+    metrics: dict[str, float]
+    devices: list[Device]
+    programs: list[Program]
+    users: list[User]
+
+    def count(self, key: str) -> int:
+        """A number of ``health``; 0 where it has none."""
+        text = self.health.get(key, "")
+        return int(text) if text.isdigit() else 0
+
+
+def flat_keyed(text: str) -> dict[str, str]:
+    """cgroup-v2's format: a key and a value a line."""
+    rows = (row.partition(" ") for row in text.splitlines())
+    return {key: value for key, _, value in rows}
+
+
+def _numbers(text: str) -> dict[str, int]:
+    return {key: int(value) for key, value in flat_keyed(text).items() if value.isdigit()}
+
+
+def metrics(text: str) -> dict[str, float]:
+    """Prometheus' text format, without labels."""
+    rows = (row.split() for row in text.splitlines() if row and not row.startswith("#"))
+    return {row[0]: float(row[1]) for row in rows if len(row) == 2}
+
+
+def _device(home: Path) -> Device:
+    return Device(
+        name=home.name,
+        kind=(home / "kind").read_text().strip(),
+        health=(home / "health").read_text().strip(),
+        unfinished_calls=_numbers((home / "queue").read_text()).get("unfinished_calls", 0),
+        memory=_numbers((home / "memory").read_text()),
+    )
+
+
+def _programs(home: Path) -> Iterator[Program]:
+    """One that goes away meanwhile, or is not ours to read, is left out."""
+    with os.scandir(home) as entries:
+        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for name in names[:PROGRAMS]:
+        with contextlib.suppress(OSError):
+            status = flat_keyed((home / name / "status").read_text())
+            stats = _numbers((home / name / "stats").read_text())
+            yield Program(
+                name=name,
+                state=status.get("state", ""),
+                device=status.get("device", ""),
+                calls=stats.get("calls", 0),
+                errors=stats.get("errors", 0),
+                p50_usec=stats.get("total_p50_usec", 0),
+                p99_usec=stats.get("total_p99_usec", 0),
+            )
+
+
+def _users(home: Path) -> list[User]:
+    results: Counter[int] = Counter()
+    result_bytes: Counter[int] = Counter()
+    with os.scandir(home) as entries:
+        for entry in islice(entries, RESULTS):
+            with contextlib.suppress(OSError):
+                found = entry.stat(follow_symlinks=False)
+                results[found.st_uid] += 1
+                result_bytes[found.st_uid] += found.st_size
+    return [User(_name(uid), n, result_bytes[uid]) for uid, n in results.most_common()]
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def take(mountpoint: str) -> Sample:
+    """May hang with the mount; raises OSError."""
+    root = Path(mountpoint)
+    return Sample(
+        mountpoint=mountpoint,
+        at_s=time.monotonic(),
+        version=(root / "version").read_text().strip(),
+        health=flat_keyed((root / "health").read_text()),
+        metrics=metrics((root / "metrics").read_text()),
+        devices=[_device(home) for home in sorted((root / "devices").iterdir())],
+        programs=list(_programs(root / "programs")),
+        users=_users(root / "results"),
+    )
+
+
+def read(mountpoint: str) -> Sample:
+    """Raises NotMounted, NotAnswering."""
+    if not mounts.is_mounted(mountpoint):
+        raise NotMounted(f"no jaxfs is mounted on {mountpoint}; mountctl status lists the mounts")
+    try:
+        return within(mounts.ANSWER_S, lambda: take(mountpoint))
+    except TimeoutError:
+        raise NotAnswering(
+            f"{mountpoint} does not answer; mountctl logs tells why, umount --force ends it"
+        ) from None
+    except OSError as error:
+        raise NotAnswering(f"{mountpoint}: {error.strerror}") from None
+
+
+def only_mount(directory: str | None) -> str:
+    """The mount that was named, or the only one there is.  Raises NotMounted."""
+    if directory is not None:
+        return mounts.locate(directory)
+    found = sorted({mount.mountpoint for mount in mounts.jaxfs_mounts()})
+    if len(found) != 1:
+        there = f"there are {' '.join(found)}" if found else "there is none"
+        raise NotMounted(f"name a mount: {there}")
+    return found[0]

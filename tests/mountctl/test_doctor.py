@@ -1,0 +1,159 @@
+"""The doctor finds what lacks, and says what to do."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mountctl import checks, errors, status
+from mountctl.cli import main
+from mountctl.doctor import fuse, here, limits, python, report, sandbox
+from mountctl.doctor.finding import Examination, Finding
+
+
+def only(look: Examination) -> Finding:
+    (found,) = look()
+    return found
+
+
+def test_machine_that_runs_these_tests_is_sound() -> None:
+    findings = [
+        finding for look in report.EXAMINATIONS if look != here.mounts for finding in look()
+    ]
+    assert report.is_sound(findings), findings
+    assert all(finding.remedy for finding in findings if finding.level != "ok")
+    named = {finding.subject for finding in findings}
+    assert {"kernel", "libfuse", "Landlock", "seccomp", "JAX devices", "open files"} <= named
+
+
+def test_missing_device_fails_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(checks, "FUSE_DEVICE", tmp_path / "fuse")
+    found = only(fuse.device)
+    assert found.level == "fail"
+    assert "modprobe fuse" in found.remedy
+
+
+def test_missing_libfuse_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuse, "LIBFUSE", "libnowhere.so.3")
+    assert only(fuse.libfuse).level == "fail"
+
+
+def test_old_kernel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuse, "OLDEST", (99, 0))
+    assert only(fuse.kernel).level == "warn"
+
+
+def test_missing_fusermount_matters_to_plain_users_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    for uid, level in ((0, "warn"), (1000, "fail")):
+        monkeypatch.setattr(os, "geteuid", lambda uid=uid: uid)
+        assert only(fuse.fusermount).level == level
+
+
+def test_allow_other_is_roots_unless_fuse_conf_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(checks, "FUSE_CONF", tmp_path / "fuse.conf")
+    assert only(fuse.others).level == "warn"
+    (tmp_path / "fuse.conf").write_text("user_allow_other\n")
+    assert only(fuse.others).level == "ok"
+
+
+def test_missing_interrupts_module_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuse, "EXTENSION_SUFFIXES", [".nowhere"])
+    assert only(fuse.interrupts).level == "warn"
+
+
+def test_request_timeout_of_the_kernel_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "timeout").write_text("30\n")
+    monkeypatch.setattr(fuse, "REQUEST_TIMEOUT", tmp_path / "timeout")
+    assert "30 s" in only(fuse.request_timeout).found
+
+
+def test_kernel_without_landlock_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "LANDLOCK_CREATE_RULESET", 100_000)  # ENOSYS
+    assert ctypes.CDLL(None).syscall(100_000) == -1
+    assert only(sandbox.landlock).level == "warn"
+
+
+def test_kernel_without_seccomp_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sandbox, "ACTIONS", tmp_path / "nowhere")
+    assert only(sandbox.seccomp).level == "warn"
+
+
+def test_jax_that_finds_no_device_fails_with_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(python, "ASK", "raise RuntimeError('no abacus')")
+    found = only(python.jax)
+    assert (found.level, found.found) == ("fail", "RuntimeError: no abacus")
+
+
+def test_jax_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(python, "ASK", "import time; time.sleep(600)")
+    monkeypatch.setattr(python, "DEVICES_S", 0.1)
+    assert "no answer" in only(python.jax).found
+
+
+def test_missing_package_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(python, "PACKAGES", ("jaxfs-nowhere",))
+    found = only(python.packages)
+    assert (found.level, found.remedy) == ("fail", f"{sys.executable} -m pip install jaxfs")
+
+
+def test_few_open_files_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(limits, "FILES", hard + 1)
+    assert only(limits.files).level == "warn"
+    monkeypatch.setattr(limits, "FILES", hard)
+    assert only(limits.files).level == "ok"
+
+
+def test_full_or_foreign_state_directory_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert only(limits.state).level == "ok"
+    monkeypatch.setattr(limits, "STATE_BYTES", 1 << 62)
+    assert "free on" in only(limits.state).found
+
+
+def test_small_cgroup_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_cgroup", lambda name: 100)
+    assert (only(limits.memory).level, only(limits.tasks).level) == ("warn", "warn")
+
+
+def test_stale_mount_fails_with_the_command_that_removes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(status, "status", lambda place: [status.Status("/jax", "stale")])
+    assert only(here.mounts).remedy == "mountctl umount /jax"
+
+
+def test_doctors_exit_code_says_whether_something_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(report, "EXAMINATIONS", (fuse.device,))
+    assert CliRunner().invoke(main, ["doctor"]).exit_code == 0
+    monkeypatch.setattr(checks, "FUSE_DEVICE", tmp_path / "fuse")
+    failed = CliRunner().invoke(main, ["doctor"])
+    assert failed.exit_code == errors.NotSound.exit_code
+    assert "modprobe fuse" in failed.output and "0 ok, 0 warn, 1 fail" in failed.output
+
+
+def test_doctors_json_has_a_row_for_each_finding() -> None:
+    command = [sys.executable, "-m", "mountctl.cli", "doctor", "--json"]
+    rows = json.loads(subprocess.run(command, capture_output=True, check=False).stdout)
+    assert all({"subject", "level", "found"} <= set(row) for row in rows)
+    assert "kernel" in {row["subject"] for row in rows}
