@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jaxlib.version
 from jax import export, tree_util
-from jax._src import core, sharding_impls, stages
+from jax._src import core, sharding_impls, stages, xla_bridge
 from jax._src.export import serialization_generated
 from jax._src.interpreters import ad, mlir, pxla
 from jax._src.interpreters import batching as batching_rules
@@ -80,6 +80,16 @@ def refine_shapes(module: Any) -> bytes:
         enable_shardy=True,
     )
     return refined
+
+
+def look_for_no_plugins() -> None:
+    """Start jax's own backends only.
+
+    The search for others reads what every installed package says of itself, 10 ms in each of the
+    tracer's jobs, and these need the CPU alone.
+    """
+    bridge: Any = xla_bridge
+    bridge.discover_pjrt_plugins = lambda: None
 
 
 def use_cpu(device_count: int) -> Sequence[jax.Device]:

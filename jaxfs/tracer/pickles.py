@@ -96,7 +96,7 @@ def _types(name: str, example: Any) -> Any:
     def type_of(leaf: Any) -> Any:
         if isinstance(leaf, bool | int | float | complex):
             return _scalar(leaf)
-        if jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.extended):
+        if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
             raise Invalid(
                 f"example argument {name} has the type {leaf.dtype}, which no file holds; take "
                 "jax.random.key_data(key) and make the key with jax.random.wrap_key_data"

@@ -33,20 +33,13 @@ from jaxfs import jaxcompat
 from jaxfs.tracer import sandbox
 from jaxfs.tracer.child import run_job
 from jaxfs.tracer.process import die_with_parent, keep_only
-from jaxfs.tracer.protocol import FILES, Ended, Hello, Job, Kill, Request, Trace
+from jaxfs.tracer.protocol import FILES, Ended, Hello, Job, Kill, Request
 from jaxfs.tracer.resident import drop_code
-from jaxfs.tracer.trace import trace
+from jaxfs.tracer.warm import warm_up
 from jaxfs.wire.channel import Channel, Closed
 
 MAX_LAST_WORDS = 4096  # bytes of what a dying child wrote to stderr
 _PIPE_BYTES = 65536
-
-_WARM_UP = b"""
-func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> {
-  %0 = stablehlo.add %x, %x : tensor<2xf32>
-  return %0 : tensor<2xf32>
-}
-"""
 
 
 @attrs.define(eq=False)
@@ -169,7 +162,7 @@ def main() -> None:
     die_with_parent(os.getppid())
     control = socket.socket(fileno=int(sys.argv[1]))
     context = jaxcompat.make_context()
-    trace(context, _WARM_UP, Trace("cpu"))
+    warm_up(context)
     gc.collect()
     gc.freeze()  # children's collections would copy every page of what is imported here
     drop_code()

@@ -354,6 +354,11 @@ def test_keys_of_random_numbers_are_no_arrays(tracer: BlockingTracer) -> None:
         tracer.ask(dumped((jax.random.normal, jax.random.key(0))))
 
 
+def test_the_zygote_stays_fit_to_fork(tracer: BlockingTracer) -> None:
+    typed(tracer, CALLABLES["object"], "f32[3]")  # which has arrays, and so starts a backend
+    assert len(os.listdir(f"/proc/{tracer.client.pid}/task")) == 1
+
+
 def test_damaged_pickles_are_refused(tracer: BlockingTracer) -> None:
     whole = dumped((lambda params, x: x @ params["w"], {"w": np.ones((3, 2), "f4")}, F32_3))
     chance = random.Random(0)
