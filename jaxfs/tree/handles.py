@@ -11,7 +11,7 @@ from jaxfs.calls.call import Call
 from jaxfs.calls.conversation import Conversation
 from jaxfs.calls.results import View
 from jaxfs.codecs.buffers import Rope
-from jaxfs.errors import Invalid, NotPermitted, NotReady
+from jaxfs.errors import Invalid, JaxfsError, NotPermitted, NotReady
 from jaxfs.ownership import Caller
 from jaxfs.wire.memory import Segment
 from jaxfs.wire.spool import Spool
@@ -156,7 +156,9 @@ class Upload(Handle):
     """A file that is written as a whole and committed by the flush after the last write.
 
     ``commit`` gets the bytes; what it raises is what close(2) returns.  A flush with nothing new
-    does nothing: shells flush before they write.  A plain one is kept whatever it is: also emptied
+    does nothing: shells flush before they write.  A failed commit is told at each close until
+    something new is written: numpy writes through a duplicate of the descriptor, and does not look
+    what closing that one says.  A plain one is kept whatever it is: also emptied
     by O_TRUNC, also half written by a process that was killed.
     """
 
@@ -174,6 +176,7 @@ class Upload(Handle):
         self.is_plain = plain
         self._appends = bool(flags & os.O_APPEND)
         self._dirty = plain and bool(flags & os.O_TRUNC)
+        self._failure: JaxfsError | None = None
         kept = b"" if flags & os.O_TRUNC else before()
         if kept:
             spool.write(0, kept)
@@ -195,10 +198,17 @@ class Upload(Handle):
         return self._dirty and (self.is_plain or self._spool.size > 0)
 
     async def flush(self) -> None:
-        if not self.is_dirty():
-            return
-        self._dirty = False
-        await self._commit(self._spool)
+        if self.is_dirty():
+            self._dirty, self._failure = False, None
+            try:
+                await self._commit(self._spool)
+            except JaxfsError as error:
+                self._failure = error
+                raise
+        elif self._failure is not None and not self._dirty:
+            again = type(self._failure)(self._failure.reason, self._failure.diagnostics)
+            again.is_logged = True
+            raise again
 
     def pending_size(self) -> int | None:
         return self._spool.size

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from jaxfs.errors import JaxfsError
+from jaxfs.errors import Invalid, JaxfsError
 from jaxfs.stablehlo.signature import Signature
 from jaxfs.tracer.client import TracerClient
+from jaxfs.tracer.protocol import Untyped
 from tests.engine.conftest import SharedEngine
 from tests.engine.programs import DEVICES
 from tests.hostile.case import VECTOR, Case, Stop, one
-from tests.tracer.conftest import BlockingTracer, compile_cpu, trace
+from tests.tracer.conftest import BlockingTracer, ask, compile_cpu
 
 MEMORY_BYTES = 1 << 30
 HANGING_S = 5.0  # the deadline of what hangs
@@ -35,7 +36,10 @@ async def attempt(client: TracerClient, case: Case) -> Attempt:
     deadline_s = HANGING_S if case.stop is Stop.DEADLINE else OTHERS_S
     stage = "trace"
     try:
-        traced, artifact, _ = await trace(client, case.data, deadline_s=deadline_s)
+        made = await ask(client, case.data, "cpu", deadline_s, {})
+        if isinstance(made, Untyped):
+            return Attempt(stage, Invalid(made.reason))
+        traced, artifact, _ = made
         stage = "compile"
         _, executable, _ = await compile_cpu(
             client, artifact, traced.signature, (0, DEVICES), deadline_s

@@ -154,9 +154,11 @@ CASES: dict[str, Case] = {
     "export_shape_lies": check(
         "inputs of other shapes than its module's", "do not agree", shapes=[["5"]]
     ),
-    "export_shape_symbolic": check("a symbolic shape", "symbolic shapes", shapes=[["b"]]),
+    "export_shape_symbolic": check(
+        "a symbolic shape nobody tells", "come with the call", shapes=[["b"]]
+    ),
     "export_shape_huge": check(
-        "an input of 10^4999 elements", "not a program", shapes=[["9" * 4999]]
+        "an input of 10^4999 elements", "over 2^46 elements", shapes=[["9" * 4999]]
     ),
     "export_unused_overflows": check(
         "an input nobody uses, of 2^62 x 8 elements",

@@ -81,7 +81,13 @@ CASES: dict[str, Case] = {
         Stop.PARSER,
         "unknown escape in string",
     ),
-    "pickle": Case("a pickle", pickle.dumps(GOOD), Stop.CONTENT, "pickled functions"),
+    "pickle": Case(
+        "a pickle where none is taken",
+        pickle.dumps(GOOD),
+        Stop.CONTENT,
+        "pickled functions",
+        errno.EACCES,
+    ),
     "elf": Case(
         "a program, but for Linux", b"\x7fELF\x02\x01\x01" + bytes(57), Stop.CONTENT, "native code"
     ),

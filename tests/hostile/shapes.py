@@ -145,7 +145,9 @@ CASES: dict[str, Case] = {
     ),
     "rank_65": Case("65 dimensions", ranked(65), Stop.CHECK, "dimensions"),
     "rank_5000": Case("5,000 dimensions", ranked(5000), Stop.CHECK, "dimensions"),
-    "dynamic": Case("a dynamic shape", typed("tensor<?xf32>"), Stop.CHECK, "dynamic shapes"),
+    "dynamic": Case(
+        "a dynamic shape nobody tells", typed("tensor<?xf32>"), Stop.CHECK, "come with the call"
+    ),
     "bounded": Case(
         "a dynamic shape with a bound",
         typed("tensor<?xf32, #stablehlo.bounds<4>>"),
