@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -106,9 +107,10 @@ def read_program(
 
 def read_structure(data: bytes) -> Structure:
     """What the exported function's arguments and result were made of.  Raises Invalid."""
-    table = jaxcompat.read_exported(data)
-    args, kwargs = _filled(table.InTree(), itertools.count())
-    return Structure(tuple(args), dict(kwargs), _filled(table.OutTree(), itertools.count()))
+    with _any_garbage():
+        table = jaxcompat.read_exported(data)
+        args, kwargs = _filled(table.InTree(), itertools.count())
+        return Structure(tuple(args), dict(kwargs), _filled(table.OutTree(), itertools.count()))
 
 
 def _choose_platform(module: Any, main: Any, index: int) -> None:
@@ -139,11 +141,18 @@ def _fixed(exported: Exported, types: Sequence[Aval], outputs: Sequence[Aval]) -
 
 def read(data: bytes) -> Exported:
     """Read the flatbuffer.  Raises Invalid, whatever the bytes are."""
-    try:
+    with _any_garbage():
         return _read(jaxcompat.read_exported(data))
+
+
+@contextmanager
+def _any_garbage() -> Iterator[None]:
+    """flatbuffers checks nothing: any bytes may raise any exception."""
+    try:
+        yield
     except JaxfsError:
         raise
-    except Exception as error:  # flatbuffers checks nothing: any garbage, any exception
+    except Exception as error:
         raise Invalid(
             "not a program: binary data, neither MLIR bytecode nor a whole jax.export artifact",
             repr(error),

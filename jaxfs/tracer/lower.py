@@ -35,7 +35,7 @@ def lower(program: Traceable, platform: str, *, wide: bool) -> Program:
         names[:] = unique(outputs.names)
         return outputs.values
 
-    with jax.enable_x64(wide), as_python_tells():
+    with jax.enable_x64(wide), as_python_tells(program.names()):
         traced = jax.jit(flat, keep_unused=True).trace(*leaves)
         outputs = tree_util.tree_leaves(traced.out_info)
         lowered = traced.lower(lowering_platforms=(_PLATFORMS.get(platform, platform),))

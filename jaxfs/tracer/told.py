@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -24,35 +25,66 @@ MAX_REASON = 600  # characters
 MAX_FRAMES = 30  # from either end of a traceback
 
 
+# What JAX says of the function that it was given, which is one of ours around the user's.
+_OURS = (
+    (re.compile(r" ?The error occurred while tracing the function \S+ at \S+ for \w+\."), ""),
+    (re.compile(r"function \S+ at \S+ traced for \w+ returned"), "the function returned"),
+    (re.compile(r"\s*See (?:https://\S+)?\s*\Z"), ""),
+)
+_INPUT = re.compile(r"\binputs\[(\d+)\]")
+# What to do instead, shorter than JAX has it, by the names of its error classes.
+_INSTEAD = {
+    "TracerBoolConversionError": "use jnp.where or jax.lax.cond, or name the argument in "
+    "static_argnums",
+    "TracerIntegerConversionError": "index an array instead of a list, or name the argument in "
+    "static_argnums",
+    "TracerArrayConversionError": "use jax.numpy instead of numpy",
+    "ConcretizationTypeError": "name the argument in static_argnums, or make it a constant",
+    "NonConcreteBooleanIndexError": "use jnp.where instead of a boolean index",
+}
+
+
 @contextmanager
-def as_python_tells() -> Iterator[None]:
+def as_python_tells(names: Sequence[str] = ()) -> Iterator[None]:
     """Any exception of the block becomes Invalid with its type, message and the user's lines.
 
-    A user's function may raise anything; only what ends the process is let through.
+    A user's function may raise anything; only what ends the process is let through.  ``names`` are
+    those of the inputs, which JAX knows by their numbers.
     """
     try:
         yield
     except (JaxfsError, MemoryError):
         raise
     except RecursionError as error:
-        raise _told(error, "RecursionError: the function calls itself too often") from None
+        words = "the function calls itself too often"
+        raise _told(error, f"RecursionError: {words}", str(error)) from None
     except BaseException as error:  # sys.exit() in a user's function is an error like any other
-        raise _told(error, _one_line(error)) from None
+        words = _in_their_words(str(error), names)
+        raise _told(error, _one_line(error, words), words) from None
 
 
-def _told(error: BaseException, reason: str) -> Invalid:
+def _in_their_words(words: str, names: Sequence[str]) -> str:
+    for pattern, instead in _OURS:
+        words = pattern.sub(instead, words)
+    known = dict(enumerate(names))
+    return _INPUT.sub(lambda match: known.get(int(match[1]), match[0]), words)
+
+
+def _told(error: BaseException, reason: str, words: str) -> Invalid:
     frames = _frames(error)
     place = f" (line {frames[-1].lineno})" if frames else ""
     head = "Traceback (most recent call last):\n" if frames else ""
     shown = [*frames[:MAX_FRAMES], *frames[MAX_FRAMES:][-MAX_FRAMES:]]
     lines = traceback.StackSummary.from_list(shown).format()  # it says where lines repeat
-    return Invalid(reason + place, f"{head}{''.join(lines)}{_name(error)}: {error}")
+    return Invalid(reason + place, f"{head}{''.join(lines)}{_name(error)}: {words}")
 
 
-def _one_line(error: BaseException) -> str:
-    paragraph = str(error).strip().split("\n\n")[0]
-    words = " ".join(word for word in paragraph.split() if not word.startswith(_LINKS))
-    return f"{_name(error)}: {words}"[:MAX_REASON]
+def _one_line(error: BaseException, words: str) -> str:
+    paragraph = words.strip().split("\n\n")[0]
+    line = " ".join(word for word in paragraph.split() if not word.startswith(_LINKS))
+    told = f"{_name(error)}: {line}"[:MAX_REASON]
+    instead = _INSTEAD.get(_name(error))
+    return f"{told.rstrip('.')}; {instead}" if instead else told
 
 
 def _name(error: BaseException) -> str:
