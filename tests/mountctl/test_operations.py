@@ -26,7 +26,7 @@ def test_every_installed_file_is_in_the_document() -> None:
 
 
 def test_commands_in_the_document_are_there() -> None:
-    named = set(re.findall(r"[`\n]mountctl ([a-z]+)", TEXT))
+    named = set(re.findall(r"(?:`|\n|\$ )mountctl ([a-z]+)", TEXT))
     assert named <= set(main.commands)
     assert {"top", "doctor", "logs", "install", "bench", "add"} <= named
 
