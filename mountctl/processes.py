@@ -17,6 +17,8 @@ from typing import Any
 
 import attrs
 
+from mountctl import waits
+
 PROC = Path("/proc")
 
 
@@ -99,6 +101,8 @@ def _inside(path: str, mountpoint: str) -> bool:
 def _used(pid: int) -> Iterator[tuple[str, str]]:
     """(how, path) of what a process has open; reading links asks no filesystem."""
     home = PROC / str(pid)
+    for path in waits.opening(pid):
+        yield "waits to open", path
     for how in ("cwd", "root", "exe"):
         with contextlib.suppress(OSError):
             yield how, os.readlink(home / how)  # noqa: PTH115  # the path as it is

@@ -118,14 +118,19 @@ class PlainUser:
         )
 
 
-@pytest.fixture
-def user(tmp_path: Path) -> PlainUser:
-    user = PlainUser(tmp_path)
+@pytest.fixture(scope="module")
+def may_be_nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skips where this Python cannot be run by a plain user."""
+    user = PlainUser(tmp_path_factory.mktemp("nobody"))
     done = user.sh("id -un; test -w /dev/fuse && $M --version")
     if done.returncode:
         pytest.skip(f"no plain user can be had here: {done.stderr}")
     assert done.stdout.startswith("nobody\njaxfs ")
-    return user
+
+
+@pytest.fixture
+def user(tmp_path: Path, may_be_nobody: None) -> PlainUser:
+    return PlainUser(tmp_path)
 
 
 @needs_root

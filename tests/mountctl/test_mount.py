@@ -173,7 +173,9 @@ def test_forced_umount_cancels_waiters_first(own_mount: Mount) -> None:
     result = own_mount.path / "results/endless"
     with subprocess.Popen(["cat", str(result)], stderr=subprocess.PIPE, text=True) as waiter:
         eventually(lambda: waiting(own_mount) == 1)
-        assert run("umount", own_mount.path).returncode == errors.Busy.exit_code
+        busy = run("umount", own_mount.path)
+        assert busy.returncode == errors.Busy.exit_code
+        assert f"  {waiter.pid} (waits to open {result}) cat {result}\n" in busy.stderr
         assert run("umount", "--force", own_mount.path).returncode == 0
         _, told = waiter.communicate(timeout=LIMIT_S)
     assert "Transport endpoint is not connected" in told

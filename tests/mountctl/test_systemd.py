@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from jaxfs import logs, systemd
 from mountctl import install as installation
+from mountctl import logs as mountctl_logs
 from mountctl.cli import main
 from mountctl.errors import NotInstalled
 from tests.conftest import Mount, eventually, front_of, mountctl
@@ -86,6 +87,27 @@ def test_log_can_be_json(tmp_path: Path, own_mount: Mount) -> None:
     said = json.loads(own_mount.log.splitlines()[-1])
     assert (said["level"], said["logger"]) == ("info", "jaxfs.front")
     assert said["message"] == "the log level is info"
+
+
+def test_log_can_be_followed(own_mount: Mount) -> None:
+    command = [*mountctl("logs"), "-n", "1", "-f", str(own_mount.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        assert follower.stdout.readline() in own_mount.log
+        os.kill(front_of(own_mount), signal.SIGHUP)
+        assert "the log level is info" in follower.stdout.readline()
+        follower.send_signal(signal.SIGINT)
+        subprocess.run(
+            ["pkill", "-INT", "-P", str(follower.pid)], check=False
+        )  # as a terminal does
+        follower.communicate(timeout=60)
+    assert follower.returncode == 0
+
+
+def test_log_of_a_mount_that_logs_to_the_journal_is_asked_of_it(own_mount: Mount) -> None:
+    own_mount.remount("log_format=journal")
+    command = mountctl_logs.source(str(own_mount.path))
+    assert (command[0], command[-1]) == ("journalctl", f"JAXFS_MOUNT={own_mount.path}")
 
 
 def test_journal_gets_an_entry_with_its_fields(
