@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from jaxfs.stablehlo.names import unique
 from jaxfs.stablehlo.normal_form import drop_placement
 from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.tracer.source import Program
-from jaxfs.tracer.told import as_python_tells
+from jaxfs.tracer.told import BY_JAX, as_python_tells
 from jaxfs.tracer.traceable import Traceable, as_aval
 from jaxfs.tracer.transforms.outputs import named
 
@@ -35,7 +36,7 @@ def lower(program: Traceable, platform: str, *, wide: bool) -> Program:
         names[:] = unique(outputs.names)
         return outputs.values
 
-    with jax.enable_x64(wide), as_python_tells(program.names()):
+    with jax.enable_x64(wide), _telling(program):
         traced = jax.jit(flat, keep_unused=True).trace(*leaves)
         outputs = tree_util.tree_leaves(traced.out_info)
         lowered = traced.lower(lowering_platforms=(_PLATFORMS.get(platform, platform),))
@@ -50,6 +51,11 @@ def lower(program: Traceable, platform: str, *, wide: bool) -> Program:
     )
     _check_same(signature, found)
     return Program(module, signature, program.source_format, program.platforms)
+
+
+def _telling(program: Traceable) -> AbstractContextManager[None]:
+    is_python = program.source_format == "pickle"
+    return as_python_tells(program.names(), (BaseException,) if is_python else BY_JAX)
 
 
 def _check_same(told: Signature, found: Signature) -> None:

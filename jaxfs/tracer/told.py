@@ -32,6 +32,10 @@ _OURS = (
     (re.compile(r"\s*See (?:https://\S+)?\s*\Z"), ""),
 )
 _INPUT = re.compile(r"\binputs\[(\d+)\]")
+Kinds = tuple[type[BaseException], ...]
+# What JAX raises for programs that do not fit a transformation.  Where no function of a user's ran,
+# anything else is a bug of ours.
+BY_JAX: Kinds = (TypeError, ValueError, NotImplementedError)
 # What to do instead, shorter than JAX has it, by the names of its error classes.
 _INSTEAD = {
     "TracerBoolConversionError": "use jnp.where or jax.lax.cond, or name the argument in "
@@ -45,11 +49,12 @@ _INSTEAD = {
 
 
 @contextmanager
-def as_python_tells(names: Sequence[str] = ()) -> Iterator[None]:
+def as_python_tells(names: Sequence[str] = (), kinds: Kinds = (BaseException,)) -> Iterator[None]:
     """Any exception of the block becomes Invalid with its type, message and the user's lines.
 
-    A user's function may raise anything; only what ends the process is let through.  ``names`` are
-    those of the inputs, which JAX knows by their numbers.
+    A user's function may raise anything, also SystemExit, and that is an error like any other.
+    ``names`` are those of the inputs, which JAX knows by their numbers.  Exceptions that are not of
+    ``kinds`` stay what they are.
     """
     try:
         yield
@@ -58,7 +63,7 @@ def as_python_tells(names: Sequence[str] = ()) -> Iterator[None]:
     except RecursionError as error:
         words = "the function calls itself too often"
         raise _told(error, f"RecursionError: {words}", str(error)) from None
-    except BaseException as error:  # sys.exit() in a user's function is an error like any other
+    except kinds as error:
         words = _in_their_words(str(error), names)
         raise _told(error, _one_line(error, words), words) from None
 

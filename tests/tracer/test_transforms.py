@@ -262,6 +262,12 @@ REFUSED: dict[str, tuple[Any, list[str], type[JaxfsError], str]] = {
     "no aux": ((loss, F32_3, F32_3), ["grad:has_aux=1"], Invalid, r"a tuple \(value, extra\)"),
     "unknown": ((loss, F32_3, F32_3), ["gard"], Invalid, "'gard'; did you mean grad"),
     "while": ((endless, SCALAR_F32), ["grad"], NotSupported, "loop .* no reverse mode; use jvp"),
+    "no derivative": (
+        (lambda x: jax.lax.population_count(x.astype("uint32")) + jax.lax.nextafter(x, x), F32_3),
+        ["jvp"],
+        NotSupported,
+        "without a derivative: nextafter",
+    ),
     "python branch": ((branching, SCALAR_F32), ["grad"], Invalid, "TracerBoolConversionError"),
 }
 

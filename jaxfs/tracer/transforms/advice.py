@@ -16,6 +16,14 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "the program has a loop ({what}) whose length depends on its data: it has no reverse "
             "mode; use jvp or jacfwd, or a loop of a fixed length",
         ),
+        (
+            r"(?:Differentiation|Transpose|JVP) rule.*? for '?(?P<what>[\w-]+)'? not implemented",
+            "the program has an operation without a derivative: {what}",
+        ),
+        (
+            r"Batching rule for '?(?P<what>[\w-]+)'? not implemented",
+            "the program has an operation that cannot be batched: {what}",
+        ),
     )
 )
 
