@@ -43,7 +43,7 @@ def mount(context: click.Context, directory: str) -> None:
     sys.exit(mount_jaxfs(Wanted.of(directory, arguments.parse(words))))
 
 
-@main.command(epilog=EXIT_CODES)
+@main.command(epilog=EXIT_CODES, short_help="Unmount, and wait until the daemon has ended.")
 @click.option("--force", is_flag=True, help="Also where it is in use: waits and open files fail.")
 @click.option("--unguard", is_flag=True, help="Give the directory its write permissions back.")
 @click.argument("directory", type=PATH)
@@ -75,7 +75,7 @@ def _placed(command: F) -> F:
     )(command)
 
 
-@main.command(epilog=EXIT_CODES)
+@main.command(epilog=EXIT_CODES, short_help="Install mount helpers, unit, completions.")
 @_placed
 def install(root: str, prefix: str) -> None:
     """Install mount helpers, a systemd unit and shell completions, as root."""
@@ -93,7 +93,7 @@ def uninstall(root: str, prefix: str) -> None:
     command.uninstall(Path(root), prefix)
 
 
-@main.command(epilog=EXIT_CODES)
+@main.command(epilog=EXIT_CODES, short_help="Have the daemon read its log level again.")
 @click.argument("directory", type=PATH)
 def reload(directory: str) -> None:
     """Have the daemon of DIRECTORY read again what may change while it runs: the log level."""
@@ -102,7 +102,7 @@ def reload(directory: str) -> None:
     command.reload(mounts.locate(directory))
 
 
-@main.command(epilog=EXIT_CODES)
+@main.command(epilog=EXIT_CODES, short_help="Show the log, or set its level.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is said from now on.")
 @click.option("-n", "--lines", default=20, show_default=True, help="So many of the last ones.")
 @click.option("--level", type=click.Choice(LOG_LEVELS), help="Log from this level on, instead.")
@@ -118,7 +118,7 @@ def logs(follow: bool, lines: int, level: str | None, directory: str) -> None:
         sys.exit(command.show(mountpoint, lines, follow))
 
 
-@main.command(epilog=EXIT_CODES)
+@main.command(epilog=EXIT_CODES, short_help="Watch a mount at work.")
 @click.option("--once", is_flag=True, help="One picture, for scripts.")
 @click.option("--json", "as_json", is_flag=True, help="One, for programs.")
 @click.option("-d", "--delay", default=1.0, show_default=True, help="Seconds between pictures.")
@@ -137,7 +137,7 @@ def top(once: bool, as_json: bool, delay: float, directory: str | None) -> None:
         command.live(mountpoint, delay)
 
 
-@main.command(epilog=EXIT_CODES)
+@main.command(epilog=EXIT_CODES, short_help="Look at what a mount needs of this machine.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def doctor(as_json: bool) -> None:
     """Look at what a mount needs of this machine, and say what to do where it lacks."""
@@ -152,7 +152,7 @@ def doctor(as_json: bool) -> None:
         raise NotSound("there is something to mend, marked fail above")
 
 
-@main.command(epilog=EXIT_CODES)
+@main.command(epilog=EXIT_CODES, short_help="Add programs and wait for their compile.")
 @click.option("--to", "directory", type=PATH, metavar="DIRECTORY", help="A mount; the only one.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 def add(directory: str | None, files: tuple[str, ...]) -> None:
@@ -163,7 +163,7 @@ def add(directory: str | None, files: tuple[str, ...]) -> None:
     command.add(sample.only_mount(directory), [Path(file) for file in files])
 
 
-@main.command(epilog=EXIT_CODES)
+@main.command(epilog=EXIT_CODES, short_help="Measure what a call costs.")
 @click.option("--seconds", default=1.0, show_default=True, help="For each figure.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.argument("directory", type=PATH, required=False)
@@ -173,10 +173,13 @@ def bench(seconds: float, as_json: bool, directory: str | None) -> None:
     from mountctl import sample
 
     found = command.measure(sample.only_mount(directory), seconds)
-    click.echo(command.as_json(found)) if as_json else command.show(found)
+    if as_json:
+        click.echo(command.as_json(found))
+    else:
+        command.show(found)
 
 
-@main.command("help")
+@main.command("help", short_help="Explain options or exit-codes.")
 @click.argument("topic", type=click.Choice(sorted(topics.TOPICS)), required=False)
 @click.pass_context
 def help_command(context: click.Context, topic: str | None) -> None:
