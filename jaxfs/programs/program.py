@@ -39,6 +39,7 @@ class Program:
     untyped: Untyped | None = None
     error: JaxfsError | None = None
     stats: Stats = attrs.field(factory=Stats)
+    checked: str = ""  # what the last comparison with the reference interpreter said
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     specializations: dict[Types, Derived] = attrs.field(factory=dict)
     transformed: dict[Steps, Derived] = attrs.field(factory=dict)  # those that were used

@@ -13,19 +13,27 @@ import msgspec
 
 from jaxfs.errors import JaxfsError
 from jaxfs.tracer.compile import compile_artifact
-from jaxfs.tracer.protocol import Compile, Compiled, Refused, Trace, Traced, Untyped
+from jaxfs.tracer.interpret import interpret
+from jaxfs.tracer.protocol import (
+    Compiled,
+    Interpret,
+    Interpreted,
+    Refused,
+    Trace,
+    Traced,
+    Untyped,
+    Work,
+)
 from jaxfs.tracer.trace import trace
 from jaxfs.wire.channel import MAX_MESSAGE_BYTES, send_fds
 
 MAX_ANSWER_BYTES = MAX_MESSAGE_BYTES - 4096  # the signature must fit into later messages too
 MAX_DIAGNOSTICS = 32 << 10  # characters; the beginning says most
 NICENESS = 10  # compilers take every core for seconds; who calls and looks comes first
-Answer = Traced | Untyped | Compiled | Refused
+Answer = Traced | Untyped | Compiled | Interpreted | Refused
 
 
-def run_job(
-    context: Any, work: Trace | Compile, reply: int, source: int, outputs: Sequence[int]
-) -> None:
+def run_job(context: Any, work: Work, reply: int, source: int, outputs: Sequence[int]) -> None:
     """Do the work and send its answer.  Never raises: what fails is told, or ends the process.
 
     ``outputs`` are empty files in memory to answer in: here in the sandbox none can be made.
@@ -42,13 +50,15 @@ def run_job(
         )
 
 
-def _work_on(context: Any, work: Trace | Compile, source: int) -> tuple[Answer, tuple[bytes, ...]]:
+def _work_on(context: Any, work: Work, source: int) -> tuple[Answer, tuple[bytes, ...]]:
     try:
         if isinstance(work, Trace):
             made = trace(context, _read_whole(source), work)
             return (
                 (made, ()) if isinstance(made, Untyped) else (made.traced, (made.data, made.text))
             )
+        if isinstance(work, Interpret):
+            return Interpreted(), (interpret(context, _read_whole(source), work), b"")
         built = compile_artifact(context, _read_whole(source), work)
     except JaxfsError as error:
         return Refused(error.errno, error.reason, error.diagnostics[:MAX_DIAGNOSTICS]), ()

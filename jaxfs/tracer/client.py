@@ -19,19 +19,23 @@ import trio
 
 from jaxfs.codecs.avals import Aval
 from jaxfs.errors import RunFailed, TimedOut
+from jaxfs.stablehlo.signature import Signature
 from jaxfs.tracer.protocol import (
     Compile,
     Compiled,
     Ended,
+    Interpret,
+    Interpreted,
     Job,
     Kill,
     Reply,
     Trace,
     Traced,
     Untyped,
+    Work,
 )
 from jaxfs.tracer.sandbox import Limits, missing
-from jaxfs.tracer.untrusted import MAX_FILE_BYTES, checked, crash, read_file
+from jaxfs.tracer.untrusted import MAX_FILE_BYTES, Answer, checked, crash, read_file
 from jaxfs.tracer.zygote_process import ZygoteProcess
 from jaxfs.wire.channel import AsyncChannel, Closed, pair
 
@@ -40,6 +44,7 @@ TRACE_DEADLINE_S = 60.0  # damaged bytecode can keep MLIR's reader busy for ever
 MAX_ATTEMPTS = 2  # a job in whose time the zygote died twice is not tried again
 _BIG_BYTES = 4 << 20  # from here on, reading takes long enough for a thread
 
+_DOING = {Trace: "reading the program", Compile: "compiling", Interpret: "interpreting"}
 State = Literal["idle", "starting", "ready", "restarting"]
 
 
@@ -156,14 +161,35 @@ class TracerClient:
         executable, hlo = files
         return reply, executable, hlo
 
+    async def interpret(
+        self,
+        artifact: bytes,
+        inputs: bytes,
+        signature: Signature,
+        *,
+        user: tuple[int, int] | None = None,
+    ) -> bytes:
+        """The outputs' bytes by StableHLO's reference interpreter.  Raises NotSupported."""
+        fd = os.memfd_create("jaxfs", os.MFD_CLOEXEC)
+        try:
+            with os.fdopen(os.dup(fd), "wb") as file:
+                file.write(len(artifact).to_bytes(8, "little") + artifact + inputs)
+            reply, files = await self.run(Interpret(signature), [fd], user=user)
+        finally:
+            os.close(fd)
+        nbytes = sum(aval.nbytes for aval in signature.output_avals)
+        if not isinstance(reply, Interpreted) or len(files[0]) != nbytes:
+            raise RunFailed("the interpreter's answer does not fit the program's outputs")
+        return files[0]
+
     async def run(
         self,
-        work: Trace | Compile,
+        work: Work,
         fds: Sequence[int],
         deadline_s: float | None = None,
         *,
         user: tuple[int, int] | None = None,
-    ) -> tuple[Traced | Untyped | Compiled, list[bytes]]:
+    ) -> tuple[Answer, list[bytes]]:
         """Do a job; its answer and files.
 
         ``deadline_s`` counts from when the job gets its turn.  ``user`` (uid, gid) is who asked:
@@ -183,16 +209,16 @@ class TracerClient:
         cpu_s = math.ceil(self.deadline_s * (os.cpu_count() or 1))
         return Limits(self.memory_bytes, MAX_FILE_BYTES + 1, cpu_s)
 
-    def _usual_s(self, work: Trace | Compile) -> float:
+    def _usual_s(self, work: Work) -> float:
         return min(self.deadline_s, TRACE_DEADLINE_S if isinstance(work, Trace) else math.inf)
 
     async def _attempt(
         self,
-        work: Trace | Compile,
+        work: Work,
         fds: Sequence[int],
         limit_s: float,
         user: tuple[int | None, int | None],
-    ) -> tuple[Traced | Untyped | Compiled, list[bytes]]:
+    ) -> tuple[Answer, list[bytes]]:
         running = _Running(await self._ready_zygote(), next(self._numbers))
         self._running[running.number] = running
         ours, theirs = pair()
@@ -206,12 +232,12 @@ class TracerClient:
         finally:
             reply.close()
             await self._finish(running)
-        doing = "reading the program" if isinstance(work, Trace) else "compiling"
+        doing = _DOING[type(work)]
         raise TimedOut(f"{doing} took over {limit_s:g} s (-o compile_timeout)")
 
     async def _answer(
         self, running: _Running, reply: AsyncChannel[Reply]
-    ) -> tuple[Traced | Untyped | Compiled, list[bytes]]:
+    ) -> tuple[Answer, list[bytes]]:
         try:
             message, fds = await reply.receive()
         except Closed:

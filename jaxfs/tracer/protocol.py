@@ -55,6 +55,18 @@ class Compile(msgspec.Struct, frozen=True, tag=True):
     signature: Signature
 
 
+class Interpret(msgspec.Struct, frozen=True, tag=True):
+    """Run an artifact in StableHLO's reference interpreter.
+
+    One descriptor: the artifact's length in 8 bytes, the artifact, the inputs' bytes in order.
+    """
+
+    signature: Signature
+
+
+Work = Trace | Compile | Interpret
+
+
 class Job(msgspec.Struct, frozen=True, tag=True):
     """Start one job; ``job`` is the front's number for it.
 
@@ -63,7 +75,7 @@ class Job(msgspec.Struct, frozen=True, tag=True):
     """
 
     job: int
-    work: Trace | Compile
+    work: Work
     uid: int | None = None
     gid: int | None = None
 
@@ -110,6 +122,10 @@ class Compiled(msgspec.Struct, frozen=True, tag=True):
     memory: dict[str, int]  # argument_bytes, output_bytes, temp_bytes, peak_bytes, code_bytes
 
 
+class Interpreted(msgspec.Struct, frozen=True, tag=True):
+    """Descriptors: the outputs' bytes in order, and an empty file."""
+
+
 class Refused(msgspec.Struct, frozen=True, tag=True):
     """The job failed for a reason that is the user's to know."""
 
@@ -120,4 +136,4 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 Request = Job | Kill
 Control = Hello | Ended
-Reply = Traced | Untyped | Compiled | Refused
+Reply = Traced | Untyped | Compiled | Interpreted | Refused

@@ -13,8 +13,9 @@ import signal
 from jaxfs.codecs.avals import BY_SHORT
 from jaxfs.errors import Invalid, JaxfsError, NoSpace, RunFailed, TimedOut, from_errno
 from jaxfs.stablehlo.signature import Param, Signature
-from jaxfs.tracer.protocol import FILES, Compiled, Refused, Traced, Untyped
+from jaxfs.tracer.protocol import FILES, Compiled, Interpreted, Refused, Traced, Untyped
 
+Answer = Traced | Untyped | Compiled | Interpreted
 MAX_FILE_BYTES = 4 << 30  # an artifact with its weights
 MAX_REASON = 2000  # characters
 _BLOCK_BYTES = 512  # of st_blocks
@@ -22,9 +23,7 @@ _NO_MEMORY = re.compile(r"std::bad_alloc|[Oo]ut of memory|MemoryError")  # C++, 
 _NAME = re.compile(r"[A-Za-z0-9_.]{0,128}\Z")
 
 
-def checked(
-    reply: Traced | Untyped | Compiled | Refused, fds: list[int]
-) -> Traced | Untyped | Compiled:
+def checked(reply: Answer | Refused, fds: list[int]) -> Answer:
     """The reply of a job that worked.  Raises what the child refused, or RunFailed for nonsense."""
     if isinstance(reply, Refused):
         raise from_errno(reply.errno, reply.reason, reply.diagnostics)

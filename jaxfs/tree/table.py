@@ -10,6 +10,7 @@ from collections import defaultdict
 from jaxfs.ownership import Caller
 from jaxfs.tree.files import (
     calls,
+    check,
     devices,
     metrics,
     mount,
@@ -32,6 +33,7 @@ ROWS: tuple[Row, ...] = (
     *metrics.ROWS,
     *programs.ROWS,
     *calls.ROWS,
+    *check.ROWS,
     *transformations.ROWS,
     *results.ROWS,
     *devices.ROWS,
