@@ -233,6 +233,22 @@ def evaluate(equation: Any, values: Sequence[Any]) -> list[Any]:
 Primitive: Any = core.Primitive
 
 
+def linear_identity(name: str, transpose: Callable[..., Any]) -> Any:
+    """A primitive that gives what it takes, and says by ``transpose`` what comes back."""
+    primitive = Primitive(name)
+    primitive.def_impl(lambda x, **_: x)
+    primitive.def_abstract_eval(lambda x, **_: x)
+    mlir.register_lowering(primitive, lambda _, x, **__: [x])
+    ad.deflinear2(primitive, transpose)  # type: ignore[no-untyped-call]  # jax has no types here
+    batching_rules.defvectorized(primitive)  # type: ignore[no-untyped-call]  # as above
+    return primitive
+
+
+def is_zero(tangent: Any) -> bool:
+    """Whether a tangent is a symbolic zero."""
+    return isinstance(tangent, ad.Zero)  # type: ignore[attr-defined]  # without __all__
+
+
 def shaped(shape: Sequence[int], dtype: Any) -> core.ShapedArray:
     """The abstract value of an array."""
     return core.ShapedArray(tuple(shape), dtype)

@@ -20,6 +20,7 @@ from typing import Any
 from jaxfs import jaxcompat
 from jaxfs.stablehlo.importer import (  # noqa: F401  entering their functions into the table
     chlo,
+    collectives,
     control,
     convolution,
     custom_calls,
@@ -28,24 +29,26 @@ from jaxfs.stablehlo.importer import (  # noqa: F401  entering their functions i
     reductions,
     shapes,
     sort,
+    tokens,
     various,
 )
 from jaxfs.stablehlo.importer.function import ImportedFunction
 from jaxfs.stablehlo.importer.operation import TABLE
+from jaxfs.stablehlo.names import argument_names
 from jaxfs.stablehlo.parse import parse_bytecode, parse_text
 
 __all__ = ["TABLE", "ImportedFunction", "import_module"]
 
 
-def import_module(source: Any, context: Any = None) -> ImportedFunction:
+def import_module(source: Any, *, context: Any = None) -> ImportedFunction:
     """The function of a module: text, bytecode (or a portable artifact), or a parsed module.
 
-    Raises Invalid for what is no module; what cannot be imported is found when it is traced.
+    ``context`` is the MLIR context to parse in, by default one of its own.  Raises Invalid for what
+    is no module; what cannot be imported is found when it is traced.
     """
-    if isinstance(source, str | bytes):
-        context = context or jaxcompat.make_context()
-        if isinstance(source, str):
-            source = parse_text(context, source)
-        else:
-            source = parse_bytecode(context, source, "a module")
+    if isinstance(source, str):
+        module = parse_text(context or jaxcompat.make_context(), source)
+        return ImportedFunction(module, argument_names(source))
+    if isinstance(source, bytes):
+        source = parse_bytecode(context or jaxcompat.make_context(), source, "a module")
     return ImportedFunction(source)

@@ -6,11 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import chlo
 
 from jaxfs.stablehlo.importer.constants import decode
+from jaxfs.stablehlo.importer.convolution import precision
 from jaxfs.stablehlo.importer.elementwise import BINARY, COMPARISONS
 from jaxfs.stablehlo.importer.operation import TABLE, Operation, Type, imports
+
+_RaggedNumbers: Any = chlo.RaggedDotDimensionNumbers  # has no types
+_RaggedDot: Any = lax.RaggedDotDimensionNumbers  # nor has this
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "acos": lax.acos,
@@ -91,8 +98,6 @@ def broadcast_select(operation: Operation, which: Any, x: Any, y: Any) -> Any:
 
 @imports("chlo.constant_like")
 def constant_like(operation: Operation, x: Any) -> Any:
-    from jaxlib.mlir import ir
-
     result = operation.result()
     scalar = str(operation.attribute("value"))
     context = operation.mlir.context
@@ -108,22 +113,60 @@ def top_k(operation: Operation, x: Any) -> Any:
     return [values, places]
 
 
-@imports("chlo._asin_acos_kernel")
-def asin_acos_kernel(operation: Operation, x: Any) -> Any:
-    raise operation.refuse("it is a part of asin and acos and means nothing alone")
-
-
 @imports("chlo.mulhi")
 def mulhi(operation: Operation, x: Any, y: Any) -> Any:
-    """The upper half of the product."""
-    bits = x.dtype.itemsize * 8
-    if bits > 32:
-        raise operation.refuse("the product of 64-bit integers has no wider type")
-    wide = jnp.int64 if jnp.issubdtype(x.dtype, jnp.signedinteger) else jnp.uint64
-    product = x.astype(wide) * y.astype(wide)
-    return lax.shift_right_arithmetic(product, jnp.asarray(bits, wide)).astype(x.dtype)
+    """The upper half of the product, from products of half as wide numbers."""
+    unsigned = np.dtype(f"uint{x.dtype.itemsize * 8}")
+    high = _unsigned_mulhi(x.astype(unsigned), y.astype(unsigned))
+    if np.dtype(x.dtype).kind == "u":
+        return high
+    zero = jnp.zeros_like(high)
+    for one, other in ((x, y), (y, x)):
+        high = high - jnp.where(one < 0, other.astype(unsigned), zero)
+    return high.astype(x.dtype)
+
+
+def _unsigned_mulhi(x: Any, y: Any) -> Any:
+    half = np.array(x.dtype.itemsize * 4, x.dtype)
+    low = np.array((1 << int(half)) - 1, x.dtype)
+    x_high, x_low, y_high, y_low = x >> half, x & low, y >> half, y & low
+    middle = x_high * y_low + ((x_low * y_low) >> half)
+    carried = x_low * y_high + (middle & low)
+    return x_high * y_high + (middle >> half) + (carried >> half)
+
+
+@imports("chlo.scan")
+def scan(operation: Operation, *operands: Any) -> Any:
+    """The region takes a slice of each input, and the carries."""
+    region, dimension = operation.region(), operation.integer("dimension")
+    count, _ = operation.integers("operandSegmentSizes")
+    outputs, _ = operation.integers("resultSegmentSizes")
+    inputs = [jnp.moveaxis(one, dimension, 0) for one in operands[:count]]
+
+    def step(carry: list[Any], slices: list[Any]) -> tuple[list[Any], list[Any]]:
+        found = [jnp.asarray(value) for value in region(*slices, *carry)]
+        return found[outputs:], found[:outputs]
+
+    initial = [jnp.asarray(value) for value in operands[count:]]
+    carry, stacked = lax.scan(step, initial, inputs, reverse=operation.flag("is_reverse"))
+    found = [*(jnp.moveaxis(one, 0, dimension) for one in stacked), *carry]
+    return found if len(found) > 1 else found[0]
 
 
 @imports("chlo.ragged_dot")
 def ragged_dot(operation: Operation, x: Any, y: Any, sizes: Any) -> Any:
-    return lax.ragged_dot(x, y, sizes, preferred_element_type=operation.result().dtype)
+    n = _RaggedNumbers(operation.attribute("ragged_dot_dimension_numbers"))
+    contracting = (n.lhs_contracting_dimensions, n.rhs_contracting_dimensions)
+    batching = (n.lhs_batching_dimensions, n.rhs_batching_dimensions)
+    return lax.ragged_dot_general(
+        x,
+        y,
+        sizes,
+        _RaggedDot(
+            (tuple(map(tuple, contracting)), tuple(map(tuple, batching))),
+            list(n.lhs_ragged_dimensions),
+            list(n.rhs_group_dimensions),
+        ),
+        precision=precision(operation),
+        preferred_element_type=operation.result().dtype,
+    )

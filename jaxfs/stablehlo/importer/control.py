@@ -6,16 +6,19 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxlib.mlir import ir
 
-from jaxfs.stablehlo.importer.derivatives import differentiated_by
+from jaxfs.stablehlo.importer.derivatives import differentiated_by, forward_only
 from jaxfs.stablehlo.importer.loops import bounded, counted, runs_until_converged
 from jaxfs.stablehlo.importer.operation import Operation, imports
 
 MAX_TERMS = 2000  # of a series; as many as JAX takes
+_NO_WAY_BACK = (
+    "{} has no reverse mode: how often it runs depends on data; use jvp or jacfwd, or a loop of "
+    "fixed length"
+)
 _NUMBER = re.compile(r"_\d+\Z")
 _KNOWN = {"lgamma_impl": lax.lgamma, "digamma_impl": lax.digamma}
 
@@ -64,20 +67,23 @@ def _arrays(values: Sequence[Any]) -> list[Any]:
 @imports("stablehlo.while")
 def loop(operation: Operation, *initial: Any) -> Any:
     """A loop whose count is known is a scan, which can be differentiated backwards."""
-    condition, body = operation.region(0), operation.region(1)
     found = counted(operation, initial)
-    if found is not None:
-        return _one_or_all(found)
+    return _one_or_all(_loop(operation, initial) if found is None else found)
+
+
+def _loop(operation: Operation, initial: Sequence[Any]) -> list[Any]:
     most = bounded(operation, initial)
-    carry = _arrays(initial)
-    run: Any = _while
-    if most is not None:
-        run = _while_at_most(most.length)
-    elif runs_until_converged(operation):
-        run = _while_at_most(MAX_TERMS)
-    return _one_or_all(
-        run(lambda c: jnp.asarray(condition(*c)[0]), lambda c: _arrays(body(*c)), carry)
+    length = most.length if most else MAX_TERMS if runs_until_converged(operation) else None
+    condition, body = operation.region(0), operation.region(1)
+    run = _while if length is None else _while_at_most(length)
+    found = run(
+        lambda carry: jnp.asarray(condition(*carry)[0]),
+        lambda carry: _arrays(body(*carry)),
+        _arrays(initial),
     )
+    if length is not None:
+        return found
+    return [forward_only(value, _NO_WAY_BACK.format(operation.words)) for value in found]
 
 
 def _while(condition: Any, body: Any, carry: list[Any]) -> list[Any]:
@@ -113,19 +119,3 @@ def _nan_if(condition: Any, value: Any) -> Any:
 def optimization_barrier(operation: Operation, *operands: Any) -> Any:
     barrier: Any = lax.optimization_barrier  # has no types
     return _one_or_all(list(barrier(tuple(operands))))
-
-
-@imports("stablehlo.tuple")
-def make_tuple(operation: Operation, *operands: Any) -> Any:
-    return [tuple(operands)]
-
-
-@imports("stablehlo.get_tuple_element")
-def get_tuple_element(operation: Operation, operand: Any) -> Any:
-    return operand[operation.integer("index")]
-
-
-@imports("stablehlo.partition_id", "stablehlo.replica_id")
-def first_device(operation: Operation) -> Any:
-    """Programs here run on one device."""
-    return jax.numpy.zeros((), jnp.uint32)

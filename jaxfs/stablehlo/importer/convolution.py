@@ -10,6 +10,8 @@ from jax import lax
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
+from jaxfs.stablehlo.importer.derivatives import differentiated_by
+from jaxfs.stablehlo.importer.opaque import import_opaque
 from jaxfs.stablehlo.importer.operation import Operation, imports
 
 PRECISIONS = {
@@ -31,6 +33,16 @@ def precision(operation: Operation) -> Any:
 
 @imports("stablehlo.dot_general")
 def dot_general(operation: Operation, x: Any, y: Any) -> Any:
+    """By an algorithm of its own, if it names one; the derivative then goes by JAX's."""
+    if operation.has("algorithm"):
+        run = differentiated_by(
+            lambda x, y: import_opaque(operation, x, y), lambda x, y: _dot_general(operation, x, y)
+        )
+        return run(jnp.asarray(x), jnp.asarray(y))
+    return _dot_general(operation, x, y)
+
+
+def _dot_general(operation: Operation, x: Any, y: Any) -> Any:
     numbers = stablehlo.DotDimensionNumbers(operation.attribute("dot_dimension_numbers"))
     return lax.dot_general(
         x,

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+
+from jaxfs import jaxcompat
+from jaxfs.stablehlo.importer.operation import CannotImport
 
 
 def differentiated_by(run: Callable[..., Any], other: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,3 +33,15 @@ def differentiated_by(run: Callable[..., Any], other: Callable[..., Any]) -> Cal
         return either(args, tuple(consts), tuple(more))
 
     return call
+
+
+def forward_only(x: Any, reason: str) -> Any:
+    """``x``, of which derivatives taken backwards are refused with ``reason``."""
+    return forward_only_p.bind(x, reason=reason) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+
+def _refuse(cotangent: Any, x: Any, *, reason: str) -> Any:
+    raise CannotImport(reason)
+
+
+forward_only_p = jaxcompat.linear_identity("forward_only", _refuse)

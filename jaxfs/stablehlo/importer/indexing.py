@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
+from jaxfs.stablehlo.importer.opaque import import_opaque
 from jaxfs.stablehlo.importer.operation import Operation, imports
-from jaxfs.stablehlo.importer.reductions import monoid, sole_operation
 from jaxfs.stablehlo.importer.shapes import known
 
-_SCATTERS: dict[str, Callable[..., Any]] = {
+Scatter = Callable[..., Any]
+_SCATTERS: dict[str, Scatter] = {
     "add": lax.scatter_add,
     "multiply": lax.scatter_mul,
     "minimum": lax.scatter_min,
@@ -57,7 +60,9 @@ def _moved(dimensions: Any, vector: int) -> tuple[int, ...]:
 def scatter(operation: Operation, *operands: Any) -> Any:
     count = len(operands) // 2
     arrays, indices, updates = operands[:count], operands[count], operands[count + 1 :]
-    apply = _scatter_by(operation, count)
+    applied = [_combination(operation.block(), number, count) for number in range(count)]
+    if None in applied:
+        return import_opaque(operation, *operands)
     n = stablehlo.ScatterDimensionNumbers(operation.attribute("scatter_dimension_numbers"))
     numbers = lax.ScatterDimensionNumbers(
         update_window_dims=tuple(n.update_window_dims),
@@ -68,7 +73,7 @@ def scatter(operation: Operation, *operands: Any) -> Any:
     )
     vectors = _vectors_last(jnp.asarray(indices), n.index_vector_dim)
     found = [
-        apply(
+        apply(  # type: ignore[misc]  # none is None
             jnp.asarray(x),
             vectors,
             jnp.asarray(update),
@@ -77,25 +82,30 @@ def scatter(operation: Operation, *operands: Any) -> Any:
             unique_indices=operation.flag("unique_indices"),
             mode=lax.GatherScatterMode.FILL_OR_DROP,
         )
-        for x, update in zip(arrays, updates, strict=True)
+        for apply, x, update in zip(applied, arrays, updates, strict=True)
     ]
     return found if count > 1 else found[0]
 
 
-def _scatter_by(operation: Operation, count: int) -> Callable[..., Any]:
-    """How updates meet what is there."""
-    block = operation.block()
-    returned = list(list(block.operations)[-1].operation.operands)
+def _combination(block: Any, number: int, count: int) -> Scatter | None:
+    """How updates of one of the arrays meet what is there; None for ways JAX has no scatter for."""
     arguments = list(block.arguments)
-    if returned == arguments[count:]:
+    own = [arguments[number], arguments[count + number]]
+    value = list(list(block.operations)[-1].operation.operands)[number]
+    if value == own[1]:
         return lax.scatter
-    name = monoid(block) if count == 1 else None
-    if name in _SCATTERS:
-        return _SCATTERS[name]
-    found = sole_operation(block)
-    if found == ("subtract", [0, 1]):
-        return lambda x, i, u, *rest, **more: lax.scatter_add(x, i, lax.neg(u), *rest, **more)
-    raise operation.refuse("its updates are combined in a way JAX has no scatter for")
+    maker = value.owner
+    if isinstance(maker, ir.Block) or len(list(maker.operands)) != 2:
+        return None
+    name, operands = maker.name.removeprefix("stablehlo."), list(maker.operands)
+    if name == "subtract" and operands == own:
+        return _scatter_subtract
+    is_both = all(one in operands for one in own)
+    return _SCATTERS.get(name) if is_both else None
+
+
+def _scatter_subtract(x: Any, indices: Any, updates: Any, *args: Any, **options: Any) -> Any:
+    return lax.scatter_add(x, indices, lax.neg(updates), *args, **options)
 
 
 @imports("stablehlo.torch_index_select")
@@ -106,11 +116,5 @@ def torch_index_select(operation: Operation, x: Any, indices: Any) -> Any:
         return jnp.take(x, indices, axis=dimension - batches, mode="clip")
 
     for _ in range(batches):
-        take = _batched(take)
+        take = jax.vmap(take)
     return take(x, indices)
-
-
-def _batched(function: Callable[..., Any]) -> Callable[..., Any]:
-    import jax
-
-    return jax.vmap(function)

@@ -102,13 +102,34 @@ def _comparison(operation: Operation, *, may_end: bool) -> tuple[int, Any, str] 
 def _conditions(value: Any) -> list[Any]:
     """What all has to hold."""
     maker = _maker(value)
-    if maker is not None and maker.name == "stablehlo.and":
+    if maker is None:
+        return []
+    if maker.name == "stablehlo.and":
         return [found for operand in maker.operands for found in _conditions(operand)]
-    return [maker]
+    return _conditions(maker.operands[0]) if _is_truth_of_truth(maker) else [maker]
+
+
+def _is_truth_of_truth(maker: Any) -> bool:
+    """Whether it is ``convert x`` or ``x != false`` of a truth value x, as JAX writes them."""
+    if str(maker.operands[0].type) != "tensor<i1>":
+        return False
+    if maker.name == "stablehlo.convert":
+        return True
+    if maker.name != "stablehlo.compare" or _direction(maker) != "NE":
+        return False
+    other = _maker(maker.operands[1])
+    while other is not None and other.name == "stablehlo.broadcast_in_dim":
+        other = _maker(other.operands[0])
+    is_constant = other is not None and other.name == "stablehlo.constant"
+    return is_constant and not constant_of(other, Type.of(other.results[0].type))
+
+
+def _direction(comparison: Any) -> str:
+    return str(comparison.attributes["comparison_direction"]).rstrip(">").split()[-1]
 
 
 def _compared(block: Any, maker: Any) -> tuple[int, Any, str] | None:
-    direction = str(maker.attributes["comparison_direction"]).rstrip(">").split()[-1]
+    direction = _direction(maker)
     left, right = maker.operands
     arguments = list(block.arguments)
     if left in arguments and right not in arguments:
@@ -134,8 +155,10 @@ def _limit(operation: Operation, value: Any, initial: Sequence[Any]) -> int | No
 
 
 def _step(operation: Operation, index: int) -> int | None:
-    """What the body adds to a carry."""
+    """What the body adds to a carry, where that is an integer."""
     block = operation.block(1)
+    if list(block.arguments)[index].type.shape:
+        return None
     returned = list(list(block.operations)[-1].operation.operands)[index]
     maker = _maker(returned)
     if maker is None or maker.name not in ("stablehlo.add", "stablehlo.subtract"):

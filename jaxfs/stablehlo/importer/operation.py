@@ -10,10 +10,15 @@ from jaxlib.mlir import ir
 
 from jaxfs.codecs.avals import BY_MLIR
 from jaxfs.errors import NotSupported
+from jaxfs.stablehlo.walk import place
 
 Values = Sequence[Any]
 Import = Callable[..., Any]  # (operation, *operands) -> a value, or a sequence of them
 TABLE: dict[str, Import] = {}
+
+
+class CannotImport(NotSupported):
+    """An operation that is not imported, or not transformed so; it names the operation."""
 
 
 def imports(*names: str) -> Callable[[Import], Import]:
@@ -54,23 +59,20 @@ class Type:
 class Operation:
     """``run`` imports a block of the operation's regions with values for its arguments."""
 
+    name: str
     mlir: Any
     run: Callable[[Any, Values], list[Any]]
     called: Callable[[str, Values], list[Any]]
 
     @property
-    def name(self) -> str:
-        return str(self.mlir.name)
+    def words(self) -> str:
+        """Its name, and its line where the module tells: ``stablehlo.sort at line 3``."""
+        at = place(self.mlir).rstrip(": ")
+        return f"{self.name} at {at}" if at else self.name
 
-    @property
-    def place(self) -> str:
-        """The line it stands on, as far as the module tells."""
-        location = str(self.mlir.location)
-        return location.removeprefix("loc(").removesuffix(")")
-
-    def refuse(self, why: str) -> NotSupported:
+    def refuse(self, why: str) -> CannotImport:
         """To be raised."""
-        return NotSupported(f"{self.name} at {self.place} cannot be imported: {why}")
+        return CannotImport(f"{self.words} cannot be imported: {why}")
 
     def has(self, key: str) -> bool:
         return key in self.mlir.attributes
@@ -88,7 +90,7 @@ class Operation:
         found = self.attribute(key)
         if isinstance(found, ir.DenseIntElementsAttr):
             return _elements(found)
-        return tuple(int(value) for value in ir.DenseI64ArrayAttr(found))
+        return tuple(int(value) for value in found)
 
     def booleans(self, key: str, count: int) -> tuple[bool, ...]:
         if not self.has(key):

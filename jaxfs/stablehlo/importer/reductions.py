@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 
 from jaxfs.stablehlo.importer.derivatives import differentiated_by
+from jaxfs.stablehlo.importer.opaque import import_opaque
 from jaxfs.stablehlo.importer.operation import Operation, imports
 
 _MONOIDS: dict[str, Callable[..., Any]] = {  # JAX knows them by identity
@@ -214,7 +215,7 @@ def select_and_scatter(operation: Operation, x: Any, source: Any, initial: Any) 
     found = sole_operation(operation.block(0))
     scatter = monoid(operation.block(1))
     if found is None or found[0] != "compare" or scatter != "add":
-        raise operation.refuse("it selects or scatters in an unusual way")
+        return import_opaque(operation, x, source, initial)
     comparison = next(iter(operation.block(0).operations)).operation
     is_maximum = "G" in str(comparison.attributes["comparison_direction"]).rpartition(" ")[2]
     pool = _pool("maximum" if is_maximum else "minimum", operation)

@@ -1,13 +1,13 @@
 """A counted loop as a scan, with what it reads and writes at the counter's place given as such.
 
-The body is traced once to a jaxpr and looked through: a slice at the counter of what never changes
-becomes an input of the scan, an update at the counter of what is only written an output.  Carried
-along whole, an array of n rows would be kept n times for the way back.
+The body is traced once to a jaxpr and looked through (``counters``): a slice at the counter of what
+never changes becomes an input of the scan, an update at the counter of what is only written an
+output.  Carried along whole, an array of n rows would be kept n times for the way back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 
 from jaxfs import jaxcompat
+from jaxfs.stablehlo.importer.counters import Affine, Counters, Place, induced, reads, writes
 
 
 @attrs.frozen
@@ -28,117 +29,148 @@ class Counter:
     step: int
     length: int
 
-    def places(self, dtype: Any) -> Any:
-        """The counter's values."""
-        return np.array(self.start + self.step * np.arange(self.length)).astype(dtype)
-
-    def end(self, dtype: Any) -> Any:
-        """Its value after the last turn."""
-        return np.array(self.start + self.step * self.length).astype(dtype)
-
-
-@attrs.frozen
-class Place:
-    """A dimension of an array that an equation of the body uses at the counter."""
-
-    equation: int
-    array: Any  # the variable
-    dimension: int
-
 
 @attrs.frozen
 class Body:
     """A loop's body as a jaxpr: inputs are the counter, then the moving carries."""
 
-    jaxpr: Any
-    constants: Sequence[Any]
-    reads: tuple[Place, ...]
-    writes: dict[int, Place]  # by moving carry
+    closed: Any
+    length: int
+    counting: Mapping[Any, Affine]  # by variable: the counter, and carries that count along
+    reads: Sequence[Place]
+    writes: Mapping[int, Place]  # by moving carry
+
+    @property
+    def carried(self) -> list[int]:
+        """The moving carries that have to be carried."""
+        moving = enumerate(self.closed.jaxpr.invars[1:])
+        return [n for n, var in moving if n not in self.writes and var not in self.counting]
 
 
 def scan(
-    body: Callable[..., list[Any]], initial: Sequence[Any], count: Counter, kept: frozenset[int]
+    body: Callable[..., list[Any]], initial: Sequence[Any], counter: Counter, kept: frozenset[int]
 ) -> list[Any]:
     """The final carry.  Carries in ``kept`` never change."""
-    dtype = np.dtype(initial[count.index].dtype)
-    whole = [jnp.asarray(value) for value in initial]
-    moving = [n for n in range(len(initial)) if n not in kept and n != count.index]
-    traced = _traced(body, whole, count, moving)
-    result = list(whole)
-    result[count.index] = jnp.asarray(count.end(dtype))
-    found = _run(traced, count, dtype, [whole[number] for number in moving])
+    result = [jnp.asarray(value) for value in initial]
+    if not counter.length:
+        return result
+    moving = [n for n in range(len(initial)) if n not in kept and n != counter.index]
+    traced = _traced(body, initial, counter, moving)
+    found = _run(traced, [result[number] for number in moving])
+    result[counter.index] = _after(
+        Affine(counter.start, counter.step), counter.length, result[counter.index]
+    )
     for number, value in zip(moving, found, strict=True):
         result[number] = value
     return result
 
 
 def _traced(
-    body: Callable[..., list[Any]], whole: list[Any], count: Counter, moving: list[int]
+    body: Callable[..., list[Any]], initial: Sequence[Any], counter: Counter, moving: list[int]
 ) -> Body:
+    whole = [jnp.asarray(value) for value in initial]
+
     def turn(i: Any, *carry: Any) -> list[Any]:
         values = list(whole)
-        values[count.index] = i
+        values[counter.index] = i
         for number, value in zip(moving, carry, strict=True):
             values[number] = value
         found = body(*values)
         return [jnp.asarray(found[number]) for number in moving]
 
-    closed = jax.make_jaxpr(turn)(whole[count.index], *[whole[number] for number in moving])
-    jaxpr = closed.jaxpr
-    counters = _counters(jaxpr)
-    is_plain = count.start == 0 and count.step == 1
-    reads = _reads(jaxpr, counters, count) if is_plain else ()
-    writes = _writes(jaxpr, counters, count) if is_plain else {}
-    return Body(jaxpr, closed.consts, reads, writes)
+    closed = jax.make_jaxpr(turn)(whole[counter.index], *(whole[number] for number in moving))
+    i, *carry = closed.jaxpr.invars
+    starts = zip(carry, (known_integer(initial[number]) for number in moving), strict=True)
+    counting = induced(closed, {var: start for var, start in starts if start is not None})
+    counting[i] = Affine(counter.start, counter.step)
+    known = Counters(closed, counting, counter.length)
+    found = reads(closed, known)
+    written = writes(closed, known, found)
+    fixed = {*closed.jaxpr.constvars, *(carry[n] for n in written)}
+    return Body(
+        closed, counter.length, counting, [read for read in found if read.array in fixed], written
+    )
 
 
-def _run(body: Body, count: Counter, dtype: Any, initial: list[Any]) -> list[Any]:
-    jaxpr = body.jaxpr
-    constants = dict(zip(jaxpr.constvars, body.constants, strict=True))
-    sources = [_front(constants[read.array], read.dimension, count) for read in body.reads]
-    carried = [n for n in range(len(initial)) if n not in body.writes]
+def known_integer(value: Any) -> int | None:
+    """A scalar known before the program runs."""
+    is_known = isinstance(value, np.ndarray) and not value.shape and value.dtype.kind in "iu"
+    return int(value) if is_known else None
+
+
+def _run(body: Body, initial: list[Any]) -> list[Any]:
+    jaxpr = body.closed.jaxpr
+    constants = dict(zip(jaxpr.constvars, body.closed.consts, strict=True))
+    at_start = constants | dict(zip(jaxpr.invars[1:], initial, strict=True))
+    sources = [_rows(at_start[read.array], read, body.length) for read in body.reads]
+    places = {var: _places(index, body.length, var) for var, index in body.counting.items()}
 
     def step(carry: list[Any], inputs: Any) -> tuple[list[Any], list[Any]]:
-        i, slices = inputs
-        env = dict(constants)
-        env[jaxpr.invars[0]] = i
-        for number, value in zip(carried, carry, strict=True):
-            env[jaxpr.invars[1 + number]] = value
+        counts, slices = inputs
+        env = constants | dict(zip(places, counts, strict=True))
+        env.update((jaxpr.invars[1 + n], v) for n, v in zip(body.carried, carry, strict=True))
         _evaluate(body, env, slices)
-        new = [_value(env, jaxpr.outvars[number]) for number in carried]
-        return new, [
-            _value(env, jaxpr.eqns[place.equation].invars[1]) for place in body.writes.values()
-        ]
+        new = [_value(env, jaxpr.outvars[number]) for number in body.carried]
+        return new, [_update(body, env, place) for place in body.writes.values()]
 
-    final, written = lax.scan(
-        step, [initial[n] for n in carried], (count.places(dtype), sources), length=count.length
-    )
+    given = (list(places.values()), sources)
+    final, written = lax.scan(step, [initial[n] for n in body.carried], given, length=body.length)
+    return _results(body, initial, final, written)
+
+
+def _results(body: Body, initial: list[Any], final: list[Any], written: list[Any]) -> list[Any]:
     result = list(initial)
-    for number, value in zip(carried, final, strict=True):
+    for number, value in zip(body.carried, final, strict=True):
         result[number] = value
     for (number, place), rows in zip(body.writes.items(), written, strict=True):
-        result[number] = _put(initial[number], rows, place.dimension)
+        result[number] = _put(initial[number], rows, place, body.length)
+    for number, var in enumerate(body.closed.jaxpr.invars[1:]):
+        if var in body.counting:
+            result[number] = _after(body.counting[var], body.length, initial[number])
     return result
 
 
-def _front(array: Any, dimension: int, count: Counter) -> Any:
+def _places(index: Affine, length: int, var: Any) -> Any:
+    """The values of a counter."""
+    return np.array(index.offset + index.factor * np.arange(length)).astype(var.aval.dtype)
+
+
+def _after(index: Affine, length: int, like: Any) -> Any:
+    """The value of a counter after the last turn."""
+    return jnp.asarray(np.array(index.offset + index.factor * length).astype(like.dtype))
+
+
+def _update(body: Body, env: dict[Any, Any], place: Place) -> Any:
+    """One row, with the dimension it is written in."""
+    _, *others = body.closed.jaxpr.eqns[place.equation].invars
+    if place.is_squeezed:  # a scatter's operands: array, indices, update
+        return jnp.expand_dims(_value(env, others[1]), place.dimension)
+    return _value(env, others[0])
+
+
+def _rows(array: Any, read: Place, length: int) -> Any:
     """What is read, turn by turn: [length, ..., 1, ...]."""
-    used = lax.slice_in_dim(array, 0, count.length, axis=dimension)
-    return jnp.expand_dims(jnp.moveaxis(used, dimension, 0), dimension + 1)
+    places = read.slice_of(length)
+    used = lax.slice_in_dim(array, places.start, places.stop, places.step, axis=read.dimension)
+    in_order = lax.rev(used, (read.dimension,)) if read.index.factor < 0 else used
+    return jnp.expand_dims(jnp.moveaxis(in_order, read.dimension, 0), read.dimension + 1)
 
 
-def _put(whole: Any, rows: Any, dimension: int) -> Any:
+def _put(whole: Any, rows: Any, place: Place, length: int) -> Any:
     """What was written, turn by turn, where it belongs."""
-    written = jnp.moveaxis(jnp.squeeze(rows, dimension + 1), 0, dimension)
+    found = jnp.moveaxis(jnp.squeeze(rows, place.dimension + 1), 0, place.dimension)
+    written = lax.rev(found, (place.dimension,)) if place.index.factor < 0 else found
     if written.shape == whole.shape:
         return written
-    return lax.dynamic_update_slice(whole, written, (0,) * whole.ndim)
+    start = [0] * whole.ndim
+    start[place.dimension] = place.slice_of(length).start
+    return lax.dynamic_update_slice(whole, written, start)
 
 
 def _evaluate(body: Body, env: dict[Any, Any], slices: Sequence[Any]) -> None:
     given = {read.equation: value for read, value in zip(body.reads, slices, strict=True)}
     skipped = {place.equation for place in body.writes.values()}
-    for number, equation in enumerate(body.jaxpr.eqns):
+    for number, equation in enumerate(body.closed.jaxpr.eqns):
         if number in skipped:
             continue
         if number in given:
@@ -151,71 +183,3 @@ def _evaluate(body: Body, env: dict[Any, Any], slices: Sequence[Any]) -> None:
 
 def _value(env: dict[Any, Any], var: Any) -> Any:
     return var.val if jaxcompat.is_literal(var) else env[var]
-
-
-# Looking through the body
-
-
-def _counters(jaxpr: Any) -> set[Any]:
-    """Variables that have the counter's value, which is not negative."""
-    found = {jaxpr.invars[0]}
-    for equation in jaxpr.eqns:
-        inputs = [v for v in equation.invars if not jaxcompat.is_literal(v)]
-        name = equation.primitive.name
-        if name in ("convert_element_type", "copy") and inputs and inputs[0] in found:
-            if np.dtype(equation.outvars[0].aval.dtype).kind in "iu":
-                found.add(equation.outvars[0])
-        elif name == "select_n" and len(equation.invars) == 3:  # i < 0 ? i + n : i
-            otherwise = equation.invars[1]
-            if not jaxcompat.is_literal(otherwise) and otherwise in found:
-                found.add(equation.outvars[0])
-    return found
-
-
-def _zero(var: Any) -> bool:
-    return bool(jaxcompat.is_literal(var) and np.all(np.asarray(var.val) == 0))
-
-
-def _dimension(indices: Sequence[Any], shape: Any, part: Any, counters: set[Any]) -> int | None:
-    """The one dimension in which ``part`` of an array is one long and at the counter."""
-    places = [d for d, var in enumerate(indices) if not _zero(var)]
-    if len(places) != 1 or jaxcompat.is_literal(indices[places[0]]):
-        return None
-    (place,) = places
-    rest = [size for d, size in enumerate(shape) if d != place]
-    is_whole = [size for d, size in enumerate(part) if d != place] == rest and part[place] == 1
-    return place if indices[place] in counters and is_whole else None
-
-
-def _reads(jaxpr: Any, counters: set[Any], count: Counter) -> tuple[Place, ...]:
-    found = []
-    for number, equation in enumerate(jaxpr.eqns):
-        if equation.primitive.name != "dynamic_slice" or equation.invars[0] not in set(
-            jaxpr.constvars
-        ):
-            continue
-        array, indices = equation.invars[0], equation.invars[1:]
-        shape = array.aval.shape
-        place = _dimension(indices, shape, equation.params["slice_sizes"], counters)
-        if place is not None and shape[place] >= count.length:
-            found.append(Place(number, array, place))
-    return tuple(found)
-
-
-def _writes(jaxpr: Any, counters: set[Any], count: Counter) -> dict[int, Place]:
-    found = {}
-    for carry, (var, out) in enumerate(zip(jaxpr.invars[1:], jaxpr.outvars, strict=True)):
-        uses = [n for n, e in enumerate(jaxpr.eqns) if any(v is var for v in e.invars)]
-        if len(uses) != 1 or any(other is var for other in jaxpr.outvars):
-            continue
-        equation = jaxpr.eqns[uses[0]]
-        if equation.primitive.name != "dynamic_update_slice" or equation.invars[0] is not var:
-            continue
-        is_only_returned = equation.outvars[0] is out and not any(
-            v is out for e in jaxpr.eqns for v in e.invars
-        )
-        update, indices = equation.invars[1], equation.invars[2:]
-        place = _dimension(indices, var.aval.shape, update.aval.shape, counters)
-        if is_only_returned and place is not None and var.aval.shape[place] >= count.length:
-            found[carry] = Place(uses[0], var, place)
-    return found

@@ -100,12 +100,14 @@ def real_dynamic_slice(operation: Operation, x: Any, *bounds: Any) -> Any:
 
 @imports("stablehlo.dynamic_slice")
 def dynamic_slice(operation: Operation, x: Any, *start: Any) -> Any:
-    return lax.dynamic_slice(x, start, operation.integers("slice_sizes"))
+    return lax.dynamic_slice(
+        x, start, operation.integers("slice_sizes"), allow_negative_indices=False
+    )
 
 
 @imports("stablehlo.dynamic_update_slice")
 def dynamic_update_slice(operation: Operation, x: Any, update: Any, *start: Any) -> Any:
-    return lax.dynamic_update_slice(x, update, start)
+    return lax.dynamic_update_slice(x, update, start, allow_negative_indices=False)
 
 
 @imports("stablehlo.get_dimension_size")

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxlib.mlir import ir
 
 from jaxfs.stablehlo.importer.operation import Operation, imports
 
@@ -34,8 +35,6 @@ def triangular_solve(operation: Operation, a: Any, b: Any) -> Any:
 
 
 def _features(operation: Operation, x: Any) -> tuple[float, int, tuple[int, ...], list[int]]:
-    from jaxlib.mlir import ir
-
     epsilon = float(ir.FloatAttr(operation.attribute("epsilon")).value)
     feature = operation.integer("feature_index")
     others = tuple(d for d in range(x.ndim) if d != feature)
@@ -91,11 +90,6 @@ def rng_bit_generator(operation: Operation, state: Any) -> Any:
     draw: Any = lax.rng_bit_generator  # has no types
     new, bits = draw(state, output.shape, output.dtype, algorithms[operation.word("rng_algorithm")])
     return [new, bits]
-
-
-@imports("stablehlo.after_all", "stablehlo.create_token")
-def token(operation: Operation, *tokens: Any) -> Any:
-    raise operation.refuse("programs here have no side effects to be kept in order")
 
 
 @imports("stablehlo.uniform_quantize", "stablehlo.uniform_dequantize")

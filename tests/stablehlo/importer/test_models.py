@@ -1,10 +1,11 @@
-"""An imported model computes, and is differentiated and batched, as its original."""
+"""A lowered model, imported, gives what the model gives: values, derivatives, batches.
+
+Each quantity is compiled for the original and for the import together, and compared once.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,116 +13,89 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxfs.errors import NotSupported
 from jaxfs.stablehlo import import_module
 from tests.stablehlo.importer.models import MODELS, Model
 
-DOCUMENT = Path(__file__).parents[3] / "docs/MODELS.md"
 TOLERANCE = 1e-5
-Way = Callable[[Callable[..., Any], Any], Any]
+QUICK = ("xla_llvm_disable_expensive_passes",)  # compiling takes most of the time here
+Flat = Callable[..., list[Any]]
 
 
 @pytest.fixture(autouse=True)
-def _with_64_bits() -> Iterator[None]:
+def wide() -> Iterator[None]:
     with jax.enable_x64(True):
         yield
 
 
-def _leaves(outputs: Any) -> list[Any]:
-    return [leaf for leaf in jax.tree.leaves(outputs) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-
-
-def _scalar(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x: sum(
-        jnp.sum(jnp.real(leaf) * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape))
-        for leaf in _leaves(function(x))
+def pair(model: Model) -> tuple[Flat, Flat, list[Any]]:
+    """The original and the import of its text, and inputs."""
+    inputs = model.inputs()
+    text = jax.jit(model.function).lower(*inputs).as_text()
+    imported = import_module(text)
+    reference = model.reference or model.function
+    return (
+        lambda *xs: jax.tree.leaves(reference(*xs)),
+        lambda *xs: list(imported(*xs)),
+        inputs,
     )
 
 
-def _value(function: Callable[..., Any], x: Any) -> Any:
-    return function(x)
+def loss(function: Flat) -> Callable[..., Any]:
+    """A scalar in which every differentiable output counts, each element by another weight."""
+
+    def call(*inputs: Any) -> Any:
+        outputs = [y for y in function(*inputs) if jnp.issubdtype(y.dtype, jnp.floating)]
+        weights = [jnp.cos(jnp.arange(y.size, dtype=jnp.float64)).reshape(y.shape) for y in outputs]
+        return sum(jnp.sum(w * jnp.sin(y)) for w, y in zip(weights, outputs, strict=True))
+
+    return call
 
 
-def _gradient(function: Callable[..., Any], x: Any) -> Any:
-    return jax.grad(_scalar(function))(x)
+def assert_close(found: Any, expected: Any) -> None:
+    found, expected = jax.tree.leaves(found), jax.tree.leaves(expected)
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        np.testing.assert_allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-def _jvp(function: Callable[..., Any], x: Any) -> Any:
-    return jax.jvp(_scalar(function), (x,), (jnp.cos(x),))[1]
+def quantities(function: Flat, inputs: list[Any], *, reverse: bool) -> Callable[[], Any]:
+    """Value, batch, jvp and, where there is a reverse mode, gradient and Hessian times vector."""
+    direction = [jnp.cos(x * 3) for x in inputs]
+    scalar, every = loss(function), tuple(range(len(inputs)))
+
+    def compute() -> Any:
+        batch = [jnp.stack([x, x * 0.9]) for x in inputs]
+        found = {
+            "value": function(*inputs),
+            "vmap": jax.vmap(function)(*batch),
+            "jvp": jax.jvp(scalar, inputs, direction),
+        }
+        if reverse:
+            gradient = jax.grad(scalar, every)
+            found["grad"] = gradient(*inputs)
+            found["second"] = jax.jvp(gradient, inputs, direction)[1]
+        return found
+
+    return compute
 
 
-def _vmap(function: Callable[..., Any], x: Any) -> Any:
-    return jax.vmap(function)(jnp.stack([x, x * 1.01]))
+@pytest.mark.parametrize("name", MODELS)
+def test_imported_model_is_the_model(name: str) -> None:
+    model = MODELS[name]
+    original, imported, inputs = pair(model)
+    reverse = not model.refusal
+    compute = [quantities(f, inputs, reverse=reverse) for f in (imported, original)]
+    found, expected = jax.jit(
+        lambda: [one() for one in compute], compiler_options=dict.fromkeys(QUICK, True)
+    )()
+    for quantity in expected:
+        assert_close(found[quantity], expected[quantity])
 
 
-def _second(function: Callable[..., Any], x: Any) -> Any:
-    """The Hessian times a vector, forward over reverse."""
-    return jax.jvp(jax.grad(_scalar(function)), (x,), (jnp.sin(x + 1),))[1]
-
-
-WAYS: dict[str, Way] = {
-    "value": _value,
-    "gradient": _gradient,
-    "jvp": _jvp,
-    "vmap": _vmap,
-    "second derivative": _second,
-}
-REVERSE = frozenset({"gradient", "second derivative"})
-
-
-def _imported(model: Model) -> tuple[Any, Callable[..., Any]]:
-    x = jnp.asarray(model.at)
-    return x, import_module(jax.jit(model.function).lower(x).as_text())
-
-
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
-def test_imported_model_is_its_original_in_every_way(model: Model) -> None:
-    x, ours = _imported(model)
-
-    def everything(function: Callable[..., Any]) -> Callable[[Any], list[Any]]:
-        ways = [way for name, way in WAYS.items() if not (model.why_not and name in REVERSE)]
-        return jax.jit(lambda at: [jax.tree.leaves(way(function, at)) for way in ways])
-
-    for found, expected in zip(everything(ours)(x), everything(model.function)(x), strict=True):
-        for one, other in zip(found, expected, strict=True):
-            np.testing.assert_allclose(
-                np.asarray(one, complex), np.asarray(other, complex), TOLERANCE, TOLERANCE
-            )
-
-
-def test_a_loop_of_unknown_length_says_why_it_has_no_gradient() -> None:
-    (model,) = [model for model in MODELS if model.why_not]
-    x, ours = _imported(model)
-    with pytest.raises(ValueError, match="Reverse-mode differentiation does not work"):
-        _gradient(ours, x)
-
-
-def test_table_of_models_is_current() -> None:
-    """Rewrites it where JAXFS_UPDATE_DOCS is set."""
-    if os.environ.get("JAXFS_UPDATE_DOCS"):
-        DOCUMENT.write_text(document())
-    assert DOCUMENT.read_text() == document()
-
-
-def document() -> str:
-    """What is compared, for each model."""
-    rows = [f"| {model.name} | {_ways(model)} | {model.why_not} |" for model in MODELS]
-    return "\n".join(
-        [
-            "# Models",
-            "",
-            "Models that JAX lowers to StableHLO and `jaxfs.stablehlo.import_module` takes back,",
-            f"in `tests/stablehlo/importer/`, compared with their originals to {TOLERANCE:g}; made by",
-            "`JAXFS_UPDATE_DOCS=1 python -m pytest tests/stablehlo/importer/test_models.py`.",
-            "",
-            f"{len(MODELS)} models; {sum(not m.why_not for m in MODELS)} in every way.",
-            "",
-            "| model | the same as the original's | what is not, and why |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
-
-
-def _ways(model: Model) -> str:
-    return ", ".join(name for name in WAYS if not (model.why_not and name in REVERSE))
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.refusal])
+def test_missing_derivative_is_refused_naming_the_operation(name: str) -> None:
+    _, imported, inputs = pair(MODELS[name])
+    with pytest.raises(NotSupported, match=r"stablehlo\.\w+ at line \d+ " + MODELS[name].refusal):
+        jax.grad(loss(imported))(*inputs)
