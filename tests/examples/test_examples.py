@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import jax
 import numpy as np
 import pytest
 
+from jaxfs.stablehlo import import_module
 from tests.conftest import EXAMPLES, SAXPY, Mount
 
 DIGITS = EXAMPLES / "digits"
@@ -91,6 +93,20 @@ def test_pickled_equinox_network_is_served_from_bash(mount: Mount, equinox_pickl
     scores = [np.asarray(network(image)) for image in np.load(IMAGES)]
     told = run(EXAMPLES / "equinox.sh", mount.path, equinox_pickle)
     assert told.strip() == summary([int(np.argmax(score)) for score in scores])
+
+
+def test_pytorch_loss_is_batched_and_differentiated_from_bash(mount: Mount) -> None:
+    loss = import_module((EXAMPLES / "torch/digits_loss.mlir").read_text())
+    images, labels = np.load(IMAGES), np.eye(10, dtype=np.float32)[np.loadtxt(LABELS, dtype=int)]
+
+    def mean(images: Any) -> Any:
+        return jax.vmap(loss)(images, labels)[0].mean()
+
+    changed = images - 0.5 * len(images) * jax.grad(mean)(images)
+    told = run(EXAMPLES / "torch.sh", mount.path)
+    found = [float(number) for number in re.findall(r"\d+\.\d+", told)]
+    assert found == pytest.approx([mean(images), mean(changed)], abs=2e-4)
+    assert found[1] < found[0] / 2
 
 
 @pytest.fixture
