@@ -105,7 +105,7 @@ def test_pytorch_loss_is_batched_and_differentiated_from_bash(mount: Mount) -> N
     changed = images - 0.5 * len(images) * jax.grad(mean)(images)
     told = run(EXAMPLES / "torch.sh", mount.path)
     found = [float(number) for number in re.findall(r"\d+\.\d+", told)]
-    assert found == pytest.approx([mean(images), mean(changed)], abs=2e-4)
+    assert found == pytest.approx([float(mean(images)), float(mean(changed))], abs=2e-4)
     assert found[1] < found[0] / 2
 
 
