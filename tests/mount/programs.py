@@ -1,5 +1,11 @@
 """Programs that tests use."""
 
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+
 SPIN = """
 func.func public @main(%n: tensor<i64>) -> (tensor<i64> {jax.result_info = "turns"}) {
   %zero = stablehlo.constant dense<0> : tensor<i64>
@@ -26,3 +32,17 @@ func.func public @main(%n: tensor<i64>) -> (tensor<i64> {jax.result_info = "turn
 """
 SECONDS = 600_000_000  # turns of SPIN that take about a second; only the order of magnitude counts
 FOREVER = 1 << 62
+
+# The functions are made in another process, as users make theirs: nothing of it is left here.
+MAKE = """
+import sys, cloudpickle, jax, jax.numpy as jnp, numpy as np
+{body}
+sys.stdout.buffer.write(cloudpickle.dumps({value}))
+"""
+
+
+@functools.cache
+def made(body: str, value: str) -> bytes:
+    """What a Python program of a user writes."""
+    code = MAKE.format(body=body, value=value)
+    return subprocess.check_output([sys.executable, "-c", code], timeout=120)

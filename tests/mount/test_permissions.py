@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import subprocess
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SAXPY, Mount, mounting
+from tests.conftest import SAXPY, Mount, children_of, eventually, front_of, mounting
+from tests.mount.programs import made
 
-ALICE, BOB = 20001, 20002
+ALICE, BOB, CAROL, NOBODY = 20001, 20002, 20003, 65534
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="other users need root")
 
 
@@ -21,11 +23,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
     for folder in [root, *root.parents][:4]:
         if str(folder).startswith("/tmp/"):
             folder.chmod(0o755)
-    with mounting(root, "allow_other") as mount:
+    with mounting(root, "allow_other,pickle=all") as mount:
         yield mount
 
 
-def as_user(uid: int, mount: Mount, command: str) -> subprocess.CompletedProcess[str]:
+def as_user(
+    uid: int, mount: Mount, command: str, groups: tuple[int, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-c", command],
         cwd=mount.path,
@@ -35,7 +39,7 @@ def as_user(uid: int, mount: Mount, command: str) -> subprocess.CompletedProcess
         check=False,
         user=uid,
         group=uid,
-        extra_groups=[],
+        extra_groups=groups,
     )
 
 
@@ -89,3 +93,56 @@ def test_error_log_shows_a_user_their_own_errors(shared: Mount) -> None:
     as_user(BOB, shared, "echo 1 > programs/errors/calls/bobs")
     assert "calls/bobs" in as_user(BOB, shared, "cat error_log").stdout
     assert "calls/bobs" not in as_user(ALICE, shared, "cat error_log").stdout
+
+
+def test_three_users_meet_owner_group_and_other(shared: Mount) -> None:
+    """Bob is in Alice's group, Carol is not."""
+    write_program(shared, ALICE, "team", umask="027")
+    everyone = {ALICE: (), BOB: (ALICE,), CAROL: ()}
+    may = {
+        uid: as_user(uid, shared, CALL.format(program="team", id=f"t{uid}"), groups).returncode == 0
+        for uid, groups in everyone.items()
+    }
+    assert may == {ALICE: True, BOB: True, CAROL: False}
+    as_user(ALICE, shared, "umask 027; " + CALL.format(program="team", id="teams"))
+    for path in ("results/teams", "results/teams.0.txt", "results/teams.status"):
+        readers = {
+            uid: as_user(uid, shared, f"cat {path} > /dev/null", groups).returncode == 0
+            for uid, groups in everyone.items()
+        }
+        assert readers == {ALICE: True, BOB: True, CAROL: False}, path
+    for place in ("results/teams", "programs/team/calls/teams"):
+        for uid in (BOB, CAROL):
+            assert as_user(uid, shared, f"rm -f {place}", everyone[uid]).returncode != 0
+    assert as_user(ALICE, shared, "rm results/teams").returncode == 0
+
+
+def test_a_program_is_compiled_with_no_more_rights_than_its_writer_has(shared: Mount) -> None:
+    """Its process has the writer's uid, or nobody's in root's place, and no capability."""
+    sleep = made("import time\ndef f(x): time.sleep(2); raise ValueError('awake')", "(f, 1.0)")
+    source = shared.path.parent / "sleep.pkl"
+    source.write_bytes(sleep)
+    source.chmod(0o644)
+    for uid in (ALICE, CAROL, 0):
+        with concurrent.futures.ThreadPoolExecutor(1) as threads:
+            writing = threads.submit(as_user, uid, shared, "cp ../sleep.pkl programs/sleep.pkl")
+            eventually(lambda: len(jobs_of(shared)) == 1)
+            (job,) = jobs_of(shared)
+            status = status_of(job)
+            assert status["Uid"].split() == [str(uid or NOBODY)] * 4
+            assert status["Gid"].split() == [str(uid or NOBODY)] * 4
+            assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
+            assert status["NoNewPrivs"] == "1"
+            assert writing.result().returncode != 0
+        os.unlink(shared.path / "programs/sleep.pkl")
+
+
+def jobs_of(mount: Mount) -> list[int]:
+    """The throw-away processes that work now."""
+    zygotes = [pid for pid, command in children_of(front_of(mount)) if "zygote" in command]
+    return [pid for zygote in zygotes for pid, _ in children_of(zygote)]
+
+
+def status_of(pid: int) -> dict[str, str]:
+    rows = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (row.partition(":") for row in rows)}

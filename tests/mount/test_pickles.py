@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,22 +13,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import Mount, eventually, mounting
+from tests.mount.programs import made
 from tests.mount.test_permissions import ALICE, as_user
 
-# The functions are made in another process, as users make theirs: nothing of it is left here.
-MAKE = """
-import sys, cloudpickle, jax, jax.numpy as jnp, numpy as np
-{body}
-sys.stdout.buffer.write(cloudpickle.dumps({value}))
-"""
 CALL = "echo '{1}' > programs/{0}/calls/{2} && cat results/{2}.json"
-
-
-@functools.cache
-def made(body: str, value: str) -> bytes:
-    """What a Python program of a user writes."""
-    code = MAKE.format(body=body, value=value)
-    return subprocess.check_output([sys.executable, "-c", code], timeout=120)
 
 
 def poly() -> bytes:
