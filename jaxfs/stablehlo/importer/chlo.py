@@ -13,6 +13,7 @@ from jaxlib.mlir.dialects import chlo
 
 from jaxfs.stablehlo.importer.constants import decode
 from jaxfs.stablehlo.importer.convolution import precision
+from jaxfs.stablehlo.importer.derivatives import next_after, zeta
 from jaxfs.stablehlo.importer.elementwise import BINARY, COMPARISONS
 from jaxfs.stablehlo.importer.operation import TABLE, Operation, Type, imports
 
@@ -27,7 +28,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "atan": lax.atan,
     "atanh": lax.atanh,
     "bessel_i1e": lax.bessel_i1e,
-    "conj": lax.conj,
+    "conj": lambda x: lax.conj(x) if jnp.iscomplexobj(x) else x,
     "cosh": lax.cosh,
     "digamma": lax.digamma,
     "erf": lax.erf,
@@ -37,21 +38,21 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "is_neg_inf": jnp.isneginf,
     "is_pos_inf": jnp.isposinf,
     "lgamma": lax.lgamma,
-    "next_after": lax.nextafter,
+    "next_after": next_after,
     "polygamma": lax.polygamma,
     "sinh": lax.sinh,
     "square": lax.square,
     "tan": lax.tan,
-    "zeta": lax.zeta,
+    "zeta": zeta,
 }
 BROADCASTING: dict[str, Callable[..., Any]] = {
     **{name: BINARY[name] for name in ("add", "and", "atan2", "complex", "divide", "maximum")},
     **{name: BINARY[name] for name in ("minimum", "multiply", "or", "power", "remainder")},
     **{name: BINARY[name] for name in ("shift_left", "shift_right_arithmetic", "subtract", "xor")},
     "shift_right_logical": lax.shift_right_logical,
-    "next_after": lax.nextafter,
+    "next_after": next_after,
     "polygamma": lax.polygamma,
-    "zeta": lax.zeta,
+    "zeta": zeta,
 }
 
 

@@ -7,8 +7,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from jaxfs import jaxcompat
+from jaxfs.errors import NotSupported
 from jaxfs.stablehlo.importer.operation import CannotImport
 
 
@@ -33,6 +36,35 @@ def differentiated_by(run: Callable[..., Any], other: Callable[..., Any]) -> Cal
         return either(args, tuple(consts), tuple(more))
 
     return call
+
+
+@jax.custom_jvp
+def zeta(s: Any, q: Any) -> Any:
+    """Hurwitz' zeta function, with the derivative by q, which JAX lacks."""
+    return lax.zeta(s, q)
+
+
+def _zeta_jvp(primals: Any, tangents: Any) -> Any:
+    """https://dlmf.nist.gov/25.11.17"""
+    (s, q), (s_dot, q_dot) = primals, tangents
+    if not isinstance(s_dot, SymbolicZero):
+        raise NotSupported("zeta has no derivative by its first operand")
+    found = zeta(s, q)
+    if isinstance(q_dot, SymbolicZero):
+        return found, jnp.zeros_like(found)
+    return found, -s * zeta(s + 1, q) * q_dot
+
+
+zeta.defjvp(_zeta_jvp, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def next_after(x: Any, y: Any) -> Any:
+    """The number next to ``x``; with a derivative, which jax before 0.12 lacks."""
+    return lax.nextafter(x, y)
+
+
+next_after.defjvps(lambda x_dot, found, x, y: x_dot, None)
 
 
 def forward_only(x: Any, reason: str) -> Any:

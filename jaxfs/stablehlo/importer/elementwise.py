@@ -141,6 +141,11 @@ def select(operation: Operation, which: Any, x: Any, y: Any) -> Any:
 
 @imports("stablehlo.clamp")
 def clamp(operation: Operation, low: Any, x: Any, high: Any) -> Any:
+    """JAX differentiates by bounds only if they have the shape of what they bound."""
+    shape = operation.result().shape
+    low, high = (
+        one if isinstance(one, np.ndarray) else jnp.broadcast_to(one, shape) for one in (low, high)
+    )
     return lax.clamp(low, x, high)
 
 

@@ -155,13 +155,18 @@ def _window(operation: Operation, rank: int) -> dict[str, Any]:
     }
 
 
+def _is_dilated(window: dict[str, Any]) -> bool:
+    return any(n != 1 for n in (*window["base_dilation"], *window["window_dilation"]))
+
+
 @imports("stablehlo.reduce_window")
 def reduce_window(operation: Operation, *operands: Any) -> Any:
     count = len(operands) // 2
     arrays, initial = operands[:count], operands[count:]
     window = _window(operation, len(operation.operand().shape))
     name = monoid(operation.block()) if count == 1 else None
-    if name in ("add", "maximum", "minimum"):  # JAX has no derivative of the others
+    if name in ("add", "maximum", "minimum") and (name == "add" or not _is_dilated(window)):
+        # JAX has no derivative of the others
         x = jnp.asarray(arrays[0])
         found = lax.reduce_window(x, identity(name, x.dtype), _MONOIDS[name], **window)
         return found if is_identity(initial[0], name) else _MONOIDS[name](found, initial[0])

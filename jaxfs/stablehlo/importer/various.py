@@ -85,11 +85,10 @@ def rng_bit_generator(operation: Operation, state: Any) -> Any:
         "PHILOX": lax.RandomAlgorithm.RNG_PHILOX,
     }
     output = operation.result(1)
-    if np.dtype(output.dtype).kind != "u":
-        raise operation.refuse("only unsigned bits can be drawn")
+    unsigned = np.dtype(f"uint{np.dtype(output.dtype).itemsize * 8}")
     draw: Any = lax.rng_bit_generator  # has no types
-    new, bits = draw(state, output.shape, output.dtype, algorithms[operation.word("rng_algorithm")])
-    return [new, bits]
+    new, bits = draw(state, output.shape, unsigned, algorithms[operation.word("rng_algorithm")])
+    return [new, lax.bitcast_convert_type(bits, output.dtype)]
 
 
 @imports("stablehlo.uniform_quantize", "stablehlo.uniform_dequantize")

@@ -63,6 +63,14 @@ def convnet(x: Any, kernel: Any) -> Any:
     return lax.reduce_window(h, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
 
+@model((4, 4))
+def gradient_of_max_pooling(x: Any) -> Any:
+    def loss(x: Any) -> Any:
+        return jnp.sum(lax.reduce_window(x, -jnp.inf, lax.max, (2, 2), (2, 1), "VALID") ** 3)
+
+    return jax.grad(loss)(x)
+
+
 @model((1, 4, 4, 2), (3, 3, 2, 2))
 def transposed_convolution(x: Any, kernel: Any) -> Any:
     return lax.conv_transpose(x, kernel, (2, 2), "SAME")

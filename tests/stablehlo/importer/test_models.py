@@ -5,7 +5,9 @@ Each quantity is compiled for the original and for the import together, and comp
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,6 +19,7 @@ from jaxfs.errors import NotSupported
 from jaxfs.stablehlo import import_module
 from tests.stablehlo.importer.models import MODELS, Model
 
+DOCUMENT = Path(__file__).parents[3] / "docs/MODELS.md"
 TOLERANCE = 1e-5
 QUICK = ("xla_llvm_disable_expensive_passes",)  # compiling takes most of the time here
 Flat = Callable[..., list[Any]]
@@ -99,3 +102,33 @@ def test_missing_derivative_is_refused_naming_the_operation(name: str) -> None:
     _, imported, inputs = pair(MODELS[name])
     with pytest.raises(NotSupported, match=r"stablehlo\.\w+ at line \d+ " + MODELS[name].refusal):
         jax.grad(loss(imported))(*inputs)
+
+
+def document() -> str:
+    """docs/MODELS.md."""
+    rows = [f"| {name} | {'yes' if not m.refusal else m.refusal} |" for name, m in MODELS.items()]
+    return "\n".join(
+        [
+            "# Models",
+            "",
+            "Models that JAX lowers to StableHLO and `jaxfs.stablehlo.import_module` takes back,",
+            "in `tests/stablehlo/importer/models.py`. Values, batches and directional derivatives",
+            f"are the original's to {TOLERANCE:g}, and so are gradients and second derivatives",
+            "(Hessian times vector) where the table says yes. Made by",
+            "`JAXFS_UPDATE_DOCS=1 python -m pytest tests/stablehlo/importer/test_models.py`.",
+            "",
+            f"{len(MODELS)} models, {sum(not m.refusal for m in MODELS.values())} in every way.",
+            "",
+            "| model | reverse mode |",
+            "|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def test_table_of_models_is_current() -> None:
+    """Rewrites it where JAXFS_UPDATE_DOCS is set."""
+    if os.environ.get("JAXFS_UPDATE_DOCS"):
+        DOCUMENT.write_text(document())
+    assert DOCUMENT.read_text() == document()
