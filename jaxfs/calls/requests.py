@@ -39,7 +39,8 @@ async def decode(
 ) -> tuple[Input, ...]:
     """The inputs of one request.  Raises Invalid with both types named.
 
-    Arrays that stand in shared memory already are handed on as ranges of it, without a copy.
+    Arrays that stand in ``pool`` already are handed on as ranges of it, without a copy; what
+    another user has written into this one's call is copied.
     """
     form = format_of(spool, wanted)
     data = spool.view()
@@ -55,7 +56,7 @@ def _as_input(buffer: object, segment: Segment | None, pool: Pool) -> Input:
         raise Invalid(f"{buffer} is a reference; write the array itself: nothing has that name yet")
     if len(buffer.data) <= INLINE_BYTES // 8:
         return bytes(buffer.data)
-    if segment is not None and buffer.offset is not None:
+    if segment is not None and segment.is_of(pool) and buffer.offset is not None:
         return Range(segment.retain(), buffer.offset, len(buffer.data))
     copy = pool.take(len(buffer.data))
     copy.write(0, buffer.data)

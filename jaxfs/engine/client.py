@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import trio
 
-from jaxfs.engine import protocol
 from jaxfs.engine.dispatcher import Dispatcher
 from jaxfs.engine.generation import Generation
 from jaxfs.engine.interface import Executable, Input, Outcome, State
@@ -85,10 +84,13 @@ class LocalEngine:
     ) -> int:
         """Submit one run and return its number; see ``interface.Engine``."""
         run = Run(next(self._numbers), executable, inputs, done)
+        self._submit(run)
+        return run.number
+
+    def _submit(self, run: Run) -> None:
         if self._runs.generation is None:
             self.want()
         self._runs.submit(run)
-        return run.number
 
     def want(self) -> None:
         """Have a process started, if there is none because of idleness or of a failure long ago."""
@@ -111,8 +113,7 @@ class LocalEngine:
             ended.set()
 
         run = Run(next(self._numbers), executable, None, done)
-        self.want()
-        self._runs.submit(run)
+        self._submit(run)
         try:
             await ended.wait()
         finally:
@@ -131,7 +132,7 @@ class LocalEngine:
         if generation is not None:
             self._runs.asked[request] = answered
             with contextlib.suppress(Closed), trio.move_on_after(STATISTICS_S):
-                await generation.channel.send(protocol.Statistics(request))
+                await generation.ask(request)
                 await answered.wait()
             self._runs.asked.pop(request, None)
         return self._runs.memory
@@ -211,6 +212,7 @@ class LocalEngine:
             self._runs.pump()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, generation)
+                nursery.start_soon(generation.process.listen)
                 if self._idle_s:
                     nursery.start_soon(self._end_when_idle, generation)
                 await self._read(generation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +12,7 @@ import msgspec
 import trio
 
 from jaxfs.engine import protocol
-from jaxfs.engine.generation import Generation
+from jaxfs.engine.generation import Generation, Nonsense
 from jaxfs.engine.interface import Outcome
 from jaxfs.engine.protocol import MAX_UNDER_WAY
 from jaxfs.engine.runs import Run
@@ -20,13 +22,14 @@ from jaxfs.wire.channel import Closed
 from jaxfs.wire.memory import Pool
 
 ATTEMPTS = 3  # of a run whose engine dies
+log = logging.getLogger(__name__)
 
 
 class Dispatcher:
     """Owns every run from submission to its end.
 
     ``generation`` is the process that serves now, None while there is none; ``failure`` is why
-    there will never be one again.
+    there is none for now.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -132,27 +135,43 @@ class Dispatcher:
                 generation.process.kill()
 
     def drain(self, generation: Generation) -> None:
-        """Take the answers that are there.  Raises Closed when there will be no more."""
-        for _ in range(MAX_UNDER_WAY):  # then it is other tasks' turn
-            try:
-                found = generation.channel.receive_nowait()
-            except msgspec.ValidationError as error:
-                raise Closed from error
-            if found is None:
-                break
-            self._handlers[type(found[0])](generation, found[0])
-            if not (generation.in_flight or self.asked):
-                break  # nothing else can be there: spare the system call
+        """Take the answers that are there.  Raises Closed when there will be no more.
+
+        An engine that answers nonsense is ended: a user's program may have got hold of it.
+        """
+        try:
+            self._take_answers(generation)
+        except (Nonsense, msgspec.MsgspecError) as error:
+            log.warning("engine %d is ended: %s", generation.process.pid, error)
+            generation.process.kill()
+            raise Closed from error
         self.pump()
 
+    def _take_answers(self, generation: Generation) -> None:
+        for _ in range(MAX_UNDER_WAY):  # then it is other tasks' turn
+            found = generation.channel.receive_nowait()
+            if found is None:
+                break
+            message, fds = found
+            if fds:
+                for fd in fds:
+                    os.close(fd)
+                raise Nonsense("it sends descriptors")
+            handler = self._handlers.get(type(message))
+            if handler is None:
+                raise Nonsense(f"it says {type(message).__name__} again")
+            handler(generation, message)
+            if not (generation.in_flight or self.asked):
+                break  # nothing else can be there: spare the system call
+
     def _on_done(self, generation: Generation, message: protocol.Done) -> None:
-        run = generation.in_flight.pop(message.call)
+        run = generation.ran(message.call, len(message.outputs))
         self.suspects.ended(run.number)
         self.suspects.ran_well(run.key)
         run.finished(message.outputs, message.run_usec)
 
     def _on_failed(self, generation: Generation, message: protocol.Failed) -> None:
-        run = generation.in_flight.pop(message.call)
+        run = generation.ran(message.call)
         self.suspects.ended(run.number)
         run.let_go()
         error = from_errno(message.errno, message.reason, message.diagnostics)
@@ -168,6 +187,7 @@ class Dispatcher:
             self._refuse(run, error)
 
     def _on_stats(self, generation: Generation, message: protocol.Stats) -> None:
+        generation.told(message.request)
         self.memory = message.memory
         if message.request in self.asked:
             self.asked[message.request].set()

@@ -10,12 +10,16 @@ import trio
 
 from jaxfs.engine.interface import Executable
 from jaxfs.engine.process import WorkerProcess
-from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Unload
+from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Statistics, Unload
 from jaxfs.engine.runs import Run
 from jaxfs.errors import Invalid, from_os_error
 from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.wire.channel import TooLong
 from jaxfs.wire.memory import Pool
+
+
+class Nonsense(Exception):
+    """The engine answers what it was not asked: it is broken, or obeys somebody else."""
 
 
 class Generation:
@@ -35,7 +39,9 @@ class Generation:
         self._attached: set[int] = set()
         self._retired: list[int] = []
         self._numbers: dict[str, int] = {}  # of executables, by key
+        self._loading: set[int] = set()
         self._loaded: set[int] = set()
+        self._asked: set[int] = set()  # requests for statistics
         self._counter = itertools.count(1)
 
     def send(self, run: Run) -> bool:
@@ -78,6 +84,7 @@ class Generation:
             os.close(fd)
         if sent:
             self._numbers[run.key] = number
+            self._loading.add(number)
         return sent
 
     def _send_execute(self, run: Run) -> bool:
@@ -91,13 +98,36 @@ class Generation:
         """Whether the engine has said so."""
         return self._numbers.get(executable.key) in self._loaded
 
+    def ran(self, number: int, inline_bytes: int | None = None) -> Run:
+        """A run the engine is through with, well if it answers with so many bytes.
+
+        Raises Nonsense, as all that takes answers.
+        """
+        run = self.in_flight.get(number)
+        if run is None or run.inputs is None:
+            raise Nonsense(f"it was not given a run {number}")
+        if inline_bytes is not None and inline_bytes != run.inline_bytes:
+            raise Nonsense(f"it answers {inline_bytes} bytes instead of {run.inline_bytes}")
+        return self.in_flight.pop(number)
+
+    async def ask(self, request: int) -> None:
+        """Have the engine tell its statistics."""
+        self._asked.add(request)
+        await self.channel.send(Statistics(request))
+
+    def told(self, request: int) -> None:
+        """It has told them."""
+        _remove(self._asked, request)
+
     def loaded(self, number: int) -> Iterator[Run]:
         """An executable is there: the runs that only waited for this."""
+        _remove(self._loading, number)
         self._loaded.add(number)
         return self._take_loads(number)
 
     def load_failed(self, number: int) -> Iterator[Run]:
         """An executable is not there; the next run of it tries again."""
+        _remove(self._loading, number)
         waiting = list(self._take_loads(number))
         self._numbers = {key: n for key, n in self._numbers.items() if n != number}
         return iter(waiting)
@@ -120,6 +150,12 @@ class Generation:
         if self._retired and self.channel.send_nowait(Detach(tuple(self._retired))):
             self._attached.difference_update(self._retired)
             self._retired = []
+
+
+def _remove(expected: set[int], number: int) -> None:
+    if number not in expected:
+        raise Nonsense(f"it was not asked {number}")
+    expected.remove(number)
 
 
 def _nameless(signature: Signature) -> Signature:

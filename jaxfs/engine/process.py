@@ -13,11 +13,14 @@ import trio
 from jaxfs.engine.identity import environment
 from jaxfs.engine.protocol import Options, Ready, Reply, StartFailed
 from jaxfs.engine.suspects import how
+from jaxfs.engine.words import Words
 from jaxfs.errors import RunFailed
 from jaxfs.wire.channel import AsyncChannel, Closed, pair
 
 START_S = 120.0  # a cold file system and a slow driver included
 TERM_S = 1.0
+COMMAND = (sys.executable, "-P", "-m", "jaxfs.engine.worker")
+COMMAND_OF_USER = (*COMMAND[:-1], "jaxfs.engine.user_worker")
 MALLOC = "glibc.malloc.hugetlb=1"  # XLA allocates outputs anew: 64 MiB take 5 ms instead of 20
 
 
@@ -26,31 +29,44 @@ class WorkerProcess:
 
     def __init__(self, options: Options) -> None:
         ours, theirs = pair()
+        self.words = Words(options.user.uid) if options.user is not None else None
+        output = None if self.words is None else self.words.theirs
         try:
-            self._popen = _spawn(theirs.fileno(), options)
+            self._popen = _spawn(theirs.fileno(), options, output)
         except OSError:
             ours.close()
+            self._close_words()
             raise
         finally:
             theirs.close()
+            if output is not None:
+                os.close(output)
         self.channel: AsyncChannel[Reply] = AsyncChannel(ours, Reply)
         self.pid = self._popen.pid
 
     async def ready(self) -> Ready:
         """Wait until it serves.  Raises RunFailed with its reason where it does not."""
-        message: object = None
-        with trio.move_on_after(START_S):
-            try:
-                message, _ = await self.channel.receive()
-            except Closed:
-                raise RunFailed(
-                    f"the engine ended while starting: {how(await self.end())}"
-                ) from None
+        message = await self._first_message()
         if isinstance(message, Ready):
             return message
+        if isinstance(message, Closed | msgspec.MsgspecError):
+            raise RunFailed(f"the engine ended while starting: {how(await self.end())}")
         if isinstance(message, StartFailed):
             raise RunFailed(f"the engine cannot start: {message.reason}", message.diagnostics)
         raise RunFailed(f"the engine was not ready after {START_S:.0f} s")
+
+    async def _first_message(self) -> object:
+        """What it says, the error where that is none, or None where it takes too long."""
+        message: object = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.listen)
+            with trio.move_on_after(START_S):
+                try:
+                    message, _ = await self.channel.receive()
+                except (Closed, msgspec.MsgspecError) as error:
+                    message = error
+            nursery.cancel_scope.cancel()
+        return message
 
     def kill(self) -> None:
         """End it now; the channel closes."""
@@ -66,7 +82,17 @@ class WorkerProcess:
             self._popen.kill()
             await self._gone()
         self.channel.close()
+        self._close_words()
         return self._popen.returncode
+
+    async def listen(self) -> None:
+        """Have what it writes to its stderr in the log, where that is not its own log too."""
+        if self.words is not None:
+            await self.words.listen()
+
+    def _close_words(self) -> None:
+        if self.words is not None:
+            self.words.close()
 
     async def _gone(self) -> None:
         if self._popen.poll() is None:
@@ -78,17 +104,19 @@ class WorkerProcess:
             self._popen.wait()
 
 
-def _spawn(fd: int, options: Options) -> subprocess.Popen[bytes]:
+def _spawn(fd: int, options: Options, output: int | None) -> subprocess.Popen[bytes]:
     """Exec, from this thread: the kernel's parent-death signal goes by thread, not by process.
 
     ``-P`` keeps the working directory off the module path; a session of its own keeps a terminal's
-    Ctrl-C away from it.
+    Ctrl-C away from it.  ``output`` takes what it writes, instead of our stderr.
     """
     ours = os.environ if options.user is None else environment(options.user)
-    words = [sys.executable, "-P", "-m", "jaxfs.engine.worker", str(fd)]
+    command = COMMAND if options.user is None else COMMAND_OF_USER
     return subprocess.Popen(
-        [*words, msgspec.json.encode(options).decode()],
+        [*command, str(fd), msgspec.json.encode(options).decode()],
         stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
         env={"GLIBC_TUNABLES": MALLOC, **ours},
         pass_fds=[fd],
         start_new_session=True,

@@ -53,6 +53,11 @@ class Run:
     def output_ref(self) -> SegmentRef | None:
         return self.output.ref(0, self.output.capacity) if self.output is not None else None
 
+    @property
+    def inline_bytes(self) -> int:
+        """How many bytes of outputs the engine's answer has."""
+        return self.executable.output_bytes if self.output is None else 0
+
     def hold(self, pool: Pool) -> None:
         """Keep the inputs' segments.  Raises OSError where many small inputs find no room."""
         inline = sum(len(value) for value in self.inputs or () if isinstance(value, bytes))

