@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,11 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 SAXPY = (EXAMPLES / "saxpy.mlir").read_text()
 UNMOUNT_S = 20
 _NUMBER = re.compile(r"\b\d+\b")
+
+
+for _signal in (signal.SIGINT, signal.SIGQUIT):  # ignored where a shell starts tests behind itself
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, signal.SIG_DFL)
 
 
 class Mount:
