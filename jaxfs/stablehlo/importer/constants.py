@@ -47,7 +47,8 @@ def decode(attribute: Any, result: Type) -> np.ndarray[Any, Any]:
 def _by_buffer(attribute: Any, result: Type, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     if attribute.is_splat:
         value = attribute.get_splat_value().value
-        return np.broadcast_to(np.array(value).astype(dtype), result.shape)
+        scalar = np.array(value).astype(dtype)
+        return np.broadcast_to(scalar, result.shape) if result.shape else scalar
     return np.array(attribute).astype(dtype).reshape(result.shape)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -46,7 +47,6 @@ class ImportedFunction:
             raise Invalid("the module has no function main")
         self.signature = read_signature(main, names)
         self._main = main.regions[0].blocks[0]
-        self._is_wide = _is_wide(module)
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         """Raises Invalid for other arrays than the signature's, NotSupported naming the operation
@@ -63,17 +63,20 @@ class ImportedFunction:
             return tuple(jnp.asarray(value) for value in outputs)
 
     def _widths(self) -> AbstractContextManager[Any]:
+        config: Any = jax.config  # its options have no types
+        if config.jax_enable_x64 or not self._is_wide:
+            return nullcontext()
         wide: AbstractContextManager[Any] = jax.enable_x64(True)
-        return wide if self._is_wide else nullcontext()
+        return wide
 
-
-def _is_wide(module: Any) -> bool:
-    """Whether any value has 64 bits an element, or a part of one."""
-    blocks = (function.regions[0].blocks[0] for function in functions(module).values())
-    types = {argument.type for block in blocks for argument in block.arguments}
-    for operation, _ in operations(module.operation):
-        types.update(result.type for result in operation.results)
-    return any(_WIDE.search(spelled(one)) for one in types)
+    @cached_property
+    def _is_wide(self) -> bool:
+        """Whether any value has 64 bits an element, or a part of one."""
+        blocks = (function.regions[0].blocks[0] for function in self._functions.values())
+        types = {argument.type for block in blocks for argument in block.arguments}
+        for operation, _ in operations(self.module.operation):
+            types.update(result.type for result in operation.results)
+        return any(_WIDE.search(spelled(one)) for one in types)
 
 
 def _input(index: int, param: Param, value: Any) -> Any:
@@ -91,11 +94,12 @@ def _input(index: int, param: Param, value: Any) -> Any:
 class _Scope:
     """What values stand for, where regions see those around them."""
 
-    __slots__ = ("_outer", "_values", "depth")
+    __slots__ = ("_outer", "_values", "depth", "memo")
 
     def __init__(self, outer: _Scope | None, depth: int = 0) -> None:
         self._outer = outer
         self._values: dict[Any, Any] = {}
+        self.memo: dict[Any, Any] = {}  # what has been made here and may be used again
         self.depth: int = outer.depth + 1 if outer else depth
 
     def __getitem__(self, value: Any) -> Any:
@@ -144,6 +148,7 @@ class _Run:
             mlir,
             lambda block, values: self.block(block, values, scope),
             lambda name, values: self._call(name, values, scope),
+            scope.memo,
         )
         try:
             found = _known(operation, operands)

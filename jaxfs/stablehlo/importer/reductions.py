@@ -25,6 +25,15 @@ _MONOIDS: dict[str, Callable[..., Any]] = {  # JAX knows them by identity
     "or": lax.bitwise_or,
     "xor": lax.bitwise_xor,
 }
+_REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "add": lax.reduce_sum,
+    "multiply": lax.reduce_prod,
+    "maximum": lax.reduce_max,
+    "minimum": lax.reduce_min,
+    "and": lax.reduce_and,
+    "or": lax.reduce_or,
+    "xor": lax.reduce_xor,
+}
 _FOR_BOOL = {"add": "or", "multiply": "and"}
 
 
@@ -139,9 +148,8 @@ def _over_all(computation: Callable[..., Any], rank: int) -> Callable[..., Any]:
 def _reduce_monoid(name: str, x: Any, initial: Any, dimensions: Sequence[int]) -> Any:
     if np.dtype(x.dtype) == np.bool_:
         name = _FOR_BOOL.get(name, name)
-    apply = _MONOIDS[name]
-    found = lax.reduce(jnp.asarray(x), identity(name, x.dtype), apply, tuple(dimensions))
-    return found if is_identity(initial, name) else apply(found, jnp.asarray(initial))
+    found = _REDUCTIONS[name](jnp.asarray(x), tuple(dimensions))
+    return found if is_identity(initial, name) else _MONOIDS[name](found, jnp.asarray(initial))
 
 
 def _window(operation: Operation, rank: int) -> dict[str, Any]:
