@@ -155,7 +155,7 @@ def document(table: dict[tuple[str, str], float]) -> str:
             "mount, one measurement each, made by",
             "`JAXFS_UPDATE_DOCS=1 python -m pytest tests/fuse/test_interrupts.py`. The same tests",
             "hold that threads, inherited descriptors, pipelines and Python's handlers end too,",
-            "and that SIGSTOP and SIGCONT, SIGURG, SIGWINCH, SIGCHLD and ignored signals do no harm.",
+            "and that SIGSTOP, SIGCONT, SIGURG, SIGWINCH, SIGCHLD and ignored ones do no harm.",
             "",
             "| signal | " + " | ".join(KINDS) + " |",
             "|---|" + "---|" * len(KINDS),
