@@ -16,6 +16,7 @@ from jaxfs.engine import client, process
 from jaxfs.engine.client import LocalEngine
 from jaxfs.engine.identity import User, environment
 from jaxfs.engine.per_user import UserEngines, open_per_user
+from jaxfs.engine.shared import open_shared
 from jaxfs.engine.words import MOST_BYTES, Words
 from jaxfs.errors import RunFailed
 from jaxfs.wire.memory import Pool
@@ -126,6 +127,17 @@ def test_another_users_engine_runs_what_needs_libraries(programs: Programs) -> N
         with trio.fail_after(60):
             async with open_per_user(CPU, os.getuid(), 60) as engines:
                 await engines_of_two(programs, engines)
+
+    trio.run(main)
+
+
+def test_by_default_all_users_have_the_same_engine() -> None:
+    async def main() -> None:
+        with trio.fail_after(60):
+            async with open_shared(CPU) as engines:
+                assert engines.of(ALICE) is engines.of(BOB)
+                assert engines.all() == (engines.of(0),)
+                assert engines.of(ALICE).pid != 0
 
     trio.run(main)
 

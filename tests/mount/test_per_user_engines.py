@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -81,6 +82,7 @@ def test_each_user_has_an_engine_under_that_user(apart: Mount) -> None:
         assert as_user(uid, apart, CALL.format(f"each{uid}")).stdout == RIGHT
     found = by_user(apart)
     assert {ALICE, BOB, CAROL} <= set(found)
+    assert apart.keyed("health")["engines"] == str(len(found))
     for uid in (ALICE, BOB, CAROL):
         for task in Path(f"/proc/{found[uid]}/task").iterdir():
             status = status_of(task)
@@ -120,32 +122,42 @@ DOUBLE = """func.func public @main(%x: tensor<4096xf32>) -> tensor<4096xf32> {
 }"""
 
 
-def test_what_another_user_writes_into_a_call_reaches_the_callers_engine(apart: Mount) -> None:
-    """It stands in the writer's memory, which the caller's engine is never sent."""
-    apart.add("double.mlir", DOUBLE)
-    for uid, value in ((ALICE, 5), (BOB, 7)):
-        data = apart.path.parent / f"{uid}.npy"
-        np.save(data, np.full(4096, value, "f4"))
-        data.chmod(0o644)
-        own = f"cat ../{uid}.npy > programs/double/calls/own{uid}; cat results/own{uid}.f32 | sum"
-        assert as_user(uid, apart, own).returncode == 0
-    opened = "umask 0; exec 3> programs/double/calls/given; echo; read"
+@contextlib.contextmanager
+def open_as_alice(mount: Mount, name: str) -> Iterator[None]:
+    """A file of hers that everybody may write, made and held open without writing."""
     alice = subprocess.Popen(
-        ["bash", "-c", opened],
-        cwd=apart.path,
+        ["bash", "-c", f"umask 0; exec 3> {name}; echo; read"],
+        cwd=mount.path,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         user=ALICE,
         group=ALICE,
         extra_groups=[],
     )
-    assert alice.stdout is not None
-    alice.stdout.readline()
-    done = as_user(BOB, apart, f"cat ../{BOB}.npy > programs/double/calls/given")
+    try:
+        assert alice.stdout is not None
+        alice.stdout.readline()
+        yield
+    finally:
+        alice.communicate(b"\n", timeout=60)
+
+
+def test_what_another_user_writes_into_a_call_reaches_the_callers_engine(apart: Mount) -> None:
+    """It stands in the writer's memory, which the caller's engine is never sent: there, a segment
+    of the same number is another one."""
+    apart.add("double.mlir", DOUBLE)
+    for uid, value in ((ALICE, 5), (BOB, 7)):
+        data = apart.path.parent / f"{uid}.npy"
+        np.save(data, np.full(4096, value, "f4"))
+        data.chmod(0o644)
+    for i in range(4):
+        own = f"cat ../{ALICE}.npy > programs/double/calls/own{i}; cat results/own{i}.npy | wc -c"
+        assert as_user(ALICE, apart, own).stdout == "16512\n"
+    with open_as_alice(apart, "programs/double/calls/given"):
+        done = as_user(BOB, apart, f"cat ../{BOB}.npy > programs/double/calls/given")
     assert done.returncode == 0, done.stderr
     assert set(np.load(apart.path / "results/given.npy").tolist()) == {14.0}
     assert os.stat(apart.path / "results/given").st_uid == ALICE
-    alice.communicate(b"\n", timeout=60)
 
 
 def test_a_corrupted_engine_harms_its_user_only(apart: Mount) -> None:

@@ -30,6 +30,12 @@ METRICS = (
         lambda system: sum(engine.restarts for engine in system.engines.all()),
     ),
     Metric(
+        "jaxfs_engines",
+        "gauge",
+        "Engine processes; with engine=per-user one for each user with calls of late.",
+        lambda system: sum(engine.pid != 0 for engine in system.engines.all()),
+    ),
+    Metric(
         "jaxfs_tracer_restarts_total",
         "counter",
         "Times the tracer died and was started again.",

@@ -23,6 +23,7 @@ def _health(system: System, subject: System, caller: Caller) -> bytes:
             ("state", "degraded" if degraded else "ok"),
             ("engine", engines[0].state),
             ("engine_pid", engines[0].pid),
+            ("engines", sum(engine.pid != 0 for engine in engines)),
             ("engine_restarts", sum(engine.restarts for engine in engines)),
             ("tracer", system.tracer.state),
             ("tracer_restarts", system.tracer.restarts),
