@@ -5,4 +5,5 @@ BEGIN {
     print "[1, 2, 3, 4] [10, 20, 30, 40]" > call
     if (close(call) != 0) exit 1
     while ((getline line < (jax "/results/awk.txt")) > 0) print line
+    system("rm " jax "/results/awk")   # the id may be used again
 }

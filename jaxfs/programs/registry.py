@@ -168,7 +168,9 @@ class Programs:
         """
         number = program.begin_build()
         kept = bytes(source)  # the writer may be gone before the compile is done
-        await self._outlive(lambda: self._build(program, number, kept, program.device))
+        await self._outlive(
+            lambda: self._build(program, number, kept, program.device, is_written=True)
+        )
 
     async def _outlive(self, do: Callable[[], Awaitable[None]]) -> None:
         """Wait for work that goes on when the wait is interrupted."""
@@ -182,6 +184,7 @@ class Programs:
         device_name: str,
         *,
         shows_failed: bool = True,
+        is_written: bool = False,
     ) -> None:
         ended = False
         try:
@@ -197,6 +200,8 @@ class Programs:
             if program.end_build(number, made):
                 program.device = device_name
                 self._note_source(program, digest, len(source))
+                if is_written:
+                    program.meta.touch()  # also where it was the same: make(1) goes by the time
                 self.derivations.outdate(program)
                 self.remember(program)
         except JaxfsError as error:

@@ -28,6 +28,9 @@ def interpret(source: str, rows: np.ndarray) -> list[np.ndarray]:
         return [np.array(output) for output in outputs]
 
 
+DIMMED = (1, 4, 16, 64)  # as in pipeline.mk
+
+
 def main(examples: Path) -> None:
     images = np.load(examples / "digits/images.npy")
     artifact = bytearray((examples / "digits/digits.jaxexport").read_bytes())
@@ -36,6 +39,7 @@ def main(examples: Path) -> None:
     x, y = np.array([[1, 2, 3, 4], [10, 20, 30, 40]], np.float32)
     answers = {
         "digits": np.asarray(exported.call(images)).tolist(),
+        "dimmed": {dim: exported.call(images / np.float32(dim)).tolist() for dim in DIMMED},
         "digits_conv": [int(np.argmax(row)) for row in scores],
         "digits_conv_scores": scores[0].tolist(),
         "saxpy": np.asarray(jit(lambda x, y: 2 * x + y)(x, y)).tolist(),

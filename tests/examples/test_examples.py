@@ -200,18 +200,40 @@ def test_c_client_tells_what_is_wrong(
 @pytest.mark.parametrize(
     ("interpreter", "arguments"),
     [
+        ("Rscript", ("{examples}/saxpy.R", "{jax}")),
         ("awk", ("-v", "jax={jax}", "-f", "{examples}/saxpy.awk")),
+        ("go", ("run", "{examples}/saxpy.go", "{jax}")),
+        ("lua", ("{examples}/saxpy.lua", "{jax}")),
         ("node", ("{examples}/saxpy.mjs", "{jax}")),
         ("perl", ("{examples}/saxpy.pl", "{jax}")),
     ],
 )
 def test_any_language_that_opens_files_can_call(
-    mount: Mount, by_jax: Any, interpreter: str, arguments: tuple[str, ...]
+    mount: Mount, by_jax: Any, tmp_path: Path, interpreter: str, arguments: tuple[str, ...]
 ) -> None:
     needs(interpreter)
     mount.add("saxpy.mlir", SAXPY)
     words = [word.format(jax=mount.path, examples=EXAMPLES) for word in arguments]
-    assert run(interpreter, *words) == " ".join(map(str, by_jax["saxpy"])) + "\n"
+    said = run(interpreter, *words, GOCACHE=str(tmp_path / "go"))
+    assert said == " ".join(map(str, by_jax["saxpy"])) + "\n"
+
+
+def test_make_compiles_and_runs_what_has_changed(mount: Mount, by_jax: Any) -> None:
+    needs("make")
+    command = ["make", "--no-print-directory", "-f", EXAMPLES / "pipeline.mk", f"JAX={mount.path}"]
+    table = [
+        f"dimmed {dim:>2} times: {summary(digits)}" for dim, digits in by_jax["dimmed"].items()
+    ]
+    *steps, one, four, sixteen, sixty_four = run(*command, "-j4", MAKEFLAGS="").splitlines()
+    assert [one, four, sixteen, sixty_four] == table
+    assert sum(step.startswith(("sed ", "cp ")) for step in steps) == 5
+    assert run(*command, MAKEFLAGS="").splitlines() == table
+    mount.add("dim_4.mlir", (mount.path / "programs/dim_4.mlir").read_bytes())
+    *steps, _, _, _, _ = run(*command, MAKEFLAGS="").splitlines()
+    assert [Path(step.split()[-1]).name for step in steps if step.startswith("cat ")] == [
+        "dimmed_4",
+        "classes_4",
+    ]
 
 
 def test_demo_does_the_main_job(with_mountctl: dict[str, str]) -> None:

@@ -79,6 +79,15 @@ def test_cp_p_keeps_the_time(mount: Mount, name: str) -> None:
     assert (mount.path / f"programs/{name}").stat().st_mtime == 1_000_000_000
 
 
+def test_program_written_again_has_a_new_time(mount: Mount) -> None:
+    """Also with the same bytes; make(1) copied it each time."""
+    mount.add("saxpy.mlir", SAXPY)
+    source = mount.path / "programs/saxpy.mlir"
+    os.utime(source, (1_000_000_000, 1_000_000_000))
+    mount.add("saxpy.mlir", SAXPY)
+    assert source.stat().st_mtime > 1_000_000_000
+
+
 def test_staging_file_can_be_emptied(mount: Mount) -> None:
     staged = mount.path / "programs/.notes"
     staged.write_text("something")
