@@ -75,10 +75,10 @@ def _placed(command: F) -> F:
     )(command)
 
 
-@main.command(epilog=EXIT_CODES, short_help="Install mount helpers, unit, completions.")
+@main.command(epilog=EXIT_CODES, short_help="Install mount helpers, unit, manual, completions.")
 @_placed
 def install(root: str, prefix: str) -> None:
-    """Install mount helpers, a systemd unit and shell completions, as root."""
+    """Install mount helpers, a systemd unit, manual pages and shell completions, as root."""
     from mountctl import install as command
 
     command.install(Path(root), prefix)

@@ -20,6 +20,7 @@ from click.shell_completion import get_completion_class
 from mountctl.errors import NotInstalled
 
 MARK = "made by mountctl install; mountctl uninstall removes it"
+PREFIX = "/usr/local"
 SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
 
 
@@ -29,6 +30,7 @@ class File:
 
     path: str
     text: Callable[[], str]
+    help: str
     mode: int = 0o644
 
 
@@ -79,21 +81,53 @@ def _completion(shell: str) -> Callable[[], str]:
     return text
 
 
+def _page(module: str) -> Callable[[], str]:
+    """Printed by a process of its own: the command line knows no part of the daemon."""
+
+    def text() -> str:
+        command = [sys.executable, "-P", "-m", module]
+        page = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return f'.\\" {MARK}\n{page}'
+
+    return text
+
+
+def _see(page: str) -> Callable[[], str]:
+    return lambda: f'.\\" {MARK}\n.so {page}\n'
+
+
 FILES: tuple[File, ...] = (
-    File("/sbin/mount.jaxfs", _helper("mount"), 0o755),
-    File("/sbin/mount.fuse.jaxfs", _helper("mount"), 0o755),
-    File("/sbin/umount.fuse.jaxfs", _helper("umount"), 0o755),
-    File("sbin/jaxfs", _helper("mount"), 0o755),  # mount.fuse3 runs it for jaxfs#none
-    File("lib/systemd/system/jaxfs@.service", _unit),
-    File("share/bash-completion/completions/mountctl", _completion("bash")),
-    File("share/zsh/site-functions/_mountctl", _completion("zsh")),
-    File("share/fish/vendor_completions.d/mountctl.fish", _completion("fish")),
+    File("/sbin/mount.jaxfs", _helper("mount"), "mount -t jaxfs, and fstab(5) lines", 0o755),
+    File("/sbin/mount.fuse.jaxfs", _helper("mount"), "mount -t fuse.jaxfs", 0o755),
+    File("/sbin/umount.fuse.jaxfs", _helper("umount"), "umount(8), where it looks for one", 0o755),
+    File(
+        "sbin/jaxfs",
+        _helper("mount"),
+        "what mount.fuse3(8) runs for mount -t fuse jaxfs#none",
+        0o755,
+    ),
+    File("lib/systemd/system/jaxfs@.service", _unit, "a service for each mount point"),
+    File("share/man/man1/mountctl.1", _page("mountctl.manual"), "the manual of mountctl"),
+    File("share/man/man7/jaxfs.7", _page("jaxfs.tree.manual"), "the manual of the files"),
+    File("share/man/man8/mount.jaxfs.8", _see("man1/mountctl.1"), "the same as mountctl's"),
+    File("share/bash-completion/completions/mountctl", _completion("bash"), "completions for bash"),
+    File("share/zsh/site-functions/_mountctl", _completion("zsh"), "completions for zsh"),
+    File(
+        "share/fish/vendor_completions.d/mountctl.fish",
+        _completion("fish"),
+        "completions for fish",
+    ),
 )
+
+
+def place(file: File, prefix: str = PREFIX) -> str:
+    """Where it goes below the root."""
+    return os.path.join(prefix, file.path)  # noqa: PTH118  # absolute wins
 
 
 def _places(root: Path, prefix: str) -> Iterator[tuple[File, Path]]:
     for file in FILES:
-        yield file, root / os.path.join(prefix, file.path).lstrip("/")  # noqa: PTH118  # absolute wins
+        yield file, root / place(file, prefix).lstrip("/")
 
 
 def _is_ours(path: Path) -> bool:

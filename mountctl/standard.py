@@ -21,6 +21,11 @@ class Words:
     why: str
     refused: bool = False
 
+    @property
+    def what(self) -> str:
+        """What becomes of them."""
+        return ("refused: " if self.refused else "ignored: ") + self.why
+
     def match(self, word: str) -> bool:
         return any(fnmatch.fnmatchcase(word, pattern) for pattern in self.patterns.split())
 
@@ -66,7 +71,4 @@ def is_ignored(word: str) -> bool:
 
 def usage() -> str:
     """The table as text, for the help."""
-    rows = [
-        (row.patterns, ("refused: " if row.refused else "ignored: ") + row.why) for row in TABLE
-    ]
-    return "\n".join(f"{patterns}\n    {what}" for patterns, what in rows)
+    return "\n".join(f"{row.patterns}\n    {row.what}" for row in TABLE)

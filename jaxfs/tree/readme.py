@@ -25,12 +25,12 @@ the same object and in error_log.
 
 def readme(rows: Iterable[Row]) -> bytes:
     """The whole text."""
-    parts = [INTRODUCTION, "FILES\n", *(_entry(row) for row in _ordered(rows)), "\nERRORS\n"]
+    parts = [INTRODUCTION, "\nFILES\n", *(_entry(row) for row in ordered(rows)), "\nERRORS\n"]
     parts += [f"    {name:<14}{meaning}\n" for name, meaning in errors.TABLE]
     return "".join(parts).encode()
 
 
-def _ordered(rows: Iterable[Row]) -> list[Row]:
+def ordered(rows: Iterable[Row]) -> list[Row]:
     """Each directory followed by what is in it, in the order of the table."""
     ordered: list[Row] = [row for row in rows if row.pattern]
     return sorted(ordered, key=lambda row: (row.pattern.count("/") > 0, row.pattern.split("/")[0]))

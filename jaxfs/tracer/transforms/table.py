@@ -80,6 +80,12 @@ class Option:
     read: Callable[[str], Any]
     default: Any = None
 
+    @property
+    def explained(self) -> str:
+        """What it is for, and its default."""
+        default = "" if self.default in (None, ()) else f"; default {_written(self.default)}"
+        return self.help + default
+
 
 @attrs.frozen
 class Transformation:
@@ -217,7 +223,5 @@ def help_text(name: str) -> str:
     """What a transformation does and its options, as its ``help`` file shows."""
     row = TABLE[name]
     lines = [textwrap.fill(row.help, 92, initial_indent=f"{name}: ", subsequent_indent="    ")]
-    for option in row.options:
-        default = "" if option.default in (None, ()) else f"; default {_written(option.default)}"
-        lines.append(f"    :{option.name}={option.placeholder}  {option.help}{default}")
+    lines += [f"    :{o.name}={o.placeholder}  {o.explained}" for o in row.options]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,98 @@
+"""jaxfs(7), made from the node table and its neighbours so that it cannot go stale.
+
+``python -m jaxfs.tree.manual`` prints it; docs/man/ keeps it, ``mountctl install`` installs it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import jaxfs
+from jaxfs import errors, roff
+from jaxfs.options import TABLE, Option
+from jaxfs.tracer.transforms.table import ROWS as TRANSFORMATIONS
+from jaxfs.tracer.transforms.table import Transformation
+from jaxfs.tree.readme import ordered
+from jaxfs.tree.rows import Directory, Row
+from jaxfs.tree.table import ROWS
+
+DESCRIPTION = """
+jaxfs is a FUSE filesystem. While it is mounted, any process that can open a file can compile,
+transform and run JAX programs on the machine's accelerators, under plain Unix permissions.
+
+Writing a program compiles it, and closing the file gives the verdict. Creating a call, writing its
+inputs and closing it submits it. Opening a result waits for the device. Every wait can be
+interrupted. Errors are told twice: by errno, and in words in the file error of the same object and
+in error_log.
+"""
+EXAMPLE = (
+    "mountctl mount /jax",
+    "cp saxpy.mlir /jax/programs/",
+    "cat x.npy y.npy > /jax/programs/saxpy/calls/job1",
+    "cat /jax/results/job1 > out.npy",
+    "cat /jax/results/job1.txt",
+    "cat x.npy > /jax/transformations/grad/loss/calls/g1",
+    "exec 3<>/jax/programs/saxpy/call; cat x.npy y.npy >&3; cat <&3",
+)
+FILES = """
+The form of a file stands beside its name. Text ends in a newline; flat keyed is a name, a space and
+a value in each line; numbers carry their units in their names. What can be written reads back the
+same.
+"""
+TRANSFORMED = """
+A path below transformations is an expression: vmap/grad/loss is vmap(grad(loss)). Options follow a
+name: grad:argnums=0,1 or vmap:in_axes=0,_.
+"""
+OPTIONS = """
+What may stand after -o when jaxfs is mounted; mountctl(1) has those of mounting itself, too.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    return "".join(
+        [
+            roff.header("jaxfs", 7, f"jaxfs {jaxfs.__version__}", "JAX programs as files"),
+            roff.heading("NAME"),
+            roff.escape("jaxfs - JAX programs and accelerators as files") + "\n",
+            roff.heading("DESCRIPTION"),
+            roff.paragraphs(DESCRIPTION),
+            roff.heading("FILES"),
+            roff.paragraphs(FILES),
+            *(_file(row) for row in ordered(ROWS)),
+            roff.heading("TRANSFORMATIONS"),
+            roff.paragraphs(TRANSFORMED),
+            *map(_transformation, TRANSFORMATIONS),
+            roff.heading("MOUNT OPTIONS"),
+            roff.paragraphs(OPTIONS),
+            *(_option(name, option) for name, option in TABLE.items()),
+            roff.heading("ERRORS"),
+            *(roff.entry(name, meaning) for name, meaning in errors.TABLE),
+            roff.heading("EXAMPLES"),
+            roff.verbatim(EXAMPLE),
+            roff.heading("SEE ALSO"),
+            roff.references(("mountctl", 1), ("fuse", 4), ("mount", 8)),
+        ]
+    )
+
+
+def _file(row: Row) -> str:
+    if isinstance(row, Directory):
+        return roff.entry(f"{row.pattern}/", row.help)
+    return roff.entry(row.pattern, row.help, row.format)
+
+
+def _transformation(row: Transformation) -> str:
+    options = [
+        roff.entry(f":{option.name}={option.placeholder}", option.explained)
+        for option in row.options
+    ]
+    return roff.entry(row.name, row.help) + roff.nested(options)
+
+
+def _option(name: str, option: Option) -> str:
+    return roff.entry(f"{name}={option.placeholder}" if option.read else name, option.help)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
