@@ -10,7 +10,7 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from benchmarks import plan, report
+from benchmarks import faq, plan, report
 from benchmarks.peers import PEERS
 from benchmarks.processes import ROOT
 from benchmarks.run import run
@@ -27,7 +27,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 def main(quick: bool, only: tuple[str, ...], json_file: Path | None) -> None:
     """Measure calls of one program through jaxfs, and through what people use instead.
 
-    A full run writes docs/BENCH.md and docs/bench.json.
+    A full run writes docs/BENCH.md, docs/bench.json and the table in docs/FAQ.md.
     """
     signal.signal(signal.SIGTERM, _end)
     console = Console()
@@ -40,6 +40,8 @@ def main(quick: bool, only: tuple[str, ...], json_file: Path | None) -> None:
         (docs / "BENCH.md").write_text(report.as_markdown(results))
     if json_file or not (quick or only):
         (json_file or docs / "bench.json").write_text(report.as_json(results))
+    if not (quick or only):
+        faq.update()
     sys.exit(1 if results.failures else 0)
 
 
