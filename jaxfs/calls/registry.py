@@ -20,6 +20,7 @@ from jaxfs.ownership import Meta
 from jaxfs.programs import names
 from jaxfs.programs.derivations import Derivations
 from jaxfs.programs.program import Program
+from jaxfs.programs.stats import Histogram
 from jaxfs.programs.version import Version
 from jaxfs.wire.memory import Pool
 from jaxfs.wire.spool import Spool
@@ -50,6 +51,8 @@ class Calls:
         self._calls: dict[str, Call] = {}
         self.ended = 0  # calls of all kinds, conversations' included
         self.ended_badly = 0
+        self.total_times = Histogram()
+        self.run_times = Histogram()  # of those that ended well
 
     def __iter__(self) -> Iterator[Call]:
         return iter(tuple(self._calls.values()))
@@ -201,7 +204,11 @@ class Calls:
     def count(self, program: Program, outcome: Outcome, total_usec: int) -> None:
         """Keep a program's statistics, and the mount's."""
         self.ended += 1
-        self.ended_badly += outcome.error is not None
+        self.total_times.add(total_usec)
+        if outcome.error is None:
+            self.run_times.add(outcome.run_usec)
+        else:
+            self.ended_badly += 1
         program.stats.add(
             failed=outcome.error is not None, total_usec=total_usec, run_usec=outcome.run_usec
         )

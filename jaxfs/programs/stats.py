@@ -1,7 +1,8 @@
-"""How often and how long: counters and quantiles of a program's calls."""
+"""How often and how long: counters, quantiles and histograms of calls."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 
 import attrs
@@ -9,6 +10,22 @@ import attrs
 QUICK_USEC = 100  # a run so short is cheaper to wait for than to come back to
 KEEP = 1024  # the quantiles are of this many last calls
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
+BOUNDS_USEC = tuple(  # 50 us to 500 s, three a decade
+    step * 10**power for power in range(8) for step in (10, 25, 50)
+)[2:]
+
+
+@attrs.define
+class Histogram:
+    """Times by size: ``counts[n]`` are those up to ``BOUNDS_USEC[n]``, the last one all longer."""
+
+    counts: list[int] = attrs.field(factory=lambda: [0] * (len(BOUNDS_USEC) + 1))
+    sum_usec: int = 0
+
+    def add(self, usec: int) -> None:
+        """Count one time."""
+        self.counts[bisect_left(BOUNDS_USEC, usec)] += 1
+        self.sum_usec += usec
 
 
 @attrs.define
@@ -17,6 +34,8 @@ class Stats:
 
     calls: int = 0
     errors: int = 0
+    total_usec: int = 0  # of all calls together
+    run_usec: int = 0
     _total: deque[int] = attrs.field(factory=lambda: deque(maxlen=KEEP))
     _run: deque[int] = attrs.field(factory=lambda: deque(maxlen=KEEP))
 
@@ -29,6 +48,8 @@ class Stats:
         """Count one call that has ended."""
         self.calls += 1
         self.errors += failed
+        self.total_usec += total_usec
+        self.run_usec += run_usec
         self._total.append(total_usec)
         self._run.append(run_usec)
 

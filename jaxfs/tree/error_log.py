@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 
 import attrs
 
@@ -26,14 +26,14 @@ class _Entry:
 
 
 class ErrorLog:
-    """Keeps ``KEEP`` errors over all users; newest last."""
+    """Keeps ``KEEP`` errors over all users, newest last; ``counts`` all of them by errno."""
 
     def __init__(self) -> None:
         self._entries: deque[_Entry] = deque(maxlen=KEEP)
-        self.count = 0
+        self.counts: Counter[str] = Counter()
 
     def add(self, uid: int, path: str, error: JaxfsError) -> None:
-        self.count += 1
+        self.counts[error.errno_name] += 1
         self._entries.append(_Entry(time.time(), uid, path, error.errno_name, error.reason))
 
     def text(self, uid: int) -> bytes:

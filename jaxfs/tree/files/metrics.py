@@ -1,14 +1,18 @@
 """``metrics``: what a monitoring system collects, in Prometheus' text format.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/; adding a metric is adding a row.
+Adding a metric is adding a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
+import jaxfs
+from jaxfs.calls.call import now_usec
 from jaxfs.ownership import Caller
+from jaxfs.programs.program import Program
+from jaxfs.tree.exposition import SECOND_USEC, Kind, Sample, family, histogram
 from jaxfs.tree.rows import File, Row
 from jaxfs.tree.system import System
 
@@ -17,79 +21,195 @@ class Metric(NamedTuple):
     """Counters only grow, as long as the daemon lives."""
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Kind
     help: str
-    value: Callable[[System], int]
+    samples: Callable[[System], Iterable[Sample]]
+
+
+def _one(value: Callable[[System], float]) -> Callable[[System], Iterable[Sample]]:
+    return lambda system: (Sample(value(system)),)
+
+
+def _info(system: System) -> Iterable[Sample]:
+    words = system.engines.toolchain.split()
+    versions = dict(zip(words[::2], words[1::2], strict=False))  # jax 0.10.2 jaxlib 0.10.2
+    return (Sample(1, {"version": jaxfs.__version__, **versions}),)
+
+
+def _errors(system: System) -> Iterable[Sample]:
+    counts = sorted(system.errors.counts.items())
+    return [Sample(count, {"errno": name}) for name, count in counts]
+
+
+def _called(system: System) -> Iterator[Program]:
+    """Programs that were called, written and transformed ones."""
+    for program in system.programs:
+        for one in (program, *program.transformed.values()):
+            if one.stats.calls:
+                yield one
+
+
+def _programs(value: Callable[[Program], float]) -> Callable[[System], Iterable[Sample]]:
+    return lambda system: [
+        Sample(value(program), {"program": program.path}) for program in _called(system)
+    ]
+
+
+def _times(value: Callable[[Program], int]) -> Callable[[System], Iterable[Sample]]:
+    def samples(system: System) -> Iterable[Sample]:
+        for program in _called(system):
+            labels = {"program": program.path}
+            yield Sample(value(program) / SECOND_USEC, labels, "_sum")
+            yield Sample(program.stats.calls, labels, "_count")
+
+    return samples
+
+
+def _memory(key: str) -> Callable[[System], Iterable[Sample]]:
+    return lambda system: [
+        Sample(node.memory[key], {"device": name})
+        for name, node in system.devices.items()
+        if key in node.memory
+    ]
 
 
 METRICS = (
+    Metric("jaxfs_info", "gauge", "Versions; the value is 1.", _info),
+    Metric(
+        "jaxfs_uptime_seconds",
+        "gauge",
+        "Since the daemon started.",
+        _one(lambda system: (now_usec() - system.started_usec) / SECOND_USEC),
+    ),
     Metric(
         "jaxfs_engine_restarts_total",
         "counter",
         "Times the engine died and was started again.",
-        lambda system: sum(engine.restarts for engine in system.engines.all()),
+        _one(lambda system: sum(engine.restarts for engine in system.engines.all())),
     ),
     Metric(
         "jaxfs_engines",
         "gauge",
         "Engine processes; with engine=per-user one for each user with calls of late.",
-        lambda system: sum(engine.pid != 0 for engine in system.engines.all()),
+        _one(lambda system: sum(engine.pid != 0 for engine in system.engines.all())),
     ),
     Metric(
         "jaxfs_tracer_restarts_total",
         "counter",
         "Times the tracer died and was started again.",
-        lambda system: system.tracer.restarts,
+        _one(lambda system: system.tracer.restarts),
     ),
     Metric(
         "jaxfs_calls_total",
         "counter",
         "Calls that have ended, well or not.",
-        lambda system: system.calls.ended,
+        _one(lambda system: system.calls.ended),
     ),
     Metric(
         "jaxfs_call_errors_total",
         "counter",
         "Calls that have ended with an error.",
-        lambda system: system.calls.ended_badly,
+        _one(lambda system: system.calls.ended_badly),
+    ),
+    Metric(
+        "jaxfs_call_seconds",
+        "histogram",
+        "Time of a call from its submission to its end.",
+        lambda system: histogram(system.calls.total_times),
+    ),
+    Metric(
+        "jaxfs_run_seconds",
+        "histogram",
+        "Time of a call in the engine, of those that ended well.",
+        lambda system: histogram(system.calls.run_times),
+    ),
+    Metric(
+        "jaxfs_queued_calls",
+        "gauge",
+        "Calls that no engine has yet.",
+        _one(lambda system: system.calls.waiting),
+    ),
+    Metric(
+        "jaxfs_program_errors_total",
+        "counter",
+        "Calls of a program that have ended with an error.",
+        _programs(lambda program: program.stats.errors),
+    ),
+    Metric(
+        "jaxfs_program_call_seconds",
+        "summary",
+        "Calls of a program, from submission to the end.",
+        _times(lambda program: program.stats.total_usec),
+    ),
+    Metric(
+        "jaxfs_program_run_seconds",
+        "summary",
+        "Calls of a program, in the engine.",
+        _times(lambda program: program.stats.run_usec),
+    ),
+    Metric(
+        "jaxfs_errors_total",
+        "counter",
+        "Errors that users met, by errno; error_log has the last ones.",
+        _errors,
     ),
     Metric(
         "jaxfs_internal_errors_total",
         "counter",
         "Requests answered with EIO for a fault of jaxfs itself; the log has each.",
-        lambda system: system.internal_errors,
+        _one(lambda system: system.internal_errors),
     ),
     Metric(
         "jaxfs_result_bytes",
         "gauge",
         "Memory of results that were not removed.",
-        lambda system: system.calls.accounts.result_bytes,
+        _one(lambda system: system.calls.accounts.result_bytes),
+    ),
+    Metric(
+        "jaxfs_result_limit_bytes",
+        "gauge",
+        "The most that all results together may take.",
+        _one(lambda system: system.calls.accounts.limit_bytes),
     ),
     Metric(
         "jaxfs_shared_memory_bytes",
         "gauge",
         "Shared memory in use or kept for the next use.",
-        lambda system: sum(
-            engine.pool.used_bytes + engine.pool.free_bytes for engine in system.engines.all()
+        _one(
+            lambda system: sum(
+                engine.pool.used_bytes + engine.pool.free_bytes for engine in system.engines.all()
+            )
         ),
+    ),
+    Metric(
+        "jaxfs_device_memory_used_bytes",
+        "gauge",
+        "Memory in use on a device, where the platform tells; of the last look.",
+        _memory("bytes_in_use"),
+    ),
+    Metric(
+        "jaxfs_device_memory_limit_bytes",
+        "gauge",
+        "Memory of a device that may be used, where the platform tells.",
+        _memory("bytes_limit"),
     ),
     Metric(
         "jaxfs_programs",
         "gauge",
         "Programs, working or not.",
-        lambda system: len(system.programs),
+        _one(lambda system: len(system.programs)),
     ),
     Metric(
         "jaxfs_inodes",
         "gauge",
         "Files and directories the kernel remembers.",
-        lambda system: system.inodes,
+        _one(lambda system: system.inodes),
     ),
     Metric(
         "jaxfs_waiters",
         "gauge",
         "Requests that wait, or may have to; the open of this file is one.",
-        lambda system: system.waiters,
+        _one(lambda system: system.waiters),
     ),
 )
 
@@ -97,10 +217,7 @@ METRICS = (
 def exposition(system: System) -> str:
     """The whole text."""
     return "".join(
-        f"# HELP {metric.name} {metric.help}\n"
-        f"# TYPE {metric.name} {metric.kind}\n"
-        f"{metric.name} {metric.value(system)}\n"
-        for metric in METRICS
+        family(metric.name, metric.kind, metric.help, metric.samples(system)) for metric in METRICS
     )
 
 
@@ -108,6 +225,19 @@ def _read(system: System, subject: System, caller: Caller) -> bytes:
     return exposition(system).encode()
 
 
+async def _look(system: System) -> None:
+    """Processors have no memory figures, and nobody waits for none."""
+    if any(node.device.platform != "cpu" for node in system.devices.values()):
+        await system.learn_memory()
+
+
 ROWS: tuple[Row, ...] = (
-    File("metrics", 0o444, "Prometheus text", "counters and gauges for monitoring", read=_read),
+    File(
+        "metrics",
+        0o444,
+        "Prometheus text",
+        "counters, gauges and histograms for monitoring",
+        read=_read,
+        prepare=_look,
+    ),
 )

@@ -1,0 +1,50 @@
+"""Prometheus' text exposition format, version 0.0.4.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/.  prometheus_client keeps figures of
+its own and asks nobody; here they are where they arise, and only shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from typing import Literal, NamedTuple
+
+from jaxfs.programs.stats import BOUNDS_USEC, Histogram
+
+Kind = Literal["counter", "gauge", "histogram", "summary"]
+_IN_LABEL = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+_IN_HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
+SECOND_USEC = 1_000_000
+
+
+class Sample(NamedTuple):
+    """One line.  ``suffix`` goes behind the family's name."""
+
+    value: float
+    labels: Mapping[str, str] = {}
+    suffix: str = ""
+
+
+def family(name: str, kind: Kind, text: str, samples: Iterable[Sample]) -> str:
+    """A metric with all that is known of it; empty where there is nothing."""
+    rows = "".join(
+        f"{name}{sample.suffix}{_labels(sample.labels)} {sample.value}\n" for sample in samples
+    )
+    head = f"# HELP {name} {text.translate(_IN_HELP)}\n# TYPE {name} {kind}\n"
+    return head + rows if rows else ""
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    pairs = [f'{name}="{value.translate(_IN_LABEL)}"' for name, value in labels.items()]
+    return "{" + ",".join(pairs) + "}" if pairs else ""
+
+
+def histogram(times: Histogram) -> Iterable[Sample]:
+    """Cumulative buckets in seconds, their sum and their count."""
+    bounds = [str(bound / SECOND_USEC) for bound in BOUNDS_USEC]
+    cumulative = list(accumulate(times.counts))
+    for bound, count in zip([*bounds, "+Inf"], cumulative, strict=True):
+        yield Sample(count, {"le": bound}, "_bucket")
+    yield Sample(times.sum_usec / SECOND_USEC, suffix="_sum")
+    yield Sample(cumulative[-1], suffix="_count")
