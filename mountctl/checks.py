@@ -6,6 +6,7 @@ The daemon would fail on most of these too, later and in libfuse's words.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -20,6 +21,11 @@ from mountctl import errors
 
 FUSE_DEVICE = Path("/dev/fuse")
 FUSE_CONF = Path("/etc/fuse.conf")
+_IN_CONTAINERS = f"give the container the device (--device {FUSE_DEVICE} --cap-add SYS_ADMIN)"
+_REMEDIES = {
+    errno.EACCES: f"as root: chmod 666 {FUSE_DEVICE}, which most systems have",
+    errno.EPERM: _IN_CONTAINERS,
+}
 
 
 @attrs.frozen
@@ -84,11 +90,12 @@ def has_fuse(request: Request) -> None:
         os.close(os.open(FUSE_DEVICE, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
         raise errors.NoFuse(
-            f"{FUSE_DEVICE} is missing: load the module (modprobe fuse), or give the container the"
-            f" device (--device {FUSE_DEVICE} --cap-add SYS_ADMIN)"
+            f"{FUSE_DEVICE} is missing: load the module (modprobe fuse), or {_IN_CONTAINERS}"
         ) from None
     except OSError as error:
-        raise errors.NoFuse(f"{FUSE_DEVICE} cannot be opened: {error.strerror}") from None
+        found = f"{FUSE_DEVICE} cannot be opened ({os.strerror(error.errno or errno.EIO).lower()})"
+        remedy = _REMEDIES.get(error.errno or errno.EIO, "load the module (modprobe fuse)")
+        raise errors.NoFuse(f"{found}: {remedy}") from None
 
 
 def has_fusermount(request: Request) -> None:

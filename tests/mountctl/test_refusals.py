@@ -47,8 +47,9 @@ def usable_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "FUSE_DEVICE", Path("/dev/null"))
 
 
-def exit_code_of_plain_user(request: checks.Request) -> int:
-    """The checks' verdict for a process that is not root's: 0, or the error's exit code."""
+def verdict_for_plain_user(request: checks.Request) -> tuple[int, str]:
+    """What the checks tell a process that is not root's: 0, or the error's exit code and words."""
+    theirs, ours = os.pipe()
     child = os.fork()
     if not child:
         code = 255
@@ -60,9 +61,17 @@ def exit_code_of_plain_user(request: checks.Request) -> int:
             code = 0
         except errors.MountctlError as error:
             code = error.exit_code
+            os.write(ours, error.message.encode())
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(ours)
+    with os.fdopen(theirs) as words:
+        told = words.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), told
+
+
+def exit_code_of_plain_user(request: checks.Request) -> int:
+    return verdict_for_plain_user(request)[0]
 
 
 def test_exit_codes_are_distinct_and_in_the_help() -> None:
@@ -140,7 +149,23 @@ def test_fuse_device_that_does_not_open(
     tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "FUSE_DEVICE", tmp_path)
-    assert run("mount", empty).exit_code == errors.NoFuse.exit_code
+    done = run("mount", empty)
+    assert done.exit_code == errors.NoFuse.exit_code
+    assert "cannot be opened (is a directory): load the module" in done.output
+
+
+@as_root
+def test_plain_user_is_told_what_opens_the_fuse_device(
+    reachable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chown(reachable, NOBODY, NOBODY)
+    device = reachable.parent / "fuse"
+    device.touch(mode=0o600)
+    monkeypatch.setattr(checks, "FUSE_DEVICE", device)
+    request = checks.Request(str(reachable), Options(), uid=NOBODY)
+    code, told = verdict_for_plain_user(request)
+    assert code == errors.NoFuse.exit_code
+    assert "cannot be opened (permission denied): as root: chmod 666" in told
 
 
 @as_root
