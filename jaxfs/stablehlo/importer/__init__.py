@@ -28,6 +28,7 @@ from jaxfs.stablehlo.importer import (  # noqa: F401  entering their functions i
     indexing,
     reductions,
     shapes,
+    slices,
     sort,
     tokens,
     various,

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from jaxfs.stablehlo.importer.constants import constant_of
+from jaxfs.stablehlo.importer.monoids import monoid
 from jaxfs.stablehlo.importer.operation import Operation, Type
-from jaxfs.stablehlo.importer.reductions import monoid
 from jaxfs.stablehlo.importer.scans import Counter, scan
 
 MAX_LENGTH = 1 << 31

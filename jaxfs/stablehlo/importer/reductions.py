@@ -8,13 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 from jax import lax
 
 from jaxfs.stablehlo.importer.derivatives import differentiated_by
+from jaxfs.stablehlo.importer.monoids import identity, is_identity, monoid, sole_operation
 from jaxfs.stablehlo.importer.opaque import import_opaque
 from jaxfs.stablehlo.importer.operation import Operation, imports
+from jaxfs.stablehlo.importer.shifts import is_only_a_shift
 
 _MONOIDS: dict[str, Callable[..., Any]] = {  # JAX knows them by identity
     "add": lax.add,
@@ -37,51 +38,6 @@ _REDUCTIONS: dict[str, Callable[..., Any]] = {
 _FOR_BOOL = {"add": "or", "multiply": "and"}
 
 
-def sole_operation(block: Any) -> tuple[str, list[int]] | None:
-    """The name of a block's only operation, if all it does is apply that to two of its arguments,
-    and which."""
-    operations = list(block.operations)
-    if len(operations) != 2 or len(operations[0].operation.results) != 1:
-        return None
-    first, last = operations[0].operation, operations[1].operation
-    if list(last.operands) != [first.results[0]]:
-        return None
-    arguments = list(block.arguments)
-    if not all(operand in arguments for operand in first.operands):
-        return None
-    return first.name.removeprefix("stablehlo."), [arguments.index(o) for o in first.operands]
-
-
-def monoid(block: Any) -> str | None:
-    """``add`` for a region that adds its two arguments, and so on."""
-    found = sole_operation(block)
-    if found is None or sorted(found[1]) != [0, 1] or found[0] not in _MONOIDS:
-        return None
-    return found[0]
-
-
-def identity(name: str, dtype: Any) -> Any:
-    """What leaves every other value as it is."""
-    dtype = np.dtype(dtype)
-    if dtype == np.bool_:
-        return np.array(name in ("multiply", "minimum", "and"), dtype)
-    if name in ("maximum", "minimum"):
-        if jnp.issubdtype(dtype, jnp.floating):
-            return np.array(-np.inf if name == "maximum" else np.inf, dtype)
-        info: Any = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]  # it has no annotations
-        return np.array(info.min if name == "maximum" else info.max, dtype)
-    if name == "and":
-        return np.array(-1).astype(dtype)
-    return np.array(1 if name == "multiply" else 0, dtype)
-
-
-def is_identity(value: Any, name: str) -> bool:
-    """Whether an initial value is known to change nothing."""
-    if not isinstance(value, np.ndarray):
-        return False
-    return bool(np.all(value == identity(name, value.dtype)))
-
-
 @imports("stablehlo.reduce")
 def reduce(operation: Operation, *operands: Any) -> Any:
     count = len(operands) // 2
@@ -89,7 +45,9 @@ def reduce(operation: Operation, *operands: Any) -> Any:
     dimensions = operation.integers("dimensions")
     name = monoid(operation.block()) if count == 1 else None
     if name is not None and not jnp.iscomplexobj(arrays[0]):
-        return _reduce_monoid(name, arrays[0], initial[0], dimensions)
+        found = _reduce_monoid(name, arrays[0], initial[0], dimensions)
+        is_shift = name == "maximum" and is_only_a_shift(operation)
+        return lax.stop_gradient(found) if is_shift else found
     if name == "add":
         return lax.add(jnp.sum(arrays[0], dimensions), initial[0])
     region = operation.region()

@@ -89,16 +89,6 @@ def dynamic_pad(operation: Operation, x: Any, value: Any, *edges: Any) -> Any:
     return lax.pad(x, value, list(zip(low, high, interior, strict=True)))
 
 
-@imports("stablehlo.slice")
-def static_slice(operation: Operation, x: Any) -> Any:
-    return lax.slice(
-        x,
-        operation.integers("start_indices"),
-        operation.integers("limit_indices"),
-        operation.integers("strides"),
-    )
-
-
 @imports("stablehlo.real_dynamic_slice")
 def real_dynamic_slice(operation: Operation, x: Any, *bounds: Any) -> Any:
     start, limit, strides = (known(operation, bound, "bounds") for bound in bounds)

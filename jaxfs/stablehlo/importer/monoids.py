@@ -1,0 +1,56 @@
+"""What a reduction's region does: which monoid, and its identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+
+MONOIDS = frozenset({"add", "multiply", "maximum", "minimum", "and", "or", "xor"})
+
+
+def sole_operation(block: Any) -> tuple[str, list[int]] | None:
+    """The name of a block's only operation, if all it does is apply that to two of its arguments,
+    and which."""
+    operations = list(block.operations)
+    if len(operations) != 2 or len(operations[0].operation.results) != 1:
+        return None
+    first, last = operations[0].operation, operations[1].operation
+    if list(last.operands) != [first.results[0]]:
+        return None
+    arguments = list(block.arguments)
+    if not all(operand in arguments for operand in first.operands):
+        return None
+    return first.name.removeprefix("stablehlo."), [arguments.index(o) for o in first.operands]
+
+
+def monoid(block: Any) -> str | None:
+    """``add`` for a region that adds its two arguments, and so on."""
+    found = sole_operation(block)
+    if found is None or sorted(found[1]) != [0, 1] or found[0] not in MONOIDS:
+        return None
+    return found[0]
+
+
+def identity(name: str, dtype: Any) -> Any:
+    """What leaves every other value as it is."""
+    dtype = np.dtype(dtype)
+    if dtype == np.bool_:
+        return np.array(name in ("multiply", "minimum", "and"), dtype)
+    if name in ("maximum", "minimum"):
+        if jnp.issubdtype(dtype, jnp.floating):
+            return np.array(-np.inf if name == "maximum" else np.inf, dtype)
+        info: Any = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]  # it has no annotations
+        return np.array(info.min if name == "maximum" else info.max, dtype)
+    if name == "and":
+        return np.array(-1).astype(dtype)
+    return np.array(1 if name == "multiply" else 0, dtype)
+
+
+def is_identity(value: Any, name: str) -> bool:
+    """Whether an initial value is known to change nothing."""
+    if not isinstance(value, np.ndarray):
+        return False
+    return bool(np.all(value == identity(name, value.dtype)))
