@@ -6,6 +6,7 @@ The daemon would fail on most of these too, later and in libfuse's words.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -21,6 +22,8 @@ from mountctl import errors
 
 FUSE_DEVICE = Path("/dev/fuse")
 FUSE_CONF = Path("/etc/fuse.conf")
+STATUS = Path("/proc/self/status")
+CAP_SYS_ADMIN = 21  # capabilities(7)
 _IN_CONTAINERS = f"give the container the device (--device {FUSE_DEVICE} --cap-add SYS_ADMIN)"
 _REMEDIES = {
     errno.EACCES: f"as root: chmod 666 {FUSE_DEVICE}, which most systems have",
@@ -98,6 +101,16 @@ def has_fuse(request: Request) -> None:
         raise errors.NoFuse(f"{found}: {remedy}") from None
 
 
+def may_mount(request: Request) -> None:
+    """A process whose bounding set has no CAP_SYS_ADMIN cannot get it by fusermount3 either."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^CapBnd:\s*([0-9a-f]+)$", STATUS.read_text(), re.MULTILINE)
+        if found and not int(found[1], 16) >> CAP_SYS_ADMIN & 1:
+            raise errors.NoFusermount(
+                f"nobody may mount here, as in most containers: {_IN_CONTAINERS}"
+            )
+
+
 def has_fusermount(request: Request) -> None:
     if not request.is_root and shutil.which("fusermount3") is None:
         raise errors.NoFusermount(
@@ -129,6 +142,7 @@ CHECKS: tuple[Callable[[Request], None], ...] = (
     is_permitted,
     is_empty,
     has_fuse,
+    may_mount,
     has_fusermount,
     may_let_others_in,
 )

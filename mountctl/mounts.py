@@ -93,10 +93,18 @@ def mounted_by(session_fd: int) -> str:
     return places[-1]
 
 
+def _topmost(mountpoint: str) -> Mount:
+    return next(mount for mount in reversed(all_mounts()) if mount.mountpoint == mountpoint)
+
+
+def device_of(mountpoint: str) -> str:
+    """The number of the mounted filesystem, which is the same in every namespace."""
+    return _topmost(mountpoint).device
+
+
 def enforces_modes(mountpoint: str) -> bool:
     """Whether file modes count for those that may get in."""
-    mount = next(m for m in reversed(all_mounts()) if m.mountpoint == mountpoint)
-    words = mount.options.split(",")
+    words = _topmost(mountpoint).options.split(",")
     return "default_permissions" in words or "allow_other" not in words
 
 

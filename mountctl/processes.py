@@ -18,6 +18,7 @@ from typing import Any
 import attrs
 
 from mountctl import waits
+from mountctl.mounts import parse
 
 PROC = Path("/proc")
 
@@ -92,6 +93,23 @@ def holders(mountpoint: str) -> list[Holder]:
             if used is not None:
                 found.append(Holder(pid, " ".join(command_of(pid)), *used))
     return found
+
+
+def keepers(device: str) -> list[Holder]:
+    """One process for each mount namespace that still has a filesystem, as far as we may see.
+
+    A container's namespace keeps what it has a copy of, also after the unmount outside.
+    """
+    found: dict[str, Holder] = {}
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            text = (PROC / str(pid) / "mountinfo").read_text(errors="surrogateescape")
+            places = [mount.mountpoint for mount in parse(text) if mount.device == device]
+            namespace = os.readlink(PROC / str(pid) / "ns/mnt")  # noqa: PTH115  # no file's path
+            if places and namespace not in found:
+                command = " ".join(command_of(pid))
+                found[namespace] = Holder(pid, command, "mounted on", places[0])
+    return list(found.values())
 
 
 def _inside(path: str, mountpoint: str) -> bool:

@@ -42,12 +42,22 @@ def _take_away(mountpoint: str, *, force: bool) -> None:
         if force:
             _force(mountpoint, daemon)
             return
+        device = mounts.device_of(mountpoint)
         _unmount(mountpoint)
         if daemon is not None and not daemon.ends_within(END_S):
-            raise UnmountFailed(
-                f"{mountpoint} is unmounted, but its daemon (pid {daemon.pid}) has not ended"
-                f" after {END_S:.0f} s; to end it: kill -KILL {daemon.pid}"
-            )
+            raise UnmountFailed(_still_there(mountpoint, daemon.pid, processes.keepers(device)))
+
+
+def _still_there(mountpoint: str, pid: int, keepers: list[processes.Holder]) -> str:
+    if keepers:
+        return (
+            f"{mountpoint} is unmounted here, but its daemon (pid {pid}) still serves the"
+            f" containers of{_rows(keepers)}\nend those, or the daemon: kill {pid}"
+        )
+    return (
+        f"{mountpoint} is unmounted, but its daemon (pid {pid}) has not ended after {END_S:.0f} s;"
+        f" to end it: kill -KILL {pid}"
+    )
 
 
 def _force(mountpoint: str, daemon: processes.Watched | None) -> None:
@@ -98,6 +108,10 @@ def _unmount(mountpoint: str) -> None:
 def _used_by(holders: list[processes.Holder]) -> str:
     if not holders:
         return " by a process that waits in open(2), or cannot be seen from here"
-    rows = [f"  {h.pid} ({h.how} {h.path}) {h.command}" for h in holders[:HOLDERS_SHOWN]]
+    return f" by{_rows(holders)}"
+
+
+def _rows(holders: list[processes.Holder]) -> str:
+    rows = [f"\n  {h.pid} ({h.how} {h.path}) {h.command}" for h in holders[:HOLDERS_SHOWN]]
     more = len(holders) - len(rows)
-    return " by\n" + "\n".join(rows) + (f"\n  and {more} more" if more else "")
+    return "".join(rows) + (f"\n  and {more} more" if more else "")

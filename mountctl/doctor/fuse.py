@@ -16,7 +16,7 @@ import jaxfs
 from jaxfs.options import Options
 from mountctl import checks
 from mountctl.doctor.finding import Examination, Finding, fail, ok, warn
-from mountctl.errors import NoFuse
+from mountctl.errors import NoFuse, NoFusermount
 
 OLDEST = (5, 4)  # pidfd_open(2) is of 5.3; 5.4 is the oldest with long-term support
 LIBFUSE = "libfuse3.so.3"
@@ -40,8 +40,9 @@ def kernel() -> Iterator[Finding]:
 
 def device() -> Iterator[Finding]:
     try:
-        checks.has_fuse(checks.Request("/", Options()))
-    except NoFuse as error:
+        for holds in (checks.has_fuse, checks.may_mount):
+            holds(checks.Request("/", Options()))
+    except (NoFuse, NoFusermount) as error:
         found, _, remedy = error.message.partition(": ")
         yield fail("FUSE device", found, remedy)
     else:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mountctl import errors
-from tests.conftest import EXAMPLES, Mount
+from mountctl import errors, umount
+from tests.conftest import EXAMPLES, Mount, eventually, front_of, is_jaxfs
 
 NOBODY = 65534
 LIMIT_S = 120
@@ -212,3 +212,42 @@ def test_container_sees_the_mount_that_comes_back(tmp_path: Path) -> None:
         check=False,
     )
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["jaxfs"] * 2, done.stderr
+
+
+@needs_root
+def test_umount_names_the_container_that_keeps_the_mount(
+    own_mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As podman's pause process does, where / is not shared between namespaces."""
+    monkeypatch.setattr(umount, "END_S", 0.2)
+    front = front_of(own_mount)
+    keeper = subprocess.Popen(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo; exec sleep 1000"],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert keeper.stdout is not None and keeper.stdout.readline()
+        with pytest.raises(errors.UnmountFailed) as told:
+            umount.umount(str(own_mount.path))
+        assert f"\n  {keeper.pid} (mounted on {own_mount.path}) " in told.value.message
+        assert f"kill {front}" in told.value.message
+    finally:
+        keeper.kill()
+        keeper.communicate()
+    eventually(lambda: not is_jaxfs(front))
+
+
+@needs_root
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is not here")
+def test_mount_where_nobody_may_says_what_a_container_needs(tmp_path: Path) -> None:
+    (tmp_path / "jax").mkdir()
+    words = [sys.executable, "-m", "mountctl.cli", "mount", str(tmp_path / "jax")]
+    done = subprocess.run(
+        ["setpriv", "--bounding-set", "-sys_admin", *words],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == errors.NoFusermount.exit_code, done.stderr
+    assert "--device /dev/fuse --cap-add SYS_ADMIN" in done.stderr
