@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import attrs
 
@@ -23,6 +24,24 @@ class Caller:
     def mode(self, wanted: int) -> int:
         """The mode a new file gets: the kernel has not applied the umask for us."""
         return wanted & 0o777 & ~self.umask
+
+    def may_read(self, meta: Meta, mode: int) -> bool:
+        """Whether it could open a file of this owner and these permission bits for reading."""
+        if self.uid in (0, meta.uid):
+            return self.uid == 0 or bool(mode & 0o400)
+        if meta.gid == self.gid or meta.gid in _groups_of(self.pid):
+            return bool(mode & 0o040)
+        return bool(mode & 0o004)
+
+
+def _groups_of(pid: int) -> frozenset[int]:
+    """The supplementary groups of a process; none where it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    words = next((line for line in lines if line.startswith("Groups:")), "").split()
+    return frozenset(map(int, words[1:]))
 
 
 def now_ns() -> int:

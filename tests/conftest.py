@@ -64,8 +64,8 @@ class Mount:
         assert "WARNING" not in log and "ERROR" not in log, log
 
     def empty(self) -> None:
-        """Remove all programs, staging files, calls and results."""
-        for place in ("results", "programs"):
+        """Remove all programs, staging files, calls, results and arrays."""
+        for place in ("results", "arrays", "programs"):
             for entry in os.scandir(self.path / place):
                 if entry.is_file(follow_symlinks=False) or entry.is_symlink():
                     with contextlib.suppress(FileNotFoundError):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 
 import attrs
-import trio
 
 from jaxfs.calls.queue import Ticket
+from jaxfs.calls.sources import Source, split
 from jaxfs.codecs.buffers import TypedBuffer
-from jaxfs.engine.interface import Outcome, Range
-from jaxfs.engine.protocol import output_offsets
+from jaxfs.engine.interface import Input, Later, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed, TimedOut
 from jaxfs.ownership import SERIALS, Meta
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
-from jaxfs.wire.memory import Segment
+from jaxfs.stablehlo.signature import Param
+
+RESULT = "result"  # the key of a result's own mode, once it was changed
 
 
 def now_usec() -> int:
@@ -24,7 +25,7 @@ def now_usec() -> int:
 
 
 @attrs.define(eq=False)
-class Call:
+class Call(Source):
     """States: writing -> running -> done | failed | cancelled.
 
     ``version`` is known from submission on, and with it the exact size of the result.  ``format``
@@ -37,7 +38,6 @@ class Call:
     format: str = ""
     state: str = "writing"
     version: Version | None = None
-    error: JaxfsError | None = None
     outcome: Outcome | None = None
     ticket: Ticket | None = None  # from submission on
     input_bytes: int = 0
@@ -46,12 +46,20 @@ class Call:
     listed: bool = True  # whether calls/<id> is still there
     modes: dict[str, int] = attrs.field(factory=dict)
     serial: int = attrs.field(factory=lambda: next(SERIALS))
-    done: trio.Event = attrs.field(factory=trio.Event)
     views: dict[str, object] = attrs.field(factory=dict)
 
     @property
-    def has_ended(self) -> bool:
-        return self.done.is_set()
+    def params(self) -> tuple[Param, ...]:
+        return self.version.signature.outputs if self.version else ()
+
+    @property
+    def memory(self) -> Input | None:
+        return self.outcome.outputs if self.outcome and not self.outcome.error else None
+
+    @property
+    def result_mode(self) -> int:
+        """The permission bits of its result."""
+        return self.modes.get(RESULT, self.meta.mode) & 0o444
 
     @property
     def run_usec(self) -> int:
@@ -88,7 +96,10 @@ class Call:
             release(outcome)
             return
         self.outcome, self.error = outcome, outcome.error
-        self._close("failed" if outcome.error else "done")
+        if isinstance(outcome.error, Cancelled):
+            self._close("cancelled")
+        else:
+            self._close("failed" if outcome.error else "done")
 
     def cancel(self, reason: str) -> None:
         """Nobody wants the result any more."""
@@ -100,6 +111,10 @@ class Call:
         self.state, self.ended_usec = state, now_usec()
         self.meta.touch()
         self.done.set()
+
+    def later(self, index: int) -> Later:
+        assert self.ticket is not None  # only what was submitted is waited for
+        return Later(self.ticket.number, *self.place(index))
 
     def outputs(self) -> list[TypedBuffer]:
         """The outputs, as they stand in memory.  Raises NotReady, or the call's own error."""
@@ -119,20 +134,12 @@ class Call:
         error.is_logged = True
         raise error
 
-    def hold(self) -> Segment | None:
-        """Shared memory of the result, to be released by whoever reads it: an open file can be
-        read to its end after it was removed."""
-        if self.outcome is None or not isinstance(self.outcome.outputs, Range):
-            return None
-        return self.outcome.outputs.segment.retain()
-
-    def rest(self) -> None:
-        """Nobody reads the result for now."""
-        if self.outcome is not None and isinstance(self.outcome.outputs, Range):
-            self.outcome.outputs.segment.rest()
-
-    def free(self) -> None:
-        """Give the result's memory back."""
+    def drop(self) -> None:
+        """Stop what runs, give the result's memory back."""
+        if not self.has_ended and self.ticket is not None:
+            self.cancel(f"results/{self.id} was removed")
+            self.ticket.stop()
+        self.cancel(f"results/{self.id} was removed")
         self.views.clear()
         if self.outcome is not None:
             release(self.outcome)
@@ -147,14 +154,4 @@ def release(outcome: Outcome) -> None:
 
 def typed_outputs(version: Version, outcome: Outcome) -> list[TypedBuffer]:
     """An outcome's outputs without a copy; valid while the outcome is held."""
-    offsets, _ = output_offsets(version.signature)
-    held = outcome.outputs
-    if isinstance(held, Range):
-        whole = held.segment.view(held.offset, held.nbytes)
-    else:
-        whole = memoryview(held)
-    avals = version.signature.output_avals
-    return [
-        TypedBuffer(aval, whole[start : start + aval.nbytes])
-        for aval, start in zip(avals, offsets, strict=True)
-    ]
+    return split(version.signature.outputs, outcome.outputs)

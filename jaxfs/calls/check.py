@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import trio
 
-from jaxfs.calls import requests
 from jaxfs.calls.call import release, typed_outputs
+from jaxfs.calls.queue import Given, release_inputs
 from jaxfs.calls.registry import Calls
 from jaxfs.codecs.avals import Aval
 from jaxfs.codecs.buffers import TypedBuffer
-from jaxfs.engine.interface import Input, Outcome, Range
+from jaxfs.engine.interface import Outcome, Range
 from jaxfs.errors import Invalid, RunFailed
+from jaxfs.ownership import Caller
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.version import Version
 from jaxfs.tracer.client import TracerClient
@@ -28,7 +29,7 @@ MAX_BYTES = 64 << 20  # of inputs; the interpreter is slow
 
 
 async def check(
-    calls: Calls, tracer: TracerClient, program: Program, uid: int, spool: Spool
+    calls: Calls, tracer: TracerClient, program: Program, caller: Caller, spool: Spool
 ) -> str:
     """``out.0 name=... max_abs_difference=...`` for each output, a line each.
 
@@ -38,12 +39,16 @@ async def check(
     if spool.read(0, 16).strip() == RANDOM:
         version, inputs = await _random(program)
     else:
-        version, inputs = await calls.read(uid, program, spool, "")
-    given = b"".join(_bytes_of(value) for value in inputs)
+        version, inputs = await calls.read(caller.uid, caller, program, spool, "")
+    try:
+        given = b"".join(map(_bytes_of, inputs))
+    except Invalid:
+        release_inputs(inputs)
+        raise
     if len(given) > MAX_BYTES:
-        requests.release(inputs)
+        release_inputs(inputs)
         raise Invalid(f"{len(given)} bytes of inputs; the interpreter is given {MAX_BYTES} at most")
-    outcome = await _run(calls, uid, version, inputs)
+    outcome = await _run(calls, caller.uid, version, inputs)
     try:
         expected = await _interpret(tracer, version, program, given)
         return await trio.to_thread.run_sync(
@@ -53,13 +58,15 @@ async def check(
         release(outcome)
 
 
-def _bytes_of(value: Input) -> bytes:
+def _bytes_of(value: Given) -> bytes:
     if isinstance(value, Range):
         return value.segment.read(value.offset, value.nbytes)
+    if not isinstance(value, bytes):
+        raise Invalid("an input is not there yet; wait for the result it comes from")
     return value
 
 
-async def _random(program: Program) -> tuple[Version, tuple[Input, ...]]:
+async def _random(program: Program) -> tuple[Version, tuple[Given, ...]]:
     served = await program.serving()
     if not isinstance(served, Version):
         raise Invalid(f"{program.path} has no types of its own; write inputs instead of random")
@@ -76,7 +83,7 @@ def _draw(random: np.random.Generator, aval: Aval) -> np.ndarray[Any, Any]:
     return np.asarray(random.integers(0, 2, aval.shape)).astype(dtype)
 
 
-async def _run(calls: Calls, uid: int, version: Version, inputs: tuple[Input, ...]) -> Outcome:
+async def _run(calls: Calls, uid: int, version: Version, inputs: tuple[Given, ...]) -> Outcome:
     ended, outcomes = trio.Event(), list[Outcome]()
 
     def done(outcome: Outcome) -> None:

@@ -14,15 +14,16 @@ import trio
 
 from jaxfs.calls import requests
 from jaxfs.calls.call import now_usec, release, typed_outputs
-from jaxfs.calls.queue import Ticket
+from jaxfs.calls.queue import Given, Ticket, release_inputs
 from jaxfs.calls.quick import Plan, plan_for
 from jaxfs.calls.registry import Calls
 from jaxfs.calls.results import encode
 from jaxfs.codecs.buffers import Rope
 from jaxfs.codecs.formats import format_named
 from jaxfs.codecs.framing import Framer
-from jaxfs.engine.interface import Input, Outcome
+from jaxfs.engine.interface import Outcome
 from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
+from jaxfs.ownership import Caller
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
 from jaxfs.tracer.protocol import Untyped
@@ -85,11 +86,12 @@ class Conversation:
     ``form`` is fixed by the suffix, or empty: each request tells its own.
     """
 
-    def __init__(self, calls: Calls, program: Program, form: str, uid: int) -> None:
+    def __init__(self, calls: Calls, program: Program, form: str, caller: Caller) -> None:
         self._calls = calls
         self._program = program
         self._fixed = form
-        self._uid = uid
+        self._caller = caller
+        self._uid = uid = caller.uid
         self._queue = calls.queue(uid)
         self._replies: deque[_Reply] = deque()
         self._spool = calls.spool(uid)
@@ -125,7 +127,7 @@ class Conversation:
         loop then has no reason to wake up for it.
         """
         version = self._program.version
-        if self._fixed != "raw" or version is None or self._spool.size:
+        if self._fixed != "raw" or version is None or self._spool.size or self._program.inputs:
             return False
         if self._plan is None or self._plan.version is not version:
             self._plan = plan_for(version)
@@ -175,31 +177,36 @@ class Conversation:
             self._form = requests.format_of(self._spool, self._fixed)
             if not format_named(self._form).is_framed:
                 return None  # ends where reading begins
-            self._framer = Framer(self._form, version.signature.inputs)
+            params = self._calls.open_params(self._program, version, self._caller)
+            self._framer = Framer(self._form, params, self._count)
         return self._framer.needed(self._spool.view())
+
+    def _count(self, path: str) -> int:
+        """How many arrays a reference stands for."""
+        return len(self._calls.find(path, self._caller).params)
 
     async def _submit(self) -> None:
         spool, form = self._spool, self._form
         self._spool, self._framer, self._form = self._calls.spool(self._uid), None, ""
         try:
-            version, inputs = await self._calls.read(self._uid, self._program, spool, form)
+            version, inputs = await self._calls.read(
+                self._uid, self._caller, self._program, spool, form
+            )
         finally:
             spool.close()
         self._run(version, form, inputs)
 
-    def _run(self, version: Version, form: str, inputs: tuple[Input, ...]) -> None:
+    def _run(self, version: Version, form: str, inputs: tuple[Given, ...]) -> None:
         reply = _Reply(version, form, self._program, self._calls)
         try:
             self._reserve(reply)
         except OverQuota:
-            requests.release(inputs)
+            release_inputs(inputs)
             raise
         try:
             if not version.is_small:
                 self._calls.check_room(self._uid, version, inputs)
-            reply.ticket = self._queue.submit(
-                self._uid, version.executable, inputs, reply.arrive
-            )
+            reply.ticket = self._queue.submit(self._uid, version.executable, inputs, reply.arrive)
         except BaseException:
             reply.drop()
             raise

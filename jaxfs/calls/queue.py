@@ -4,6 +4,9 @@ The engine takes runs in the order it gets them.  So it gets no more than it can
 is beyond that waits here, by user: each place that becomes free goes to the next user in turn.  A
 user with 5,000 calls delays another by the few that are under way.
 
+A run may take what another one has yet to make.  Where both are one user's and go to one engine,
+they follow each other there; else the one waits here until the other has ended.
+
 It is also here that a run's time is up: an engine cannot stop a run by itself, so a run that goes
 on is ended with the engine, which starts the others' runs again.
 """
@@ -12,13 +15,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import attrs
 import trio
 
-from jaxfs.calls import requests
-from jaxfs.engine.interface import Engine, Executable, Input, Outcome
-from jaxfs.errors import Cancelled, OverQuota, TimedOut
+from jaxfs.engine.interface import Engine, Executable, Input, Later, Outcome, Range
+from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut
 
 UNDER_WAY = 192  # in the engine; fewer than it can take, so that it has no queue of its own
 UNDER_WAY_PER_USER = 64  # one user's endless runs leave places for others
@@ -26,17 +29,58 @@ STOP_GRACE_S = 0.5  # most runs end by themselves sooner than an engine starts
 ABANDONED_S = 10.0  # for a run whose conversation was closed; nobody will ever see its result
 LOOKS = 20  # at the clock, in the time a run has; a run may have this part more
 MAX_PAUSE_S = 1.0
+_THERE = frozenset({Range, bytes})  # the types of inputs that nobody has to make first
+
+
+class Awaited(Protocol):
+    """An input that was not there when its run was submitted (``sources.Pending``)."""
+
+    @property
+    def done(self) -> trio.Event: ...
+
+    @property
+    def dependents(self) -> set[Ticket]: ...
+
+    @property
+    def ticket(self) -> Ticket | None: ...
+
+    def now(self) -> Input: ...
+
+    def later(self) -> Later: ...
+
+    def failure(self) -> JaxfsError | None: ...
+
+    def release(self) -> None: ...
+
+
+Given = Input | Awaited
+
+
+def release_inputs(inputs: Iterable[Given]) -> None:
+    """Let go of what inputs hold."""
+    for value in inputs:
+        if isinstance(value, Range):
+            value.segment.release()
+        elif not isinstance(value, bytes):
+            value.release()
 
 
 @attrs.define(eq=False)
 class Ticket:
-    """One run, from submission to its end; ``done`` is called once."""
+    """One run, from submission to its end; ``done`` is called once.
 
+    ``is_shared``: other runs may take its outputs before it has ended.  ``awaited`` are its inputs
+    that were not there.
+    """
+
+    queue: Queue
     user: _User
     executable: Executable
-    inputs: tuple[Input, ...]
+    inputs: tuple[Given, ...]
     done: Callable[[Outcome], None]
-    on_end: Callable[[Ticket], None]
+    is_shared: bool = False
+    awaited: tuple[Awaited, ...] = ()
+    is_parked: bool = False  # in no line: what it waits for is another user's, or another engine's
     number: int = 0  # the engine's, 0 while it waits here
     limit_s: float = 0.0  # 0: none
     since_s: float = 0.0  # when it was first seen under way, 0: not yet
@@ -45,11 +89,25 @@ class Ticket:
     def end(self, outcome: Outcome) -> None:
         """Only the first end counts: what comes after a timeout is let go."""
         if self.has_ended:
-            requests.release((outcome.outputs,))
+            release_inputs((outcome.outputs,))
             return
         self.has_ended = True
-        self.on_end(self)
-        self.done(outcome)
+        self.queue.left(self)
+        self.done(self._explained(outcome) if self.awaited else outcome)
+        awaited, self.awaited = self.awaited, ()
+        for value in awaited:
+            value.dependents.discard(self)
+            value.release()
+
+    def _explained(self, outcome: Outcome) -> Outcome:
+        """A failure whose cause is an input's says so."""
+        failures = [value.failure() for value in self.awaited] if outcome.error else []
+        cause = next((failure for failure in failures if failure is not None), None)
+        return outcome if cause is None else Outcome(error=cause)
+
+    def stop(self) -> None:
+        """As ``Queue.stop``."""
+        self.queue.stop(self)
 
 
 @attrs.define(eq=False)
@@ -60,7 +118,6 @@ class _User:
     running: set[Ticket] = attrs.field(factory=set)
     waiting: OrderedDict[Ticket, None] = attrs.field(factory=OrderedDict)
     unfinished: int = 0
-
 
 
 class Queue:
@@ -92,27 +149,58 @@ class Queue:
         self,
         uid: int,
         executable: Executable,
-        inputs: tuple[Input, ...],
+        inputs: tuple[Given, ...],
         done: Callable[[Outcome], None],
+        *,
+        is_shared: bool = False,
     ) -> Ticket:
         """Run once; ``done`` gets the outcome from the event loop, not before this returns.
 
-        Takes over the inputs, also where it raises OverQuota.
+        Takes over the inputs, also where it raises OverQuota.  ``is_shared`` as of the engine.
         """
         user = self._users.get(uid)
         if user is None:
             user = self._users[uid] = _User(uid)
         if 0 < self._max_calls <= user.unfinished:
-            requests.release(inputs)
+            release_inputs(inputs)
             raise self._over_quota(user)
         user.unfinished += 1
-        ticket = Ticket(user, executable, inputs, done, self._left, limit_s=self._limit_s)
+        ticket = Ticket(self, user, executable, inputs, done, is_shared, limit_s=self._limit_s)
+        if all(type(value) in _THERE for value in inputs):
+            self._line_up(ticket)
+        else:
+            self._line_up_after(ticket)
+        return ticket
+
+    def _line_up(self, ticket: Ticket) -> None:
+        user = ticket.user
         if self._may_run(user) and not user.waiting:
             self._hand_over(ticket)
         else:
             user.waiting[ticket] = None
-            self._turns[uid] = user
-        return ticket
+            self._turns[user.uid] = user
+
+    def _line_up_after(self, ticket: Ticket) -> None:
+        """Behind what it takes the outputs of, or not before that has ended."""
+        ticket.awaited = tuple(v for v in ticket.inputs if not isinstance(v, Range | bytes))
+        for value in ticket.awaited:
+            value.dependents.add(ticket)
+        if all(value.done.is_set() or self._is_ahead(value, ticket) for value in ticket.awaited):
+            self._line_up(ticket)
+        else:
+            ticket.is_parked = True
+            self._nursery.start_soon(self._park, ticket)
+
+    def _is_ahead(self, value: Awaited, ticket: Ticket) -> bool:
+        first = value.ticket
+        return first is not None and first.user is ticket.user and not first.is_parked
+
+    async def _park(self, ticket: Ticket) -> None:
+        for value in ticket.awaited:
+            await value.done.wait()
+        if not ticket.has_ended:
+            ticket.is_parked = False
+            self._line_up(ticket)
 
     def _over_quota(self, user: _User) -> OverQuota:
         return OverQuota(
@@ -128,13 +216,41 @@ class Queue:
         return self._under_way < UNDER_WAY and len(user.running) < UNDER_WAY_PER_USER
 
     def _hand_over(self, ticket: Ticket) -> None:
+        inputs: tuple[Input | Later, ...] = ticket.inputs  # type: ignore[assignment]  # mostly so
+        if ticket.awaited:
+            try:
+                inputs = self._found(ticket)
+            except JaxfsError as error:
+                self._fail_soon(ticket, error)
+                return
         self._under_way += 1
         ticket.user.running.add(ticket)
-        ticket.number = self._engine.submit(ticket.executable, ticket.inputs, ticket.end)
-        requests.release(ticket.inputs)
+        ticket.number = self._engine.submit(
+            ticket.executable, inputs, ticket.end, is_shared=ticket.is_shared
+        )
+        release_inputs(value for value in inputs if not isinstance(value, Later))
         ticket.inputs = ()
 
-    def _left(self, ticket: Ticket) -> None:
+    def _found(self, ticket: Ticket) -> tuple[Input | Later, ...]:
+        """The inputs, with what is there by now.  Raises what kept one from being made."""
+        for value in ticket.awaited:
+            failure = value.failure()
+            if failure is not None:
+                raise failure
+        return tuple(
+            value
+            if isinstance(value, Range | bytes)
+            else value.now()
+            if value.done.is_set()
+            else value.later()
+            for value in ticket.inputs
+        )
+
+    def _fail_soon(self, ticket: Ticket, error: JaxfsError) -> None:
+        """Its submitter hears of it from the event loop."""
+        trio.lowlevel.current_trio_token().run_sync_soon(ticket.end, Outcome(error=error))
+
+    def left(self, ticket: Ticket) -> None:
         """A run has ended: whoever's turn it is gets its place."""
         user = ticket.user
         user.unfinished -= 1
@@ -157,10 +273,10 @@ class Queue:
         self._hand_over(ticket)
 
     def _leave(self, ticket: Ticket) -> None:
-        del ticket.user.waiting[ticket]
+        ticket.user.waiting.pop(ticket, None)
         if not ticket.user.waiting:
-            del self._turns[ticket.user.uid]
-        requests.release(ticket.inputs)
+            self._turns.pop(ticket.user.uid, None)
+        release_inputs(value for value in ticket.inputs if isinstance(value, Range))
         ticket.inputs = ()
 
     def cancel(self, ticket: Ticket, *, kill: bool = False) -> None:
@@ -206,7 +322,8 @@ class Queue:
         self._restarts = self._engine.restarts
         running = [ticket for user in self._users.values() for ticket in user.running]
         for ticket in running:
-            if again or not ticket.since_s:
+            waits = any(not value.done.is_set() for value in ticket.awaited)
+            if again or waits or not ticket.since_s:
                 ticket.since_s = now_s
             elif 0 < ticket.limit_s <= now_s - ticket.since_s:
                 self._expire(ticket)

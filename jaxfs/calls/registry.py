@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import trio
 
 from jaxfs.calls import requests
 from jaxfs.calls.accounts import Accounts
+from jaxfs.calls.arrays import Array, Arrays
+from jaxfs.calls.bindings import Bound, bound
 from jaxfs.calls.call import Call, release
-from jaxfs.calls.queue import Queue, Ticket
+from jaxfs.calls.queue import Given, Queue, Ticket, release_inputs
+from jaxfs.calls.requests import Request
 from jaxfs.calls.room import Room
+from jaxfs.calls.sources import Part
 from jaxfs.codecs.buffers import Parameter
 from jaxfs.codecs.formats import FORMATS
-from jaxfs.engine.interface import Engine, Engines, Input, Outcome
-from jaxfs.errors import Cancelled, Invalid, JaxfsError, NameTaken, NoSpace, OverQuota
+from jaxfs.engine.interface import Engine, Engines, Outcome
+from jaxfs.errors import (
+    AccessDenied,
+    Cancelled,
+    Invalid,
+    JaxfsError,
+    NameTaken,
+    NoSpace,
+    NotFound,
+    OverQuota,
+)
 from jaxfs.options import Options
-from jaxfs.ownership import Meta
+from jaxfs.ownership import Caller, Meta
 from jaxfs.programs import names
 from jaxfs.programs.derivations import Derivations
 from jaxfs.programs.program import Program
 from jaxfs.programs.stats import Histogram
 from jaxfs.programs.version import Version
+from jaxfs.tracer.protocol import Untyped
 from jaxfs.wire.memory import Pool
 from jaxfs.wire.spool import Spool
 
@@ -41,6 +55,7 @@ class Calls:
         nursery: trio.Nursery,
     ) -> None:
         self.accounts = Accounts(options.max_result_bytes, options.share_bytes)
+        self.arrays = Arrays(self.accounts)
         self.room = Room()
         self._engines = engines
         self._derivations = derivations
@@ -107,24 +122,44 @@ class Calls:
                 f"results/{call_id} is there already; remove it, or use another id for the call"
             )
         call = self._calls[call_id] = Call(call_id, program, meta, format=form)
+        call.name()
         return call
 
-    async def submit(self, call: Call, spool: Spool) -> None:
-        """Check the inputs and start the run.
+    def find(self, path: str, caller: Caller) -> Part:
+        """What ``arrays/<name>``, ``results/<id>`` or a part, ``results/<id>.0``, stands for.
 
-        Raises Invalid, BrokenProgram, NoSpace, OverQuota.
+        Raises NotFound, AccessDenied, and Invalid for a call that was not submitted.
+        """
+        place, _, name = path.partition("/")
+        name, _, word = name.partition(".")
+        owner = self.arrays.get(name) if place == "arrays" else self._calls.get(name)
+        if owner is None or place not in ("arrays", "results"):
+            raise NotFound(f"there is no {path}")
+        if not caller.may_read(owner.meta, owner.result_mode):
+            raise AccessDenied(f"user {caller.uid} may not read {path}")
+        part = owner.content() if isinstance(owner, Array) else _content(owner)
+        found = part.select(word) if word else part
+        if found is None:
+            raise NotFound(f"there is no array {word!r} in {part.path}")
+        return found
+
+    async def submit(self, call: Call, spool: Spool, caller: Caller) -> None:
+        """Check the inputs and start the run.  References in them are looked up with the rights of
+        ``caller``, who writes; the call is its owner's.
+
+        Raises Invalid, BrokenProgram, NoSpace, OverQuota, and what a reference's source says.
         """
         self._check_open(call)
         uid = call.meta.uid
         try:
-            version, inputs = await self.read(uid, call.program, spool, call.format)
+            version, inputs = await self.read(uid, caller, call.program, spool, call.format)
         except JaxfsError as error:
             call.reject(error)
             raise
         try:
             self._check_open(call)  # much may have happened while a large text was read
         except JaxfsError:
-            requests.release(inputs)
+            release_inputs(inputs)
             raise
         try:
             ticket = self._admit(call, version, inputs, uid)
@@ -134,34 +169,55 @@ class Calls:
         call.begin(version, spool.size, ticket)
 
     async def read(
-        self, uid: int, program: Program, spool: Spool, form: str
-    ) -> tuple[Version, tuple[Input, ...]]:
-        """The inputs of one request, and what runs with them: for a program whose types come with
-        the call, the specialization for these types, which is made if it is not there.
+        self, uid: int, caller: Caller, program: Program, spool: Spool, form: str
+    ) -> tuple[Version, tuple[Given, ...]]:
+        """The inputs of one request, bound ones included, and what runs with them: for a program
+        whose types come with the call, the specialization for these types, which is made if it is
+        not there.
 
         Raises Invalid, BrokenProgram, and what making the specialization raises.
         """
         served = await program.serving()
-        if isinstance(served, Version):
-            params: Sequence[Parameter] = served.signature.inputs
-            return served, await requests.decode(spool, form, params, self.pool(uid))
-        found = await requests.infer(spool, form, served.parameters)
-        types = tuple(param.aval for param in found)
-        version = await self._derivations.version_for(program, types)
-        return version, await requests.decode(spool, form, found, self.pool(uid))
 
-    def _admit(self, call: Call, version: Version, inputs: tuple[Input, ...], uid: int) -> Ticket:
+        def find(path: str) -> Part:
+            return self.find(path, caller)
+
+        request = await Request.of(spool, form, find)
+        fixed = bound(program, parameter_names(served), find) if program.inputs else {}
+        if isinstance(served, Version):
+            version, params = served, tuple[Parameter, ...](served.signature.inputs)
+        else:
+            params = tuple(await _types(request, served, fixed))
+            types = tuple(param.aval for param in params)
+            version = await self._derivations.version_for(program, types)
+        return version, await _inputs(request, params, fixed, self.pool(uid))
+
+    def open_params(
+        self, program: Program, version: Version, caller: Caller
+    ) -> Sequence[Parameter]:
+        """The parameters that a request has to bring: those that are not bound."""
+        params = version.signature.inputs
+        if not program.inputs:
+            return params
+        fixed = bound(program, parameter_names(version), lambda path: self.find(path, caller))
+        return [param for number, param in enumerate(params) if number not in fixed]
+
+    def _admit(self, call: Call, version: Version, inputs: tuple[Given, ...], uid: int) -> Ticket:
         nbytes = version.executable.output_bytes
         try:
             self.accounts.reserve(uid, nbytes)
         except JaxfsError:
-            requests.release(inputs)
+            release_inputs(inputs)
             raise
         try:
-            return self.run(uid, version, inputs, lambda outcome: self._ended(call, outcome))
+            ticket = self.run(
+                uid, version, inputs, lambda outcome: self._ended(call, outcome), is_shared=True
+            )
         except JaxfsError:
             self.accounts.give_back(uid, nbytes)
             raise
+        call.refund = lambda: self.accounts.give_back(uid, nbytes)
+        return ticket
 
     def _check_open(self, call: Call) -> None:
         if call.submitted_usec:
@@ -173,23 +229,27 @@ class Calls:
         self,
         uid: int,
         version: Version,
-        inputs: tuple[Input, ...],
+        inputs: tuple[Given, ...],
         done: Callable[[Outcome], None],
+        *,
+        is_shared: bool = False,
     ) -> Ticket:
         """Run once; ``done`` gets the outcome from the event loop.  Takes over the inputs.
+        ``is_shared`` lets other runs take the outputs before this one has ended.
 
         Raises NoSpace for what cannot fit, OverQuota for a user with too many unfinished calls.
         """
         if not version.is_small:
             self.check_room(uid, version, inputs)
-        return self.queue(uid).submit(uid, version.executable, inputs, done)
+        queue = self.queue(uid)
+        return queue.submit(uid, version.executable, inputs, done, is_shared=is_shared)
 
-    def check_room(self, uid: int, version: Version, inputs: tuple[Input, ...]) -> None:
+    def check_room(self, uid: int, version: Version, inputs: tuple[Given, ...]) -> None:
         """Raises NoSpace, and gives the inputs back, where a run cannot fit."""
         try:
             self.room.check(version, self.pool(uid))
         except NoSpace:
-            requests.release(inputs)
+            release_inputs(inputs)
             raise
 
     def _ended(self, call: Call, outcome: Outcome) -> None:
@@ -197,6 +257,8 @@ class Calls:
             release(outcome)
             return
         call.end(outcome)
+        if isinstance(outcome.error, Cancelled):
+            _stop_dependents(call)
         self.count(call.program, outcome, call.total_usec)
         if outcome.error is not None:
             self._failed(call, outcome.error)
@@ -214,22 +276,84 @@ class Calls:
         )
 
     def remove(self, call: Call) -> None:
-        """``rm results/<id>``: cancel what runs, free what is there, forget the id."""
+        """``rm results/<id>``: cancel what runs and what waits for it, free what is there, forget
+        the id.  What has another name, in ``arrays/``, only loses this one."""
+        if self._calls.get(call.id) is not call:
+            return
+        del self._calls[call.id]
+        if call.names == 1 and not call.has_ended:
+            call.cancel(f"results/{call.id} was removed")
+            if call.ticket is not None:
+                call.ticket.stop()
+            _stop_dependents(call)
+        call.unname()
+
+    def give_away(self, call: Call) -> None:
+        """The result has another name now: ``mv results/<id> arrays/<name>``."""
         if self._calls.get(call.id) is call:
             del self._calls[call.id]
-            if call.ticket is not None and call.version is not None:
-                self.accounts.give_back(call.ticket.user.uid, call.version.executable.output_bytes)
-        if not call.has_ended and call.ticket is not None:
-            call.cancel(f"results/{call.id} was removed")
-            self.queue(call.ticket.user.uid).stop(call.ticket)
-        call.cancel(f"results/{call.id} was removed")
-        call.free()
+            call.unname()
 
     def unlist(self, call: Call) -> None:
         """``rm calls/<id>``: only the name goes; a call that was never submitted goes whole."""
         call.listed = False
         if not call.submitted_usec:
             self.remove(call)
+
+
+def parameter_names(served: Version | Untyped) -> Sequence[str]:
+    """The names of the inputs; empty ones where the source tells none."""
+    if isinstance(served, Version):
+        return [param.name for param in served.signature.inputs]
+    return served.parameters
+
+
+def _content(call: Call) -> Part:
+    if call.is_rejected or not call.submitted_usec:
+        raise Invalid(f"call {call.id} was not submitted: there is no results/{call.id} yet")
+    return Part(call, f"results/{call.id}")
+
+
+async def _types(
+    request: Request, served: Untyped, fixed: Mapping[int, Bound]
+) -> Sequence[Parameter]:
+    """The types of all inputs, those that are bound where they are bound."""
+    names = served.parameters
+    given = await request.infer([n for i, n in enumerate(names) if i not in fixed])
+    rest = iter(given)
+    count = len(given) + len(fixed)
+    return [
+        fixed[number].part.params[fixed[number].leaf] if number in fixed else next(rest)
+        for number in range(count)
+    ]
+
+
+async def _inputs(
+    request: Request, params: Sequence[Parameter], fixed: Mapping[int, Bound], pool: Pool
+) -> tuple[Given, ...]:
+    """All inputs in order: what the request brings, and what is bound."""
+    wanted = [param for number, param in enumerate(params) if number not in fixed]
+    given = await request.decode(wanted, pool)
+    if not fixed:
+        return tuple(given)
+    rest, found = iter(given), list[Given]()
+    try:
+        for number, param in enumerate(params):
+            one = fixed.get(number)
+            if one is not None:
+                found.append(requests.from_part(number, param, one.part, one.leaf, pool))
+            else:
+                found.append(next(rest))
+    except JaxfsError:
+        release_inputs([*found, *rest])
+        raise
+    return tuple(found)
+
+
+def _stop_dependents(call: Call) -> None:
+    """A cancelled call cancels those that wait for it."""
+    for ticket in tuple(call.dependents):
+        ticket.stop()
 
 
 def split_id(filename: str) -> tuple[str, str]:

@@ -1,72 +1,84 @@
-"""``results/<id>.<what>``: selecting, converting and sizing results."""
+"""``results/<id>.<what>`` and ``arrays/<name>.<what>``: selecting, converting and sizing."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import attrs
 import trio
 
+from jaxfs.calls.arrays import Array
 from jaxfs.calls.call import Call
 from jaxfs.calls.requests import CHEAP, THREAD_BYTES
+from jaxfs.calls.sources import Part, Source
 from jaxfs.codecs import formats
 from jaxfs.codecs.buffers import Rope, TypedBuffer
 from jaxfs.errors import NotFound
-from jaxfs.ownership import SERIALS
-from jaxfs.stablehlo.signature import Param, Signature
+from jaxfs.ownership import SERIALS, Meta
+from jaxfs.stablehlo.signature import Param
 
-STORIES = ("status", "error")
+
+class Owner(Protocol):
+    """Whose file it is: a call, or an array."""
+
+    @property
+    def meta(self) -> Meta: ...
+
+    @property
+    def serial(self) -> int: ...
+
+    @property
+    def result_mode(self) -> int: ...
 
 
 @attrs.define(eq=False)
 class View:
-    """One way to look at a result: all outputs or one, in a format."""
+    """One way to look at arrays: all or some, in a format."""
 
-    call: Call
+    owner: Owner
+    part: Part
     suffix: str  # "", "0", "result", "txt", "0.txt" ...
-    output: int | None
     format: str
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     _rope: Rope | None = None
 
-    def params(self) -> tuple[Param, ...]:
-        """The outputs it shows; empty before submission."""
-        if self.call.version is None:
-            return ()
-        outputs = self.call.version.signature.outputs
-        return outputs if self.output is None else (outputs[self.output],)
+    @property
+    def is_whole(self) -> bool:
+        """Whether it shows all that its owner has."""
+        return not self.suffix
+
+    @property
+    def source(self) -> Source:
+        """Where its arrays come from."""
+        return self.part.source
 
     def size(self) -> int:
         """The exact size: known from submission on where the format allows, else when done."""
         if self._rope is not None:
             return self._rope.nbytes
-        if self.call.version is None or self.call.error is not None:
+        if not self.part.source.params or self.part.source.error is not None:
             return 0
-        fixed = formats.encoded_size(self.format, self.params())
+        fixed = formats.encoded_size(self.format, self.part.params)
         if fixed is not None:
             return fixed
         return self._size_by_value()
 
     def _size_by_value(self) -> int:
         """Text is as long as its numbers: stat of a large one that nobody opened yet says 0."""
-        if not self.call.has_ended or self.call.outcome is None:
+        if self.part.source.memory is None or self.part.nbytes > THREAD_BYTES:
             return 0
-        outputs = self._selected(self.call.outputs())
-        if sum(len(buffer.data) for buffer in outputs) > THREAD_BYTES:
-            return 0
-        self._rope = formats.encode(self.format, self.params(), outputs)
+        self._rope = formats.encode(self.format, self.part.params, self.part.outputs())
         return self._rope.nbytes
 
     async def load(self) -> Rope:
-        """The bytes, made once; good while the call's memory is held (``Call.hold``).
+        """The bytes, made once; good while the source's memory is held (``Source.hold``).
 
-        Raises NotReady, Invalid, Cancelled for a removed result, or the call's own error.
+        Raises NotReady, Invalid, Cancelled for a removed result, or the source's own error.
         """
-        outputs = self._selected(self.call.outputs())
+        outputs = self.part.outputs()
         if self._rope is None:
-            self._rope = await encode(self.format, self.params(), outputs)
+            self._rope = await encode(self.format, self.part.params, outputs)
         return self._rope
-
-    def _selected(self, outputs: list[TypedBuffer]) -> list[TypedBuffer]:
-        return outputs if self.output is None else [outputs[self.output]]
 
 
 async def encode(form: str, params: tuple[Param, ...], buffers: list[TypedBuffer]) -> Rope:
@@ -80,26 +92,32 @@ def view_of(call: Call, suffix: str) -> View:
     """The view a suffix names, the same object each time.  Raises NotFound."""
     found = call.views.get(suffix)
     if not isinstance(found, View):
-        output, form = _parse(suffix, call.version.signature if call.version else None)
-        found = call.views[suffix] = View(call, suffix, output, form)
+        found = call.views[suffix] = _view(call, Part(call, f"results/{call.id}"), suffix)
     return found
 
 
-def _parse(suffix: str, signature: Signature | None) -> tuple[int | None, str]:
+def view_of_array(array: Array, suffix: str) -> View:
+    """The same of an array.  Raises NotFound; Invalid where nothing was written to it."""
+    found = array.views.get(suffix)
+    if not isinstance(found, View):
+        found = array.views[suffix] = _view(array, array.content(), suffix)
+    return found
+
+
+def _view(owner: Owner, part: Part, suffix: str) -> View:
     head, _, tail = suffix.rpartition(".")
     if not suffix:
-        return None, "npy"
+        return View(owner, part, suffix, "npy")
     if suffix in formats.BY_NAME:
-        return None, suffix
+        return View(owner, part, suffix, suffix)
     if head and tail in formats.BY_NAME:
-        return _output(head, signature), tail
-    return _output(suffix, signature), "npy"
+        return View(owner, selected(part, head), suffix, tail)
+    return View(owner, selected(part, suffix), suffix, "npy")
 
 
-def _output(word: str, signature: Signature | None) -> int:
-    names = [param.name for param in signature.outputs] if signature else []
-    if word.isdecimal() and int(word) < len(names) and str(int(word)) == word:
-        return int(word)
-    if word and names.count(word) == 1:
-        return names.index(word)
-    raise NotFound(f"there is no output {word!r} and no format {word!r}")
+def selected(part: Part, word: str) -> Part:
+    """Raises NotFound."""
+    found = part.select(word)
+    if found is None:
+        raise NotFound(f"there is no array {word!r} in {part.path}, and no format {word!r}")
+    return found

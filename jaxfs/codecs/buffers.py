@@ -54,9 +54,13 @@ class TypedBuffer(msgspec.Struct, frozen=True):
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """An argument elsewhere in the tree: ``arrays/w``, ``results/7``, ``results/7.0``."""
+    """An argument elsewhere in the tree: ``arrays/w``, ``results/7``, ``results/7.0``.
+
+    ``leaf`` counts the arrays that one path stands for.
+    """
 
     path: str
+    leaf: int = 0
 
 
 Argument = TypedBuffer | Reference

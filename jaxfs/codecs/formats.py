@@ -127,6 +127,12 @@ def detect(prefix: bytes | memoryview) -> str:
     return "json"
 
 
+def detect_file(data: memoryview) -> str:
+    """The format of a whole file: what ``detect`` tells, or safetensors."""
+    found = detect(data[:16])
+    return "safetensors" if found == "json" and safetensors.is_likely(data) else found
+
+
 def decode(name: str, data: bytes | memoryview, params: Params) -> list[Argument]:
     """A call's inputs, in signature order, as slices of ``data`` wherever they stand there.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from jaxfs.codecs import text
 from jaxfs.codecs.buffers import Parameter
 from jaxfs.codecs.checks import refuse_count
 from jaxfs.codecs.formats import format_named
@@ -13,18 +14,21 @@ from jaxfs.errors import Invalid
 class Framer:
     """Finds the length of one request while its bytes arrive; make a new one for the next.
 
-    ``name`` is a format's, as ``formats.detect`` tells it from the request's first byte.  Raises
-    Invalid for a format that only the end of the file ends.
+    ``name`` is a format's, as ``formats.detect`` tells it from the request's first byte; ``count``
+    says how many arrays a reference in text stands for.  Raises Invalid for a format that only the
+    end of the file ends.
     """
 
-    def __init__(self, name: str, params: Sequence[Parameter]) -> None:
+    def __init__(
+        self, name: str, params: Sequence[Parameter], count: Callable[[str], int] = lambda path: 1
+    ) -> None:
         frames = format_named(name).frames
         if frames is None:
             raise Invalid(
                 f"a conversation cannot tell where {name} data ends; submit it as a file of calls/"
             )
         self._params = params
-        self._frames = frames(params)
+        self._frames = text.Frames(params, count) if name == "json" else frames(params)
         self._known: int | None = None
 
     def needed(self, buffer: memoryview) -> int | None:

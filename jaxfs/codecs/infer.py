@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -36,10 +36,18 @@ class Found(msgspec.Struct, frozen=True):
     aval: Aval
 
 
-def infer(form: str, data: memoryview, names: Sequence[str]) -> tuple[Found, ...]:
+def infer(
+    form: str,
+    data: memoryview,
+    names: Sequence[str],
+    known: Mapping[str, tuple[Found, ...]] | None = None,
+) -> tuple[Found, ...]:
     """The arrays in ``data``, in the order of the program's parameter ``names`` where they have
-    just these names, else in their own.  Raises Invalid where the data does not say its types.
+    just these names, else in their own; ``known`` are those that references in text stand for.
+    Raises Invalid where the data does not say its types.
     """
+    if form == "json" and known:
+        return _text(data, known)
     find = _FIND.get(form)
     if find is None:
         raise Invalid(
@@ -100,8 +108,12 @@ def _named(found: list[Found]) -> tuple[Found, ...]:
     return tuple(by_name[name] for name in positions)
 
 
-def _text(data: memoryview) -> tuple[Found, ...]:
-    return tuple(Found("", _aval_of_text(index, word)) for index, word in enumerate(split(data)))
+def _text(data: memoryview, known: Mapping[str, tuple[Found, ...]] = {}) -> tuple[Found, ...]:
+    found = list[Found]()
+    for word in split(data):
+        referred = known.get(word.decode(errors="replace"))
+        found += (Found("", _aval_of_text(len(found), word)),) if referred is None else referred
+    return tuple(found)
 
 
 def _aval_of_text(index: int, word: bytes) -> Aval:

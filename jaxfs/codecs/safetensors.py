@@ -63,6 +63,14 @@ def check(params: Sequence[Parameter]) -> None:
             raise Invalid(f"safetensors cannot name {param.aval} {param.name}; take .npz or .raw")
 
 
+def is_likely(data: memoryview) -> bool:
+    """Whether a whole file looks like one: the length of its header, and the header's brace."""
+    if len(data) <= _LENGTH.size:
+        return False
+    (nbytes,) = _LENGTH.unpack_from(data)
+    return nbytes <= len(data) - _LENGTH.size and data[_LENGTH.size] == ord("{")
+
+
 def encode(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
     """The outputs by name, or as arr_0, arr_1 ... where they have none."""
     return Rope([_header(params), *(buffer.data for buffer in buffers)])

@@ -1,33 +1,59 @@
 """Text input: one word an argument.
 
 A word is a JSON number, ``true``, ``false``, ``nan``, ``inf``; a nested list, which may contain
-whitespace; or a reference to an array elsewhere in the tree.  See ``literals`` for what numbers may
-be.  Where the program has one input, of shape [n], n > 1 plain numbers are its elements: ``1 2 3``
-for f32[3] is ``[1, 2, 3]``, because it can mean nothing else.
+whitespace; or a reference to an array elsewhere in the tree, or to several.  See ``literals`` for
+what numbers may be.  Where the program has one input, of shape [n], n > 1 plain numbers are its
+elements: ``1 2 3`` for f32[3] is ``[1, 2, 3]``, because it can mean nothing else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jaxfs.codecs.buffers import Argument, Parameter, Reference
 from jaxfs.codecs.checks import refuse, refuse_count
 from jaxfs.codecs.literals import buffer_of
 from jaxfs.codecs.words import Words, split
 
-_REFERENCE = re.compile(r"(?:arrays|results)/[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+_PATH = r"(?:arrays|results)/[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_REFERENCE = re.compile(rf"{_PATH}\Z")
+_REFERENCES = re.compile(rb"(?<!\S)" + _PATH.encode() + rb"(?!\S)")
+MAX_PATH = 512  # bytes
+_ONE: Mapping[str, int] = {}
 _NOT_NUMBERS = re.compile(rb'[,:/\[\]{}"]')
 
 
-def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
-    """The inputs, in signature order; references are not resolved.  Raises Invalid."""
+def references(data: memoryview) -> frozenset[str]:
+    """The words in ``data`` that look like references."""
+    return frozenset(match.group().decode() for match in _REFERENCES.finditer(data))
+
+
+def decode(
+    data: memoryview, params: Sequence[Parameter], counts: Mapping[str, int] = _ONE
+) -> list[Argument]:
+    """The inputs, in signature order; references are not resolved.  Raises Invalid.
+
+    ``counts`` tells of references how many arrays they stand for, where that is not one.
+    """
     words = split(data)
     if _is_vector(params, words, data):
         words = [b"[" + b",".join(words) + b"]"]
-    if len(words) != len(params):
-        raise refuse_count(params, len(words))
-    return [_argument(i, p, word) for i, (p, word) in enumerate(zip(params, words, strict=True))]
+    leaves = [leaf for word in words for leaf in _leaves(word, counts)]
+    if len(leaves) != len(params):
+        raise refuse_count(params, len(leaves))
+    return [
+        leaf if isinstance(leaf, Reference) else _argument(i, p, leaf)
+        for i, (p, leaf) in enumerate(zip(params, leaves, strict=True))
+    ]
+
+
+def _leaves(word: bytes, counts: Mapping[str, int]) -> list[bytes | Reference]:
+    """A word, or the references to the arrays that it stands for."""
+    path = word.decode(errors="replace")
+    if not _REFERENCE.match(path):
+        return [word]
+    return [Reference(path, leaf) for leaf in range(counts.get(path, 1))]
 
 
 def _is_vector(params: Sequence[Parameter], words: list[bytes], data: memoryview) -> bool:
@@ -44,19 +70,35 @@ def _argument(index: int, param: Parameter, word: bytes) -> Argument:
         text = word.decode("utf-8")
     except UnicodeDecodeError as error:
         raise refuse(index, param, f"{word[:20]!r}, which is not UTF-8 text") from error
-    return Reference(text) if _REFERENCE.match(text) else buffer_of(index, param, text)
+    return buffer_of(index, param, text)
 
 
 class Frames:
-    """The end of one request: the newline after its last word; a line of its own without inputs."""
+    """The end of one request: the newline after its last word; a line of its own without inputs.
 
-    def __init__(self, params: Sequence[Parameter]) -> None:
+    ``count`` says how many arrays a reference stands for.
+    """
+
+    def __init__(
+        self, params: Sequence[Parameter], count: Callable[[str], int] = lambda path: 1
+    ) -> None:
         self._count = len(params)
         self._words = Words(enough=self._count)
+        self._count_of = count
+        self._seen = 0  # words that were counted
+        self._more = 0  # arrays that these stand for, beyond one each
 
     def needed(self, buffer: memoryview) -> int | None:
         """Raises Invalid for lists nested too deep."""
         for end in self._words.line_ends(buffer):
-            if len(self._words.spans) >= self._count:
+            if self._arrays(buffer) >= self._count:
                 return end
         return None
+
+    def _arrays(self, buffer: memoryview) -> int:
+        spans = self._words.spans
+        for start, stop in spans[self._seen :]:
+            word = bytes(buffer[start : min(stop, start + MAX_PATH)]).decode(errors="replace")
+            self._more += self._count_of(word) - 1 if _REFERENCE.match(word) else 0
+        self._seen = len(spans)
+        return len(spans) + self._more

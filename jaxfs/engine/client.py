@@ -16,7 +16,7 @@ import trio
 
 from jaxfs.engine.dispatcher import Dispatcher
 from jaxfs.engine.generation import Generation
-from jaxfs.engine.interface import Executable, Input, Outcome, State
+from jaxfs.engine.interface import Executable, Input, Later, Outcome, State
 from jaxfs.engine.process import WorkerProcess
 from jaxfs.engine.protocol import Device, Options
 from jaxfs.engine.runs import Run
@@ -79,11 +79,13 @@ class LocalEngine:
     def submit(
         self,
         executable: Executable,
-        inputs: tuple[Input, ...],
+        inputs: tuple[Input | Later, ...],
         done: Callable[[Outcome], None],
+        *,
+        is_shared: bool = False,
     ) -> int:
         """Submit one run and return its number; see ``interface.Engine``."""
-        run = Run(next(self._numbers), executable, inputs, done)
+        run = Run(next(self._numbers), executable, inputs, done, is_shared=is_shared)
         self._submit(run)
         return run.number
 

@@ -14,7 +14,7 @@ import trio
 from jaxfs.engine import protocol
 from jaxfs.engine.generation import Generation, Nonsense
 from jaxfs.engine.interface import Outcome
-from jaxfs.engine.protocol import MAX_UNDER_WAY
+from jaxfs.engine.protocol import INPUT_FAILED, MAX_UNDER_WAY
 from jaxfs.engine.runs import Run
 from jaxfs.engine.suspects import GRACE_S, Suspects
 from jaxfs.errors import Cancelled, JaxfsError, RunFailed, from_errno, from_os_error
@@ -57,13 +57,21 @@ class Dispatcher:
     def submit(self, run: Run) -> None:
         """Send a run, or keep it until it can be sent."""
         try:
-            run.hold(self._pool)
+            run.hold(self._pool, self._find)
         except OSError as error:
             run.inputs = None
             self._refuse(run, from_os_error(error, "keeping the inputs of the run"))
+        except JaxfsError as error:
+            run.inputs = None
+            self._refuse(run, error)
         else:
             self._queue[run.number] = run
             self.pump()
+
+    def _find(self, number: int) -> Run | None:
+        """A run that has not ended."""
+        in_flight = self.generation.in_flight if self.generation is not None else {}
+        return self._queue.get(number) or in_flight.get(number)
 
     def pump(self) -> None:
         """Send what there is room for."""
@@ -106,6 +114,8 @@ class Dispatcher:
             return RunFailed(self.suspects.quarantined[run.key])
         if run.attempts >= ATTEMPTS:
             return RunFailed(f"the engine died {ATTEMPTS} times while running this")
+        if any(other.has_failed for other in run.after):
+            return RunFailed(INPUT_FAILED)
         return None
 
     def _refuse(self, run: Run, error: JaxfsError) -> None:
@@ -113,6 +123,7 @@ class Dispatcher:
 
     def _settle(self, run: Run, outcome: Outcome) -> None:
         """End a run from here; its submitter hears of it from the event loop."""
+        run.has_failed = outcome.error is not None
         run.let_go()
         self.suspects.ended(run.number)
         trio.lowlevel.current_trio_token().run_sync_soon(run.end, outcome)
@@ -126,6 +137,7 @@ class Dispatcher:
             self._settle(queued, cancelled)
         elif generation is not None and number in generation.in_flight:
             run = generation.in_flight[number]
+            run.has_failed = True  # for those that wait for it
             self.suspects.ended(number)
             if not run.has_ended:
                 run.has_ended = True
@@ -173,6 +185,7 @@ class Dispatcher:
     def _on_failed(self, generation: Generation, message: protocol.Failed) -> None:
         run = generation.ran(message.call)
         self.suspects.ended(run.number)
+        run.has_failed = True
         run.let_go()
         error = from_errno(message.errno, message.reason, message.diagnostics)
         run.end(Outcome(error=error))

@@ -50,7 +50,7 @@ class Generation:
         Raises Closed when the process is gone, JaxfsError when this run cannot be sent.
         """
         try:
-            run.reserve_output(self._pool)
+            run.reserve_output(self._pool)  # where that was not done yet
             sent = self._send_segments(run) and self._send_load(run) and self._send_execute(run)
         except OSError as error:
             raise from_os_error(error, "handing the run to the engine") from error
@@ -90,8 +90,9 @@ class Generation:
     def _send_execute(self, run: Run) -> bool:
         if run.inputs is None:
             return True
+        after = tuple(other.number for other in run.after if other.number in self.in_flight)
         return self.channel.send_nowait(
-            Execute(run.number, self._numbers[run.key], run.input_refs, run.output_ref)
+            Execute(run.number, self._numbers[run.key], run.input_refs, run.output_ref, after)
         )
 
     def has_loaded(self, executable: Executable) -> bool:

@@ -49,6 +49,14 @@ class Range(msgspec.Struct, frozen=True):
 Input = Range | bytes
 
 
+class Later(msgspec.Struct, frozen=True):
+    """Part of the outputs of a run that was submitted with ``is_shared`` and has not ended."""
+
+    run: int
+    offset: int
+    nbytes: int
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """How a run ended.  Outputs stand in ``outputs`` at ``protocol.output_offsets``.
 
@@ -94,14 +102,19 @@ class Engine(Protocol):
     def submit(
         self,
         executable: Executable,
-        inputs: tuple[Input, ...],
+        inputs: tuple[Input | Later, ...],
         done: Callable[[Outcome], None],
+        *,
+        is_shared: bool = False,
     ) -> int:
         """Submit one run and return its number; never waits.
 
         ``done`` is called once, from the event loop and not before this returns, and must not
         raise.  The engine holds the inputs' segments, which must not be written to, until the run
         has ended.  Inputs match the signature: the caller has checked them.
+
+        ``is_shared`` lets later runs take its outputs before it has ended: the engine then runs
+        them in order by itself, and fails those whose inputs failed.
         """
 
     def poll(self, wait_s: float = 0.0) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from jaxfs.engine.identity import User
 from jaxfs.stablehlo.signature import Signature
 from jaxfs.wire.channel import VERSION
-from jaxfs.wire.memory import SegmentRef
+from jaxfs.wire.memory import ALIGNMENT, SegmentRef
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -100,13 +100,15 @@ class Execute(msgspec.Struct, frozen=True, tag=True):
     """Run once.
 
     An input is a range of a segment, or its bytes.  The outputs go, one after another at 64-byte
-    boundaries, to ``output`` where given, else into the reply.
+    boundaries, to ``output`` where given, else into the reply.  Inputs may be outputs of the calls
+    ``after``, which were sent before: it runs when these have ended, and fails if one failed.
     """
 
     call: int
     executable: int
     inputs: tuple[SegmentRef | bytes, ...]
     output: SegmentRef | None = None
+    after: tuple[int, ...] = ()
 
 
 class Statistics(msgspec.Struct, frozen=True, tag=True):
@@ -157,16 +159,16 @@ class Stats(msgspec.Struct, frozen=True, tag=True):
 
 Request = Attach | Detach | Load | Unload | Execute | Statistics
 Reply = Ready | StartFailed | Loaded | LoadFailed | Done | Failed | Stats
+INPUT_FAILED = "the run one of its inputs comes from failed"
 MAX_UNDER_WAY = 256  # runs the front sends before it waits for answers
 DIAGNOSTICS_BYTES = 16 << 10  # a message keeps the end of longer ones
-OUTPUT_ALIGNMENT = 64  # bytes; what XLA's CPU runtime asks of a buffer it takes without a copy
 
 
 def output_offsets(signature: Signature) -> tuple[tuple[int, ...], int]:
     """Where each output stands in the output range, and the range's size in bytes."""
     offsets, end = [], 0
     for aval in signature.output_avals:
-        start = -(-end // OUTPUT_ALIGNMENT) * OUTPUT_ALIGNMENT
+        start = -(-end // ALIGNMENT) * ALIGNMENT
         offsets.append(start)
         end = start + aval.nbytes
     return tuple(offsets), end

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from jaxfs.engine.interface import Executable, Input, Outcome, Range
-from jaxfs.engine.protocol import OUTPUT_ALIGNMENT
-from jaxfs.errors import Cancelled
+from jaxfs.engine.interface import Executable, Input, Later, Outcome, Range
+from jaxfs.engine.protocol import INPUT_FAILED
+from jaxfs.errors import Cancelled, RunFailed
 from jaxfs.wire.channel import INLINE_BYTES
-from jaxfs.wire.memory import Pool, Segment, SegmentRef
+from jaxfs.wire.memory import ALIGNMENT, Pool, Segment, SegmentRef
 
 INLINE_TOTAL_BYTES = 4 * INLINE_BYTES  # of all inputs of a run, so that a message stays small
 
@@ -25,10 +25,13 @@ class Run:
 
     number: int
     executable: Executable
-    inputs: tuple[Input, ...] | None
+    inputs: tuple[Input | Later, ...] | None
     done: Callable[[Outcome], None]
-    output: Segment | None = None
+    is_shared: bool = False  # its outputs may be other runs' inputs before it has ended
+    output: Range | None = None
+    after: list[Run] = attrs.field(factory=list)  # those whose outputs it takes
     attempts: int = 0
+    has_failed: bool = False
     has_ended: bool = False
 
     @property
@@ -39,40 +42,62 @@ class Run:
     def segments(self) -> list[Segment]:
         """Every segment the engine has to know for this run."""
         found = [value.segment for value in self.inputs or () if isinstance(value, Range)]
-        return found + ([self.output] if self.output is not None else [])
+        return found + ([self.output.segment] if self.output is not None else [])
 
     @property
     def input_refs(self) -> tuple[SegmentRef | bytes, ...]:
         """The inputs as the engine is told of them."""
         return tuple(
-            value.segment.ref(value.offset, value.nbytes) if isinstance(value, Range) else value
+            value if isinstance(value, bytes) else _ref(value)
             for value in self.inputs or ()
+            if not isinstance(value, Later)  # ``hold`` left none
         )
 
     @property
     def output_ref(self) -> SegmentRef | None:
-        return self.output.ref(0, self.output.capacity) if self.output is not None else None
+        return _ref(self.output) if self.output is not None else None
 
     @property
     def inline_bytes(self) -> int:
         """How many bytes of outputs the engine's answer has."""
         return self.executable.output_bytes if self.output is None else 0
 
-    def hold(self, pool: Pool) -> None:
-        """Keep the inputs' segments.  Raises OSError where many small inputs find no room."""
+    def hold(self, pool: Pool, find: Callable[[int], Run | None]) -> None:
+        """Keep the inputs' segments.
+
+        Raises OSError where there is no room, RunFailed where ``find`` does not know a run whose
+        outputs are inputs of this one: it has failed.
+        """
+        inputs = tuple(self._placed(value, find) for value in self.inputs or ())
+        self.inputs = inputs if self.inputs is not None else None
+        if self.is_shared:
+            self.reserve_output(pool)
         inline = sum(len(value) for value in self.inputs or () if isinstance(value, bytes))
         if inline > INLINE_TOTAL_BYTES:
-            self.inputs = _spilled(self.inputs or (), pool)
+            self.inputs = _spilled(inputs, pool)
         else:
-            for segment in self.segments:
-                segment.retain()
+            for value in inputs:
+                if isinstance(value, Range):
+                    value.segment.retain()
+
+    def _placed(self, value: Input | Later, find: Callable[[int], Run | None]) -> Input:
+        """Where an input stands or will stand."""
+        if not isinstance(value, Later):
+            return value
+        other = find(value.run)
+        if other is None or other.output is None:
+            raise RunFailed(INPUT_FAILED)
+        if other not in self.after:
+            self.after.append(other)
+        return Range(other.output.segment, other.output.offset + value.offset, value.nbytes)
 
     def reserve_output(self, pool: Pool) -> None:
         """Take room for the outputs where they do not fit into a message.  Raises OSError."""
         if self.output is None and self.inputs is not None:
             nbytes = self.executable.output_bytes
-            if nbytes > INLINE_BYTES:
-                self.output = pool.take(nbytes)
+            if nbytes > (0 if self.is_shared else INLINE_BYTES):
+                segment, offset = pool.take_range(nbytes)
+                self.output = Range(segment, offset, nbytes)
 
     def end(self, outcome: Outcome) -> None:
         """Tell the submitter; only the first end counts."""
@@ -88,22 +113,33 @@ class Run:
         """The engine has answered: the receiver takes over the output's segment."""
         found: Input = outputs
         if self.output is not None and not self.has_ended:
-            nbytes = self.executable.output_bytes
-            found, self.output = Range(self.output, 0, nbytes), None
+            found = self._taken_out(self.output)
         self.let_go()
         self.end(Outcome(found, run_usec=run_usec))
+
+    def _taken_out(self, output: Range) -> Input:
+        """The outputs for the receiver: few bytes do not keep a segment that others share."""
+        if output.nbytes <= INLINE_BYTES:
+            return output.segment.read(output.offset, output.nbytes)
+        self.output = None
+        return output
 
     def let_go(self) -> None:
         """The engine is through with the segments."""
         for segment in self.segments:
             segment.release()
         self.inputs, self.output = (), None
+        self.after.clear()
+
+
+def _ref(place: Range) -> SegmentRef:
+    return place.segment.ref(place.offset, place.nbytes)
 
 
 def _spilled(inputs: Sequence[Input], pool: Pool) -> tuple[Input, ...]:
     """The same inputs with all small ones in one segment of shared memory."""
     rooms = [
-        -(-len(value) // OUTPUT_ALIGNMENT) * OUTPUT_ALIGNMENT if isinstance(value, bytes) else 0
+        -(-len(value) // ALIGNMENT) * ALIGNMENT if isinstance(value, bytes) else 0
         for value in inputs
     ]
     segment, offset, found = pool.take(sum(rooms)), 0, []

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from jaxfs.engine import devices, protocol
+from jaxfs.engine.chains import Chains
 from jaxfs.engine.loaded import LoadedExecutable, load
 from jaxfs.engine.memory import Memory
 from jaxfs.wire.channel import Channel, Closed
@@ -32,6 +33,7 @@ class Server:
         self._devices = {device.id: device for device in found}
         self._memory = Memory()
         self._loads: dict[int, Future[LoadedExecutable]] = {}
+        self._chains = Chains()
         self._expects_more = False  # a small run is often followed by another
         self._threads = ThreadPoolExecutor(THREADS, "run")
         self._handlers: dict[type, Any] = {
@@ -80,10 +82,31 @@ class Server:
 
     def _execute(self, message: protocol.Execute) -> None:
         loading = self._loads[message.executable]
-        if loading.done() and loading.exception() is None and loading.result().is_quick:
+        waits = self._chains.before(message.after) if message.after else []
+        if waits:
+            self._chains.begin(message.call)
+            self._threads.submit(self._run_after, waits, loading, message)
+        elif message.after and self._chains.has_failed(message.after):
+            self._fail(message.call, InputFailed())
+        elif loading.done() and loading.exception() is None and loading.result().is_quick:
             self._run_here(loading.result(), message)
         else:
+            self._chains.begin(message.call)
             self._threads.submit(self._run_there, loading, message)
+
+    def _run_after(
+        self,
+        waits: list[Future[None]],
+        loading: Future[LoadedExecutable],
+        message: protocol.Execute,
+    ) -> None:
+        """A run that takes outputs of others, once they are there."""
+        for future in waits:
+            future.result()
+        if self._chains.has_failed(message.after):
+            self._fail(message.call, InputFailed())
+        else:
+            self._run_there(loading, message)
 
     def _run_here(self, loaded: LoadedExecutable, message: protocol.Execute) -> None:
         """Start a run, and end it too where it is through at once."""
@@ -91,12 +114,13 @@ class Server:
         try:
             arrays = loaded.run(*loaded.arguments(message, self._memory))
         except Exception as error:
-            self._reply(protocol.Failed(message.call, *told(error)))
+            self._fail(message.call, error)
             return
         if all(array.is_ready() for array in arrays):
             self._expects_more = True
             self._finish(loaded, message, arrays, started)
         else:
+            self._chains.begin(message.call)
             self._threads.submit(self._finish, loaded, message, arrays, started)
 
     def _run_there(self, loading: Future[LoadedExecutable], message: protocol.Execute) -> None:
@@ -106,7 +130,7 @@ class Server:
             started = time.perf_counter_ns()
             arrays = loaded.run(*loaded.arguments(message, self._memory))
         except Exception as error:
-            self._reply(protocol.Failed(message.call, *told(error)))
+            self._fail(message.call, error)
             return
         self._finish(loaded, message, arrays, started)
 
@@ -119,15 +143,27 @@ class Server:
             run_usec = _usec_since(started)
             outputs = loaded.collect(arrays, message, self._memory)
         except Exception as error:
-            self._reply(protocol.Failed(message.call, *told(error)))
+            self._fail(message.call, error)
             return
         self._reply(protocol.Done(message.call, run_usec, outputs))
+        self._chains.ended(message.call, well=True)
+
+    def _fail(self, number: int, error: Exception) -> None:
+        self._reply(protocol.Failed(number, *told(error)))
+        self._chains.ended(number, well=False)
 
     def _reply(self, message: msgspec.Struct) -> None:
         try:
             self._channel.send(message)
         except Closed:
             os._exit(0)  # nobody is left to answer to
+
+
+class InputFailed(Exception):
+    """A run one of whose inputs another run was to make, and did not."""
+
+    def __str__(self) -> str:
+        return protocol.INPUT_FAILED
 
 
 def told(error: Exception) -> tuple[int, str, str]:

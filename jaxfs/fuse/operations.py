@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import select
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 import pyfuse3
@@ -31,6 +31,7 @@ from jaxfs.ownership import Caller
 from jaxfs.tree.tree import Attributes, Changes, Tree
 
 BLOCK_BYTES = 4096
+OURS = b"user.jaxfs."  # extended attributes; the kernel asks for many others
 
 
 @attrs.frozen
@@ -64,6 +65,12 @@ def _entry(attributes: Attributes, timeout_s: float = 0.0) -> pyfuse3.EntryAttri
     entry.st_ctime_ns = attributes.ctime_ns
     entry.entry_timeout = entry.attr_timeout = timeout_s
     return entry
+
+
+def _forget_names(names: Iterable[tuple[int, str]]) -> None:
+    """The kernel would remember names that nobody looks up again."""
+    for place, name in names:
+        pyfuse3.invalidate_entry_async(InodeT(place), FileNameT(name.encode()), ignore_enoent=True)
 
 
 class Filesystem(pyfuse3.Operations):
@@ -217,10 +224,7 @@ class Filesystem(pyfuse3.Operations):
     async def unlink(
         self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
     ) -> None:
-        for place, gone in self.tree.unlink(parent_inode, _name(name)):
-            pyfuse3.invalidate_entry_async(
-                InodeT(place), FileNameT(gone.encode()), ignore_enoent=True
-            )
+        _forget_names(self.tree.unlink(parent_inode, _name(name)))
 
     @answering(at_name)
     @waiting
@@ -235,13 +239,14 @@ class Filesystem(pyfuse3.Operations):
     ) -> None:
         if flags & pyfuse3.RENAME_EXCHANGE:
             raise Invalid("two programs cannot be exchanged; rename one after the other")
-        await self.tree.rename(
+        gone = await self.tree.rename(
             parent_inode_old,
             _name(name_old),
             parent_inode_new,
             _name(name_new),
             replace=not flags & pyfuse3.RENAME_NOREPLACE,
         )
+        _forget_names(gone)
 
     @answering(at_name)
     async def mkdir(
@@ -274,9 +279,7 @@ class Filesystem(pyfuse3.Operations):
         target: FileNameT,
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
-        return _entry(
-            self.tree.symlink(parent_inode, _name(name), _name(target), caller_of(ctx))
-        )
+        return _entry(self.tree.symlink(parent_inode, _name(name), _name(target), caller_of(ctx)))
 
     @answering(at_inode)
     async def readlink(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileNameT:
@@ -290,15 +293,18 @@ class Filesystem(pyfuse3.Operations):
         new_name: FileNameT,
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
-        raise NotPermitted("nothing here is linked")
+        return _entry(self.tree.link(inode, new_parent_inode, _name(new_name), caller_of(ctx)))
 
     @answering(at_inode)
     async def getxattr(self, inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext) -> bytes:
-        raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
+        value = self.tree.facts(inode).get(_name(name)) if name.startswith(OURS) else None
+        if value is None:
+            raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
+        return value
 
     @answering(at_inode)
     async def listxattr(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> Sequence[FileNameT]:
-        return ()
+        return [FileNameT(name.encode()) for name in self.tree.facts(inode)]
 
     @answering(at_inode)
     async def setxattr(

@@ -7,6 +7,7 @@ program: transformed, as ``transformations/grad/loss`` is, or specialized for th
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from weakref import WeakValueDictionary
 
 import attrs
@@ -39,6 +40,7 @@ class Program:
     untyped: Untyped | None = None
     error: JaxfsError | None = None
     stats: Stats = attrs.field(factory=Stats)
+    inputs: dict[str, Any] = attrs.field(factory=dict)  # bindings, by key: see calls.bindings
     checked: str = ""  # what the last comparison with the reference interpreter said
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     specializations: dict[Types, Derived] = attrs.field(factory=dict)
@@ -97,6 +99,14 @@ class Program:
     def changed(self) -> trio.Event:
         """Set at the next change of state."""
         return self._changed
+
+    def drop_inputs(self) -> None:
+        """Unbind all inputs, also those of programs made from this one."""
+        for binding in self.inputs.values():
+            binding.drop()
+        self.inputs.clear()
+        for derived in (*self.specializations.values(), *self.transformed.values()):
+            derived.drop_inputs()
 
     def begin_build(self) -> int:
         """An attempt to replace the version begins; returns its number."""

@@ -306,6 +306,7 @@ class Programs:
 
     def _forget(self, program: Written) -> None:
         program.is_removed = True
+        program.drop_inputs()
         del self._programs[program.name]
         self._builder.store.drop_record(program.name)
 

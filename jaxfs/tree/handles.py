@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from jaxfs.calls.call import Call
 from jaxfs.calls.conversation import Conversation
 from jaxfs.calls.results import View
+from jaxfs.calls.sources import Source
 from jaxfs.codecs.buffers import Rope
 from jaxfs.errors import Invalid, JaxfsError, NotPermitted, NotReady
 from jaxfs.ownership import Caller
@@ -264,17 +264,17 @@ class Result(Handle):
     direct_io = False
     keep_cache = True
 
-    def __init__(self, call: Call, rope: Rope, held: Segment | None) -> None:
-        self._call = call
+    def __init__(self, source: Source, rope: Rope, held: Segment | None) -> None:
+        self._source = source
         self._rope = rope
         self._held = held
 
     @classmethod
     async def of(cls, view: View) -> Result:
-        """Raises the call's own error."""
-        held = view.call.hold()
+        """Raises the source's own error."""
+        held = view.source.hold()
         try:
-            return cls(view.call, await view.load(), held)
+            return cls(view.source, await view.load(), held)
         except BaseException:
             if held is not None:
                 held.release()
@@ -284,7 +284,7 @@ class Result(Handle):
         return self._rope.read(offset, size)
 
     def release(self) -> None:
-        self._call.rest()
+        self._source.rest()
         self._rope = Rope()
         if self._held is not None:
             self._held.release()
@@ -298,8 +298,8 @@ class EarlyResult(Handle):
         self._result: Result | None = None
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
-        if not self._view.call.has_ended:
-            raise NotReady(f"results/{self._view.call.id} is not there yet")
+        if not self._view.source.has_ended:
+            raise NotReady(f"{self._view.part.path} is not there yet")
         if self._result is None:
             result = await Result.of(self._view)
             if self._result is None:
@@ -313,7 +313,7 @@ class EarlyResult(Handle):
             self._result.release()
 
     def is_readable(self) -> bool:
-        return self._view.call.has_ended
+        return self._view.source.has_ended
 
     def next_change(self) -> trio.Event | None:
-        return self._view.call.done
+        return self._view.source.done

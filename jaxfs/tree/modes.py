@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxfs.calls.call import Call
+from jaxfs.calls.arrays import Array
+from jaxfs.calls.bindings import Binding
+from jaxfs.calls.call import RESULT, Call
 from jaxfs.calls.results import View
 from jaxfs.errors import NotPermitted
 from jaxfs.ownership import Meta, allowed_to_readers
@@ -17,17 +19,17 @@ from jaxfs.programs.links import Link
 from jaxfs.programs.program import Derived, Program, Staged, root_of
 from jaxfs.tree.files.calls import CALLS
 from jaxfs.tree.files.programs import SOURCE
-from jaxfs.tree.rows import Row
-
-_RESULT = "result"
+from jaxfs.tree.rows import File, Row
 
 
 def owner_of(subject: Any) -> Any:
     """What a subject lives and dies with: a view's call, the program that another one is made
     from, itself otherwise."""
+    if isinstance(subject, Binding):
+        return root_of(subject.program)
     if isinstance(subject, Derived):
         return root_of(subject)
-    return subject.call if isinstance(subject, View) else subject
+    return subject.owner if isinstance(subject, View) else subject
 
 
 def meta_of(subject: Any) -> Meta:
@@ -44,11 +46,15 @@ def mode_of(row: Row, subject: Any) -> int:
         return subject.modes.get(row.name, allowed_to_readers(row.mode, subject.meta.mode))
     if isinstance(subject, Staged):
         return subject.meta.mode
-    if isinstance(subject, Call | View):
-        call = subject.call if isinstance(subject, View) else subject
-        if row.pattern == f"{CALLS}/<id>":
-            return call.meta.mode
-        return call.modes.get(_RESULT, call.meta.mode) & row.mode
+    if isinstance(subject, Call) and row.pattern == f"{CALLS}/<id>":
+        return subject.meta.mode
+    owner = subject.owner if isinstance(subject, View) else subject
+    if isinstance(owner, Call):
+        return owner.modes.get(RESULT, owner.meta.mode) & row.mode
+    if isinstance(owner, Array):
+        return owner.meta.mode & row.mode
+    if isinstance(owner, Binding) and isinstance(row, File):
+        return allowed_to_readers(row.mode, root_of(owner.program).meta.mode)
     return row.mode
 
 
@@ -56,18 +62,24 @@ def set_mode(row: Row, subject: Any, mode: int) -> None:
     """chmod.  Bits a file has no use for are not kept: modes never promise what cannot be done."""
     if isinstance(subject, Program) and row.pattern != SOURCE:
         subject.modes[row.name] = mode & row.mode
-    elif isinstance(subject, Call | View) and row.pattern != f"{CALLS}/<id>":
-        call = subject.call if isinstance(subject, View) else subject
-        call.modes[_RESULT] = mode & row.mode
-    elif isinstance(subject, Program | Staged | Call):
+    elif isinstance(subject, Program | Staged) or row.pattern == f"{CALLS}/<id>":
         subject.meta.mode = mode & row.mode
+    else:
+        _set_mode_of_arrays(subject.owner if isinstance(subject, View) else subject, mode)
+
+
+def _set_mode_of_arrays(owner: Any, mode: int) -> None:
+    if isinstance(owner, Call):
+        owner.modes[RESULT] = mode & 0o444
+    elif isinstance(owner, Array):
+        owner.meta.mode = mode & 0o666
     else:
         raise NotPermitted("the mount's own files keep their modes")
 
 
 def set_owner(subject: Any, uid: int | None, gid: int | None) -> None:
     """chown; the kernel has checked that the caller may."""
-    if not isinstance(subject, Program | Staged | Call | View | Link):
+    if not isinstance(subject, Program | Staged | Call | View | Array | Link):
         raise NotPermitted("the mount's own files keep their owner")
     meta = meta_of(subject)
     meta.uid = meta.uid if uid is None else uid

@@ -6,7 +6,7 @@ device, the mount itself).  Rows hold functions, so adding a file to the interfa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import attrs
@@ -35,6 +35,7 @@ class File:
     written, at close.  Files that are more than control text have ``open`` and ``size`` instead.
     ``changed`` makes a file that is read pollable: the event of its subject's next change of state.
     ``prepare`` is awaited at open(2), where what is shown may have to be made first.
+    ``facts`` are its extended attributes, without their prefix.
     ``mode`` is the most the file can ever do; ownership narrows it.
     """
 
@@ -48,6 +49,7 @@ class File:
     size: Callable[[System, Subject], int] | None = None
     changed: Callable[[Subject], trio.Event] | None = None
     prepare: Callable[[Subject], Awaitable[None]] | None = None
+    facts: Callable[[System, Subject], Mapping[str, str]] | None = None
     listed: bool = True
 
     @property
@@ -61,7 +63,8 @@ class Directory:
     """A row of a directory.
 
     ``entries`` are the names that come and go; rows below it without ``<`` are always there.
-    ``find`` looks up names that ``entries`` does not list.
+    ``find`` looks up names that ``entries`` does not list.  ``rename`` moves within the directory;
+    ``take`` moves in from another one, ``link`` gives what is elsewhere a name here.
     """
 
     pattern: str
@@ -71,6 +74,8 @@ class Directory:
     find: Callable[[System, Subject, str], Entry | None] | None = None
     create: Callable[[System, Subject, str, Meta], Entry] | None = None
     symlink: Callable[[System, Subject, str, str, Meta], Entry] | None = None
+    link: Callable[[System, Subject, str], Entry] | None = None
+    take: Callable[[System, Entry, str, bool], None] | None = None
     unlink: Callable[[System, Entry], None] | None = None
     rename: Callable[[System, str, str, bool], Awaitable[None]] | None = None
 

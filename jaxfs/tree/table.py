@@ -9,9 +9,11 @@ from collections import defaultdict
 
 from jaxfs.ownership import Caller
 from jaxfs.tree.files import (
+    arrays,
     calls,
     check,
     devices,
+    inputs,
     metrics,
     mount,
     programs,
@@ -33,6 +35,8 @@ ROWS: tuple[Row, ...] = (
     *metrics.ROWS,
     *programs.ROWS,
     *calls.ROWS,
+    *arrays.ROWS,
+    *inputs.ROWS,
     *check.ROWS,
     *transformations.ROWS,
     *results.ROWS,

@@ -13,6 +13,8 @@ from collections import defaultdict
 
 import attrs
 
+from jaxfs.calls.arrays import Array
+from jaxfs.calls.results import View
 from jaxfs.errors import Invalid, JaxfsError, NotFound, NotPermitted
 from jaxfs.ownership import Caller, Meta
 from jaxfs.tree.handles import Control, Handle, Snapshot, Status
@@ -242,7 +244,7 @@ class Tree:
         return Attributes(
             ino=node.ino,
             mode=kind | mode_of(node.row, node.subject),
-            nlink=2 if node.is_dir else 1,
+            nlink=2 if node.is_dir else self._links(node),
             uid=meta.uid,
             gid=meta.gid,
             size=self._size(node, caller),
@@ -250,6 +252,13 @@ class Tree:
             mtime_ns=meta.mtime_ns,
             ctime_ns=meta.ctime_ns,
         )
+
+    def _links(self, node: Node) -> int:
+        """How many names the arrays of a file have."""
+        subject = node.subject
+        if isinstance(subject, Array):
+            return subject.part.source.names if subject.part is not None else 1
+        return subject.source.names if isinstance(subject, View) else 1
 
     def _size(self, node: Node, caller: Caller) -> int:
         if isinstance(node.row, Directory):
@@ -382,12 +391,38 @@ class Tree:
 
     async def rename(
         self, parent: int, old: str, new_parent: int, new: str, *, replace: bool
-    ) -> None:
-        """As rename(2)."""
+    ) -> list[tuple[int, str]]:
+        """As rename(2).  Returns the names that went with it; see ``stale_names``."""
         directory = self._changeable(parent)
-        if directory.rename is None or parent != new_parent:
+        if parent == new_parent and directory.rename is not None:
+            await directory.rename(self.system, old, new, replace)
+            return []
+        target = self._changeable(new_parent)
+        entry = self._find(self.node(parent), old)
+        if entry is None:
+            raise NotFound(f"there is no {old!r} in {self.path(parent)}")
+        if parent == new_parent or target.take is None:
             raise NotPermitted(f"{self.path(parent)}/{old} cannot be moved there")
-        await directory.rename(self.system, old, new, replace)
+        target.take(self.system, entry, new, replace)
+        return [gone for gone in self.stale_names(entry.subject) if gone != (parent, old)]
+
+    def link(self, ino: int, new_parent: int, new: str, caller: Caller) -> Attributes:
+        """As link(2)."""
+        directory, place = self._changeable(new_parent), self.node(new_parent)
+        if directory.link is None:
+            raise NotPermitted(f"{self.path(ino)} cannot be linked there")
+        entry = directory.link(self.system, self.node(ino).subject, new)
+        return self._remember(self._node(entry, place), caller)
+
+    # extended attributes
+
+    def facts(self, ino: int) -> dict[str, bytes]:
+        """The extended attributes of a node, by name."""
+        node = self.node(ino)
+        if not isinstance(node.row, File) or node.row.facts is None:
+            return {}
+        found = node.row.facts(self.system, node.subject)
+        return {f"user.jaxfs.{name}": value.encode() for name, value in found.items()}
 
     def _changeable(self, ino: int) -> Directory:
         row = self.node(ino).row

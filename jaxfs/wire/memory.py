@@ -19,6 +19,8 @@ from types import TracebackType
 import msgspec
 
 PAGE_BYTES = mmap.PAGESIZE
+SLAB_BYTES = 1 << 17  # a segment that small ranges share
+ALIGNMENT = 64  # bytes; what XLA's CPU runtime asks of memory it takes without a copy
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -57,6 +59,11 @@ class Segment:
         self._holders -= 1
         if self._holders == 0:
             self._pool.give_back(self)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it has more than one holder."""
+        return self._holders > 1
 
     def is_of(self, pool: Pool) -> bool:
         """Whether the engine of this pool may be sent it."""
@@ -116,11 +123,19 @@ class Pool:
     def __init__(self, keep_bytes: int = 1 << 30) -> None:
         self.keep_bytes = keep_bytes
         self.free_bytes = 0
-        self.used_bytes = 0
+        self._taken_bytes = 0
         self._numbers = itertools.count(1)
         self._free: dict[int, list[Segment]] = defaultdict(list)
         self._retired: list[int] = []
         self._ticks = 0
+        self._slab: Segment | None = None  # what is cut into small ranges now
+        self._slab_end = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """Capacity of the segments that somebody holds."""
+        spare = self._slab is not None and not self._slab.is_shared
+        return self._taken_bytes - (SLAB_BYTES if spare else 0)
 
     def take(self, nbytes: int) -> Segment:
         """A segment of at least ``nbytes`` bytes.  Its content is undefined: write it whole.
@@ -134,8 +149,28 @@ class Pool:
             segment.reset()
         else:
             segment = self._fresh(capacity)
-        self.used_bytes += capacity
+        self._taken_bytes += capacity
         return segment
+
+    def take_range(self, nbytes: int) -> tuple[Segment, int]:
+        """A held segment and the aligned offset of ``nbytes`` bytes in it.
+
+        Small ranges share a segment, which is given back when all of them are released: meant for
+        memory that is soon released again.  Raises as ``take``.
+        """
+        if nbytes > SLAB_BYTES // 8:
+            return self.take(nbytes), 0
+        if self._slab is None or self._slab_end + nbytes > self._slab.capacity:
+            self._drop_slab()
+            self._slab = self.take(SLAB_BYTES)
+        offset = self._slab_end
+        self._slab_end += -(-nbytes // ALIGNMENT) * ALIGNMENT
+        return self._slab.retain(), offset
+
+    def _drop_slab(self) -> None:
+        if self._slab is not None:
+            self._slab.release()
+        self._slab, self._slab_end = None, 0
 
     def _fresh(self, capacity: int) -> Segment:
         fd = os.memfd_create("jaxfs", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -149,7 +184,7 @@ class Pool:
 
     def give_back(self, segment: Segment) -> None:
         """Called by the last release."""
-        self.used_bytes -= segment.capacity
+        self._taken_bytes -= segment.capacity
         if segment.on_return is not None:
             segment.on_return()
             segment.on_return = None
@@ -168,6 +203,8 @@ class Pool:
     def trim(self) -> None:
         """Free what nobody used since the last but one call; called now and then."""
         self._ticks += 1
+        if self._slab is not None and not self._slab.is_shared:
+            self._drop_slab()
         for capacity, segments in self._free.items():
             old = [segment for segment in segments if segment.idle_since < self._ticks - 1]
             self._free[capacity] = [segment for segment in segments if segment not in old]
@@ -182,6 +219,7 @@ class Pool:
 
     def close(self) -> None:
         """Free what is not in use."""
+        self._drop_slab()
         for segments in self._free.values():
             for segment in segments:
                 segment.close()

@@ -29,7 +29,12 @@ class SlowEngine:
     started: int = 0
 
     def submit(
-        self, executable: Executable, inputs: tuple[Input, ...], done: Callable[[Outcome], None]
+        self,
+        executable: Executable,
+        inputs: tuple[Input, ...],
+        done: Callable[[Outcome], None],
+        *,
+        is_shared: bool = False,
     ) -> int:
         self.started += 1
         self.runs[self.started] = done

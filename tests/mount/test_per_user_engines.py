@@ -109,11 +109,11 @@ def test_an_engine_sees_nothing_of_others(apart: Mount) -> None:
 
 
 def test_an_engine_has_no_file_of_the_daemon(apart: Mount) -> None:
-    """Not its log either, which could be cut short."""
+    """Not its log either, which could be cut short; only its own user's shared memory."""
     assert as_user(ALICE, apart, CALL.format("files")).stdout == RIGHT
     links = [os.readlink(link) for link in Path(f"/proc/{by_user(apart)[ALICE]}/fd").iterdir()]
     kinds = {link.partition(":")[0] for link in links if link != "/dev/null"}
-    assert kinds <= {"pipe", "socket", "anon_inode"}, links
+    assert kinds <= {"pipe", "socket", "anon_inode", "/memfd"}, links
 
 
 DOUBLE = """func.func public @main(%x: tensor<4096xf32>) -> tensor<4096xf32> {

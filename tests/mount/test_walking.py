@@ -16,7 +16,8 @@ from tests.conftest import SAXPY, Mount
 def busy(mount: Mount) -> Mount:
     mount.add("saxpy.mlir", SAXPY)
     mount.sh("echo '[1,2,3,4] [1,2,3,4]' > programs/saxpy/calls/job1; cat results/job1 > /dev/null")
-    mount.sh("ln -s saxpy programs/name")
+    mount.sh("ln -s saxpy programs/name; echo '[1.5]' > arrays/w")
+    mount.sh("ln -s ../../../arrays/w programs/saxpy/inputs/0; cp arrays/w programs/saxpy/inputs/1")
     return mount
 
 
@@ -79,7 +80,10 @@ def test_every_listed_row_is_found_in_a_busy_mount(busy: Mount) -> None:
         elif parts[0] == "programs" and len(parts) > 1:
             parts[1] = "<program>.<ext>" if "." in parts[1] else "<program>"
             if len(parts) > 3:
-                parts[3] = "<id>"
+                kinds = {"inputs/0": "<link>", "inputs/1": "<array>"}
+                parts[3] = kinds.get("/".join(parts[2:]), "<id>")
+        if parts[0] == "arrays" and len(parts) > 1:
+            parts[1] = "<name>"
         return "/".join(parts)
 
     seen = {

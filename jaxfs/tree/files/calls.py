@@ -32,6 +32,7 @@ def usage(program: Program) -> bytes:
         f"Inputs are .npy streams one after another, or text: JSON numbers and nested lists.\n"
         f"The reply comes in the format of the request. call.raw takes and gives raw bytes:\n"
         f"all inputs in order, little-endian, C order.\n"
+        f"A word may also name arrays: arrays/<name>, results/<id>, results/<id>.<output>.\n"
         f"Without an answer on the same file:\n"
         f"    cat x.npy y.npy > {here}/calls/job1; cat results/job1.txt\n\n"
         f"{signature}"
@@ -48,7 +49,7 @@ def _open_call(form: str) -> Callable[[System, Program, Caller, int], Awaitable[
             return Snapshot(usage(program))
         if program.serves is None:
             await program.serving()
-        return Talk(Conversation(system.calls, program, form, caller.uid), flags)
+        return Talk(Conversation(system.calls, program, form, caller), flags)
 
     return open_call
 
@@ -87,7 +88,7 @@ async def _open(system: System, call: Call, caller: Caller, flags: int) -> Handl
         raise NameTaken(f"call {call.id} was submitted; use another id, or rm results/{call.id}")
 
     async def commit(spool: Spool) -> None:
-        await system.calls.submit(call, spool)
+        await system.calls.submit(call, spool, caller)
 
     version = call.program.version
     avals = version.signature.input_avals if version else ()

@@ -19,7 +19,7 @@ async def _open(system: System, program: Program, caller: Caller, flags: int) ->
         return Snapshot(program.checked.encode())
 
     async def commit(spool: Spool) -> None:
-        program.checked = await check(system.calls, system.tracer, program, caller.uid, spool)
+        program.checked = await check(system.calls, system.tracer, program, caller, spool)
 
     return Upload(system.calls.spool(caller.uid), commit, flags)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import trio
 
 from jaxfs.calls.call import Call
 from jaxfs.calls.results import View, view_of
+from jaxfs.calls.sources import Part
 from jaxfs.errors import JaxfsError
 from jaxfs.ownership import Caller
 from jaxfs.tree.handles import EarlyResult, Handle, Result
@@ -62,15 +63,17 @@ def _find(system: System, subject: System, name: str) -> Entry | None:
 
 def _unlink(system: System, entry: Entry) -> None:
     subject = entry.subject
-    system.calls.remove(subject.call if isinstance(subject, View) else subject)
+    call = subject.owner if isinstance(subject, View) else subject
+    assert isinstance(call, Call)  # as all that is shown here
+    system.calls.remove(call)
 
 
-async def _open(system: System, view: View, caller: Caller, flags: int) -> Handle:
-    call = view.call
-    if not call.has_ended and not call.is_rejected:
+async def open_view(system: System, view: View, caller: Caller, flags: int) -> Handle:
+    """Open arrays for reading, waiting for them where they are not there yet."""
+    if not view.source.has_ended and not view.source.is_rejected:
         if flags & os.O_NONBLOCK:
             return EarlyResult(view)
-        await call.done.wait()
+        await view.source.done.wait()
     return await Result.of(view)
 
 
@@ -78,8 +81,34 @@ def _end(call: Call) -> trio.Event:
     return call.done
 
 
-def _size(system: System, view: View) -> int:
+def view_size(system: System, view: View) -> int:
+    """The exact size, or 0 where only the values tell it."""
     return view.size()
+
+
+def facts(system: System, view: View) -> Mapping[str, str]:
+    """What the extended attributes user.jaxfs.* say; a line for each array."""
+    return facts_of(system, view.part)
+
+
+def facts_of(system: System, part: Part) -> Mapping[str, str]:
+    """Of each array its dtype, shape and size, a line each; where they are."""
+    avals = [param.aval for param in part.params]
+    return {
+        "dtype": "\n".join(aval.dtype for aval in avals),
+        "shape": "\n".join(" ".join(map(str, aval.shape)) for aval in avals),
+        "nbytes": "\n".join(str(aval.nbytes) for aval in avals),
+        "device": _device_of(system, part),
+    }
+
+
+def _device_of(system: System, part: Part) -> str:
+    """A CPU computes where arrays stand in shared memory; other devices are sent them."""
+    first = system.engines.devices()[0]
+    if first.platform != "cpu":
+        return "host"
+    version = part.source.version if isinstance(part.source, Call) else None
+    return version.device if version is not None else first.name
 
 
 ROWS: tuple[Row, ...] = (
@@ -91,15 +120,25 @@ ROWS: tuple[Row, ...] = (
         find=_find,
         unlink=_unlink,
     ),
-    File("results/<id>", 0o444, "npy", "all outputs, a .npy stream", open=_open, size=_size),
+    File(
+        "results/<id>",
+        0o444,
+        "npy",
+        "all outputs, a .npy stream; user.jaxfs.dtype, .shape, .nbytes, .device by getfattr(1)",
+        open=open_view,
+        size=view_size,
+        facts=facts,
+    ),
     File(
         "results/<id>.<view>",
         0o444,
         "binary or text",
-        "one output (.0 or .<name>), another format (.npy .npz .safetensors .raw .json .txt .csv "
-        ".png), or both (.0.txt); found by lookup, not listed",
-        open=_open,
-        size=_size,
+        "one output (.0 or .<name>), those whose names begin so (.params), another format (.npy "
+        ".npz .safetensors .raw .json .txt .csv .png), or both (.0.txt); found by lookup, not "
+        "listed",
+        open=open_view,
+        size=view_size,
+        facts=facts,
         listed=False,
     ),
     File(

@@ -1,0 +1,262 @@
+"""``arrays/``: arrays that stay, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+import trio
+
+from jaxfs.calls.accounts import Accounts
+from jaxfs.calls.queue import release_inputs
+from jaxfs.calls.requests import THREAD_BYTES, Find, Request
+from jaxfs.calls.sources import Part, Source, by_key_path, split
+from jaxfs.codecs import formats
+from jaxfs.codecs.buffers import TypedBuffer
+from jaxfs.codecs.infer import Found
+from jaxfs.engine.interface import Input, Range
+from jaxfs.engine.protocol import output_offsets
+from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotReady, from_os_error
+from jaxfs.ownership import SERIALS, Meta
+from jaxfs.programs import names
+from jaxfs.stablehlo.signature import Param, Signature
+from jaxfs.wire.channel import INLINE_BYTES
+from jaxfs.wire.memory import ALIGNMENT, Pool
+from jaxfs.wire.spool import Spool
+
+
+@attrs.define(eq=False)
+class Written(Source):
+    """Arrays somebody wrote."""
+
+    _params: tuple[Param, ...]
+    _memory: Input | None
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        return self._params
+
+    @property
+    def memory(self) -> Input | None:
+        return self._memory
+
+    def outputs(self) -> list[TypedBuffer]:
+        if self._memory is None:
+            raise NotReady("it was removed")
+        return split(self._params, self._memory)
+
+    def drop(self) -> None:
+        if isinstance(self._memory, Range):
+            self._memory.segment.release()
+        self._memory = None
+
+
+@attrs.define(eq=False)
+class Array:
+    """A name for arrays: one, or a pytree's leaves.
+
+    ``part`` is None until something was written.  ``serial`` changes with the content, so that the
+    kernel keeps nothing of the old one.
+    """
+
+    name: str
+    meta: Meta
+    format: str = ""  # that the first write was announced in
+    place: str = "arrays"  # the directory it stands in
+    part: Part | None = None
+    error: JaxfsError | None = None
+    serial: int = attrs.field(factory=lambda: next(SERIALS))
+    views: dict[str, object] = attrs.field(factory=dict)
+
+    @property
+    def path(self) -> str:
+        return f"{self.place}/{self.name}"
+
+    @property
+    def result_mode(self) -> int:
+        """The permission bits of what is read of it."""
+        return self.meta.mode & 0o444
+
+    @property
+    def state(self) -> str:
+        """empty | pending | ready | failed"""
+        if self.part is None:
+            return "failed" if self.error is not None else "empty"
+        if not self.part.source.has_ended:
+            return "pending"
+        return "failed" if self.part.source.error is not None else "ready"
+
+    def show(self, part: Part | None) -> None:
+        """Stand for other arrays from now on."""
+        old, self.part = self.part, None
+        if part is not None:
+            part.source.name()
+            self.part = Part(part.source, self.path, part.indices, part.prefix)
+            self.error = None
+        if old is not None:
+            old.source.unname()
+            self.serial = next(SERIALS)
+        self.views.clear()
+
+    def content(self) -> Part:
+        """What it stands for.  Raises Invalid where nothing was written to it."""
+        if self.part is None:
+            reason = self.error.reason if self.error is not None else "nothing was written to it"
+            raise Invalid(f"{self.path} is empty: {reason}")
+        return self.part
+
+
+class Arrays:
+    """All arrays of a mount.  Their memory is charged to who wrote or called for it."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+        self._arrays: dict[str, Array] = {}
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter(tuple(self._arrays.values()))
+
+    def get(self, name: str) -> Array | None:
+        """The array of this name."""
+        return self._arrays.get(name)
+
+    def create(self, filename: str, meta: Meta) -> Array:
+        """``w``, or ``w.safetensors`` for what comes in that format.  Raises Invalid, NameTaken."""
+        name, form = split_name(filename)
+        if name in self._arrays:
+            raise NameTaken(f"arrays/{name} is there already; remove it, or write to arrays/{name}")
+        array = self._arrays[name] = Array(name, meta, form)
+        return array
+
+    def put(self, name: str, part: Part, meta: Meta, *, replace: bool) -> Array:
+        """Give arrays that are there, or will be, a name.  Raises Invalid, NameTaken."""
+        name, form = split_name(name)
+        if form:
+            raise Invalid(f"arrays/{name}.{form}: names of arrays have no dot; use {name}")
+        old = self._arrays.get(name)
+        if old is not None and not replace:
+            raise NameTaken(f"arrays/{name} is there already")
+        array = self._arrays[name] = Array(name, meta)
+        array.show(part)
+        if old is not None:
+            old.show(None)
+        return array
+
+    def rename(self, array: Array, new: str, *, replace: bool) -> None:
+        """Raises Invalid, NameTaken."""
+        if array.name == new:
+            return
+        part, meta = array.content(), array.meta
+        self.put(new, part, meta, replace=replace)
+        self.remove(array)
+
+    def remove(self, array: Array) -> None:
+        """The name goes; its memory too, where nothing else needs it."""
+        if self._arrays.get(array.name) is array:
+            del self._arrays[array.name]
+        array.show(None)
+
+    async def write(
+        self, array: Array, spool: Spool, pool: Pool, uid: int, find: Find, form: str = ""
+    ) -> None:
+        """Take what was written: arrays in a format that tells their types, or one reference.
+
+        Raises Invalid, NoSpace, OverQuota; what was there before stays then.
+        """
+        try:
+            array.show(await self._read(array, spool, pool, uid, find, form))
+        except JaxfsError as error:
+            array.error = error
+            raise
+        array.meta.touch()
+
+    async def _read(
+        self, array: Array, spool: Spool, pool: Pool, uid: int, find: Find, form: str
+    ) -> Part:
+        request = await Request.of(spool, form or formats.detect_file(spool.view()), find)
+        referred = request.reference()
+        if referred is not None:
+            return referred
+        found = await request.infer(())
+        if all(one.name for one in found):
+            found = tuple(sorted(found, key=lambda one: by_key_path(one.name)))
+        params = tuple(Param(one.name, one.aval) for one in found)
+        _, nbytes = output_offsets(Signature((), params))
+        self._accounts.reserve(uid, nbytes)
+        try:
+            memory = await _laid_out(request, found, pool)
+        except BaseException:
+            self._accounts.give_back(uid, nbytes)
+            raise
+        source = Written(params, memory)
+        source.refund = lambda: self._accounts.give_back(uid, nbytes)
+        source.done.set()
+        return Part(source, array.path)
+
+    def keep(self, name: str, meta: Meta, params: tuple[Param, ...], memory: Input) -> Array:
+        """An array that was kept over a remount."""
+        source = Written(params, memory)
+        source.done.set()
+        return self.put(name, Part(source, f"arrays/{name}"), meta, replace=True)
+
+
+async def _laid_out(request: Request, found: Sequence[Found], pool: Pool) -> Input:
+    """Arrays as a source has them: where they were written, if they stand well there, or copied.
+
+    Raises Invalid, NoSpace.
+    """
+    inputs = await request.decode(found, pool)
+    try:
+        only = inputs[0] if len(inputs) == 1 else None
+        if isinstance(only, Range) and only.offset % ALIGNMENT == 0:
+            only.segment.retain()
+            return only
+        return await _together(inputs, [one.aval.nbytes for one in found], pool)
+    except OSError as error:
+        raise from_os_error(error, "keeping the arrays") from error
+    finally:
+        release_inputs(inputs)
+
+
+async def _together(inputs: Sequence[object], sizes: Sequence[int], pool: Pool) -> Input:
+    """One after another, as outputs stand."""
+    if any(not isinstance(value, Range | bytes) for value in inputs):
+        raise Invalid("a result that is not there yet is given a name by itself: write its path")
+    end = 0
+    offsets = [(end := -(-end // ALIGNMENT) * ALIGNMENT, end := end + size)[0] for size in sizes]
+    if end <= INLINE_BYTES:
+        whole = bytearray(end)
+        for offset, value in zip(offsets, inputs, strict=True):
+            data = _bytes_of(value)
+            whole[offset : offset + len(data)] = data
+        return bytes(whole)
+    segment = pool.take(end)
+
+    def copy() -> None:
+        for offset, value in zip(offsets, inputs, strict=True):
+            segment.write(offset, _bytes_of(value))
+
+    if end > THREAD_BYTES:
+        await trio.to_thread.run_sync(copy)
+    else:
+        copy()
+    return Range(segment, 0, end)
+
+
+def _bytes_of(value: object) -> bytes | memoryview:
+    if isinstance(value, Range):
+        return value.segment.view(value.offset, value.nbytes)
+    assert isinstance(value, bytes)
+    return value
+
+
+def split_name(filename: str) -> tuple[str, str]:
+    """``w.npy`` -> (``w``, ``npy``).  Raises Invalid: names of arrays have no dot."""
+    name, dot, form = names.check(filename).partition(".")
+    accepted = [row.name for row in formats.FORMATS if row.decode is not None]
+    if not name or (dot and form not in accepted):
+        raise Invalid(
+            f"{filename!r} is no name of an array; they have no dot, and may end in one of "
+            + " ".join(f".{word}" for word in accepted)
+        )
+    return name, form

@@ -1,0 +1,106 @@
+"""``inputs/<k>``: arrays that a program's calls take without naming them.
+
+A binding is a symbolic link to an array or a result, looked up at each call with the rights of who
+calls, or an array of its own.  Its key is the number or the name of an input, or what the names of
+several begin with, as in a pytree's key path.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+
+import attrs
+
+from jaxfs.calls.arrays import Array
+from jaxfs.calls.requests import Find
+from jaxfs.calls.sources import Part, leaf_order
+from jaxfs.errors import Invalid, JaxfsError, NotFound
+from jaxfs.ownership import SERIALS, Meta
+from jaxfs.programs.program import Program
+
+
+@attrs.define(eq=False)
+class Binding:
+    """One file of ``inputs/``: ``target`` of a symbolic link, or an ``array`` of its own."""
+
+    program: Program
+    key: str
+    meta: Meta
+    target: str = ""
+    array: Array | None = None
+    serial: int = attrs.field(factory=lambda: next(SERIALS))
+
+    @property
+    def path(self) -> str:
+        return f"{self.program.path}/inputs/{self.key}"
+
+    def part(self, find: Find) -> Part:
+        """What it stands for now.  Raises what looking it up raises, naming the binding."""
+        try:
+            return self.array.content() if self.array is not None else find(self._leads_to())
+        except JaxfsError as error:
+            kind = Invalid if isinstance(error, NotFound) else type(error)
+            raise kind(f"{self.path}: {error.reason}", error.diagnostics) from error
+
+    def drop(self) -> None:
+        """Nothing is bound any more."""
+        if self.array is not None:
+            self.array.show(None)
+
+    def _leads_to(self) -> str:
+        """The path in the mount; of an absolute one, whose beginning is where we are mounted, the
+        last two parts."""
+        if self.target.startswith("/"):
+            return "/".join(self.target.rstrip("/").split("/")[-2:])
+        here = posixpath.join("/", self.program.path, "inputs", self.target)
+        return posixpath.normpath(here).lstrip("/")
+
+
+@attrs.frozen
+class Bound:
+    """An input that is bound: array ``leaf`` of a part."""
+
+    part: Part
+    leaf: int
+
+
+def bindings(program: Program) -> dict[str, Binding]:
+    """The bindings of a program, by key."""
+    found: dict[str, Binding] = program.inputs
+    return found
+
+
+def bound(program: Program, names: Sequence[str], find: Find) -> dict[int, Bound]:
+    """Which of the inputs with these names are bound, by number.
+
+    Raises Invalid for a binding that fits no input, and what looking a binding up raises.
+    """
+    found = dict[int, Bound]()
+    for binding in bindings(program).values():
+        part = binding.part(find)
+        leaves = [param.name for param in part.params]
+        numbers = _numbers(binding, names, len(leaves))
+        order = leaf_order([names[number] for number in numbers], leaves)
+        for number, leaf in zip(numbers, order, strict=True):
+            if number in found:
+                raise Invalid(f"{binding.path}: input {number} is bound twice")
+            found[number] = Bound(part, leaf)
+    return found
+
+
+def _numbers(binding: Binding, names: Sequence[str], count: int) -> Sequence[int]:
+    """The inputs that a binding of so many arrays is for."""
+    key = binding.key
+    if key.isdecimal() and int(key) + count <= len(names):
+        return range(int(key), int(key) + count)
+    prefix = f"{key}."
+    chosen = [n for n, name in enumerate(names) if name == key or name.startswith(prefix)]
+    if not chosen:
+        raise Invalid(
+            f"{binding.path}: {count} arrays for input {key!r}, and the inputs are "
+            + (" ".join(name or str(n) for n, name in enumerate(names)) or "none")
+        )
+    if len(chosen) != count:
+        raise Invalid(f"{binding.path}: {count} arrays for the {len(chosen)} inputs called {key}")
+    return chosen

@@ -1,0 +1,276 @@
+"""Arrays that came into being together, and who still needs them.
+
+A source is the outputs of a call, or what was written to ``arrays/<name>`` at once.  Files name it,
+runs wait for it; with the last of both its memory is free.  It may not be finished: runs that take
+it as input then follow in the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+import trio
+
+from jaxfs.calls.queue import Ticket
+from jaxfs.codecs.buffers import Parameter, TypedBuffer
+from jaxfs.engine.interface import Input, Later, Range
+from jaxfs.engine.protocol import output_offsets
+from jaxfs.errors import Cancelled, JaxfsError, RunFailed
+from jaxfs.stablehlo.signature import Param, Signature
+from jaxfs.wire.channel import INLINE_BYTES
+from jaxfs.wire.memory import Pool, Segment
+
+
+@attrs.define(eq=False, kw_only=True)
+class Source:
+    """What the outputs of a call and a written array have in common.
+
+    ``names`` counts the files that show it, ``holds`` the runs that wait for it; ``dependents`` are
+    those runs.
+    """
+
+    error: JaxfsError | None = None
+    done: trio.Event = attrs.field(factory=trio.Event)
+    names: int = 0
+    holds: int = 0
+    dependents: set[Ticket] = attrs.field(factory=set)
+    refund: Callable[[], None] | None = None  # of the memory it is charged for
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        """Names and types; empty while they are not known."""
+        raise NotImplementedError
+
+    @property
+    def memory(self) -> Input | None:
+        """Where all of it stands, as ``protocol.output_offsets`` says; None while it does not."""
+        raise NotImplementedError
+
+    @property
+    def has_ended(self) -> bool:
+        return self.done.is_set()
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether it was not even begun: nobody waits for it."""
+        return False
+
+    def later(self, index: int) -> Later:
+        """One array of a source that has not ended."""
+        raise NotImplementedError
+
+    def outputs(self) -> list[TypedBuffer]:
+        """The arrays, as they stand in memory.  Raises NotReady, or the source's own error."""
+        raise NotImplementedError
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Offset and length of one array."""
+        offsets, _ = output_offsets(Signature((), self.params))
+        return offsets[index], self.params[index].aval.nbytes
+
+    def input(self, index: int, pool: Pool) -> Input:
+        """One array as a run's input, retained; a copy only where it stands in another pool."""
+        memory, (offset, nbytes) = self.memory, self.place(index)
+        if not isinstance(memory, Range):
+            return (memory or b"")[offset : offset + nbytes]
+        if nbytes <= INLINE_BYTES // 8:
+            return memory.segment.read(memory.offset + offset, nbytes)
+        if memory.segment.is_of(pool):
+            return Range(memory.segment.retain(), memory.offset + offset, nbytes)
+        return copied(memory.segment.view(memory.offset + offset, nbytes), pool)
+
+    def hold(self) -> Segment | None:
+        """Its shared memory, to be released by whoever reads it: an open file can be read to its
+        end after it was removed."""
+        return self.memory.segment.retain() if isinstance(self.memory, Range) else None
+
+    def rest(self) -> None:
+        """Nobody reads it for now."""
+        if isinstance(self.memory, Range):
+            self.memory.segment.rest()
+
+    def name(self) -> None:
+        """One more file shows it."""
+        self.names += 1
+
+    def unname(self) -> None:
+        """One file less does."""
+        self.names -= 1
+        self._drop_if_unused()
+
+    def let_go(self) -> None:
+        """A run that waited for it has ended."""
+        self.holds -= 1
+        self._drop_if_unused()
+
+    def _drop_if_unused(self) -> None:
+        if self.names <= 0 and self.holds <= 0:
+            self.drop()
+            if self.refund is not None:
+                self.refund()
+                self.refund = None
+
+    def drop(self) -> None:
+        """Nobody needs it any more: free its memory, stop what makes it."""
+        raise NotImplementedError
+
+
+def copied(data: bytes | memoryview, pool: Pool) -> Range:
+    """A copy in shared memory.  Raises OSError where there is none left."""
+    segment = pool.take(len(data))
+    segment.write(0, data)
+    return Range(segment, 0, len(data))
+
+
+def split(params: Sequence[Parameter], memory: Input) -> list[TypedBuffer]:
+    """The arrays in ``memory``, without a copy; valid while it is held."""
+    avals = [param.aval for param in params]
+    offsets, _ = output_offsets(Signature((), tuple(Param("", aval) for aval in avals)))
+    if isinstance(memory, Range):
+        whole = memory.segment.view(memory.offset, memory.nbytes)
+    else:
+        whole = memoryview(memory)
+    return [
+        TypedBuffer(aval, whole[start : start + aval.nbytes])
+        for aval, start in zip(avals, offsets, strict=True)
+    ]
+
+
+@attrs.frozen(eq=False)
+class Part:
+    """Some arrays of a source, in order; ``indices`` is None for all of them.
+
+    ``prefix`` is cut from their names; ``path`` is what error messages call it.
+    """
+
+    source: Source
+    path: str
+    indices: tuple[int, ...] | None = None
+    prefix: str = ""
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        """Names and types of its arrays."""
+        found = self.source.params
+        if self.indices is None:
+            return found
+        return tuple(
+            Param(found[index].name.removeprefix(self.prefix), found[index].aval)
+            for index in self.indices
+        )
+
+    @property
+    def nbytes(self) -> int:
+        return sum(param.aval.nbytes for param in self.params)
+
+    def outputs(self) -> list[TypedBuffer]:
+        """As ``Source.outputs``."""
+        found = self.source.outputs()
+        return found if self.indices is None else [found[index] for index in self.indices]
+
+    def input(self, number: int, pool: Pool) -> Input | Pending:
+        """Its array ``number`` as a run's input.  Raises RunFailed, Cancelled of the source."""
+        if not self.params[number].aval.nbytes:
+            return b""
+        index = number if self.indices is None else self.indices[number]
+        found = Pending(self.source, index, pool, self.path)
+        if self.source.has_ended:
+            return found.now()
+        self.source.holds += 1
+        return found
+
+    def select(self, word: str) -> Part | None:
+        """The part a word names: a number, a name, or what several names begin with, as in a
+        pytree's key path.  None where there is none."""
+        chosen = _numbered(word, len(self.params))
+        names = [param.name for param in self.params]
+        prefix = ""
+        if chosen is None and word and names.count(word) == 1:
+            chosen = (names.index(word),)
+        elif chosen is None and word:
+            prefix = f"{word}."
+            chosen = tuple(n for n, name in enumerate(names) if name.startswith(prefix))
+        if not chosen:
+            return None
+        indices = self.indices or tuple(range(len(self.source.params)))
+        picked = tuple(indices[number] for number in chosen)
+        return Part(self.source, f"{self.path}.{word}", picked, self.prefix + prefix)
+
+
+def leaf_order(names: Sequence[str], leaves: Sequence[str]) -> Sequence[int]:
+    """Which of ``leaves`` each input is, by name where the inputs are called the same in a pytree.
+
+    ``params.b params.w`` take the leaves ``w b`` as 1, 0; else it is one after another.
+    """
+    paths = [name.split(".") for name in names]
+    for cut in range(min(map(len, paths), default=0)):
+        if len({tuple(path[:cut]) for path in paths}) > 1:
+            break
+        wanted = [".".join(path[cut:]) for path in paths]
+        if len(set(wanted)) == len(wanted) == len(leaves) and set(wanted) == set(leaves):
+            return [leaves.index(name) for name in wanted]
+    return range(len(leaves))
+
+
+def by_key_path(name: str) -> tuple[tuple[bool, int, str], ...]:
+    """A key that sorts names as JAX flattens dicts and lists: ``w.2`` before ``w.10``."""
+    return tuple(
+        (not word.isdecimal(), int(word) if word.isdecimal() else 0, word)
+        for word in name.split(".")
+    )
+
+
+def _numbered(word: str, count: int) -> tuple[int, ...] | None:
+    if word.isdecimal() and int(word) < count and str(int(word)) == word:
+        return (int(word),)
+    return None
+
+
+@attrs.frozen(eq=False)
+class Pending:
+    """An input that another run has yet to make.  Implements ``queue.Awaited``."""
+
+    source: Source
+    index: int
+    pool: Pool
+    path: str
+
+    @property
+    def done(self) -> trio.Event:
+        return self.source.done
+
+    @property
+    def dependents(self) -> set[Ticket]:
+        return self.source.dependents
+
+    @property
+    def ticket(self) -> Ticket | None:
+        """The run that makes it."""
+        return getattr(self.source, "ticket", None)
+
+    def now(self) -> Input:
+        """It, from a source that has ended, retained.  Raises RunFailed, Cancelled."""
+        failure = self.failure()
+        if failure is not None:
+            raise failure
+        return self.source.input(self.index, self.pool)
+
+    def later(self) -> Later:
+        """It, from a source whose run is in the engine already."""
+        return self.source.later(self.index)
+
+    def failure(self) -> JaxfsError | None:
+        """Why it will not be there, if that is known."""
+        error = self.source.error
+        if error is None and self.source.has_ended and self.source.memory is None:
+            error = Cancelled("it was removed")
+        if error is None:
+            return None
+        if isinstance(error, Cancelled):
+            return Cancelled(f"its input {self.path} was cancelled")
+        return RunFailed(f"its input {self.path} failed: {error.reason}", error.diagnostics)
+
+    def release(self) -> None:
+        """Whoever waited for it has ended."""
+        self.source.let_go()

@@ -1,0 +1,43 @@
+"""Runs that wait for other runs: which have not ended, and which have failed.
+
+A chain of calls is executed here, in order, without a word to the front in between.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from concurrent.futures import Future
+
+REMEMBERED = 4096  # failed runs; the front hears of a failure long before it has sent so many
+
+
+class Chains:
+    """By number of run.  ``begin`` and ``ended`` may be called from different threads."""
+
+    def __init__(self) -> None:
+        self._unfinished: dict[int, Future[None]] = {}
+        self._failed: OrderedDict[int, None] = OrderedDict()
+
+    def begin(self, number: int) -> None:
+        """A run does not end at once."""
+        self._unfinished[number] = Future()
+
+    def ended(self, number: int, *, well: bool) -> None:
+        """A run has ended, and what it was to write is written."""
+        if not well:
+            self._failed[number] = None
+            while len(self._failed) > REMEMBERED:
+                self._failed.popitem(last=False)
+        future = self._unfinished.pop(number, None)
+        if future is not None:
+            future.set_result(None)
+
+    def before(self, after: Iterable[int]) -> list[Future[None]]:
+        """What a run has to wait for."""
+        found = [self._unfinished.get(number) for number in after]
+        return [future for future in found if future is not None]
+
+    def has_failed(self, after: Iterable[int]) -> bool:
+        """Whether one of these runs, all of which have ended, failed."""
+        return any(number in self._failed for number in after)

@@ -1,0 +1,227 @@
+"""``arrays/``: arrays that stay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+
+from jaxfs.calls.arrays import Array
+from jaxfs.calls.call import Call
+from jaxfs.calls.results import View, view_of_array
+from jaxfs.calls.sources import Part
+from jaxfs.codecs import formats
+from jaxfs.errors import Invalid, JaxfsError, NotPermitted
+from jaxfs.ownership import Caller, Meta
+from jaxfs.tree.files.results import facts, facts_of, open_view, view_size
+from jaxfs.tree.handles import Handle, Upload
+from jaxfs.tree.rows import Directory, Entry, File, Row
+from jaxfs.tree.system import System
+from jaxfs.tree.text import flat_keyed, lines
+from jaxfs.wire.spool import Spool
+
+ARRAY = "arrays/<name>"
+FORMAT = "arrays/<name>.<format>"
+VIEW = "arrays/<name>.<view>"
+
+
+def _list(system: System, subject: System) -> Iterable[Entry]:
+    return [Entry(array.name, ARRAY, array) for array in system.calls.arrays]
+
+
+def _find(system: System, subject: System, name: str) -> Entry | None:
+    base, _, suffix = name.partition(".")
+    array = system.calls.arrays.get(base)
+    if array is None:
+        return None
+    if not suffix or (array.part is None and suffix == array.format):
+        return Entry(name, ARRAY, array)
+    if suffix in _STORIES:
+        return Entry(name, f"{ARRAY}.{suffix}", array)
+    try:
+        return Entry(name, FORMAT if _is_input(suffix) else VIEW, view_of_array(array, suffix))
+    except JaxfsError:
+        return None
+
+
+def _is_input(suffix: str) -> bool:
+    return suffix in formats.BY_NAME and formats.BY_NAME[suffix].is_input
+
+
+def _create(system: System, subject: System, name: str, meta: Meta) -> Entry:
+    return Entry(name, ARRAY, system.calls.arrays.create(name, meta))
+
+
+def _unlink(system: System, entry: Entry) -> None:
+    if not isinstance(entry.subject, Array) or entry.subject.name != entry.name:
+        raise NotPermitted(f"{entry.name} is one way to look at an array; remove the array")
+    system.calls.arrays.remove(entry.subject)
+
+
+async def _rename(system: System, old: str, new: str, replace: bool) -> None:
+    array = system.calls.arrays.get(old)
+    if array is None:
+        raise NotPermitted(f"arrays/{old} is one way to look at an array; use ln")
+    system.calls.arrays.rename(array, new, replace=replace)
+
+
+def _take(system: System, entry: Entry, new: str, replace: bool) -> None:
+    """``mv results/1 arrays/w``: all of a result loses its old name, a part of it does not."""
+    part, meta = _nameable(entry.subject)
+    system.calls.arrays.put(new, part, meta, replace=replace)
+    view = entry.subject
+    if isinstance(view, View) and view.is_whole and isinstance(view.owner, Call):
+        system.calls.give_away(view.owner)
+
+
+def _link(system: System, subject: object, new: str) -> Entry:
+    """``ln results/1 arrays/w``."""
+    part, meta = _nameable(subject)
+    return Entry(new, ARRAY, system.calls.arrays.put(new, part, meta, replace=False))
+
+
+def _nameable(subject: object) -> tuple[Part, Meta]:
+    """What a name can be given to, and the owner it then has.
+
+    Raises the error of a call that has failed: what had the name before is worth more.
+    """
+    if isinstance(subject, Array):
+        part, owner = subject.content(), subject.meta
+    elif isinstance(subject, View):
+        part, owner = subject.part, subject.owner.meta
+    else:
+        raise NotPermitted("only arrays and results have names in arrays/")
+    if isinstance(part.source, Call):
+        part.source.raise_error()
+    if not part.params:
+        raise Invalid(f"{part.path} has no arrays")
+    return part, Meta(owner.uid, owner.gid, owner.mode & 0o666)
+
+
+async def open_array(system: System, array: Array, caller: Caller, flags: int) -> Handle:
+    """Open for reading, in .npy, or for writing, in whatever its bytes tell."""
+    if flags & os.O_ACCMODE == os.O_RDONLY:
+        return await open_view(system, view_of_array(array, ""), caller, flags)
+    return _upload(system, array, caller, flags, array.format if array.part is None else "")
+
+
+async def _open_format(system: System, view: View, caller: Caller, flags: int) -> Handle:
+    if flags & os.O_ACCMODE == os.O_RDONLY:
+        return await open_view(system, view, caller, flags)
+    assert isinstance(view.owner, Array)
+    return _upload(system, view.owner, caller, flags, view.format)
+
+
+def _upload(system: System, array: Array, caller: Caller, flags: int, form: str) -> Handle:
+    """An array that is being written as a whole."""
+    calls = system.calls
+
+    async def commit(spool: Spool) -> None:
+        pool = calls.pool(caller.uid)
+        await calls.arrays.write(
+            array, spool, pool, caller.uid, lambda path: calls.find(path, caller), form
+        )
+
+    def before() -> bytes:
+        if array.part is None or not array.part.source.has_ended:
+            return b""
+        return bytes(formats.encode(form or "npy", array.part.params, array.part.outputs()))
+
+    return Upload(calls.spool(caller.uid), commit, flags, before)
+
+
+def array_size(system: System, array: Array) -> int:
+    """Bytes as .npy; 0 while nothing was written."""
+    return view_of_array(array, "").size() if array.part is not None else 0
+
+
+def array_facts(system: System, array: Array) -> Mapping[str, str]:
+    """As ``results.facts``; none while nothing was written."""
+    return facts_of(system, array.part) if array.part is not None else {}
+
+
+def _error(system: System, array: Array, caller: Caller) -> bytes:
+    source_error = array.part.source.error if array.part is not None else None
+    error = array.error or source_error
+    return error.text().encode() if error is not None else b"ok\n"
+
+
+def _status(system: System, array: Array, caller: Caller) -> bytes:
+    part = array.part
+    rows: list[tuple[str, object]] = [("state", array.state)]
+    if part is not None:
+        is_there = part.source.memory is not None
+        rows += [
+            ("arrays", len(part.params)),
+            ("nbytes", part.nbytes),
+            ("host_bytes", part.nbytes if is_there else 0),
+            ("names", part.source.names),
+            ("waiting_runs", part.source.holds),
+            ("device", facts_of(system, part)["device"]),
+        ]
+    return flat_keyed(rows)
+
+
+def _fact(name: str) -> Callable[[System, Array, Caller], bytes]:
+    def read(system: System, array: Array, caller: Caller) -> bytes:
+        return lines(facts_of(system, array.content())[name].split("\n"))
+
+    return read
+
+
+_STORIES: dict[str, tuple[str, str, Callable[[System, Array, Caller], bytes]]] = {
+    "status": ("flat keyed", "state empty|pending|ready|failed, size, names, where it is", _status),
+    "error": ("text", '"ok", or why the last write failed, or what makes it', _error),
+    "dtype": ("newline-separated", "the element type of each array, as in f32", _fact("dtype")),
+    "shape": ("newline-separated", "the sizes of each array's dimensions", _fact("shape")),
+    "device": ("single value", "where it is", _fact("device")),
+    "nbytes": ("newline-separated", "the bytes of each array in memory", _fact("nbytes")),
+}
+
+ROWS: tuple[Row, ...] = (
+    Directory(
+        "arrays",
+        0o1777,
+        "arrays that stay: write .npy, .npz, .safetensors or text; mv or ln results here",
+        entries=_list,
+        find=_find,
+        create=_create,
+        link=_link,
+        take=_take,
+        unlink=_unlink,
+        rename=_rename,
+    ),
+    File(
+        ARRAY,
+        0o666,
+        "npy",
+        "an array, or a pytree's arrays: a call's input as the word arrays/<name>; extended "
+        "attributes as results have them",
+        open=open_array,
+        size=array_size,
+        facts=array_facts,
+    ),
+    File(
+        FORMAT,
+        0o666,
+        "binary or text",
+        "the same in .npy .npz .safetensors .json .raw, to read and to write; not listed",
+        open=_open_format,
+        size=view_size,
+        facts=facts,
+        listed=False,
+    ),
+    File(
+        VIEW,
+        0o444,
+        "binary or text",
+        "some of its arrays (.0, .<name>), other formats (.txt .csv .png), or both; not listed",
+        open=open_view,
+        size=view_size,
+        facts=facts,
+        listed=False,
+    ),
+    *(
+        File(f"{ARRAY}.{name}", 0o444, form, f"{text}; not listed", read=read, listed=False)
+        for name, (form, text, read) in _STORIES.items()
+    ),
+)

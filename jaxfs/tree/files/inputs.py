@@ -1,0 +1,99 @@
+"""``inputs/`` of a program: what its calls take without naming it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from jaxfs.calls.arrays import Array
+from jaxfs.calls.bindings import Binding, bindings
+from jaxfs.errors import NameTaken
+from jaxfs.ownership import Caller, Meta
+from jaxfs.programs import names
+from jaxfs.programs.program import Derived, Program, Written
+from jaxfs.tree.files.arrays import array_facts, array_size, open_array
+from jaxfs.tree.files.programs import HERE
+from jaxfs.tree.handles import Handle
+from jaxfs.tree.rows import Directory, Entry, File, Row, Symlink
+from jaxfs.tree.system import System
+
+INPUTS = f"{HERE}/inputs"
+LINK = f"{INPUTS}/<link>"
+OWN = f"{INPUTS}/<array>"
+
+
+def _list(system: System, program: Program) -> Iterable[Entry]:
+    return [_entry(binding) for binding in bindings(program).values()]
+
+
+def _entry(binding: Binding) -> Entry:
+    return Entry(binding.key, OWN if binding.array is not None else LINK, binding)
+
+
+def _symlink(system: System, program: Program, key: str, target: str, meta: Meta) -> Entry:
+    return _bind(Binding(program, key, meta, target=target))
+
+
+def _create(system: System, program: Program, key: str, meta: Meta) -> Entry:
+    array = Array(key, meta, place=f"{program.path}/inputs")
+    return _bind(Binding(program, key, meta, array=array))
+
+
+def _bind(binding: Binding) -> Entry:
+    program = binding.program
+    if names.check(binding.key) in program.inputs:
+        raise NameTaken(f"{binding.path} is there already; remove it first")
+    program.inputs[binding.key] = binding
+    if isinstance(program, Derived) and program.types is None and isinstance(program.base, Written):
+        program.base.transformed.setdefault(program.steps, program)  # it stays, used or not
+    return _entry(binding)
+
+
+def _unlink(system: System, entry: Entry) -> None:
+    binding: Binding = entry.subject
+    del binding.program.inputs[binding.key]
+    binding.drop()
+
+
+def _target(system: System, binding: Binding) -> str:
+    return binding.target
+
+
+def _array(binding: Binding) -> Array:
+    assert binding.array is not None  # rows of links have no file
+    return binding.array
+
+
+async def _open(system: System, binding: Binding, caller: Caller, flags: int) -> Handle:
+    return await open_array(system, _array(binding), caller, flags)
+
+
+def _size(system: System, binding: Binding) -> int:
+    return array_size(system, _array(binding))
+
+
+def _facts(system: System, binding: Binding) -> Mapping[str, str]:
+    return array_facts(system, _array(binding))
+
+
+ROWS: tuple[Row, ...] = (
+    Directory(
+        INPUTS,
+        0o755,
+        "inputs that calls need not bring: ln -s ../../../arrays/w <number or name>, or copy an "
+        "array here; rm unbinds",
+        entries=_list,
+        create=_create,
+        symlink=_symlink,
+        unlink=_unlink,
+    ),
+    Symlink(LINK, "a bound input: what it leads to, at each call", _target),
+    File(
+        OWN,
+        0o644,
+        "npy",
+        "a bound input: an array of its own",
+        open=_open,
+        size=_size,
+        facts=_facts,
+    ),
+)
