@@ -11,7 +11,7 @@ INSTALL = $(BIN)/python -m pip install -qq --no-input --disable-pip-version-chec
 	-c $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check bench soak fuzz clean
+.PHONY: help setup demo test test-all check bench soak captures fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,6 +45,9 @@ bench: $(VENV)/.installed-bench ## jaxfs beside its peers, as a table and JSON
 
 soak: setup ## thousands of waiters, dying engines, 100,000 calls; 3 minutes, writes docs/SOAK.md
 	$(BIN)/python -m benchmarks.soak --report
+
+captures: setup ## make the pictures in docs/OPERATIONS.md anew: mountctl top, mountctl doctor
+	$(BIN)/python -m benchmarks.captures
 
 fuzz: setup ## damage good programs for FUZZ_SECONDS (120): only throw-away processes may suffer
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --report docs/FUZZ.md
