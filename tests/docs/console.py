@@ -105,11 +105,12 @@ def _as_ada(text: str, home: Path) -> str:
     return re.sub(r"^bash: line \d+: ", "bash: ", text, flags=re.MULTILINE)
 
 
-def is_same(one: str, other: str) -> bool:
-    """But for what differs from run to run."""
+def is_same(shown: str, printed: str) -> bool:
+    """But for what differs from run to run; a shown line of three dots stands for any lines."""
     for pattern, replacement in _VOLATILE:
-        one, other = pattern.sub(replacement, one), pattern.sub(replacement, other)
-    return one == other
+        shown, printed = pattern.sub(replacement, shown), pattern.sub(replacement, printed)
+    parts = re.split(r"^\.\.\.\n", shown, flags=re.MULTILINE)
+    return re.fullmatch(r"(?:.*\n)*".join(map(re.escape, parts)), printed) is not None
 
 
 def rewritten(document: str, found: list[Typed]) -> str:

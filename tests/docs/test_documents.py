@@ -80,3 +80,18 @@ def test_figures_of_the_faq_are_those_of_the_benchmark() -> None:
     if os.environ.get("JAXFS_UPDATE_DOCS"):
         faq.update()
     assert faq.DOCUMENT.read_text() == faq.document(), f"run {UPDATE}"
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("a\n...\nd\n", "a\nb\nc\nd\n", True),
+        ("a\n...\n", "a\n", True),
+        ("a\n...\nd\n", "a\nb\n", False),
+        ("a.b\n", "a-b\n", False),
+        ("ready in 0.38 s\n", "ready in 12 s\n", True),
+        ("ready\n", "failed\n", False),
+    ],
+)
+def test_what_differs_is_seen(shown: str, printed: str, same: bool) -> None:
+    assert console.is_same(shown, printed) == same
