@@ -41,6 +41,7 @@ class Call(Source):
     outcome: Outcome | None = None
     ticket: Ticket | None = None  # from submission on
     input_bytes: int = 0
+    begun_usec: int = 0  # when its inputs were complete, right or not
     submitted_usec: int = 0
     ended_usec: int = 0
     listed: bool = True  # whether calls/<id> is still there

@@ -16,6 +16,7 @@ from jaxfs.calls import requests
 from jaxfs.calls.call import now_usec, release, typed_outputs
 from jaxfs.calls.queue import Given, Ticket, release_inputs
 from jaxfs.calls.quick import Plan, plan_for
+from jaxfs.calls.record import Record
 from jaxfs.calls.registry import Calls
 from jaxfs.calls.results import encode
 from jaxfs.codecs.buffers import Rope
@@ -43,6 +44,9 @@ class _Reply:
     form: str
     program: Program
     calls: Calls
+    uid: int
+    input_bytes: int
+    begun_usec: int  # 0: when it was asked
     refund: Callable[[], None] | None = None  # of the memory that large outputs take
     asked_usec: int = attrs.field(factory=now_usec)
     ticket: Ticket | None = None
@@ -54,13 +58,19 @@ class _Reply:
 
     def arrive(self, outcome: Outcome) -> None:
         if not isinstance(outcome.error, Cancelled):
-            self.calls.count(self.program, outcome, now_usec() - self.asked_usec)
+            self._count(outcome)
         self.ticket = None  # it knows us too: a circle is work for the garbage collector
         if self.dropped:
             release(outcome)
             return
         self.outcome = outcome
         self.arrived.set()
+
+    def _count(self, outcome: Outcome) -> None:
+        times = (self.begun_usec or self.asked_usec, self.asked_usec, now_usec())
+        path = self.program.path
+        record = Record.of(self.uid, path, "", times, self.input_bytes, self.version, outcome)
+        self.calls.count(self.program, record)
 
     def drop(self) -> None:
         """Nobody reads it (any more)."""
@@ -133,7 +143,7 @@ class Conversation:
             self._plan = plan_for(version)
         if self._plan is None or len(data) != self._plan.nbytes:
             return False
-        self._run(version, "raw", self._plan.split(data))
+        self._run(version, "raw", self._plan.split(data), len(data))
         if self._hurried:
             self._hurried -= 1
         elif len(self._replies) == 1 and self._program.stats.is_quick:
@@ -186,7 +196,7 @@ class Conversation:
         return len(self._calls.find(path, self._caller).params)
 
     async def _submit(self) -> None:
-        spool, form = self._spool, self._form
+        spool, form, begun_usec, nbytes = self._spool, self._form, now_usec(), self._spool.size
         self._spool, self._framer, self._form = self._calls.spool(self._uid), None, ""
         try:
             version, inputs = await self._calls.read(
@@ -194,10 +204,17 @@ class Conversation:
             )
         finally:
             spool.close()
-        self._run(version, form, inputs)
+        self._run(version, form, inputs, nbytes, begun_usec)
 
-    def _run(self, version: Version, form: str, inputs: tuple[Given, ...]) -> None:
-        reply = _Reply(version, form, self._program, self._calls)
+    def _run(
+        self,
+        version: Version,
+        form: str,
+        inputs: tuple[Given, ...],
+        nbytes: int,
+        begun_usec: int = 0,
+    ) -> None:
+        reply = _Reply(version, form, self._program, self._calls, self._uid, nbytes, begun_usec)
         try:
             self._reserve(reply)
         except OverQuota:

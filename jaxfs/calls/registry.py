@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import trio
@@ -10,8 +11,9 @@ from jaxfs.calls import requests
 from jaxfs.calls.accounts import Accounts
 from jaxfs.calls.arrays import Array, Arrays
 from jaxfs.calls.bindings import Bound, bound
-from jaxfs.calls.call import Call, release
+from jaxfs.calls.call import Call, now_usec, release
 from jaxfs.calls.queue import Given, Queue, Ticket, release_inputs
+from jaxfs.calls.record import KEEP, Record
 from jaxfs.calls.requests import Request
 from jaxfs.calls.room import Room
 from jaxfs.calls.sources import Part
@@ -68,6 +70,7 @@ class Calls:
         self.ended_badly = 0
         self.total_times = Histogram()
         self.run_times = Histogram()  # of those that ended well
+        self.recent: deque[Record] = deque(maxlen=KEEP)  # nobody has looked at yet
 
     def __iter__(self) -> Iterator[Call]:
         return iter(tuple(self._calls.values()))
@@ -150,6 +153,7 @@ class Calls:
         Raises Invalid, BrokenProgram, NoSpace, OverQuota, and what a reference's source says.
         """
         self._check_open(call)
+        call.begun_usec = now_usec()
         uid = call.meta.uid
         try:
             version, inputs = await self.read(uid, caller, call.program, spool, call.format)
@@ -259,21 +263,30 @@ class Calls:
         call.end(outcome)
         if isinstance(outcome.error, Cancelled):
             _stop_dependents(call)
-        self.count(call.program, outcome, call.total_usec)
+        self._count_call(call, outcome)
         if outcome.error is not None:
             self._failed(call, outcome.error)
 
-    def count(self, program: Program, outcome: Outcome, total_usec: int) -> None:
+    def _count_call(self, call: Call, outcome: Outcome) -> None:
+        assert call.version is not None  # it was submitted
+        times = (call.begun_usec, call.submitted_usec, call.ended_usec)
+        path = call.program.path
+        self.count(
+            call.program,
+            Record.of(call.meta.uid, path, call.id, times, call.input_bytes, call.version, outcome),
+        )
+
+    def count(self, program: Program, record: Record) -> None:
         """Keep a program's statistics, and the mount's."""
+        total_usec, run_usec = record.total_usec, record.run_usec
+        self.recent.append(record)
         self.ended += 1
         self.total_times.add(total_usec)
-        if outcome.error is None:
-            self.run_times.add(outcome.run_usec)
-        else:
+        if record.errno:
             self.ended_badly += 1
-        program.stats.add(
-            failed=outcome.error is not None, total_usec=total_usec, run_usec=outcome.run_usec
-        )
+        else:
+            self.run_times.add(run_usec)
+        program.stats.add(failed=bool(record.errno), total_usec=total_usec, run_usec=run_usec)
 
     def remove(self, call: Call) -> None:
         """``rm results/<id>``: cancel what runs and what waits for it, free what is there, forget

@@ -180,7 +180,7 @@ class Dispatcher:
         run = generation.ran(message.call, len(message.outputs))
         self.suspects.ended(run.number)
         self.suspects.ran_well(run.key)
-        run.finished(message.outputs, message.run_usec)
+        run.finished(message.outputs, message.run_usec, message.started_usec)
 
     def _on_failed(self, generation: Generation, message: protocol.Failed) -> None:
         run = generation.ran(message.call)
@@ -188,7 +188,7 @@ class Dispatcher:
         run.has_failed = True
         run.let_go()
         error = from_errno(message.errno, message.reason, message.diagnostics)
-        run.end(Outcome(error=error))
+        run.end(Outcome(error=error, sent_usec=run.sent_usec))
 
     def _on_loaded(self, generation: Generation, message: protocol.Loaded) -> None:
         for run in generation.loaded(message.executable):

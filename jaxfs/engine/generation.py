@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Iterable, Iterator
 
 import trio
@@ -49,6 +50,7 @@ class Generation:
 
         Raises Closed when the process is gone, JaxfsError when this run cannot be sent.
         """
+        sent_usec = time.monotonic_ns() // 1000  # before: a small run may begin at once
         try:
             run.reserve_output(self._pool)  # where that was not done yet
             sent = self._send_segments(run) and self._send_load(run) and self._send_execute(run)
@@ -57,6 +59,7 @@ class Generation:
         except TooLong as error:
             raise Invalid(f"the program has too many inputs: a call takes {error} bytes") from error
         if sent:
+            run.sent_usec = sent_usec
             self.in_flight[run.number] = run
             self.sent_at = trio.current_time()
         return sent

@@ -61,12 +61,15 @@ class Outcome(msgspec.Struct, frozen=True):
     """How a run ended.  Outputs stand in ``outputs`` at ``protocol.output_offsets``.
 
     ``outputs`` is bytes for small results and a Range otherwise, whose segment the receiver now
-    holds.  ``error`` is set instead when the run failed.
+    holds.  ``error`` is set instead when the run failed.  It was sent to the engine at
+    ``sent_usec`` and began there at ``started_usec``, of CLOCK_MONOTONIC; 0: it did not.
     """
 
     outputs: Input = b""
     error: JaxfsError | None = None
     run_usec: int = 0
+    sent_usec: int = 0
+    started_usec: int = 0
 
 
 class Engine(Protocol):

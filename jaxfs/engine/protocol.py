@@ -134,11 +134,15 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """A run finished; ``outputs`` holds them when no segment was given."""
+    """A run finished; ``outputs`` holds them when no segment was given.
+
+    It began at ``started_usec`` of CLOCK_MONOTONIC, which all processes of a machine share.
+    """
 
     call: int
     run_usec: int
     outputs: bytes = b""
+    started_usec: int = 0
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

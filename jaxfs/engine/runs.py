@@ -32,6 +32,7 @@ class Run:
     after: list[Run] = attrs.field(factory=list)  # those whose outputs it takes
     attempts: int = 0
     has_failed: bool = False
+    sent_usec: int = 0  # the last time; CLOCK_MONOTONIC
     has_ended: bool = False
 
     @property
@@ -109,13 +110,13 @@ class Run:
         """Nobody wants the result any more."""
         self.end(Outcome(error=Cancelled(reason)))
 
-    def finished(self, outputs: bytes, run_usec: int) -> None:
+    def finished(self, outputs: bytes, run_usec: int, started_usec: int) -> None:
         """The engine has answered: the receiver takes over the output's segment."""
         found: Input = outputs
         if self.output is not None and not self.has_ended:
             found = self._taken_out(self.output)
         self.let_go()
-        self.end(Outcome(found, run_usec=run_usec))
+        self.end(Outcome(found, None, run_usec, self.sent_usec, started_usec))
 
     def _taken_out(self, output: Range) -> Input:
         """The outputs for the receiver: few bytes do not keep a segment that others share."""

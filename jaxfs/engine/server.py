@@ -64,7 +64,7 @@ class Server:
         self._loads[message.executable] = self._threads.submit(self._load_now, message, fd)
 
     def _load_now(self, message: protocol.Load, fd: int) -> LoadedExecutable:
-        started = time.perf_counter_ns()
+        started = time.monotonic_ns()
         try:
             loaded = load(message, fd, self._devices[message.device_id])
         except Exception as error:
@@ -110,9 +110,10 @@ class Server:
 
     def _run_here(self, loaded: LoadedExecutable, message: protocol.Execute) -> None:
         """Start a run, and end it too where it is through at once."""
-        started = time.perf_counter_ns()
         try:
-            arrays = loaded.run(*loaded.arguments(message, self._memory))
+            arguments = loaded.arguments(message, self._memory)
+            started = time.monotonic_ns()
+            arrays = loaded.run(*arguments)
         except Exception as error:
             self._fail(message.call, error)
             return
@@ -127,8 +128,9 @@ class Server:
         """A whole run in a thread of its own."""
         try:
             loaded = loading.result()
-            started = time.perf_counter_ns()
-            arrays = loaded.run(*loaded.arguments(message, self._memory))
+            arguments = loaded.arguments(message, self._memory)
+            started = time.monotonic_ns()
+            arrays = loaded.run(*arguments)
         except Exception as error:
             self._fail(message.call, error)
             return
@@ -145,7 +147,7 @@ class Server:
         except Exception as error:
             self._fail(message.call, error)
             return
-        self._reply(protocol.Done(message.call, run_usec, outputs))
+        self._reply(protocol.Done(message.call, run_usec, outputs, started // 1000))
         self._chains.ended(message.call, well=True)
 
     def _fail(self, number: int, error: Exception) -> None:
@@ -176,4 +178,4 @@ def told(error: Exception) -> tuple[int, str, str]:
 
 
 def _usec_since(started_ns: int) -> int:
-    return (time.perf_counter_ns() - started_ns) // 1000
+    return (time.monotonic_ns() - started_ns) // 1000

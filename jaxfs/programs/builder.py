@@ -8,6 +8,7 @@ remount; what is being made is waited for, whoever asked first.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import attrs
@@ -18,6 +19,7 @@ from jaxfs.engine.interface import Engines, Executable
 from jaxfs.engine.protocol import Device
 from jaxfs.errors import NoDevice
 from jaxfs.outlive import Work
+from jaxfs.programs.jobs import Job, Jobs, Kind
 from jaxfs.programs.pickles import PicklePolicy
 from jaxfs.programs.program import Written
 from jaxfs.programs.recipe import Recipe
@@ -43,14 +45,15 @@ async def aside(do: Callable[[bytes | memoryview], Product], data: bytes | memor
 
 @attrs.frozen
 class Author:
-    """Whose program it is: with these rights it is traced and compiled."""
+    """Whose program it is, with whose rights it is traced and compiled; and what it is called."""
 
     uid: int
     gid: int
+    program: str
 
     @classmethod
     def of(cls, program: Written) -> Author:
-        return cls(program.meta.uid, program.meta.gid)
+        return cls(program.meta.uid, program.meta.gid, program.name)
 
 
 class Builder:
@@ -70,6 +73,7 @@ class Builder:
         self._pickles = pickles
         self._nursery = nursery
         self._under_way: dict[str, Work[Any]] = {}
+        self.jobs = Jobs()
 
     @property
     def store(self) -> Store:
@@ -100,7 +104,7 @@ class Builder:
             )
         if isinstance(traced, Untyped):
             return traced
-        return await self._version(recipe.source_sha256, key, traced, device, author)
+        return await self._version(recipe, key, traced, device, author)
 
     def recall(self, recipe: Recipe, device: Device) -> Version | Untyped | None:
         """What a known recipe makes, if all its parts are in the state directory."""
@@ -124,20 +128,31 @@ class Builder:
         )
 
     async def _version(
-        self, digest: str, artifact: str, traced: Traced, device: Device, author: Author
+        self, recipe: Recipe, artifact: str, traced: Traced, device: Device, author: Author
     ) -> Version:
         compiled: Compiled | None = None
+        key = self._executable_key(artifact, device)
         if device.platform in SERIALIZES:
-            key = self._executable_key(artifact, device)
             compiled = self._store.info("executables", key, Compiled)
             if compiled is None:
                 compiled = await self._once(
-                    key, lambda: self._compile(key, artifact, traced, device, author)
+                    key, lambda: self._compile(key, recipe, artifact, traced, device, author)
                 )
-        version = self._assemble(digest, artifact, traced, device, compiled)
+        version = self._assemble(recipe.source_sha256, artifact, traced, device, compiled)
         if compiled is None:
-            await self._engines.of(author.uid).load(version.executable)
+            await self._once(key, lambda: self._load(key, recipe, version, author))
         return version
+
+    async def _load(self, key: str, recipe: Recipe, version: Version, author: Author) -> None:
+        with self._doing("load", key, recipe, author) as job:
+            job.begin()
+            await self._engines.of(author.uid).load(version.executable)
+
+    def _doing(
+        self, kind: Kind, key: str, recipe: Recipe, author: Author
+    ) -> AbstractContextManager[Job]:
+        job = Job(kind, author.uid, author.program, recipe.source_sha256, recipe.steps)
+        return self.jobs.doing(key, job)
 
     def _assemble(
         self, digest: str, artifact: str, traced: Traced, device: Device, compiled: Compiled | None
@@ -165,7 +180,10 @@ class Builder:
     async def _trace(
         self, key: str, recipe: Recipe, device: Device, author: Author, *, takes_pickles: bool
     ) -> Traced | Untyped:
-        with self._store.source_path(recipe.source_sha256).open("rb") as source:
+        with (
+            self._doing("trace", key, recipe, author) as job,
+            self._store.source_path(recipe.source_sha256).open("rb") as source,
+        ):
             made = await self._tracer.trace(
                 source.fileno(),
                 device.platform,
@@ -174,6 +192,7 @@ class Builder:
                 options=dict(recipe.options),
                 takes_pickles=takes_pickles,
                 user=(author.uid, author.gid),
+                began=job.begin,
             )
         if isinstance(made, Untyped):
             self._store.put_entry("artifacts", key, made, {})
@@ -184,13 +203,22 @@ class Builder:
         return traced
 
     async def _compile(
-        self, key: str, artifact: str, traced: Traced, device: Device, author: Author
+        self,
+        key: str,
+        recipe: Recipe,
+        artifact: str,
+        traced: Traced,
+        device: Device,
+        author: Author,
     ) -> Compiled:
         count = len(self._engines.devices())
         work = Compile(device.platform, device.id, count, traced.signature)
-        with (self._store.entry("artifacts", artifact) / "artifact").open("rb") as file:
+        with (
+            self._doing("compile", key, recipe, author) as job,
+            (self._store.entry("artifacts", artifact) / "artifact").open("rb") as file,
+        ):
             compiled, executable, hlo = await self._tracer.compile(
-                file.fileno(), work, user=(author.uid, author.gid)
+                file.fileno(), work, user=(author.uid, author.gid), began=job.begin
             )
         files = {"executable": executable, "hlo.txt": hlo}
         self._store.put_entry("executables", key, compiled, files)

@@ -40,6 +40,7 @@ class Programs:
     def __init__(self, builder: Builder, nursery: trio.Nursery) -> None:
         self._builder = builder
         self._nursery = nursery
+        self.jobs = builder.jobs
         self.derivations = Derivations(builder, self.remember, nursery)
         self.links = Links(builder.store)
         self._programs: dict[str, Written] = {}

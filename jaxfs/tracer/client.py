@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
@@ -130,6 +130,7 @@ class TracerClient:
         options: Mapping[str, str] | None = None,
         takes_pickles: bool = False,
         user: tuple[int, int] | None = None,
+        began: Callable[[], None] | None = None,
     ) -> tuple[Traced, bytes, bytes] | Untyped:
         """Make an artifact of the source in an open file: its description, bytes and text.
 
@@ -138,7 +139,7 @@ class TracerClient:
         """
         flat = None if types is None else tuple(types)
         work = Trace(platform, tuple(steps), flat, dict(options or {}), takes_pickles)
-        reply, files = await self.run(work, [source], deadline_s, user=user)
+        reply, files = await self.run(work, [source], deadline_s, user=user, began=began)
         if isinstance(reply, Untyped) and types is None:
             return reply
         if not isinstance(reply, Traced):
@@ -153,9 +154,10 @@ class TracerClient:
         deadline_s: float | None = None,
         *,
         user: tuple[int, int] | None = None,
+        began: Callable[[], None] | None = None,
     ) -> tuple[Compiled, bytes, bytes]:
         """Compile the artifact in an open file: figures, executable, HLO text."""
-        reply, files = await self.run(work, [artifact], deadline_s, user=user)
+        reply, files = await self.run(work, [artifact], deadline_s, user=user, began=began)
         if not isinstance(reply, Compiled):
             raise RunFailed(f"the tracer answered {type(reply).__name__} to a compile")
         executable, hlo = files
@@ -189,15 +191,19 @@ class TracerClient:
         deadline_s: float | None = None,
         *,
         user: tuple[int, int] | None = None,
+        began: Callable[[], None] | None = None,
     ) -> tuple[Answer, list[bytes]]:
         """Do a job; its answer and files.
 
-        ``deadline_s`` counts from when the job gets its turn.  ``user`` (uid, gid) is who asked:
-        the job has no more rights (None: no more than the front).  Raises TimedOut past it, Invalid
-        where the program is bad or ended its process, RunFailed where the tracer itself failed.
+        ``began`` is called when the job gets its turn, and ``deadline_s`` counts from then.
+        ``user`` (uid, gid) is who asked: the job has no more rights (None: no more than the front).
+        Raises TimedOut past the deadline, Invalid where the program is bad or ended its process,
+        RunFailed where the tracer itself failed.
         """
         limit_s = self._usual_s(work) if deadline_s is None else deadline_s
         async with self._slots:
+            if began is not None:
+                began()
             for _ in range(MAX_ATTEMPTS):
                 with suppress(_ZygoteDied):
                     return await self._attempt(work, fds, limit_s, user or (None, None))

@@ -18,6 +18,7 @@ from jaxfs.programs.registry import Programs
 from jaxfs.tracer.client import TracerClient
 from jaxfs.tracer.transforms.table import parse
 from jaxfs.tree.error_log import ErrorLog
+from jaxfs.tree.timeline import Timeline
 
 
 @attrs.define(eq=False)
@@ -62,6 +63,11 @@ class System:
     internal_errors: int = 0
     inodes: int = 0  # that the kernel knows, and the tree keeps for it
     waiters: int = 0  # requests that wait or may have to
+    timeline: Timeline = attrs.field(init=False)
+
+    @timeline.default
+    def _timeline(self) -> Timeline:
+        return Timeline(self.calls.recent, self.programs.jobs.recent)
 
     def chain(self, steps: tuple[str, ...]) -> Chain:
         """The directory of some transformations, the same one while anybody knows it."""

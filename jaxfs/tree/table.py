@@ -18,6 +18,7 @@ from jaxfs.tree.files import (
     mount,
     programs,
     results,
+    trace,
     transformations,
 )
 from jaxfs.tree.readme import readme
@@ -33,6 +34,7 @@ ROWS: tuple[Row, ...] = (
     File("README", 0o444, "text", "how to use this mount", read=_readme),
     *mount.ROWS,
     *metrics.ROWS,
+    *trace.ROWS,
     *programs.ROWS,
     *calls.ROWS,
     *arrays.ROWS,

@@ -43,9 +43,9 @@ def as_user(
     )
 
 
-def write_program(mount: Mount, uid: int, name: str, umask: str = "022") -> None:
+def write_program(mount: Mount, uid: int, name: str, umask: str = "022", text: str = SAXPY) -> None:
     source = Path(mount.path.parent / "saxpy.mlir")
-    source.write_text(SAXPY)
+    source.write_text(text)
     source.chmod(0o644)
     done = as_user(uid, mount, f"umask {umask}; cp ../saxpy.mlir programs/{name}.mlir")
     assert done.returncode == 0, done.stderr
@@ -93,6 +93,16 @@ def test_error_log_shows_a_user_their_own_errors(shared: Mount) -> None:
     as_user(BOB, shared, "echo 1 > programs/errors/calls/bobs")
     assert "calls/bobs" in as_user(BOB, shared, "cat error_log").stdout
     assert "calls/bobs" not in as_user(ALICE, shared, "cat error_log").stdout
+
+
+def test_trace_shows_a_user_their_own_calls_and_compiles(shared: Mount) -> None:
+    write_program(shared, ALICE, "traced", text=f"{SAXPY}// compiled by nobody before\n")
+    as_user(BOB, shared, CALL.format(program="traced", id="bobs_traced"))
+    compile_of, call_of = '"name":"traced","cat":"compile"', '"call":"bobs_traced"'
+    bobs, alices = (as_user(uid, shared, "cat trace").stdout for uid in (BOB, ALICE))
+    everybodys = (shared.path / "trace").read_text()
+    assert [compile_of in text for text in (bobs, alices, everybodys)] == [False, True, True]
+    assert [call_of in text for text in (bobs, alices, everybodys)] == [True, False, True]
 
 
 def test_three_users_meet_owner_group_and_other(shared: Mount) -> None:

@@ -1,0 +1,76 @@
+"""What is being made for a program, and what was: for ``status`` and ``trace``."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Literal
+
+import attrs
+
+from jaxfs.errors import JaxfsError
+
+KEEP = 1000  # of those that have ended
+Kind = Literal["trace", "compile", "load"]
+
+
+def _now_usec() -> int:
+    return time.monotonic_ns() // 1000
+
+
+@attrs.define(eq=False)
+class Job:
+    """One step from a source to something that runs.
+
+    ``trace`` reads, transforms and lowers, ``compile`` is the compiler's work, ``load`` the
+    engine's, which compiles too where a platform's compiler needs the device.  Times are
+    microseconds of CLOCK_MONOTONIC; ``started_usec`` is 0 while other jobs have their turn.
+    """
+
+    kind: Kind
+    uid: int
+    program: str  # the written one it is made from
+    sha256: str  # of its source
+    steps: tuple[str, ...]
+    asked_usec: int = attrs.field(factory=_now_usec)
+    started_usec: int = 0
+    ended_usec: int = 0
+    errno: str = ""
+
+    def begin(self) -> None:
+        """It is its turn.  The first time counts: a job may have to start again."""
+        self.started_usec = self.started_usec or _now_usec()
+
+    @property
+    def phase(self) -> str:
+        """What it does now: waiting | trace | compile | load."""
+        return self.kind if self.started_usec else "waiting"
+
+    @property
+    def elapsed_usec(self) -> int:
+        """Since it was asked for, waiting included."""
+        return (self.ended_usec or _now_usec()) - self.asked_usec
+
+
+class Jobs:
+    """Those under way by key, and the last ones that ended, that nobody has looked at yet."""
+
+    def __init__(self) -> None:
+        self.under_way: dict[str, Job] = {}
+        self.recent: deque[Job] = deque(maxlen=KEEP)
+
+    @contextlib.contextmanager
+    def doing(self, key: str, job: Job) -> Iterator[Job]:
+        """The time of the block is the job's, an error its end."""
+        self.under_way[key] = job
+        try:
+            yield job
+        except JaxfsError as error:
+            job.errno = error.errno_name
+            raise
+        finally:
+            job.ended_usec = _now_usec()
+            del self.under_way[key]
+            self.recent.append(job)
