@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jaxlib.version
 from jax import export, tree_util
+from jax._src import config as jax_config
 from jax._src import core, sharding_impls, stages, xla_bridge
 from jax._src.export import serialization_generated
 from jax._src.interpreters import ad, mlir, pxla
@@ -105,17 +106,38 @@ def _shaped(aval: Aval) -> core.ShapedArray:
     return core.ShapedArray(aval.shape, aval.row.numpy)
 
 
-def compile_module(module: Any, signature: Signature, device: jax.Device) -> Any:
-    """Compile a StableHLO module, whole as it is, for one device.
+def compile_module(module: Any, signature: Signature, devices: Sequence[jax.Device]) -> Any:
+    """Compile a StableHLO module, whole as it is, for all of ``devices``, its partitions.
 
-    Raises jaxlib's XlaRuntimeError with the compiler's words.
+    Where it does not say how arrays are spread over them, the compiler chooses.
     """
     inputs = [_shaped(aval) for aval in signature.input_avals]
     outputs = [_shaped(aval) for aval in signature.output_avals]
     if "sym_name" not in module.operation.attributes:  # jax's compile cache asks for it
         with module.context:
             module.operation.attributes["sym_name"] = ir.StringAttr.get("main")
-    here = sharding_impls.SingleDeviceSharding(device)
+    if len(devices) == 1:
+        here: Any = sharding_impls.SingleDeviceSharding(devices[0])
+        return _from_hlo(module, inputs, outputs, here, devices)
+    with jax_config.use_shardy_partitioner(_has_meshes(module)):
+        return _from_hlo(module, inputs, outputs, _UNSPECIFIED, devices)
+
+
+_UNSPECIFIED: Any = vars(sharding_impls)["UNSPECIFIED"]  # imported there
+
+
+def _has_meshes(module: Any) -> bool:
+    """Whether it says in Shardy's terms how arrays are spread; GSPMD's are attributes."""
+    return any(operation.operation.name == "sdy.mesh" for operation in module.body.operations)
+
+
+def _from_hlo(
+    module: Any,
+    inputs: Sequence[core.ShapedArray],
+    outputs: Sequence[core.ShapedArray],
+    here: Any,
+    devices: Sequence[jax.Device],
+) -> Any:
     return pxla.UnloadedMeshExecutable.from_hlo(
         name="main",
         hlo=module,
@@ -129,13 +151,13 @@ def compile_module(module: Any, signature: Signature, device: jax.Device) -> Any
         host_callbacks=[],
         keepalive=None,
         kept_var_idx=set(range(len(inputs))),
-        backend=device.client,
-        device_list=xla_client.DeviceList((device,)),
+        backend=devices[0].client,
+        device_list=xla_client.DeviceList(tuple(devices)),
         committed=False,
         in_layouts=[None] * len(inputs),
         out_layouts=[None] * len(outputs),
         compiler_options_kvs=(),
-        num_devices=1,
+        num_devices=len(devices),
     )
 
 
@@ -151,11 +173,11 @@ def serialize(executable: Any) -> bytes:
     return file.getvalue()
 
 
-def deserialize(data: bytes, device: jax.Device) -> Any:
+def deserialize(data: bytes, devices: Sequence[jax.Device]) -> Any:
     """The inverse of ``serialize``.  The bytes are native code: only our own are taken."""
     file = io.BytesIO(data)
     make_unpickler: Any = serialize_executable._JaxPjrtUnpickler
-    unpickler = make_unpickler(file, device.client, [device])
+    unpickler = make_unpickler(file, devices[0].client, devices)
     return unpickler.load().load()
 
 
@@ -181,11 +203,11 @@ def concurrent_callable_of(executable: Any) -> Callable[..., Sequence[jax.Array]
     return call
 
 
-def compile_artifact(artifact: bytes, signature: Signature, device: jax.Device) -> Any:
-    """Compile a portable artifact for one device, as ``compile_module`` does."""
+def compile_artifact(artifact: bytes, signature: Signature, devices: Sequence[jax.Device]) -> Any:
+    """Compile a portable artifact, as ``compile_module`` does."""
     with make_context() as context, ir.Location.unknown(context):
         module = stablehlo.deserialize_portable_artifact(context, artifact)
-        return compile_module(module, signature, device)
+        return compile_module(module, signature, devices)
 
 
 def opcodes(executable: Any) -> frozenset[str]:

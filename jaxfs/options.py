@@ -102,7 +102,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The options of one mount; sizes in bytes."""
 
     devices: Annotated[
-        int | None, Option("virtual CPU devices, for trying things out", "N", _count)
+        int | None,
+        Option("how many devices: virtual ones on a CPU, elsewhere the first", "N", _count),
     ] = None
     platform: Annotated[
         str | None, Option("the JAX platform: cpu, cuda, ...; otherwise JAX chooses", "NAME", _word)

@@ -34,9 +34,10 @@ class Room:
         """
         if version.is_small:
             return
-        need, limit = version.need, self.limits.get(version.device)
-        if limit is not None:
-            _compare(need, need.on_device, limit, f"{version.device} has")
+        need = version.need
+        limits = [self.limits[name] for name in version.devices if name in self.limits]
+        if limits:
+            _compare(need, need.on_device, sum(limits), f"{version.device} has")
         else:
             offered = available_bytes() + pool.free_bytes
             _compare(need, need.on_host, offered, "the machine has available")

@@ -19,14 +19,20 @@ _PLAIN = (str, int, float, bool, tuple, list)
 
 
 def start(options: Options) -> list[Any]:
-    """Start JAX's backend and return its devices.  Raises what JAX raises where it cannot."""
+    """Start JAX's backend and return its devices, no more than are asked for.
+
+    Raises what JAX raises where it cannot, ValueError where there are fewer.
+    """
     config: Any = jax.config  # its methods are not annotated
     if options.devices:
         config.update("jax_num_cpu_devices", options.devices)
     if options.cache_dir:
         config.update("jax_compilation_cache_dir", options.cache_dir)
         config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    return list(jax.local_devices())
+    found = jax.local_devices()
+    if options.devices > len(found):
+        raise ValueError(f"{options.devices} devices are asked for, and there are {len(found)}")
+    return list(found[: options.devices or None])
 
 
 def toolchain() -> str:

@@ -78,7 +78,7 @@ class Generation:
             return True
         number, executable = next(self._counter), run.executable
         load = Load(
-            number, executable.device_id, _nameless(executable.signature), executable.serialized
+            number, executable.device_ids, _nameless(executable.signature), executable.serialized
         )
         fd = os.open(executable.path, os.O_RDONLY | os.O_CLOEXEC)
         try:

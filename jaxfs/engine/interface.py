@@ -23,13 +23,15 @@ State = Literal["idle", "starting", "ready", "restarting", "failed"]
 class Executable(msgspec.Struct, frozen=True):
     """Something the engine can run.  ``key`` is its content hash; ``path`` the file with its bytes.
 
+    It runs on all of ``device_ids`` at once: arrays come and go whole, and are spread over them.
+
     The front never has to ask for it to be loaded: an engine loads it when it is first run, and
     again by itself after a restart.
     """
 
     key: str
     path: str
-    device_id: int
+    device_ids: tuple[int, ...]
     signature: Signature
     serialized: bool = True
     output_bytes: int = -1  # worked out here, once

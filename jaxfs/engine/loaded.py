@@ -6,6 +6,8 @@ Only the engine's process imports this module.
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,18 +22,22 @@ QUICK_BYTES = 1 << 20
 UNBOUNDED = frozenset({"kWhile", "kSort", "kCustomCall", "kInfeed", "kOutfeed", "kSend", "kRecv"})
 
 
-def load(message: Load, fd: int, device: Any) -> LoadedExecutable:
-    """Make the file behind ``fd``, which this closes, ready to run on ``device``.
+COLLECTIVES = ("kAll", "kAsync", "kCollective", "kRagged", "kReduceScatter")
+_one_meeting = threading.Lock()
+
+
+def load(message: Load, fd: int, devices: Sequence[Any]) -> LoadedExecutable:
+    """Make the file behind ``fd``, which this closes, ready to run on all of ``devices``.
 
     Raises what jax raises: the bytes are not an executable, or the compiler's words.
     """
     with os.fdopen(fd, "rb") as file:
         data = file.read()
     if message.serialized:
-        executable = jaxcompat.deserialize(data, device)
+        executable = jaxcompat.deserialize(data, devices)
     else:
-        executable = jaxcompat.compile_artifact(data, message.signature, device)
-    return LoadedExecutable(executable, message.signature)
+        executable = jaxcompat.compile_artifact(data, message.signature, devices)
+    return LoadedExecutable(executable, message.signature, len(devices))
 
 
 class LoadedExecutable:
@@ -43,7 +49,7 @@ class LoadedExecutable:
     would stop the engine.
     """
 
-    def __init__(self, executable: Any, signature: Signature) -> None:
+    def __init__(self, executable: Any, signature: Signature, device_count: int) -> None:
         opcodes = jaxcompat.opcodes(executable)
         if "kCustomCall" in opcodes:
             jaxcompat.initialize_custom_calls()
@@ -53,12 +59,15 @@ class LoadedExecutable:
         self._outputs = list(zip(offsets, map(_Output, signature.output_avals), strict=True))
         moved = sum(aval.nbytes for aval in signature.input_avals) + nbytes
         moved += jaxcompat.temporary_bytes(executable)
-        self.is_quick = moved <= QUICK_BYTES and not opcodes & UNBOUNDED
+        is_alone = device_count == 1
+        self.is_quick = is_alone and moved <= QUICK_BYTES and not opcodes & UNBOUNDED
         self.run: Any = (
             jaxcompat.callable_of(executable, signature)
             if self.is_quick
             else jaxcompat.concurrent_callable_of(executable)
         )
+        if any(opcode.startswith(COLLECTIVES) for opcode in opcodes) and not is_alone:
+            self.run = _one_at_a_time(self.run)
 
     def arguments(self, message: Execute, memory: Memory) -> list[Any]:
         """The inputs as arrays over shared memory."""
@@ -71,8 +80,7 @@ class LoadedExecutable:
         """Copy finished outputs to where the message wants them, or return them."""
         if message.output is not None:
             for array, (offset, output) in zip(arrays, self._outputs, strict=True):
-                slot = memory.slot(message.output, offset, output.dtype, output.shape)
-                np.copyto(slot, output.of(array))
+                output.write(memory.slot(message.output, offset, output.dtype, output.shape), array)
             return b""
         parts = [
             output.of(array).tobytes()
@@ -85,6 +93,23 @@ class LoadedExecutable:
         for (offset, _), part in zip(self._outputs, parts, strict=True):
             packed[offset : offset + len(part)] = part
         return bytes(packed)
+
+
+def _one_at_a_time(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Run to the end before another such program begins.
+
+    XLA's threads wait in a collective until all devices have come to it.  Two programs of which
+    each has some of the threads, and waits for more, would wait for ever.
+    """
+
+    def run_alone(*inputs: Any) -> Any:
+        with _one_meeting:
+            arrays = run(*inputs)
+            for array in arrays:
+                array.block_until_ready()
+        return arrays
+
+    return run_alone
 
 
 class _Output:
@@ -100,6 +125,15 @@ class _Output:
         self.dtype = np.dtype(np.int8) if self._widen else aval.row.numpy
 
     def of(self, array: Any) -> Any:
-        """The array's memory, without a copy on CPU."""
+        """The array's memory, without a copy on CPU where it is on one device."""
         found = np.asarray(array)
         return found.astype(np.int8) if self._widen else found
+
+    def write(self, slot: Any, array: Any) -> None:
+        """Copy the array to ``slot``, the parts of several devices one after another."""
+        if array.is_fully_replicated:
+            np.copyto(slot, self.of(array))
+            return
+        for shard in array.addressable_shards:
+            if shard.replica_id == 0:
+                slot[shard.index] = self.of(shard.data)

@@ -85,7 +85,7 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     """
 
     executable: int
-    device_id: int
+    device_ids: tuple[int, ...]
     signature: Signature
     serialized: bool = True
 

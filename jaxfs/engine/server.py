@@ -66,7 +66,7 @@ class Server:
     def _load_now(self, message: protocol.Load, fd: int) -> LoadedExecutable:
         started = time.monotonic_ns()
         try:
-            loaded = load(message, fd, self._devices[message.device_id])
+            loaded = load(message, fd, [self._devices[number] for number in message.device_ids])
         except Exception as error:
             self._reply(protocol.LoadFailed(message.executable, *told(error)))
             raise

@@ -21,6 +21,9 @@ from jaxfs.engine.protocol import DIAGNOSTICS_BYTES, Options, Ready, Request, St
 from jaxfs.tracer.process import die_with_parent
 from jaxfs.wire.channel import Channel, Closed
 
+MEETING_S = 7 * 24 * 3600
+MORE_THREADS = 64
+
 
 def _set_environment(options: Options) -> None:
     """What JAX and XLA read when they are imported."""
@@ -28,6 +31,19 @@ def _set_environment(options: Options) -> None:
         os.environ["JAX_PLATFORMS"] = options.platform
     os.environ["JAX_ENABLE_X64"] = "1"  # an f64 in a program means f64
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if options.devices > 1:
+        _let_devices_meet(options.devices)
+
+
+def _let_devices_meet(device_count: int) -> None:
+    """Let the CPU's devices meet in collectives, however long one has to wait for another.
+
+    XLA ends the process where a meeting takes 40 s, and its threads, one a device, are also those
+    of programs of one device: an endless one would keep a device away.
+    """
+    os.environ.setdefault("PJRT_NPROC", str(device_count + MORE_THREADS))
+    flags = f"--xla_cpu_collective_call_terminate_timeout_seconds={MEETING_S}"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
 
 
 def _serve(channel: Channel[Request], options: Options, parent: int) -> None:

@@ -7,7 +7,7 @@ remount; what is being made is waited for, whoever asked first.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -79,6 +79,23 @@ class Builder:
     def store(self) -> Store:
         return self._store
 
+    def devices_for(self, traced: Traced, device: Device) -> tuple[Device, ...]:
+        """Where a program runs: on ``device``, or on the first ones where it needs several.
+
+        Raises NoDevice where there are not as many.
+        """
+        if traced.partitions == 1:
+            return (device,)
+        there = self._engines.devices()
+        if traced.partitions > len(there):
+            names = " ".join(one.name for one in there)
+            raise NoDevice(
+                f"the program runs on {traced.partitions} devices at once, and there "
+                f"{'are' if len(there) > 1 else 'is'} {len(there)} ({names}); "
+                f"on a CPU, mount with -o devices={traced.partitions}"
+            )
+        return there[: traced.partitions]
+
     def device(self, name: str) -> Device:
         """The device called ``name``; the first one for an empty name.  Raises NoDevice."""
         devices = self._engines.devices()
@@ -112,11 +129,15 @@ class Builder:
         traced = self._traced(artifact)
         if traced is None or isinstance(traced, Untyped):
             return traced
-        key = self._executable_key(artifact, device)
+        try:
+            devices = self.devices_for(traced, device)
+        except NoDevice:
+            return None
+        key = self._executable_key(artifact, devices)
         compiled = self._store.info("executables", key, Compiled)
         if compiled is None and device.platform in SERIALIZES:
             return None
-        return self._assemble(recipe.source_sha256, artifact, traced, device, compiled)
+        return self._assemble(recipe.source_sha256, artifact, traced, devices, compiled)
 
     def _is_pickle(self, recipe: Recipe) -> bool:
         with self._store.source_path(recipe.source_sha256).open("rb") as source:
@@ -131,14 +152,15 @@ class Builder:
         self, recipe: Recipe, artifact: str, traced: Traced, device: Device, author: Author
     ) -> Version:
         compiled: Compiled | None = None
-        key = self._executable_key(artifact, device)
+        devices = self.devices_for(traced, device)
+        key = self._executable_key(artifact, devices)
         if device.platform in SERIALIZES:
             compiled = self._store.info("executables", key, Compiled)
             if compiled is None:
                 compiled = await self._once(
-                    key, lambda: self._compile(key, recipe, artifact, traced, device, author)
+                    key, lambda: self._compile(key, recipe, artifact, traced, devices, author)
                 )
-        version = self._assemble(recipe.source_sha256, artifact, traced, device, compiled)
+        version = self._assemble(recipe.source_sha256, artifact, traced, devices, compiled)
         if compiled is None:
             await self._once(key, lambda: self._load(key, recipe, version, author))
         return version
@@ -155,10 +177,16 @@ class Builder:
         return self.jobs.doing(key, job)
 
     def _assemble(
-        self, digest: str, artifact: str, traced: Traced, device: Device, compiled: Compiled | None
+        self,
+        digest: str,
+        artifact: str,
+        traced: Traced,
+        devices: Sequence[Device],
+        compiled: Compiled | None,
     ) -> Version:
         home = self._store.entry("artifacts", artifact)
-        key = self._executable_key(artifact, device)
+        key = self._executable_key(artifact, devices)
+        numbers = tuple(device.id for device in devices)
         built = self._store.entry("executables", key)
         path = built / "executable" if compiled else home / "artifact"
         return Version(
@@ -166,9 +194,9 @@ class Builder:
             source_format=traced.source_format,
             platforms=traced.platforms,
             signature=traced.signature,
-            device=device.name,
+            devices=tuple(device.name for device in devices),
             executable=Executable(
-                key, str(path), device.id, traced.signature, serialized=compiled is not None
+                key, str(path), numbers, traced.signature, serialized=compiled is not None
             ),
             compile_usec=compiled.compile_usec if compiled else 0,
             cost=compiled.cost if compiled else {},
@@ -208,11 +236,12 @@ class Builder:
         recipe: Recipe,
         artifact: str,
         traced: Traced,
-        device: Device,
+        devices: Sequence[Device],
         author: Author,
     ) -> Compiled:
         count = len(self._engines.devices())
-        work = Compile(device.platform, device.id, count, traced.signature)
+        numbers = tuple(device.id for device in devices)
+        work = Compile(devices[0].platform, numbers, count, traced.signature)
         with (
             self._doing("compile", key, recipe, author) as job,
             (self._store.entry("artifacts", artifact) / "artifact").open("rb") as file,
@@ -230,8 +259,9 @@ class Builder:
     def _key(self, *parts: object) -> str:
         return sha256(msgspec.json.encode([self._engines.toolchain, *parts]))
 
-    def _executable_key(self, artifact: str, device: Device) -> str:
-        return self._key("executable", artifact, device.name, len(self._engines.devices()))
+    def _executable_key(self, artifact: str, devices: Sequence[Device]) -> str:
+        names = [device.name for device in devices]
+        return self._key("executable", artifact, *names, len(self._engines.devices()))
 
     async def _once(self, key: str, make: Callable[[], Awaitable[Product]]) -> Product:
         """What ``make`` gives, once however many ask at the same time."""

@@ -26,8 +26,8 @@ class Need:
         return cls(
             inputs,
             executable.output_bytes,
-            told.get("temp_bytes", 0),
-            told.get("alias_bytes", 0),
+            told.get("temp_bytes", 0) * len(executable.device_ids),
+            told.get("alias_bytes", 0) * len(executable.device_ids),
         )
 
     @property

@@ -249,8 +249,12 @@ class Programs:
 
     async def move(self, program: Program, device_name: str) -> None:
         """Let a program run on another device.  Raises NoDevice, BrokenProgram ..."""
-        device = self._builder.device(device_name)
         served = await program.serving()
+        if isinstance(served, Version) and len(served.devices) > 1:
+            if device_name == served.device:
+                return
+            raise Invalid(f"{program.path} runs on {served.device} at once and cannot be moved")
+        device = self._builder.device(device_name)
         if isinstance(program, Derived):
             program.device = device.name
             self.derivations.outdate(program)

@@ -22,7 +22,7 @@ class Version:
     source_format: str
     platforms: tuple[str, ...]
     signature: Signature
-    device: str
+    devices: tuple[str, ...]  # their names; all at once
     executable: Executable
     compile_usec: int
     cost: dict[str, float]
@@ -31,6 +31,11 @@ class Version:
     hlo_path: Path
     need: Need = attrs.field(init=False)
     is_small: bool = attrs.field(init=False)  # worked out here, once: asked before each run
+
+    @property
+    def device(self) -> str:
+        """The names of its devices, in a line."""
+        return " ".join(self.devices)
 
     @need.default
     def _need(self) -> Need:

@@ -13,7 +13,8 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.dangerous import RULES
+from jaxfs.stablehlo import partitions
+from jaxfs.stablehlo.dangerous import COLLECTIVES, RULES, why_not_collective
 from jaxfs.stablehlo.nesting import MAX_REGIONS
 from jaxfs.stablehlo.types import spelled, why_not_array
 from jaxfs.stablehlo.walk import functions, operations, place
@@ -28,11 +29,12 @@ _HOST_TRANSFERS = frozenset(f"stablehlo.{name}" for name in ("infeed", "outfeed"
 def check_module(module: Any) -> None:
     """Raise Invalid for what jaxfs does not run, with the line where it is known."""
     check_main(module)
+    device_count = partitions.partition_count(module)
     allowed_types: set[Any] = set()
     for operation, depth in operations(module.operation):
         if depth > MAX_REGIONS:
             raise Invalid(f"{place(operation)}nested over {MAX_REGIONS} deep; flatten the program")
-        _check_operation(operation)
+        _check_operation(operation, device_count)
         _check_types(operation, allowed_types)
     _check_call_graph(functions(module))
 
@@ -53,14 +55,17 @@ def check_main(module: Any) -> Any:
     return main
 
 
-def _check_operation(operation: Any) -> None:
+def _check_operation(operation: Any, device_count: int) -> None:
     name = operation.name
+    is_shardy = device_count > 1 and name in partitions.OPERATIONS
     if name in _HOST_TRANSFERS:
         raise Invalid(f"{place(operation)}{name} talks to the host; a program here cannot")
-    if not name.startswith(_DIALECTS) and name not in _OTHER_OPERATIONS:
+    if not (name.startswith(_DIALECTS) or name in _OTHER_OPERATIONS or is_shardy):
         raise Invalid(f"{place(operation)}{name} is no StableHLO operation")
     rule = RULES.get(name)
     why = rule(operation) if rule else None
+    if name in COLLECTIVES:
+        why = why_not_collective(operation, device_count)
     if why:
         raise Invalid(f"{place(operation)}{why}")
 

@@ -11,6 +11,7 @@ from typing import Any
 from jaxlib.mlir import ir
 
 from jaxfs.stablehlo.custom_calls import PASS_THROUGH, refusal
+from jaxfs.stablehlo.partitions import why_not_groups
 from jaxfs.stablehlo.types import aval_of
 
 Rule = Callable[[Any], str | None]
@@ -57,24 +58,27 @@ def _fft(operation: Any) -> str | None:
     return None if length == shape else f"fft of length {length} is given an array of {shape}"
 
 
-def _collective(attribute: str) -> Rule:
-    def rule(operation: Any) -> str | None:
-        groups = operation.attributes[attribute]
-        if isinstance(groups, ir.DenseIntElementsAttr):
-            numbers = [groups[i] for i in range(len(groups))]
-            if not any(numbers):
-                return None
-        return f"{operation.name} names other devices than 0; a program here runs on one device"
+def why_not_collective(operation: Any, device_count: int) -> str | None:
+    """Why devices cannot meet as this collective operation says."""
+    attribute = COLLECTIVES.get(operation.name, "replica_groups")
+    why = why_not_groups(operation.attributes[attribute], device_count)
+    if why is None:
+        return None
+    return f"{operation.name} {why}; the program runs on {_counted(device_count)}"
 
-    return rule
+
+def _counted(device_count: int) -> str:
+    return "one device" if device_count == 1 else f"{device_count} devices"
 
 
 RULES: dict[str, Rule] = {
     "stablehlo.custom_call": _custom_call,
     "stablehlo.fft": _fft,
-    "stablehlo.collective_permute": _collective("source_target_pairs"),
+}
+COLLECTIVES: dict[str, str] = {  # operations and where they name devices
+    "stablehlo.collective_permute": "source_target_pairs",
     **{
-        f"stablehlo.{name}": _collective("replica_groups")
+        f"stablehlo.{name}": "replica_groups"
         for name in (
             "all_gather",
             "all_reduce",

@@ -109,7 +109,10 @@ def rearrange_arguments(main: Any, types: Sequence[Any], kept: Sequence[int]) ->
     for index in reversed(range(len(old))):
         block.erase_argument(index)
     if "arg_attrs" in main.attributes:
-        del main.attributes["arg_attrs"]
+        places = dict(zip(kept, main.attributes["arg_attrs"], strict=True))
+        nothing = ir.DictAttr.get({})
+        entries = [places.get(i, nothing) for i in range(len(types))]
+        main.attributes["arg_attrs"] = ir.ArrayAttr.get(entries)
     _retype(main)
 
 

@@ -1,7 +1,8 @@
 """One form for equal programs: what is compiled, and hashed, is free of where it came from.
 
 Placement annotations, attributes of other frameworks, names and source locations go; the
-signature has kept what users need of them.
+signature has kept what users need of them.  Programs of several devices keep how their arrays are
+spread.
 """
 
 from __future__ import annotations
@@ -12,27 +13,50 @@ from jaxlib.mlir import ir, passmanager
 from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.errors import Invalid
+from jaxfs.stablehlo.checks import check_main
 from jaxfs.stablehlo.custom_calls import PASS_THROUGH
 from jaxfs.stablehlo.parse import collected_diagnostics
+from jaxfs.stablehlo.partitions import PARTITIONS, partition_count, set_partition_count
 from jaxfs.stablehlo.walk import functions, operations, place
 
 _FUNCTION_ATTRIBUTES = frozenset({"function_type", "sym_name", "sym_visibility"})
-_PLACEMENT_ATTRIBUTES = ("mhlo.sharding", "sdy.", "mhlo.memory_kind", "mhlo.layout_mode", "jax.")
-_COUNTS = ("mhlo.num_partitions", "mhlo.num_replicas")
+_SHARDINGS = ("mhlo.sharding", "sdy.sharding")
+_MEMORIES = ("mhlo.memory_kind", "mhlo.layout_mode", "jax.")
+_ANNOTATIONS = frozenset({"sdy.sharding_constraint", "sdy.reshard"})
+_TO_MEMORY = "annotate_device_placement"
+_ROUND_TRIP = "xla.sdy.meshes"  # how Shardy's terms stood in a file before 2026
+
+
+def settle_placement(module: Any) -> None:
+    """Remove what says in which memory arrays stand, and on which device where there is one.
+
+    Raises Invalid for a module whose parts are for different numbers of devices.
+    """
+    _read_round_trip(module)
+    count = partition_count(module)
+    set_partition_count(module, count)
+    if count == 1:
+        drop_placement(module)
+    else:
+        _drop_memories(module)
 
 
 def drop_placement(module: Any) -> None:
-    """Remove what says where arrays stand.  Raises Invalid for programs of several devices."""
-    _check_one_device(module)
+    """Make a module whose arrays are only annotated one for a single device."""
+    set_partition_count(module, 1)
     for operation in [operation for operation, _ in operations(module.operation)]:
         _drop_placement(operation)
 
 
 def normalise(module: Any) -> None:
-    """Bring a module that has no placement left into the form jaxfs compiles."""
+    """Bring a module whose placement is settled into the form jaxfs compiles."""
+    is_spread = partition_count(module) > 1
     for function in functions(module).values():
+        shardings = _shardings(function) if is_spread else {}
         _drop_attributes(function, _FUNCTION_ATTRIBUTES)
-    _drop_attributes(module.operation, frozenset())
+        for name, attribute in shardings.items():
+            function.attributes[name] = attribute
+    _drop_attributes(module.operation, frozenset({PARTITIONS}))
     module.operation.attributes["sym_name"] = ir.StringAttr.get("main")
     run_passes(module, "strip-debuginfo")
 
@@ -57,32 +81,48 @@ def artifact(module: Any) -> bytes:
             raise Invalid(f"this cannot be stored: {why}", "\n".join(diagnostics)) from None
 
 
-def _check_one_device(module: Any) -> None:
-    attributes = module.operation.attributes
-    for name in _COUNTS:
-        if name in attributes and attributes[name].value != 1:
-            raise Invalid(
-                f"the program is for {attributes[name].value} devices ({name}); "
-                "programs of several devices are not supported yet"
-            )
+def _read_round_trip(module: Any) -> None:
+    key, attributes = "mhlo.frontend_attributes", module.operation.attributes
+    if key in attributes and _ROUND_TRIP in attributes[key]:
+        check_main(module)  # the passes end the process where a function has no body
+        run_passes(module, "xla-sdy-round-trip-import-shardy-attrs,sdy-lift-inlined-meshes")
+
+
+def _shardings(function: Any) -> dict[str, Any]:
+    """How a function's arguments and results are spread."""
+    return {
+        key: ir.ArrayAttr.get([_only_shardings(entry) for entry in function.attributes[key]])
+        for key in ("arg_attrs", "res_attrs")
+        if key in function.attributes
+    }
+
+
+def _only_shardings(entry: Any) -> Any:
+    return ir.DictAttr.get({item.name: item.attr for item in entry if item.name in _SHARDINGS})
+
+
+def _drop_memories(module: Any) -> None:
+    for operation in [operation for operation, _ in operations(module.operation)]:
+        if _target(operation) == _TO_MEMORY:
+            _replace_by_operand(operation)
+        else:
+            _drop_beginning(operation, _MEMORIES)
 
 
 def _drop_placement(operation: Any) -> None:
     if operation.name == "sdy.mesh":
         operation.erase()
-    elif _is_annotation(operation):
+    elif operation.name in _ANNOTATIONS or _target(operation) in PASS_THROUGH:
         _replace_by_operand(operation)
     else:
-        for name in [
-            name for name in operation.attributes if name.startswith(_PLACEMENT_ATTRIBUTES)
-        ]:
-            del operation.attributes[name]
+        _drop_beginning(operation, (*_MEMORIES, "mhlo.sharding", "sdy."))
 
 
-def _is_annotation(operation: Any) -> bool:
-    if operation.name == "stablehlo.custom_call":
-        return operation.attributes["call_target_name"].value in PASS_THROUGH
-    return bool(operation.name == "sdy.sharding_constraint")
+def _target(operation: Any) -> str:
+    """What a custom call calls."""
+    if operation.name != "stablehlo.custom_call":
+        return ""
+    return str(operation.attributes["call_target_name"].value)
 
 
 def _replace_by_operand(operation: Any) -> None:
@@ -91,6 +131,11 @@ def _replace_by_operand(operation: Any) -> None:
     for result, operand in zip(operation.results, operation.operands, strict=True):
         result.replace_all_uses_with(operand)
     operation.erase()
+
+
+def _drop_beginning(operation: Any, beginnings: tuple[str, ...]) -> None:
+    for name in [name for name in operation.attributes if name.startswith(beginnings)]:
+        del operation.attributes[name]
 
 
 def _drop_attributes(operation: Any, kept: frozenset[str]) -> None:

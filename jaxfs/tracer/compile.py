@@ -14,7 +14,7 @@ from jaxfs.errors import Invalid, JaxfsError, NoDevice, NoSpace
 from jaxfs.stablehlo.checks import check_main, check_module
 from jaxfs.stablehlo.main_function import read_signature
 from jaxfs.stablehlo.parse import parse_bytecode
-from jaxfs.stablehlo.signature import Signature
+from jaxfs.stablehlo.partitions import partition_count
 from jaxfs.tracer.protocol import Compile, Compiled
 
 _COST = ("flops", "bytes accessed", "transcendentals")
@@ -38,14 +38,17 @@ class Executable(msgspec.Struct, frozen=True):
 
 
 def compile_artifact(context: Any, artifact: bytes, work: Compile) -> Executable:
-    """Compile for ``work``'s device.  Raises Invalid, NoSpace, NoDevice with XLA's words."""
-    device = _device(work)
+    """Compile for ``work``'s devices.  Raises Invalid, NoSpace, NoDevice with XLA's words.
+
+    Figures of a program of several devices are those of one of them.
+    """
+    devices = _devices(work)
     module = parse_bytecode(context, artifact, "an artifact")
     with context:
-        _check(module, work.signature)
+        _check(module, work)
     start = time.monotonic_ns()
     with context:
-        executable = _compile(module, work, device)
+        executable = _compile(module, work, devices)
     compile_usec = (time.monotonic_ns() - start) // 1000
     raw = jaxcompat.xla_executable(executable)
     return Executable(
@@ -55,35 +58,39 @@ def compile_artifact(context: Any, artifact: bytes, work: Compile) -> Executable
     )
 
 
-def _check(module: Any, promised: Signature) -> None:
+def _check(module: Any, work: Compile) -> None:
     """Look at the artifact again: the process that made it may have run its user's code.
 
     An executable reads as many bytes as its module says, and writes into the inputs that it says
     are donated, whatever the signature promised.
     """
     check_module(module)
-    found = read_signature(check_main(module))
+    found, promised = read_signature(check_main(module)), work.signature
     types = (promised.input_avals, promised.output_avals)
-    if (found.input_avals, found.output_avals) != types or any(
-        ours.donated > theirs.donated
-        for ours, theirs in zip(found.inputs, promised.inputs, strict=True)
+    if (
+        (found.input_avals, found.output_avals) != types
+        or any(
+            ours.donated > theirs.donated
+            for ours, theirs in zip(found.inputs, promised.inputs, strict=True)
+        )
+        or partition_count(module) != len(work.device_ids)
     ):
         raise Invalid("the artifact and its signature do not agree; write the program again")
 
 
-def _device(work: Compile) -> jax.Device:
+def _devices(work: Compile) -> list[jax.Device]:
     if work.platform != "cpu":
         raise Invalid(f"programs for {work.platform} are compiled by the engine itself")
-    devices = jaxcompat.use_cpu(work.device_count)
-    for device in devices:
-        if device.id == work.device_id:
-            return device
-    raise NoDevice(f"there is no device {work.platform}:{work.device_id}, only {len(devices)}")
+    found = {device.id: device for device in jaxcompat.use_cpu(work.device_count)}
+    for number in work.device_ids:
+        if number not in found:
+            raise NoDevice(f"there is no device {work.platform}:{number}, only {len(found)}")
+    return [found[number] for number in work.device_ids]
 
 
-def _compile(module: Any, work: Compile, device: jax.Device) -> Any:
+def _compile(module: Any, work: Compile, devices: list[jax.Device]) -> Any:
     try:
-        return jaxcompat.compile_module(module, work.signature, device)
+        return jaxcompat.compile_module(module, work.signature, devices)
     except jax.errors.JaxRuntimeError as error:
         raise refusal(str(error)) from None
 

@@ -26,8 +26,9 @@ from jaxfs.stablehlo.main_function import (
     rearrange_arguments,
 )
 from jaxfs.stablehlo.names import dotted, result_name, unique
-from jaxfs.stablehlo.normal_form import drop_placement
+from jaxfs.stablehlo.normal_form import settle_placement
 from jaxfs.stablehlo.parse import parse_bytecode, verify
+from jaxfs.stablehlo.partitions import partition_count
 from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.stablehlo.types import tensor_type, why_not_shape
 from jaxfs.stablehlo.walk import functions
@@ -53,6 +54,7 @@ class Exported(msgspec.Struct, frozen=True):
     inputs: tuple[tuple[str, Shaped], ...]  # with key paths, ``[0]['w']``
     outputs: tuple[tuple[str, Shaped], ...]
     kept: tuple[int, ...]  # which inputs the module takes
+    devices: int
 
     @property
     def is_symbolic(self) -> bool:
@@ -79,7 +81,8 @@ def read_program(
     index = _platform_index(exported.platforms, platform)
     module = parse_bytecode(context, exported.module, "a jax.export artifact")
     with context:
-        drop_placement(module)
+        settle_placement(module)
+        _check_devices(exported, module)
         if not exported.is_symbolic:
             check_module(module)
         _choose_platform(module, check_main(module), index)
@@ -111,6 +114,12 @@ def read_structure(data: bytes) -> Structure:
         table = jaxcompat.read_exported(data)
         args, kwargs = _filled(table.InTree(), itertools.count())
         return Structure(tuple(args), dict(kwargs), _filled(table.OutTree(), itertools.count()))
+
+
+def _check_devices(exported: Exported, module: Any) -> None:
+    """An abstract mesh may be in a program exported for one device."""
+    if exported.devices not in (1, found := partition_count(module)):
+        raise Invalid(f"the program is for {exported.devices} devices, its module for {found}")
 
 
 def _choose_platform(module: Any, main: Any, index: int) -> None:
@@ -171,13 +180,11 @@ def _read(table: Any) -> Exported:
         _named(table.InTree(), _inputs(table)),
         _named(table.OutTree(), _avals(table, "Out")),
         kept,
+        table.NrDevices() or table.NrDevicesShort(),
     )
 
 
 def _check_kind(table: Any) -> None:
-    devices = table.NrDevices() or table.NrDevicesShort()
-    if devices != 1:
-        raise Invalid(f"the program is for {devices} devices; export it for one")
     version, known = table.CallingConventionVersion(), jaxcompat.CALLING_CONVENTIONS
     if version not in known:
         raise Invalid(

@@ -12,7 +12,7 @@ from jaxfs.errors import Invalid
 from jaxfs.stablehlo.checks import check_main, check_module
 from jaxfs.stablehlo.main_function import read_signature
 from jaxfs.stablehlo.names import unique
-from jaxfs.stablehlo.normal_form import drop_placement
+from jaxfs.stablehlo.normal_form import settle_placement
 from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.tracer.source import Program
 from jaxfs.tracer.told import BY_JAX, as_python_tells
@@ -42,7 +42,7 @@ def lower(program: Traceable, platform: str, *, wide: bool) -> Program:
         lowered = traced.lower(lowering_platforms=(_PLATFORMS.get(platform, platform),))
     module = lowered.compiler_ir("stablehlo")
     with module.context:
-        drop_placement(module)
+        settle_placement(module)
         check_module(module)
         found = read_signature(check_main(module))
     signature = Signature(

@@ -11,7 +11,7 @@ from jaxfs.errors import Invalid
 from jaxfs.stablehlo.checks import check_main, check_module
 from jaxfs.stablehlo.main_function import read_names, read_signature
 from jaxfs.stablehlo.names import argument_names
-from jaxfs.stablehlo.normal_form import drop_placement
+from jaxfs.stablehlo.normal_form import settle_placement
 from jaxfs.stablehlo.parse import parse_bytecode, parse_text
 from jaxfs.tracer import exported, shapes
 from jaxfs.tracer.protocol import Untyped
@@ -68,7 +68,7 @@ def _read_portable(context: Any, source: bytes, platform: str, types: Types) -> 
 def _checked(
     module: Any, source_format: str, types: Types, names: Sequence[str] = ()
 ) -> Program | Untyped:
-    drop_placement(module)
+    settle_placement(module)
     main = check_main(module)
     if shapes.is_dynamic(main):
         names, inputs = read_names(main, names), shapes.of_arguments(main)

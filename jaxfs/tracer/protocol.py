@@ -47,10 +47,10 @@ class Trace(msgspec.Struct, frozen=True, tag=True):
 
 
 class Compile(msgspec.Struct, frozen=True, tag=True):
-    """Compile an artifact (one descriptor) for one device of a platform."""
+    """Compile an artifact (one descriptor) for some devices of a platform, one a partition."""
 
     platform: str
-    device_id: int
+    device_ids: tuple[int, ...]
     device_count: int  # of the engine; the executable's device numbers must mean the same there
     signature: Signature
 
@@ -100,6 +100,7 @@ class Traced(msgspec.Struct, frozen=True, tag=True):
     source_format: str  # stablehlo_text | mlir_bytecode | portable_artifact | jax_export | pickle
     signature: Signature
     platforms: tuple[str, ...]  # empty: any
+    partitions: int = 1  # how many devices it runs on
 
 
 class Untyped(msgspec.Struct, frozen=True, tag=True):

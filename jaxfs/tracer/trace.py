@@ -16,6 +16,7 @@ import msgspec
 
 from jaxfs.errors import AccessDenied, Invalid
 from jaxfs.stablehlo.normal_form import artifact, normalise
+from jaxfs.stablehlo.partitions import partition_count
 from jaxfs.tracer.imported import imported
 from jaxfs.tracer.lower import lower
 from jaxfs.tracer.modules import only_text, read_module
@@ -54,7 +55,9 @@ def _artifact(program: Program) -> Artifact:
         normalise(program.module)
         text = str(program.module).encode()
         data = artifact(program.module)
-    return Artifact(Traced(program.source_format, program.signature, program.platforms), data, text)
+        count = partition_count(program.module)
+    traced = Traced(program.source_format, program.signature, program.platforms, count)
+    return Artifact(traced, data, text)
 
 
 def _from_function(context: Any, source: bytes, kind: str, work: Trace) -> Program | Untyped:

@@ -15,7 +15,7 @@ from jaxfs.stablehlo.signature import Signature
 from jaxfs.wire.memory import Pool
 
 ALICE, BOB, CAROL = 1001, 1002, 1003
-PROGRAM = Executable("key", "/nowhere", 0, Signature((), ()))
+PROGRAM = Executable("key", "/nowhere", (0,), Signature((), ()))
 
 
 @attrs.define(eq=False)

@@ -59,7 +59,7 @@ def build(directory: Path, name: str, text: str, device: jax.Device) -> None:
         module = ir.Module.parse(text)
         main = next(op for op in module.body if op.attributes["sym_name"].value == "main")
         signature = signature_of(main.operation)
-        executable = jaxcompat.compile_module(module, signature, device)
+        executable = jaxcompat.compile_module(module, signature, [device])
         (directory / name).write_bytes(jaxcompat.serialize(executable))
     (directory / f"{name}.json").write_bytes(msgspec.json.encode(signature))
 

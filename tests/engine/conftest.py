@@ -32,12 +32,12 @@ class Programs:
         self.directory = directory
 
     def __getitem__(self, name: str) -> Executable:
-        return self.executable(name, device_id=3 if name == "on_device_3" else 0)
+        return self.executable(name, device_ids=(3 if name == "on_device_3" else 0,))
 
     def executable(self, name: str, **changes: Any) -> Executable:
         text = (self.directory / f"{name}.json").read_bytes()
         signature = msgspec.json.decode(text, type=Signature)
-        fields = {"key": name, "path": str(self.directory / name), "device_id": 0}
+        fields = {"key": name, "path": str(self.directory / name), "device_ids": (0,)}
         return Executable(signature=signature, **{**fields, **changes})
 
 

@@ -157,7 +157,7 @@ def test_an_executable_runs_on_its_device(shared: SharedEngine, programs: Progra
     assert [device.name for device in devices] == [f"cpu:{i}" for i in range(DEVICES)]
     (found,) = shared.call(programs["on_device_3"], np.ones(8, "f4"))
     assert set(found.tolist()) == {2.0}
-    wrong = programs.executable("on_device_3", key="on the wrong one", device_id=1)
+    wrong = programs.executable("on_device_3", key="on the wrong one", device_ids=(1,))
     with pytest.raises(RunFailed):
         shared.call(wrong, np.ones(8, "f4"))
 

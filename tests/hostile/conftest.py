@@ -42,7 +42,7 @@ async def attempt(client: TracerClient, case: Case) -> Attempt:
         traced, artifact, _ = made
         stage = "compile"
         _, executable, _ = await compile_cpu(
-            client, artifact, traced.signature, (0, DEVICES), deadline_s
+            client, artifact, traced.signature, ((0,), DEVICES), deadline_s
         )
     except JaxfsError as error:
         return Attempt(stage, error)

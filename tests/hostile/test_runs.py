@@ -38,7 +38,7 @@ class Workshop:
         assert tried.error is None, tried.error
         path = self._directory / name
         path.write_bytes(tried.executable)
-        return Executable(name, str(path), 0, tried.signature)
+        return Executable(name, str(path), (0,), tried.signature)
 
     def build(self, name: str) -> Executable:
         return self._build(name, CASES[name])

@@ -65,12 +65,12 @@ async def compile_cpu(
     client: TracerClient,
     artifact: bytes,
     signature: Signature,
-    device: tuple[int, int] = (0, 1),
+    devices: tuple[tuple[int, ...], int] = ((0,), 1),
     deadline_s: float = 60,
 ) -> tuple[Compiled, bytes, bytes]:
-    """Compile for the CPU device of that number, of so many."""
+    """Compile for the CPU devices of those numbers, of so many."""
     with memory_file(artifact) as fd:
-        return await client.compile(fd, Compile("cpu", *device, signature), deadline_s)
+        return await client.compile(fd, Compile("cpu", *devices, signature), deadline_s)
 
 
 def dumped(value: Any) -> bytes:
@@ -99,7 +99,7 @@ class Made(NamedTuple):
     def __call__(self, *inputs: Any) -> list[np.ndarray]:
         signature = self.traced.signature
         jaxcompat.initialize_custom_calls()
-        built = jaxcompat.compile_artifact(self.artifact, signature, jax.devices("cpu")[0])
+        built = jaxcompat.compile_artifact(self.artifact, signature, jax.devices("cpu")[:1])
         given = zip(inputs, signature.input_avals, strict=True)
         arrays = [np.asarray(one, aval.row.numpy) for one, aval in given]
         with jax.enable_x64(True):

@@ -240,7 +240,7 @@ def test_zygote_is_one_thread_and_leaves_nothing_behind() -> None:
 def test_executable_is_for_the_device_it_was_asked_for(tracer: BlockingTracer) -> None:
     traced, artifact, _ = tracer.trace(SAXPY)
     first, other = (
-        tracer.run(compile_cpu, artifact, traced.signature, (number, 4)) for number in (0, 3)
+        tracer.run(compile_cpu, artifact, traced.signature, ((number,), 4)) for number in (0, 3)
     )
     assert first[1] != other[1]
     assert first[0].memory["argument_bytes"] == 128

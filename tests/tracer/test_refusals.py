@@ -117,9 +117,15 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     ),
     "nested types": (NESTED_TYPES, "line 1: nested over 200 deep"),
     "nested regions": (NESTED_IFS, "nested over 200 deep"),
-    "several devices": (
-        SAXPY.replace("@saxpy", "@saxpy attributes {mhlo.num_partitions = 4 : i32}"),
-        "for 4 devices",
+    "several replicas": (
+        SAXPY.replace("@saxpy", "@saxpy attributes {mhlo.num_replicas = 4 : i32}"),
+        "for 4 replicas .* transformations/pmap",
+    ),
+    "two numbers of devices": (
+        SAXPY.replace("@saxpy", "@saxpy attributes {mhlo.num_partitions = 4 : i32}").replace(
+            "func.func", 'sdy.mesh @mesh = <["x"=2]>\n  func.func', 1
+        ),
+        "for 4 devices, with meshes of \\[2\\]",
     ),
 }
 
@@ -160,4 +166,4 @@ def test_compiler_out_of_memory_is_no_fault_of_the_program() -> None:
 def test_unknown_device_is_refused(tracer: BlockingTracer) -> None:
     traced, artifact, _ = tracer.trace(SAXPY)
     with pytest.raises(NoDevice, match="no device cpu:2, only 2"):
-        tracer.run(compile_cpu, artifact, traced.signature, (2, 2))
+        tracer.run(compile_cpu, artifact, traced.signature, ((2,), 2))

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxfs.stablehlo.dangerous import RULES
+from jaxfs.stablehlo.dangerous import why_not_collective
 from jaxfs.stablehlo.importer.operation import Operation, imports
 
 
@@ -41,8 +41,7 @@ def first(operation: Operation) -> Any:
 
 
 def _check_one_device(operation: Operation) -> None:
-    rule = RULES.get(operation.name, RULES["stablehlo.all_reduce"])
-    reason = rule(operation.mlir)
+    reason = why_not_collective(operation.mlir, 1)
     if reason:
         raise operation.refuse(reason)
     if [value.type for value in operation.mlir.operands] != [

@@ -9,8 +9,10 @@ import jax
 
 from jaxfs.tracer.traceable import Traceable
 from jaxfs.tracer.transforms.arguments import check_argnums
-from jaxfs.tracer.transforms.batches import pmap, vmap
+from jaxfs.tracer.transforms.batches import vmap
 from jaxfs.tracer.transforms.derivatives import grad, hessian, jacobian, value_and_grad
+from jaxfs.tracer.transforms.pmap import pmap
+from jaxfs.tracer.transforms.shardings import sharded
 from jaxfs.tracer.transforms.table import Step, parse
 from jaxfs.tracer.transforms.tangents import jvp, linearize, vjp
 
@@ -31,6 +33,7 @@ def transform(program: Traceable, steps: Sequence[str]) -> Traceable:
 
 def _jit(program: Traceable, step: Step) -> Traceable:
     donated = check_argnums(program, step["donate_argnums"], "jit:donate_argnums")
+    program = sharded(program, step)
     return attrs.evolve(program, donated=tuple(sorted({*program.donated, *donated})))
 
 

@@ -1,7 +1,8 @@
-"""vmap and pmap: programs for batches."""
+"""vmap: programs for batches."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -17,15 +18,13 @@ BATCH_UNKNOWN = "the size of the batch comes with the call; vmap:axis_size=N wou
 
 
 def vmap(program: Traceable, step: Step) -> Traceable:
-    return _batched(program, step, step["axis_size"])
+    size = step["axis_size"]
+    batched = attrs.evolve(program, function=vmapped(program, step, size), donated=())
+    return batch_of(batched, step, size, BATCH_UNKNOWN)
 
 
-def pmap(program: Traceable, step: Step) -> Traceable:
-    """The numbers of pmap: what runs where is decided when it is compiled."""
-    return _batched(program, step, step["devices"])
-
-
-def _batched(program: Traceable, step: Step, size: int | None) -> Traceable:
+def vmapped(program: Traceable, step: Step, size: int | None) -> Callable[..., Named]:
+    """The program's function for a batch; ``size`` where no input tells it."""
     inner = naming(program.function)
 
     def function(*args: Any) -> Named:
@@ -35,26 +34,32 @@ def _batched(program: Traceable, step: Step, size: int | None) -> Traceable:
             outputs = inner(*one)
             names[:] = outputs.names
             if len(step["out_axes"]) > 1:
-                _axes_for(step["out_axes"], len(names), "outputs", step)
+                axes_for(step["out_axes"], len(names), "outputs", step)
             return outputs.values
 
         out = step["out_axes"]
         batched: Any = jax.vmap(
             flat,
-            in_axes=_axes_for(step["in_axes"], len(args), "arguments", step),
+            in_axes=axes_for(step["in_axes"], len(args), "arguments", step),
             out_axes=out[0] if len(out) == 1 else out,
             axis_size=size,
             axis_name=step["axis_name"],
         )
         return Named(names, batched(*args))
 
+    return function
+
+
+def batch_of(program: Traceable, step: Step, size: int | None, unknown: str) -> Traceable:
+    """The program with the types of a batch; with none, for the reason ``unknown``, where its
+    size is not known."""
     args = None if size is None else _grown(program, step, size)
     tree = program.in_tree if args is None else None
-    reason = program.reason if size is not None else BATCH_UNKNOWN
-    return attrs.evolve(program, function=function, args=args, tree=tree, reason=reason, donated=())
+    reason = program.reason if size is not None else unknown
+    return attrs.evolve(program, args=args, tree=tree, reason=reason)
 
 
-def _axes_for(axes: Axes, count: int, what: str, step: Step) -> Axes:
+def axes_for(axes: Axes, count: int, what: str, step: Step) -> Axes:
     if len(axes) == 1:
         return axes * count
     if len(axes) != count:
@@ -66,7 +71,7 @@ def _grown(program: Traceable, step: Step, size: int) -> tuple[Any, ...] | None:
     """The types with the batch's axis, None where there are none."""
     if program.args is None:
         return None
-    axes = _axes_for(step["in_axes"], len(program.args), "arguments", step)
+    axes = axes_for(step["in_axes"], len(program.args), "arguments", step)
     return tuple(_with_axis(arg, axis, size) for arg, axis in zip(program.args, axes, strict=True))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from jaxfs.errors import Invalid
+from jaxfs.tracer.transforms import meshes
 
 Axes = tuple[int | None, ...]
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -134,8 +135,22 @@ ROWS: tuple[Transformation, ...] = (
     Transformation("value_and_grad", "f's value, then what grad gives", _GRAD),
     Transformation(
         "jit",
-        "f itself; for its options",
-        (Option("donate_argnums", "I,J", "inputs whose memory f may use", _integers, ()),),
+        "f itself; for its options.  With a mesh, on as many devices at once: arrays are spread "
+        "over them and come back whole, with the same numbers",
+        (
+            Option("donate_argnums", "I,J", "inputs whose memory f may use", _integers, ()),
+            Option(
+                "in_shardings",
+                "S,S",
+                "for each input, the mesh's axes over which its dimensions are spread: x for the "
+                "first dimension over x, _.x for the second, x.y, x+y for one over both; _ alone "
+                "leaves it to the compiler; one is for all inputs",
+                meshes.spreads,
+                (),
+            ),
+            Option("out_shardings", "S,S", "the same for each output", meshes.spreads, ()),
+            Option("mesh", "x4|x2y2", "the devices as axes with their sizes", meshes.mesh),
+        ),
     ),
     Transformation(
         "vmap",
@@ -149,7 +164,8 @@ ROWS: tuple[Transformation, ...] = (
     ),
     Transformation(
         "pmap",
-        "f for each element of a batch, each on a device of its own",
+        "f for each element of a batch, each on a device of its own: no more elements than "
+        "devices, and their number comes with the call or from devices",
         (
             _IN_AXES,
             _OUT_AXES,
@@ -223,5 +239,7 @@ def help_text(name: str) -> str:
     """What a transformation does and its options, as its ``help`` file shows."""
     row = TABLE[name]
     lines = [textwrap.fill(row.help, 92, initial_indent=f"{name}: ", subsequent_indent="    ")]
-    lines += [f"    :{o.name}={o.placeholder}  {o.explained}" for o in row.options]
+    for o in row.options:
+        written = f":{o.name}={o.placeholder}  {o.explained}"
+        lines.append(textwrap.fill(written, 92, initial_indent=" " * 4, subsequent_indent=" " * 8))
     return "\n".join(lines) + "\n"

@@ -37,7 +37,7 @@ def _running(system: System, node: DeviceNode) -> int:
     return sum(
         call.state == "running"
         and call.version is not None
-        and call.version.device == node.device.name
+        and node.device.name in call.version.devices
         for call in system.calls
     )
 

@@ -1,0 +1,82 @@
+"""Meshes of devices and how arrays are spread over them, as paths spell them; imports no jax.
+
+``x4`` is a mesh of four devices in a row, ``x2y2`` one of two rows.  ``x.y`` spreads an array's
+first dimension over the axis x and its second over y; ``x+y`` spreads one over both, ``_`` none.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import attrs
+
+MAX_DEVICES = 9999
+_AXIS = re.compile(r"([A-Za-z_]+)([1-9]\d{0,3})")
+_MESH = re.compile(rf"(?:{_AXIS.pattern})+\Z")
+_NAME = re.compile(r"[A-Za-z_]+\Z")
+
+
+@attrs.frozen
+class Mesh:
+    """Names and sizes of its axes."""
+
+    axes: tuple[tuple[str, int], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.axes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(size for _, size in self.axes)
+
+    def count(self, names: tuple[str, ...]) -> int:
+        """Over how many devices these axes spread a dimension."""
+        return math.prod(dict(self.axes)[name] for name in names)
+
+    def __str__(self) -> str:
+        return "".join(f"{name}{size}" for name, size in self.axes)
+
+
+@attrs.frozen
+class Spread:
+    """The axes over which each dimension of an array is spread, from the first dimension on."""
+
+    dimensions: tuple[tuple[str, ...], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for names in self.dimensions for name in names)
+
+    def __str__(self) -> str:
+        return ".".join("+".join(names) or "_" for names in self.dimensions)
+
+
+def mesh(text: str) -> Mesh:
+    """Raises ValueError with a phrase that says what is expected."""
+    found = [(match[1], int(match[2])) for match in _AXIS.finditer(text)]
+    names = [name for name, _ in found]
+    if not _MESH.match(text) or len(set(names)) < len(names):
+        raise ValueError("axes with their sizes, each name once, as x4 or x2y2")
+    if math.prod(size for _, size in found) > MAX_DEVICES:
+        raise ValueError(f"a mesh of at most {MAX_DEVICES} devices")
+    return Mesh(tuple(found))
+
+
+def spreads(text: str) -> tuple[Spread | None, ...]:
+    """One for each array, None where the compiler chooses.  Raises ValueError as ``mesh``."""
+    return tuple(None if word == "_" else _spread(word) for word in text.split(","))
+
+
+def _spread(word: str) -> Spread:
+    dimensions = tuple(() if names == "_" else tuple(names.split("+")) for names in word.split("."))
+    found = Spread(dimensions)
+    if not all(map(_NAME.match, found.names)) or "_" in found.names:
+        raise ValueError(
+            "for each array, with commas between, the axes of each dimension with dots between, "
+            "as x,_ or x.y or _.x+y"
+        )
+    if len(set(found.names)) < len(found.names):
+        raise ValueError("each axis once an array")
+    return found
