@@ -1,6 +1,7 @@
 """The pictures in docs/OPERATIONS.md: ``python -m benchmarks.captures`` makes them anew.
 
-What they show is a mount at work; names of the machine they were made on are replaced.
+What they show is a mount at work; names of the machine they were made on are replaced.  As text
+they stand in the document, as pictures of a terminal beside it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from rich.console import Console, RenderableType
+from rich.console import Console
 
 from benchmarks.processes import ROOT
 from benchmarks.soak.mount import Mount, mounted
@@ -54,14 +55,12 @@ def at_work(mount: Mount) -> Iterator[None]:
             thread.join()
 
 
-def picture(shown: RenderableType) -> str:
-    """As a terminal of ``WIDTH`` columns has it."""
-    file = io.StringIO()
-    Console(file=file, width=WIDTH).print(shown)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+def terminal() -> Console:
+    """One of ``WIDTH`` columns that keeps what it shows."""
+    return Console(file=io.StringIO(), width=WIDTH, record=True, force_terminal=True)
 
 
-def capture_top() -> str:
+def capture_top() -> Console:
     with mounted() as mount:
         source = (ROOT / "examples/saxpy.mlir").read_text()
         (mount.path / "programs/saxpy.mlir").write_text(source)
@@ -69,15 +68,17 @@ def capture_top() -> str:
         with at_work(mount):
             time.sleep(WORK_S)
             now, before = top.once(str(mount.path), WORK_S)
-    return picture(top.screen(msgspec.structs.replace(now, mountpoint=MOUNTPOINT), before))
+    console = terminal()
+    console.print(top.screen(msgspec.structs.replace(now, mountpoint=MOUNTPOINT), before))
+    return console
 
 
-def capture_doctor() -> str:
+def capture_doctor() -> Console:
     found = report.examine()
     findings = [_anonymous(one) for one in found if not one.subject.startswith("mount /")]
-    file = io.StringIO()
-    report.show(findings, Console(file=file, width=WIDTH))
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    console = terminal()
+    report.show(findings, console)
+    return console
 
 
 def _anonymous(one: Finding) -> Finding:
@@ -87,9 +88,12 @@ def _anonymous(one: Finding) -> Finding:
     return msgspec.structs.replace(one, found=found)
 
 
-def capture_help() -> str:
+def capture_help() -> Console:
     command = [sys.executable, "-m", "mountctl.cli", "help", "exit-codes"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    console = terminal()
+    console.print(said, end="", highlight=False)
+    return console
 
 
 CAPTURES = {
@@ -97,6 +101,19 @@ CAPTURES = {
     "mountctl doctor": capture_doctor,
     "mountctl help exit-codes": capture_help,
 }
+DRAWN = {"mountctl top": "top.svg", "mountctl doctor": "doctor.svg"}
+
+
+def words(console: Console) -> str:
+    """What it shows, without colours."""
+    text = console.export_text(clear=False)
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def drawing(console: Console, title: str) -> str:
+    """What it shows as a picture, which asks the network for no fonts."""
+    svg = console.export_svg(title=title, unique_id=title.replace(" ", "-"), clear=False)
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
 def put(text: str, command: str, shown: str) -> str:
@@ -111,7 +128,10 @@ def put(text: str, command: str, shown: str) -> str:
 def main() -> None:
     text = DOCUMENT.read_text()
     for command, capture in CAPTURES.items():
-        text = put(text, command, capture())
+        console = capture()
+        text = put(text, command, words(console))
+        if command in DRAWN:
+            (DOCUMENT.parent / DRAWN[command]).write_text(drawing(console, command))
     DOCUMENT.write_text(text)
 
 
