@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from jaxfs.codecs.avals import Aval
-from jaxfs.errors import BrokenProgram, Invalid, JaxfsError
+from jaxfs.errors import BrokenProgram, Invalid, JaxfsError, NotSupported
 from jaxfs.ownership import SERIALS, Meta
 from jaxfs.programs.names import types_name
 from jaxfs.programs.recipe import Recipe
@@ -220,9 +220,15 @@ class Derived(Program):
         self.version, self.untyped, self.error = None, None, None
 
     async def serving(self) -> Version | Untyped:
+        """Raises NotSupported, with the reason, for what cannot be transformed so."""
         if self.state == "unused":
             self.start(self)
-        return await super().serving()
+        try:
+            return await super().serving()
+        except BrokenProgram:
+            if isinstance(self.error, NotSupported):
+                raise NotSupported(self.error.reason, self.error.diagnostics) from None
+            raise
 
 
 def root_of(program: Program) -> Written:

@@ -11,7 +11,15 @@ import msgspec
 import trio
 
 from jaxfs.codecs.avals import parse_aval
-from jaxfs.errors import BrokenProgram, Invalid, NotFound, NotPermitted, NotReady, RunFailed
+from jaxfs.errors import (
+    BrokenProgram,
+    Invalid,
+    NotFound,
+    NotPermitted,
+    NotReady,
+    NotSupported,
+    RunFailed,
+)
 from jaxfs.ownership import Caller, Meta
 from jaxfs.programs.links import Link
 from jaxfs.programs.names import types_name
@@ -47,7 +55,7 @@ def version_of(program: Program) -> Version:
 async def _made(program: Program) -> None:
     """A derived program is made at its first use, and looking into it is one."""
     if isinstance(program, Derived):
-        with contextlib.suppress(BrokenProgram):  # what is read next says why
+        with contextlib.suppress(BrokenProgram, NotSupported):  # what is read next says why
             await program.serving()
 
 

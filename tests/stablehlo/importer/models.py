@@ -21,7 +21,8 @@ class Model:
 
     ``low`` and ``high`` bound the inputs, which are drawn as f64.  ``refusal`` is what must be said
     of its reverse-mode derivative where it has none.  ``reference`` computes the same in another
-    way, for what JAX itself cannot differentiate.
+    way, for what JAX itself cannot differentiate.  ``is_costly`` says that second derivatives take
+    seconds to compile; they are not tried in a mount too.
     """
 
     function: Function
@@ -30,6 +31,7 @@ class Model:
     high: float = 1.0
     refusal: str = ""
     reference: Function | None = None
+    is_costly: bool = False
 
     def inputs(self) -> list[Any]:
         random = np.random.default_rng(7)
@@ -97,7 +99,7 @@ def attention(x: Any, q: Any, k: Any, v: Any) -> Any:
     return nn.softmax(masked) @ (x @ v)
 
 
-@model((4, 6), (2, 6, 18), (2, 6, 12), (2, 12, 6))
+@model((4, 6), (2, 6, 18), (2, 6, 12), (2, 12, 6), is_costly=True)
 def transformer(x: Any, qkv: Any, up: Any, down: Any) -> Any:
     for layer in range(2):
         q, k, v = jnp.split(layer_norm(x) @ qkv[layer], 3, axis=-1)
@@ -128,7 +130,7 @@ def scan_rnn(xs: Any, w: Any, u: Any) -> Any:
     return lax.scan(step, jnp.zeros(3), xs)
 
 
-@model((4, 2), (2, 8), (2, 8))
+@model((4, 2), (2, 8), (2, 8), is_costly=True)
 def backward_lstm(xs: Any, w: Any, u: Any) -> Any:
     def step(carry: Any, x: Any) -> tuple[Any, Any]:
         h, c = carry
@@ -294,12 +296,12 @@ def shapes_and_padding(x: Any) -> Any:
 # Reductions
 
 
-@model((3, 4))
+@model((3, 4), is_costly=True)
 def cumulative(x: Any) -> Any:
     return jnp.cumsum(x, 1) + jnp.cumprod(x, 0), lax.cummax(x, 1), lax.cumlogsumexp(x, 0)
 
 
-@model((3, 4))
+@model((3, 4), is_costly=True)
 def log_sum_exp(x: Any) -> Any:
     return special.logsumexp(x, 1), jnp.prod(x, 0), jnp.max(x), x.std()
 
@@ -339,7 +341,7 @@ def cholesky(a: Any) -> Any:
     return jnp.linalg.cholesky(_definite(a))
 
 
-@model((3, 3), (3, 2))
+@model((3, 3), (3, 2), is_costly=True)
 def solve(a: Any, b: Any) -> Any:
     return jnp.linalg.solve(_definite(a) + a, b)
 
@@ -349,25 +351,25 @@ def triangular_solve(a: Any, b: Any) -> Any:
     return linalg.solve_triangular(_definite(a), b, lower=True, trans=1)
 
 
-@model((4, 3))
+@model((4, 3), is_costly=True)
 def qr(a: Any) -> Any:
     q, r = jnp.linalg.qr(a)
     return q * jnp.sign(jnp.diag(r)), jnp.abs(r)
 
 
-@model((3, 4))
+@model((3, 4), is_costly=True)
 def svd(a: Any) -> Any:
     u, s, vt = jnp.linalg.svd(a, full_matrices=False)
     return s, (u * jnp.exp(-s)) @ vt
 
 
-@model((3, 3))
+@model((3, 3), is_costly=True)
 def eigh(a: Any) -> Any:
     values, vectors = jnp.linalg.eigh(_definite(a))
     return values, (vectors * jnp.log(values)) @ vectors.T
 
 
-@model((3, 3))
+@model((3, 3), is_costly=True)
 def determinant_and_inverse(a: Any) -> Any:
     return jnp.linalg.slogdet(_definite(a))[1], jnp.linalg.inv(_definite(a) - a)
 
@@ -381,7 +383,7 @@ def elementary(x: Any) -> Any:
     return y + jnp.arcsin(x) + jnp.arccosh(1 + x) + jnp.arctanh(x) + jnp.hypot(x, x * x)
 
 
-@model((5,), low=0.3, high=2.0)
+@model((5,), low=0.3, high=2.0, is_costly=True)
 def special_functions(x: Any) -> Any:
     return (
         special.erf(x) + special.gammaln(x) + special.digamma(x) + special.i1e(x) + special.i0e(x)
@@ -393,7 +395,7 @@ def inverse_error_function(x: Any) -> Any:
     return special.erfinv(x) + special.erfc(x) + special.ndtri(x)
 
 
-@model((4,), low=0.3, high=2.0)
+@model((4,), low=0.3, high=2.0, is_costly=True)
 def incomplete_gamma(x: Any) -> Any:
     return special.gammainc(1.5, x) + special.gammaincc(2.5, x)
 

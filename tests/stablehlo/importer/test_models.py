@@ -104,9 +104,17 @@ def test_missing_derivative_is_refused_naming_the_operation(name: str) -> None:
         jax.grad(loss(imported))(*inputs)
 
 
+def said(model: Model) -> tuple[str, str]:
+    """Its columns."""
+    if model.refusal:
+        return model.refusal, "value, jvp; the gradient is refused"
+    tried = "value, vmap, gradient" if model.is_costly else "value, vmap, gradient, jvp, second"
+    return "yes", tried
+
+
 def document() -> str:
     """docs/MODELS.md."""
-    rows = [f"| {name} | {'yes' if not m.refusal else m.refusal} |" for name, m in MODELS.items()]
+    rows = [f"| {name} | {' | '.join(said(model))} |" for name, model in MODELS.items()]
     return "\n".join(
         [
             "# Models",
@@ -114,13 +122,16 @@ def document() -> str:
             "Models that JAX lowers to StableHLO and `jaxfs.stablehlo.import_module` takes back,",
             "in `tests/stablehlo/importer/models.py`. Values, batches and directional derivatives",
             f"are the original's to {TOLERANCE:g}, and so are gradients and second derivatives",
-            "(Hessian times vector) where the table says yes. Made by",
+            "(Hessian times vector) where the table says yes. All are tried as files of a mount",
+            "too (`tests/mount/test_models.py`): by `vmap/...` and `jvp/value_and_grad/...`, which",
+            "gives second derivatives; those that take seconds to compile by `value_and_grad/...`.",
+            "Made by",
             "`JAXFS_UPDATE_DOCS=1 python -m pytest tests/stablehlo/importer/test_models.py`.",
             "",
             f"{len(MODELS)} models, {sum(not m.refusal for m in MODELS.values())} in every way.",
             "",
-            "| model | reverse mode |",
-            "|---|---|",
+            "| model | reverse mode | in a mount |",
+            "|---|---|---|",
             *rows,
             "",
         ]
