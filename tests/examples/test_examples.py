@@ -109,6 +109,24 @@ def test_pytorch_loss_is_batched_and_differentiated_from_bash(mount: Mount) -> N
     assert found[1] < found[0] / 2
 
 
+def test_shell_trains_as_jax_does(mount: Mount) -> None:
+    imported = import_module((EXAMPLES / "train/loss.mlir").read_text())
+    images, labels = np.load(IMAGES), np.eye(10, dtype=np.float32)[np.loadtxt(LABELS, dtype=int)]
+
+    def loss(weights: Any) -> Any:
+        return imported(weights, images, labels)[0]
+
+    start = weights = np.zeros((64, 10), np.float32)
+    for _ in range(25):
+        weights = weights - np.float32(0.5) * jax.grad(loss)(weights)
+    told = run(EXAMPLES / "train.sh", mount.path, "25")
+    found = [float(number) for number in re.findall(r"\d+\.\d+", told)]
+    assert found == pytest.approx([float(loss(start)), float(loss(weights))], abs=1e-4)
+    digits = np.argmax(images @ np.asarray(weights), axis=1).tolist()
+    assert told.splitlines()[-1] == summary(digits)
+    assert os.listdir(mount.path / "arrays") == os.listdir(mount.path / "results") == []
+
+
 @pytest.fixture
 def conv_call(mount: Mount) -> Path:
     mount.sh(f"cp {DIGITS}/digits_conv.mlir programs/")
