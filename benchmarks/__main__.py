@@ -25,15 +25,16 @@ def _end(number: int, frame: FrameType | None) -> None:
 @click.option("--only", multiple=True, type=click.Choice(list(PEERS)), help="May be repeated.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Where JSON goes.")
 def main(quick: bool, only: tuple[str, ...], json_file: Path | None) -> None:
-    """Measure calls of one program through jaxfs, and through what people use instead.
+    """Measure calls of one program through jaxfs, and through what people use instead; and
+    gradients of imported programs beside JAX's own.
 
     A full run writes docs/BENCH.md, docs/bench.json and the table in docs/FAQ.md.
     """
     signal.signal(signal.SIGTERM, _end)
     console = Console()
-    cells = plan.QUICK if quick else plan.FULL
+    chosen = plan.QUICK if quick else plan.FULL
     with console.status("starting") as status:
-        results = run([name for name in PEERS if name in (only or PEERS)], cells, status.update)
+        results = run([name for name in PEERS if name in (only or PEERS)], chosen, status.update)
     report.show(results, console)
     docs = ROOT / "docs"
     if not (quick or only):

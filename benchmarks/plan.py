@@ -1,4 +1,4 @@
-"""What is measured: each row is a message size with a number of clients."""
+"""What is measured: for peers, each row is a message size with a number of clients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ class Cell:
         return 6 * self.size_bytes * self.clients
 
 
-FULL = (
+@dataclass(frozen=True)
+class Plan:
+    """The cells, and how many rounds a comparison of two ways has."""
+
+    cells: tuple[Cell, ...]
+    rounds: int
+
+
+_FULL_CELLS = (
     Cell(SMALL, 1, rounds=15, seconds=0.2),
     Cell(SMALL, 8, rounds=5, seconds=0.4),
     Cell(SMALL, 64, rounds=5, seconds=0.6),
@@ -41,12 +49,16 @@ FULL = (
     Cell(256 * MIB, 1, rounds=3, seconds=0.6, min_calls=1),
 )
 
-QUICK = (
+_QUICK_CELLS = (
     Cell(SMALL, 1, rounds=7, seconds=0.2),
     Cell(SMALL, 8, rounds=2, seconds=0.3),
     Cell(1 * MIB, 8, rounds=2, seconds=0.3),
     Cell(64 * MIB, 1, rounds=3, seconds=0.4),
 )
+
+
+FULL = Plan(_FULL_CELLS, rounds=9)
+QUICK = Plan(_QUICK_CELLS, rounds=3)
 
 
 def sizes(cells: tuple[Cell, ...]) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """The programs: y = 2 * x + 1, the same for all peers, and one that takes long to compile.
 
 Imports jax, so only servers and child processes use it.  ``python -m benchmarks.program DIR
-SIZE...`` writes ``affine_<size>.mlir`` for messages of that many bytes, and ``slow.mlir``.
+SIZE...`` writes ``affine_<size>.mlir`` for messages of that many bytes, ``slow.mlir``, and the
+losses of ``networks``.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks.networks import NETWORKS
 
 SLOW_LAYERS = 70
 SLOW_WIDTH = 24
@@ -50,18 +54,22 @@ def slow_to_compile(x: jax.Array) -> jax.Array:
     return x
 
 
-def stablehlo(function: Callable[[jax.Array], jax.Array], shape: tuple[int, ...]) -> str:
-    """The text of a function of one f32 array."""
-    text: str = jax.jit(function).lower(np.zeros(shape, np.float32)).as_text()
+def stablehlo(function: Callable[..., jax.Array], *inputs: Any) -> str:
+    """The text of a function."""
+    text: str = jax.jit(function).lower(*inputs).as_text()
     return text
 
 
 def main(directory: Path, sizes: list[int]) -> None:
     """Write the files."""
     for size in sizes:
-        (directory / f"affine_{size}.mlir").write_text(stablehlo(affine, (size // 4,)))
-    shape = (8, SLOW_WIDTH, SLOW_WIDTH, 4)
-    (directory / "slow.mlir").write_text(stablehlo(slow_to_compile, shape))
+        text = stablehlo(affine, np.zeros(size // 4, np.float32))
+        (directory / f"affine_{size}.mlir").write_text(text)
+    image = np.zeros((8, SLOW_WIDTH, SLOW_WIDTH, 4), np.float32)
+    (directory / "slow.mlir").write_text(stablehlo(slow_to_compile, image))
+    for network in NETWORKS:
+        text = stablehlo(network.loss, *network.inputs())
+        (directory / f"{network.name}.mlir").write_text(text)
 
 
 if __name__ == "__main__":

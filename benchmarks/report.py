@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from benchmarks.compare import Comparison
+from benchmarks.imports import Imports
 from benchmarks.measure import Figure
 from benchmarks.peers import PEERS
 from benchmarks.plan import MIB, SMALL
@@ -92,6 +94,28 @@ def _mount_rows(results: Results) -> list[tuple[str, ...]]:
     ]
 
 
+def _comparison_row(found: Comparison) -> tuple[str, ...]:
+    least, greatest = min(found.round_ratios), max(found.round_ratios)
+    return (
+        found.what,
+        seconds_words(found.ours_s),
+        seconds_words(found.other_s),
+        f"{found.ratio:.3f} ({least:.2f} to {greatest:.2f})",
+    )
+
+
+def _import_rows(found: Imports | None) -> list[tuple[str, ...]]:
+    if found is None:
+        return []
+    deep = found.deep
+    return [
+        ("the program", f"{deep.what}: {deep.operations} operations"),
+        ("text parsed", seconds_words(deep.parse_s)),
+        ("and traced by JAX", seconds_words(deep.trace_s)),
+        ("JAX's tracing of the original", seconds_words(deep.trace_original_s)),
+    ]
+
+
 def _start_words(seconds: float) -> str:
     return seconds_words(seconds) if seconds > 1e-3 else "nothing to start"
 
@@ -122,6 +146,17 @@ def tables(results: Results) -> list[Table]:
             tuple(_ratio_rows(found)),
         ),
         Table("The mount", ("what", "this run"), tuple(_mount_rows(results))),
+        Table(
+            "Gradients of imported StableHLO, beside JAX's own",
+            ("network", "imported", "JAX's own", "ratio (rounds)"),
+            tuple(map(_comparison_row, results.imports.gradients if results.imports else ())),
+        ),
+        Table("An import", ("what", "this run"), tuple(_import_rows(results.imports))),
+        Table(
+            "Calls of transformed programs, beside their StableHLO as a plain program",
+            ("program", "transformed", "plain", "ratio (rounds)"),
+            tuple(map(_comparison_row, results.transformed)),
+        ),
         Table("Peers", ("peer", "what it is", "time to ready"), tuple(started)),
         Table("Failed or left out", ("what",), tuple((words,) for words in results.failures)),
     ]

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks import machine
+from benchmarks import imports, machine, transformed
 from benchmarks.clients import CallFailed, Clients, client_processes
+from benchmarks.compare import Comparison
+from benchmarks.imports import Imports
 from benchmarks.lifecycle import Lifecycle, front_memory, whole_life
 from benchmarks.measure import Figure, Sample, figure
 from benchmarks.peers import PEERS, Jaxfs, Peer
 from benchmarks.peers.jaxfs import MountFailed
-from benchmarks.plan import Cell, sizes
+from benchmarks.plan import Cell, Plan, sizes
 from benchmarks.processes import NotReady
 
 START_FAILURES = (NotReady, MountFailed, OSError, subprocess.SubprocessError)
@@ -32,6 +34,8 @@ class Results:
     start_s: dict[str, float] = field(default_factory=dict)  # of each peer, from nothing to ready
     figures: list[Figure] = field(default_factory=list)
     lifecycle: Lifecycle | None = None
+    transformed: tuple[Comparison, ...] = ()
+    imports: Imports | None = None
     failures: list[str] = field(default_factory=list)
     run_s: float = 0.0
 
@@ -42,17 +46,23 @@ class _Running:
     clients: Clients
 
 
-def run(names: Sequence[str], cells: tuple[Cell, ...], say: Say) -> Results:
-    """Start the named peers, measure every cell, end them.  A peer that fails is reported."""
+def run(names: Sequence[str], plan: Plan, say: Say) -> Results:
+    """Measure imports; start the named peers, measure every cell, end them.
+
+    What fails is reported.
+    """
     before = perf_counter()
     results = Results(machine.describe(), machine.load_per_core())
     with tempfile.TemporaryDirectory(prefix="jaxfs-bench-") as directory, ExitStack() as stack:
+        if "jaxfs" in names:
+            say("gradients of imported programs")
+            _measure_imports(Path(directory), plan, results)
         running = []
         for name in names:
             say(f"starting {name}")
-            started = _start(PEERS[name], Path(directory) / name, cells, stack, results)
+            started = _start(PEERS[name], Path(directory) / name, plan.cells, stack, results)
             running.extend(started)
-        _measure(running, cells, results, say)
+        _measure(running, plan, results, say)
     results.run_s = perf_counter() - before
     return results
 
@@ -71,12 +81,17 @@ def _start(
     return [_Running(peer, clients)]
 
 
-def _measure(
-    running: Sequence[_Running], cells: tuple[Cell, ...], results: Results, say: Say
-) -> None:
+def _measure_imports(workdir: Path, plan: Plan, results: Results) -> None:
+    try:
+        results.imports = imports.measure(workdir, plan.rounds)
+    except START_FAILURES as error:
+        results.failures.append(f"imported programs: {error}")
+
+
+def _measure(running: Sequence[_Running], plan: Plan, results: Results, say: Say) -> None:
     mounts = [(one.peer, one.clients) for one in running if isinstance(one.peer, Jaxfs)]
     fresh = [front_memory(jaxfs, "after compiling") for jaxfs, _ in mounts]
-    for cell in cells:
+    for cell in plan.cells:
         say(f"{cell.size_bytes} bytes, {cell.clients} clients")
         _measure_cell([one for one in running if one.peer.takes(cell)], cell, results)
     for (jaxfs, clients), memory in zip(mounts, fresh, strict=True):
@@ -85,6 +100,11 @@ def _measure(
             results.lifecycle = whole_life(jaxfs, clients, memory)
         except (*START_FAILURES, CallFailed, RuntimeError) as error:
             results.failures.append(f"the life of the mount: {error}")
+        say("calls of transformed programs")
+        try:
+            results.transformed = transformed.measure(jaxfs, plan.rounds)
+        except (OSError, EOFError, RuntimeError) as error:
+            results.failures.append(f"transformed programs: {error}")
 
 
 def _measure_cell(running: Sequence[_Running], cell: Cell, results: Results) -> None:

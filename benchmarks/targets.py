@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.compare import Comparison
+from benchmarks.imports import Import
 from benchmarks.lifecycle import Lifecycle
 from benchmarks.measure import Figure
 from benchmarks.plan import MIB, SMALL
@@ -83,13 +85,36 @@ _LIMITS: tuple[tuple[str, float, str, float, Callable[[Lifecycle], float]], ...]
 )
 
 
+AS_FAST = 1.1  # times the other's time
+IMPORT_S = 30e-3
+
+
 def verdicts(results: Results) -> list[Verdict]:
     """One for each promise."""
     found = {(r.peer, r.size_bytes): r for r in ratios(results.figures) if r.clients == 1}
     told = [_of_ratio(*row, found.get((row[1], row[2]))) for row in _RATIOS]
     life = results.lifecycle
     told += [_of_limit(*row, life) for row in _LIMITS]
+    imports = results.imports
+    told += [_as_fast("gradient", "JAX's own", one) for one in imports.gradients] if imports else []
+    told += [_quick_import(imports.deep)] if imports else []
+    told += [_as_fast("call of", "a plain program's", one) for one in results.transformed]
     return [*told, _no_jaxlib(life), _long_enough(life)]
+
+
+def _as_fast(promise: str, other: str, found: Comparison) -> Verdict:
+    least, greatest = min(found.round_ratios), max(found.round_ratios)
+    words = f"{found.ratio:.2f} x (rounds {least:.2f} to {greatest:.2f})"
+    name = found.what.partition(":")[0] if promise == "gradient" else found.what
+    target = f"at most {AS_FAST:g} x {other}"
+    return Verdict(f"{promise} {name}", target, words, found.ratio <= AS_FAST)
+
+
+def _quick_import(found: Import) -> Verdict:
+    target = f"under {IMPORT_S * 1e3:g} ms"
+    name = found.what.partition(",")[0]
+    words = f"{found.seconds * 1e3:.3g} ms"
+    return Verdict(f"import of a {name}", target, words, found.seconds < IMPORT_S)
 
 
 def _of_ratio(promise: str, peer: str, size_bytes: int, limit: float, r: Ratio | None) -> Verdict:
