@@ -59,7 +59,7 @@ class Jaxfs(Peer):
     def start(self) -> None:
         self.mountpoint.mkdir()
         self.sources.mkdir()
-        run_module("benchmarks.program", str(self.sources), *map(str, self.sizes))
+        run_module("benchmarks.sources", str(self.sources), *map(str, self.sizes))
         self.resources.callback(self._insist)
         self.mount()
         for size in self.sizes:
