@@ -91,8 +91,8 @@ class Builder:
             names = " ".join(one.name for one in there)
             raise NoDevice(
                 f"the program runs on {traced.partitions} devices at once, and there "
-                f"{'are' if len(there) > 1 else 'is'} {len(there)} ({names}); "
-                f"on a CPU, mount with -o devices={traced.partitions}"
+                f"{'are' if len(there) > 1 else 'is'} {len(there)} ({names}); use fewer, "
+                f"or on a CPU, mount with -o devices={traced.partitions}"
             )
         return there[: traced.partitions]
 

@@ -12,7 +12,7 @@ from typing import Any
 from jaxlib.mlir import ir, passmanager
 from jaxlib.mlir.dialects import stablehlo
 
-from jaxfs.errors import Invalid
+from jaxfs.errors import Invalid, NotSupported
 from jaxfs.stablehlo.checks import check_main
 from jaxfs.stablehlo.custom_calls import PASS_THROUGH
 from jaxfs.stablehlo.parse import collected_diagnostics
@@ -24,6 +24,7 @@ _SHARDINGS = ("mhlo.sharding", "sdy.sharding")
 _MEMORIES = ("mhlo.memory_kind", "mhlo.layout_mode", "jax.")
 _ANNOTATIONS = frozenset({"sdy.sharding_constraint", "sdy.reshard"})
 _TO_MEMORY = "annotate_device_placement"
+_TO_EACH = "SPMDFullToShardShape"
 _ROUND_TRIP = "xla.sdy.meshes"  # how Shardy's terms stood in a file before 2026
 
 
@@ -39,6 +40,22 @@ def settle_placement(module: Any) -> None:
         drop_placement(module)
     else:
         _drop_memories(module)
+
+
+def make_whole(module: Any) -> None:
+    """Make a program of several devices one that gives the same numbers on a single device.
+
+    Raises NotSupported where each of them computes something of its own.
+    """
+    if partition_count(module) == 1:
+        return
+    for operation, _ in operations(module.operation):
+        if operation.name == "sdy.manual_computation" or _target(operation) == _TO_EACH:
+            raise NotSupported(
+                f"{place(operation)}each device computes by itself here (shard_map), so the "
+                "program can only run as it is; transform the function before it is exported"
+            )
+    drop_placement(module)
 
 
 def drop_placement(module: Any) -> None:

@@ -16,6 +16,7 @@ from jaxfs.errors import Invalid
 
 PARTITIONS = "mhlo.num_partitions"
 _REPLICAS = "mhlo.num_replicas"
+MAX_DEVICES = 9999
 OPERATIONS = frozenset(  # of Shardy, as JAX writes them
     f"sdy.{name}"
     for name in ("mesh", "manual_computation", "return", "sharding_constraint", "reshard")
@@ -24,22 +25,30 @@ OPERATIONS = frozenset(  # of Shardy, as JAX writes them
 
 def partition_count(module: Any) -> int:
     """How many devices the module is for.  Raises Invalid where it contradicts itself."""
-    attributes = module.operation.attributes
-    replicas = attributes[_REPLICAS].value if _REPLICAS in attributes else 1
+    replicas = _number(module, _REPLICAS)
     if replicas != 1:
         raise Invalid(
             f"the program is for {replicas} replicas ({_REPLICAS}), each with arrays of its own; "
             "write it for one and use transformations/pmap, or export it with shardings"
         )
-    told = attributes[PARTITIONS].value if PARTITIONS in attributes else 1
+    told = _number(module, PARTITIONS)
     sizes = {mesh_size(o.operation) for o in module.body.operations if _is_mesh(o)} - {1}
     found = sizes | ({told} - {1})
     if len(found) > 1:
         raise Invalid(f"the program is for {told} devices, with meshes of {sorted(sizes)}")
-    count = int(found.pop()) if found else 1
-    if count < 1:
-        raise Invalid(f"the program is for {count} devices")
+    count = found.pop() if found else 1
+    if not 1 <= count <= MAX_DEVICES:
+        raise Invalid(f"the program is for {count} devices; it can be 1 to {MAX_DEVICES}")
     return count
+
+
+def _number(module: Any, name: str) -> int:
+    attributes = module.operation.attributes
+    if name not in attributes:
+        return 1
+    if not isinstance(attributes[name], ir.IntegerAttr):
+        raise Invalid(f"{name} is no number: {attributes[name]}")
+    return int(attributes[name].value)
 
 
 def set_partition_count(module: Any, count: int) -> None:

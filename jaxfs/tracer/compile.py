@@ -93,6 +93,10 @@ def _compile(module: Any, work: Compile, devices: list[jax.Device]) -> Any:
         return jaxcompat.compile_module(module, work.signature, devices)
     except jax.errors.JaxRuntimeError as error:
         raise refusal(str(error)) from None
+    except AssertionError:  # in jax, which has no words for it
+        raise Invalid(
+            "an input or output of @main is spread so that there is no whole array (manual)"
+        ) from None
 
 
 def refusal(words: str) -> JaxfsError:

@@ -11,6 +11,7 @@ from jax import tree_util
 from jaxfs.codecs.avals import Aval
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo import import_module
+from jaxfs.stablehlo.normal_form import make_whole
 from jaxfs.tracer import exported
 from jaxfs.tracer.modules import read_module
 from jaxfs.tracer.protocol import Untyped
@@ -86,7 +87,12 @@ def _checking(program: Program, names: Sequence[str]) -> Flat:
 
 
 def _run(program: Program, inputs: Sequence[Any]) -> Named:
-    """The program's outputs, with the names of its signature."""
+    """The program's outputs, with the names of its signature.
+
+    What is spread over devices becomes whole: a path says anew how it is spread.
+    """
+    with program.module.context:
+        make_whole(program.module)
     outputs = import_module(program.module)(*inputs)
     params = program.signature.outputs
     unnamed = ["result"] if len(params) == 1 else [f"result.{i}" for i in range(len(params))]

@@ -16,7 +16,7 @@ from jaxfs.codecs.avals import Aval
 from jaxfs.errors import NotSupported
 from jaxfs.stablehlo.importer.constants import decode
 from jaxfs.stablehlo.importer.operation import Type
-from jaxfs.stablehlo.normal_form import run_passes
+from jaxfs.stablehlo.normal_form import make_whole, run_passes
 from jaxfs.stablehlo.parse import parse_bytecode
 from jaxfs.tracer.protocol import Interpret
 
@@ -29,6 +29,7 @@ def interpret(context: Any, packed: bytes, work: Interpret) -> bytes:
     end = LENGTH_BYTES + int.from_bytes(packed[:LENGTH_BYTES], "little")
     module = parse_bytecode(context, packed[LENGTH_BYTES:end], "an artifact")
     with context, ir.Location.unknown(context):
+        make_whole(module)
         inputs, offset = [], end
         for aval in work.signature.input_avals:
             inputs.append(_attribute(packed[offset : offset + aval.nbytes], aval))

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from jaxfs.errors import Invalid
+from jaxfs.tracer.transforms import meshes
 
 
 def _integers(text: str) -> tuple[int, ...]:
@@ -28,11 +29,24 @@ def _flag(text: str) -> bool:
     return text == "1"
 
 
+def _spelled(read: Callable[[str], Any]) -> Callable[[str], str]:
+    """A value that stays as it is written, once it could be read."""
+
+    def check(text: str) -> str:
+        read(text)
+        return text
+
+    return check
+
+
 _READERS: dict[str, Callable[[str], Any]] = {
     "static_argnums": _integers,
     "donate_argnums": _integers,
     "platforms": _words,
     "enable_x64": _flag,
+    "mesh": _spelled(meshes.mesh),
+    "in_shardings": _spelled(meshes.spreads),
+    "out_shardings": _spelled(meshes.spreads),
 }
 
 
@@ -41,13 +55,24 @@ class FunctionOptions:
     """As for ``jax.jit``; static arguments have the values of the pickled examples.
 
     ``platforms`` are those the function may run on, empty for all.  ``enable_x64`` is whether JAX
-    computes with 64 bits; where not said, it does if an input has 64.
+    computes with 64 bits; where not said, it does if an input has 64.  ``mesh`` and shardings are
+    written as in a path.
     """
 
     static_argnums: tuple[int, ...] = ()
     donate_argnums: tuple[int, ...] = ()
     platforms: tuple[str, ...] = ()
     enable_x64: bool | None = None
+    mesh: str = ""
+    in_shardings: str = ""
+    out_shardings: str = ""
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What of it is a step as in a path: over which devices arrays are spread, and how."""
+        names = ("in_shardings", "out_shardings", "mesh")
+        given = [f"{name}={getattr(self, name)}" for name in names if getattr(self, name)]
+        return (":".join(["jit", *given]),) if given else ()
 
     @classmethod
     def parse(cls, words: Mapping[str, str]) -> FunctionOptions:

@@ -87,7 +87,7 @@ def _function(context: Any, source: bytes, kind: str, work: Trace) -> tuple[Trac
     if options.platforms and work.platform not in options.platforms:
         here = " ".join(options.platforms)
         raise Invalid(f"the option platforms is {here}, and the device is {work.platform}")
-    program = read_pickle(source, options)
+    program = transform(read_pickle(source, options), options.steps)
     if options.enable_x64 is not None:
         return program, options.enable_x64
     return program, has_64_bits(program.args, work.types or ())

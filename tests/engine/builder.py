@@ -19,7 +19,7 @@ from jaxlib.mlir.dialects import stablehlo
 from jaxfs import jaxcompat
 from jaxfs.codecs.avals import BY_NUMPY, BY_SHORT, Aval
 from jaxfs.stablehlo.signature import Param, Signature
-from tests.engine.programs import DEVICES, TEXTS
+from tests.engine.programs import DEVICES, SPREAD, TEXTS
 
 RANDOM = np.random.RandomState(0)
 A = RANDOM.randn(4, 4)
@@ -54,12 +54,12 @@ def signature_of(main) -> Signature:
     return Signature(tuple(map(param, kind.inputs)), tuple(map(param, kind.results)))
 
 
-def build(directory: Path, name: str, text: str, device: jax.Device) -> None:
+def build(directory: Path, name: str, text: str, *devices: jax.Device) -> None:
     with jaxcompat.make_context() as context, ir.Location.unknown(context):
         module = ir.Module.parse(text)
         main = next(op for op in module.body if op.attributes["sym_name"].value == "main")
         signature = signature_of(main.operation)
-        executable = jaxcompat.compile_module(module, signature, [device])
+        executable = jaxcompat.compile_module(module, signature, devices)
         (directory / name).write_bytes(jaxcompat.serialize(executable))
     (directory / f"{name}.json").write_bytes(msgspec.json.encode(signature))
 
@@ -67,7 +67,9 @@ def build(directory: Path, name: str, text: str, device: jax.Device) -> None:
 def build_artifact(directory: Path, name: str, text: str) -> None:
     with jaxcompat.make_context() as context, ir.Location.unknown(context):
         module = ir.Module.parse(text)
-        artifact = stablehlo.serialize_portable_artifact(module, stablehlo.get_current_version())
+        artifact = stablehlo.serialize_portable_artifact(
+            module, stablehlo.get_current_version(), True
+        )
         (directory / f"{name}.artifact").write_bytes(artifact)
 
 
@@ -86,7 +88,9 @@ def main(directory: Path) -> None:
     devices = jaxcompat.use_cpu(DEVICES)
     for name, (text, device) in TEXTS.items():
         build(directory, name, text, devices[device])
+    build(directory, "spread", SPREAD, *devices)
     build_artifact(directory, "f32", TEXTS["f32"][0])
+    build_artifact(directory, "spread", SPREAD)
     for name in FUNCTIONS:
         build_function(directory, name, devices[0])
 

@@ -23,6 +23,7 @@ from jaxfs.wire.memory import Pool
 from tests.engine.programs import DEVICES
 
 CPU = Options(platform="cpu", devices=DEVICES)
+DEVICE_IDS = {"on_device_3": (3,), "spread": tuple(range(DEVICES))}
 
 
 class Programs:
@@ -32,7 +33,7 @@ class Programs:
         self.directory = directory
 
     def __getitem__(self, name: str) -> Executable:
-        return self.executable(name, device_ids=(3 if name == "on_device_3" else 0,))
+        return self.executable(name, device_ids=DEVICE_IDS.get(name, (0,)))
 
     def executable(self, name: str, **changes: Any) -> Executable:
         text = (self.directory / f"{name}.json").read_bytes()

@@ -34,6 +34,18 @@ SEVERAL = """func.func public @main(%x: tensor<3xf32>, %y: tensor<5xi8>)
   return %1, %0, %2 : tensor<5xi8>, tensor<3xf32>, tensor<f64>
 }"""
 
+SPREAD = """module attributes {mhlo.num_partitions = 4 : i32} {
+  sdy.mesh @mesh = <["x"=4]>
+  func.func public @main(%x: tensor<8xf32> {sdy.sharding = #sdy.sharding<@mesh, [{"x"}]>})
+      -> (tensor<8xf32>, tensor<f32>) {
+    %0 = stablehlo.add %x, %x : tensor<8xf32>
+    %1 = stablehlo.constant dense<0.0> : tensor<f32>
+    %2 = stablehlo.reduce(%0 init: %1) applies stablehlo.add across dimensions = [0]
+        : (tensor<8xf32>, tensor<f32>) -> tensor<f32>
+    return %0, %2 : tensor<8xf32>, tensor<f32>
+  }
+}"""
+
 NO_INPUTS = """func.func public @main() -> tensor<4xi32> {
   %0 = stablehlo.iota dim = 0 : tensor<4xi32>
   return %0 : tensor<4xi32>

@@ -171,6 +171,21 @@ def test_the_engine_compiles_an_artifact_itself(shared: SharedEngine, programs: 
     assert set(found.tolist()) == {2.0}
 
 
+@pytest.mark.parametrize("serialized", [True, False])
+def test_an_executable_runs_on_several_devices(
+    shared: SharedEngine, programs: Programs, serialized: bool
+) -> None:
+    spread = programs["spread"]
+    if not serialized:  # as on platforms whose compiler needs the devices
+        path = str(programs.directory / "spread.artifact")
+        changes = {"key": "spread artifact", "path": path, "serialized": False}
+        spread = programs.executable("spread", device_ids=(0, 1, 2, 3), **changes)
+    x = np.arange(8, dtype="f4")
+    doubled, total = shared.call(spread, x)
+    np.testing.assert_array_equal(doubled, 2 * x)
+    assert total == 2 * x.sum()
+
+
 def test_a_file_that_is_no_executable_fails_its_calls_and_nothing_else(
     shared: SharedEngine, programs: Programs
 ) -> None:

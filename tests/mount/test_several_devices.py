@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import Mount, mounting
 from tests.mount.programs import FOREVER, SPIN, made
+from tests.mount.test_check import figures
 
 LOSS = """
 func.func public @main(%w: tensor<8x8xf32>, %x: tensor<4x8xf32>)
@@ -46,12 +47,13 @@ mesh = jax.make_mesh((2, 2), ("x", "y"), axis_types=(AxisType.Auto,) * 2)
 def sums(part): return jax.lax.psum(part, "x")
 def both(x, unused, w):
     y = jax.lax.with_sharding_constraint(x @ w, NamedSharding(mesh, P("x", "y")))
-    return jax.shard_map(sums, mesh=mesh, in_specs=P("x"), out_specs=P(), check_vma=False)(y)
+    return {result}
 ins = NamedSharding(mesh, P("x")), NamedSharding(mesh, P("y")), NamedSharding(mesh, P())
 shape = jax.ShapeDtypeStruct((8, 8), jnp.float32)
 made = export.export(jax.jit(both, in_shardings=ins))(shape, shape, shape)
 sys.stdout.buffer.write(made.serialize())
 """
+SUMS = "jax.shard_map(sums, mesh=mesh, in_specs=P('x'), out_specs=P(), check_vma=False)(y)"
 SHARE = "def share(x): return x / jax.lax.psum(x, 'i')"
 MANY = 64  # calls; each needs every device
 random = np.random.default_rng(5)
@@ -167,9 +169,60 @@ def test_shardings_decide_what_a_device_holds(four: Mount) -> None:
     assert int(figures["output_bytes"]) == W.nbytes // 4
 
 
+def test_a_function_that_names_mesh_axes_is_given_its_mesh_in_options(four: Mount) -> None:
+    body = """
+from jax.sharding import PartitionSpec as P
+def f(x):
+    y = jax.lax.with_sharding_constraint(2 * x, P("x"))
+    def share(z): return z / jax.lax.psum(z.sum(), "x")
+    part = jax.shard_map(share, in_specs=P("x"), out_specs=P("x"))
+    return part(y)
+"""
+    source = made(body, "(f, np.zeros((4, 8), 'f4'))")
+    with pytest.raises(OSError):
+        four.add("f.pkl", source)
+    told = (four.path / "programs/f/error").read_text()
+    assert told.startswith("EOPNOTSUPP: the program spreads arrays over a mesh that nobody gave it")
+    (four.path / "programs/f/options").write_text("mesh x4\nin_shardings x\n")
+    assert (four.path / "programs/f/device").read_text() == ALL
+    np.testing.assert_allclose(called(four, "programs/f", X), X / X.sum(), rtol=1e-5)
+    with pytest.raises(OSError) as caught:
+        (four.path / "programs/f/options").write_text("mesh 4\n")
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_a_transformed_export_for_several_devices_is_whole_again(four: Mount) -> None:
+    four.add("product.jaxexport", exported(SHARDED_EXPORT.format(shardy=True, result="y.sum()")))
+    place, one = "transformations/grad:argnums=2/product", np.ones((8, 8), "f4")
+    x = np.arange(64, dtype="f4").reshape(8, 8)
+    expected = x.T @ one
+    np.testing.assert_allclose(called(four, place, x, x, one), expected, rtol=1e-5)
+    assert (four.path / place / "device").read_text() == "cpu:0\n"
+    again = "transformations/jit:in_shardings=x,_,_:mesh=x2/grad:argnums=2/product"
+    np.testing.assert_allclose(called(four, again, x, x, one), expected, rtol=1e-5)
+    assert (four.path / again / "device").read_text() == "cpu:0 cpu:1\n"
+    four.add("both.jaxexport", exported(SHARDED_EXPORT.format(shardy=True, result=SUMS)))
+    with pytest.raises(OSError):
+        (four.path / "transformations/jacfwd/both/signature").read_text()
+    told = (four.path / "transformations/jacfwd/both/error").read_text()
+    assert told.startswith("EOPNOTSUPP: each device computes by itself here (shard_map)")
+
+
+def test_check_compares_a_spread_program_with_the_interpreter(four: Mount) -> None:
+    four.add("loss.mlir", LOSS)
+    place = "transformations/jit:in_shardings=_,x:mesh=x4/loss"
+    four.sh(f"echo random > {place}/check")
+    (found,) = figures(four, place)
+    assert float(found["max_abs_difference"]) < 1e-4
+    four.add("both.jaxexport", exported(SHARDED_EXPORT.format(shardy=True, result=SUMS)))
+    with pytest.raises(OSError) as caught:
+        (four.path / "programs/both/check").write_text("random")
+    assert caught.value.errno == errno.EOPNOTSUPP
+
+
 @pytest.mark.parametrize("shardy", [True, False])
 def test_a_program_exported_for_several_devices_runs(four: Mount, shardy: bool) -> None:
-    both = four.add("both.jaxexport", exported(SHARDED_EXPORT.format(shardy=shardy)))
+    both = four.add("both.jaxexport", exported(SHARDED_EXPORT.format(shardy=shardy, result=SUMS)))
     assert (both / "device").read_text() == ALL
     x, w = (np.arange(64, dtype="f4").reshape(8, 8) / 64 + i for i in (0, 1))
     product = x @ w
@@ -200,7 +253,7 @@ def test_more_devices_than_there_are_is_enodev(four: Mount, mount: Mount) -> Non
         place.write_text("[1, 2, 3, 4, 5]")
     assert caught.value.errno == errno.ENODEV
     with pytest.raises(OSError) as caught:
-        mount.add("both.jaxexport", exported(SHARDED_EXPORT.format(shardy=True)))
+        mount.add("both.jaxexport", exported(SHARDED_EXPORT.format(shardy=True, result=SUMS)))
     assert caught.value.errno == errno.ENODEV
     told = (mount.path / "programs/both/error").read_text()
     assert "runs on 4 devices at once, and there is 1 (cpu:0)" in told

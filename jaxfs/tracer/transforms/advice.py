@@ -21,6 +21,11 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "the program has an operation without a derivative: {what}",
         ),
         (
+            r"(?:non-empty|context) (?P<what>mesh) (?:in context|cannot be empty)",
+            "the program spreads arrays over a mesh that nobody gave it: write 'mesh x4' to its "
+            "options, or give no examples and call it through transformations/jit:mesh=x4/",
+        ),
+        (
             r"Batching rule for '?(?P<what>[\w-]+)'? not implemented",
             "the program has an operation that cannot be batched: {what}",
         ),

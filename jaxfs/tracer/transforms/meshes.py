@@ -11,7 +11,7 @@ import re
 
 import attrs
 
-MAX_DEVICES = 9999
+MAX_DEVICES = 9999  # also of a module, and of -o devices=
 _AXIS = re.compile(r"([A-Za-z_]+)([1-9]\d{0,3})")
 _MESH = re.compile(rf"(?:{_AXIS.pattern})+\Z")
 _NAME = re.compile(r"[A-Za-z_]+\Z")

@@ -344,7 +344,7 @@ ROWS: tuple[Row, ...] = (
     _file(
         "options",
         "flat keyed",
-        "what the function's jit was given, and may be: static_argnums, donate_argnums ...",
+        "what the function's jit was given, and may be: static_argnums, donate_argnums, mesh ...",
         _options,
         _set_options,
     ),
