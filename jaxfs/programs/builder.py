@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
@@ -169,6 +170,24 @@ class Builder:
         with self._doing("load", key, recipe, author) as job:
             job.begin()
             await self._engines.of(author.uid).load(version.executable)
+
+    async def draw(self, recipe: Recipe, version: Version, author: Author) -> Path:
+        """The program as a picture, once for each content.  Raises NotSupported, NoSpace ..."""
+        path = version.graph_path
+        if not path.exists():
+            await self._once(str(path), lambda: self._draw(path, recipe, version, author))
+        return path
+
+    async def _draw(self, path: Path, recipe: Recipe, version: Version, author: Author) -> None:
+        with (
+            self._doing("draw", str(path), recipe, author) as job,
+            path.with_name("artifact").open("rb") as file,
+        ):
+            user = (author.uid, author.gid)
+            picture = await self._tracer.draw(
+                file.fileno(), version.signature, user=user, began=job.begin
+            )
+        self._store.put_file(path, picture)
 
     def _doing(
         self, kind: Kind, key: str, recipe: Recipe, author: Author

@@ -13,7 +13,7 @@ import attrs
 from jaxfs.errors import JaxfsError
 
 KEEP = 1000  # of those that have ended
-Kind = Literal["trace", "compile", "load"]
+Kind = Literal["trace", "compile", "load", "draw"]
 
 
 def _now_usec() -> int:
@@ -25,7 +25,8 @@ class Job:
     """One step from a source to something that runs.
 
     ``trace`` reads, transforms and lowers, ``compile`` is the compiler's work, ``load`` the
-    engine's, which compiles too where a platform's compiler needs the device.  Times are
+    engine's, which compiles too where a platform's compiler needs the device, ``draw`` a picture's.
+    Times are
     microseconds of CLOCK_MONOTONIC; ``started_usec`` is 0 while other jobs have their turn.
     """
 
@@ -45,7 +46,7 @@ class Job:
 
     @property
     def phase(self) -> str:
-        """What it does now: waiting | trace | compile | load."""
+        """What it does now: waiting | trace | compile | load | draw."""
         return self.kind if self.started_usec else "waiting"
 
     @property

@@ -25,7 +25,7 @@ from jaxfs.programs import names
 from jaxfs.programs.builder import Author, Builder, aside
 from jaxfs.programs.derivations import Derivations
 from jaxfs.programs.links import Link, Links
-from jaxfs.programs.program import Derived, Program, Staged, Written
+from jaxfs.programs.program import Derived, Program, Staged, Written, root_of
 from jaxfs.programs.recipe import Recipe
 from jaxfs.programs.store import Record, sha256
 from jaxfs.programs.version import Version
@@ -286,6 +286,10 @@ class Programs:
         digest = program.source_sha256
         path = self._builder.store.source_path(digest) if digest else None
         return path if path is not None and path.exists() else None
+
+    async def draw(self, program: Program, version: Version) -> Path:
+        """A version as a picture.  Raises NotSupported, NoSpace ..."""
+        return await self._builder.draw(program.recipe, version, Author.of(root_of(program)))
 
     def read_source(self, program: Written) -> bytes:
         """The source, byte for byte; empty where nothing was written yet."""

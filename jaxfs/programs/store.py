@@ -161,6 +161,10 @@ class Store:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
+    def put_file(self, path: Path, data: bytes) -> None:
+        """Add a file to an entry, whole or not at all.  Raises NoSpace, RunFailed."""
+        self._write(path, data)
+
     def _write(self, path: Path, data: bytes | memoryview) -> None:
         scratch = path.with_name(f".new-{os.getpid()}-{threading.get_native_id()}-{path.name}")
         try:

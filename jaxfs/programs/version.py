@@ -10,6 +10,8 @@ from jaxfs.engine.interface import Executable
 from jaxfs.programs.need import Need
 from jaxfs.stablehlo.signature import Signature
 
+GRAPH_NAME = "graph-1.svg"  # another number when pictures change: they are kept
+
 
 @attrs.frozen
 class Version:
@@ -36,6 +38,11 @@ class Version:
     def device(self) -> str:
         """The names of its devices, in a line."""
         return " ".join(self.devices)
+
+    @property
+    def graph_path(self) -> Path:
+        """The picture; there once somebody asked for it."""
+        return self.stablehlo_path.with_name(GRAPH_NAME)
 
     @need.default
     def _need(self) -> Need:

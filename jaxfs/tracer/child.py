@@ -6,16 +6,20 @@ import errno
 import os
 import socket
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from jaxfs.errors import JaxfsError
 from jaxfs.tracer.compile import compile_artifact
+from jaxfs.tracer.draw import draw_artifact
 from jaxfs.tracer.interpret import interpret
 from jaxfs.tracer.protocol import (
+    Compile,
     Compiled,
+    Draw,
+    Drawn,
     Interpret,
     Interpreted,
     Refused,
@@ -30,7 +34,8 @@ from jaxfs.wire.channel import MAX_MESSAGE_BYTES, send_fds
 MAX_ANSWER_BYTES = MAX_MESSAGE_BYTES - 4096  # the signature must fit into later messages too
 MAX_DIAGNOSTICS = 32 << 10  # characters; the beginning says most
 NICENESS = 10  # compilers take every core for seconds; who calls and looks comes first
-Answer = Traced | Untyped | Compiled | Interpreted | Refused
+Answer = Traced | Untyped | Compiled | Interpreted | Drawn | Refused
+Done = tuple[Answer, tuple[bytes, ...]]  # with the content of its files
 
 
 def run_job(context: Any, work: Work, reply: int, source: int, outputs: Sequence[int]) -> None:
@@ -50,16 +55,9 @@ def run_job(context: Any, work: Work, reply: int, source: int, outputs: Sequence
         )
 
 
-def _work_on(context: Any, work: Work, source: int) -> tuple[Answer, tuple[bytes, ...]]:
+def _work_on(context: Any, work: Work, source: int) -> Done:
     try:
-        if isinstance(work, Trace):
-            made = trace(context, _read_whole(source), work)
-            return (
-                (made, ()) if isinstance(made, Untyped) else (made.traced, (made.data, made.text))
-            )
-        if isinstance(work, Interpret):
-            return Interpreted(), (interpret(context, _read_whole(source), work), b"")
-        built = compile_artifact(context, _read_whole(source), work)
+        return _WORK[type(work)](context, _read_whole(source), work)
     except JaxfsError as error:
         return Refused(error.errno, error.reason, error.diagnostics[:MAX_DIAGNOSTICS]), ()
     except MemoryError:
@@ -67,7 +65,32 @@ def _work_on(context: Any, work: Work, source: int) -> tuple[Answer, tuple[bytes
     except Exception as error:  # our bug, or garbage the checks let through: told, not lost
         words = traceback.format_exc()[-MAX_DIAGNOSTICS:]
         return Refused(errno.EIO, f"internal error while compiling: {error!r}"[:1000], words), ()
+
+
+def _trace(context: Any, source: bytes, work: Trace) -> Done:
+    made = trace(context, source, work)
+    return (made, ()) if isinstance(made, Untyped) else (made.traced, (made.data, made.text))
+
+
+def _compile(context: Any, artifact: bytes, work: Compile) -> Done:
+    built = compile_artifact(context, artifact, work)
     return built.compiled, (built.data, built.hlo)
+
+
+def _interpret(context: Any, packed: bytes, work: Interpret) -> Done:
+    return Interpreted(), (interpret(context, packed, work), b"")
+
+
+def _draw(context: Any, artifact: bytes, work: Draw) -> Done:
+    return Drawn(), (draw_artifact(context, artifact, work), b"")
+
+
+_WORK: dict[type, Callable[..., Done]] = {
+    Trace: _trace,
+    Compile: _compile,
+    Interpret: _interpret,
+    Draw: _draw,
+}
 
 
 def _too_long(nbytes: int) -> Refused:

@@ -23,6 +23,8 @@ from jaxfs.stablehlo.signature import Signature
 from jaxfs.tracer.protocol import (
     Compile,
     Compiled,
+    Draw,
+    Drawn,
     Ended,
     Interpret,
     Interpreted,
@@ -44,7 +46,12 @@ TRACE_DEADLINE_S = 60.0  # damaged bytecode can keep MLIR's reader busy for ever
 MAX_ATTEMPTS = 2  # a job in whose time the zygote died twice is not tried again
 _BIG_BYTES = 4 << 20  # from here on, reading takes long enough for a thread
 
-_DOING = {Trace: "reading the program", Compile: "compiling", Interpret: "interpreting"}
+_DOING = {
+    Trace: "reading the program",
+    Compile: "compiling",
+    Interpret: "interpreting",
+    Draw: "drawing",
+}
 State = Literal["idle", "starting", "ready", "restarting"]
 
 
@@ -182,6 +189,22 @@ class TracerClient:
         nbytes = sum(aval.nbytes for aval in signature.output_avals)
         if not isinstance(reply, Interpreted) or len(files[0]) != nbytes:
             raise RunFailed("the interpreter's answer does not fit the program's outputs")
+        return files[0]
+
+    async def draw(
+        self,
+        artifact: int,
+        signature: Signature,
+        *,
+        user: tuple[int, int] | None = None,
+        began: Callable[[], None] | None = None,
+    ) -> bytes:
+        """The artifact in an open file as a picture, SVG.  Raises NotSupported."""
+        reply, files = await self.run(
+            Draw(signature), [artifact], TRACE_DEADLINE_S, user=user, began=began
+        )
+        if not isinstance(reply, Drawn):
+            raise RunFailed(f"the tracer answered {type(reply).__name__} to a drawing")
         return files[0]
 
     async def run(

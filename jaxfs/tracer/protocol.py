@@ -64,7 +64,13 @@ class Interpret(msgspec.Struct, frozen=True, tag=True):
     signature: Signature
 
 
-Work = Trace | Compile | Interpret
+class Draw(msgspec.Struct, frozen=True, tag=True):
+    """Draw an artifact (one descriptor); ``signature`` names its inputs and outputs."""
+
+    signature: Signature
+
+
+Work = Trace | Compile | Interpret | Draw
 
 
 class Job(msgspec.Struct, frozen=True, tag=True):
@@ -127,6 +133,10 @@ class Interpreted(msgspec.Struct, frozen=True, tag=True):
     """Descriptors: the outputs' bytes in order, and an empty file."""
 
 
+class Drawn(msgspec.Struct, frozen=True, tag=True):
+    """Descriptors: the picture as SVG, and an empty file."""
+
+
 class Refused(msgspec.Struct, frozen=True, tag=True):
     """The job failed for a reason that is the user's to know."""
 
@@ -137,4 +147,4 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 Request = Job | Kill
 Control = Hello | Ended
-Reply = Traced | Untyped | Compiled | Interpreted | Refused
+Reply = Traced | Untyped | Compiled | Interpreted | Drawn | Refused

@@ -13,9 +13,9 @@ import signal
 from jaxfs.codecs.avals import BY_SHORT
 from jaxfs.errors import Invalid, JaxfsError, NoSpace, RunFailed, TimedOut, from_errno
 from jaxfs.stablehlo.signature import Param, Signature
-from jaxfs.tracer.protocol import FILES, Compiled, Interpreted, Refused, Traced, Untyped
+from jaxfs.tracer.protocol import FILES, Compiled, Drawn, Interpreted, Refused, Traced, Untyped
 
-Answer = Traced | Untyped | Compiled | Interpreted
+Answer = Traced | Untyped | Compiled | Interpreted | Drawn
 MAX_FILE_BYTES = 4 << 30  # an artifact with its weights
 MAX_REASON = 2000  # characters
 _BLOCK_BYTES = 512  # of st_blocks

@@ -33,6 +33,7 @@ TRACKS = {  # in the order they are shown
     "trace": 3,
     "compile": 3,
     "load": 3,
+    "draw": 3,
 }
 STAGES = ("queue", "upload", "run", "download")
 _LANES = 10_000  # numbers a track may have

@@ -52,7 +52,7 @@ def version_of(program: Program) -> Version:
     raise BrokenProgram(f"{program.path} did not compile; read {program.path}/error")
 
 
-async def _made(program: Program) -> None:
+async def make_first(program: Program) -> None:
     """A derived program is made at its first use, and looking into it is one."""
     if isinstance(program, Derived):
         with contextlib.suppress(BrokenProgram, NotSupported):  # what is read next says why
@@ -254,7 +254,7 @@ def _next_state(program: Program) -> trio.Event:
 def _file(
     name: str, form: str, text: str, read: object, write: object = None, *, made: bool = False
 ) -> File:
-    prepare = _made if made else None
+    prepare = make_first if made else None
     mode = 0o644 if write else 0o444
     return File(f"{HERE}/{name}", mode, form, text, read=read, write=write, prepare=prepare)  # type: ignore[arg-type]  # a row's functions
 
@@ -315,7 +315,7 @@ ROWS: tuple[Row, ...] = (
         "what is compiled",
         open=_open_stablehlo,
         size=_stablehlo_size,
-        prepare=_made,
+        prepare=make_first,
     ),
     File(
         f"{HERE}/hlo.txt",
@@ -324,7 +324,7 @@ ROWS: tuple[Row, ...] = (
         "what the compiler made",
         open=_open_hlo,
         size=_hlo_size,
-        prepare=_made,
+        prepare=make_first,
     ),
     _file(
         "cost",
