@@ -46,7 +46,7 @@ bench: $(VENV)/.installed-bench ## jaxfs beside its peers, as a table and JSON
 soak: setup ## thousands of waiters, dying engines, 100,000 calls; 3 minutes, writes docs/SOAK.md
 	$(BIN)/python -m benchmarks.soak --report
 
-captures: setup ## make the pictures in docs/OPERATIONS.md anew: mountctl top, mountctl doctor
+captures: setup ## make the pictures in docs/ anew: mountctl top, mountctl doctor, a program
 	$(BIN)/python -m benchmarks.captures
 
 fuzz: setup ## damage good programs for FUZZ_SECONDS (120): only throw-away processes may suffer

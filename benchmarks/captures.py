@@ -1,7 +1,7 @@
-"""The pictures in docs/OPERATIONS.md: ``python -m benchmarks.captures`` makes them anew.
+"""The pictures in docs/: ``python -m benchmarks.captures`` makes them anew.
 
 What they show is a mount at work; names of the machine they were made on are replaced.  As text
-they stand in the document, as pictures of a terminal beside it.
+they stand in docs/OPERATIONS.md, as pictures of a terminal beside it.  docs/TOUR.md has a program.
 """
 
 from __future__ import annotations
@@ -96,6 +96,14 @@ def capture_help() -> Console:
     return console
 
 
+def capture_graph() -> str:
+    """The picture of a program that the tour looks at."""
+    with mounted() as mount:
+        source = ROOT / "examples/digits/digits.jaxexport"
+        (mount.path / "programs" / source.name).write_bytes(source.read_bytes())
+        return (mount.path / "programs/digits/graph.svg").read_text()
+
+
 CAPTURES = {
     "mountctl top": capture_top,
     "mountctl doctor": capture_doctor,
@@ -133,6 +141,7 @@ def main() -> None:
         if command in DRAWN:
             (DOCUMENT.parent / DRAWN[command]).write_text(drawing(console, command))
     DOCUMENT.write_text(text)
+    (DOCUMENT.parent / "digits.svg").write_text(capture_graph())
 
 
 if __name__ == "__main__":
