@@ -98,18 +98,15 @@ class Request:
 
     def _by_name(self, arguments: list[Argument], params: Sequence[Parameter]) -> list[Argument]:
         """Where a reference stands for several arrays, they are told apart by name if they can."""
-        found = list[Argument]()
-        for index, argument in enumerate(arguments):
+        found = list(arguments)
+        for first, argument in enumerate(arguments):
             part = self._parts.get(argument.path) if isinstance(argument, Reference) else None
-            if not isinstance(argument, Reference) or not isinstance(part, Part):
-                found.append(argument)
-                continue
-            first, count = index - argument.leaf, len(part.params)
-            order = leaf_order(
-                [param.name for param in params[first : first + count]],
-                [param.name for param in part.params],
-            )
-            found.append(Reference(argument.path, order[argument.leaf]))
+            if not isinstance(argument, Reference) or argument.leaf or not isinstance(part, Part):
+                continue  # what the first of them says goes for all
+            leaves = [param.name for param in part.params]
+            last = first + len(leaves)
+            order = leaf_order([param.name for param in params[first:last]], leaves)
+            found[first:last] = [Reference(argument.path, leaf) for leaf in order]
         return found
 
     def _input(self, index: int, param: Parameter, argument: Argument, pool: Pool) -> Given:

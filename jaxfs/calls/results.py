@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 import attrs
@@ -58,7 +59,7 @@ class View:
             return self._rope.nbytes
         if not self.part.source.params or self.part.source.error is not None:
             return 0
-        fixed = formats.encoded_size(self.format, self.part.params)
+        fixed = _fixed_size(self.format, self.part.params)
         if fixed is not None:
             return fixed
         return self._size_by_value()
@@ -79,6 +80,12 @@ class View:
         if self._rope is None:
             self._rope = await encode(self.format, self.part.params, outputs)
         return self._rope
+
+
+@lru_cache(maxsize=4096)
+def _fixed_size(form: str, params: tuple[Param, ...]) -> int | None:
+    """As ``formats.encoded_size``: asked at each stat, of a few programs' outputs."""
+    return formats.encoded_size(form, params)
 
 
 async def encode(form: str, params: tuple[Param, ...], buffers: list[TypedBuffer]) -> Rope:

@@ -296,9 +296,15 @@ def closes_what_it_wrote(pid: int, writer: int) -> bool:
 def _task_flags(pid: int) -> int:
     """0 where there is no such task; one that runs has some flag set, PF_FORKNOEXEC or so."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return 0
+    try:
+        stat = os.read(fd, 4096)
+    except ProcessLookupError:
+        return 0
+    finally:
+        os.close(fd)
     return int(stat.rpartition(b")")[2].split()[6])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import select
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import attrs
 import pyfuse3
@@ -25,12 +25,15 @@ from jaxfs.fuse.boundary import (
     unanswered,
     waiting,
 )
+from jaxfs.fuse.gone import GoneNames
 from jaxfs.fuse.interrupts import closes_what_it_wrote
 from jaxfs.fuse.polling import Pollers
 from jaxfs.ownership import Caller
 from jaxfs.tree.tree import Attributes, Changes, Tree
 
 BLOCK_BYTES = 4096
+FIXED_S = 3600.0
+WALK_S = 0.02
 OURS = b"user.jaxfs."  # extended attributes; the kernel asks for many others
 
 
@@ -50,8 +53,12 @@ def _name(name: FileNameT) -> str:
         raise Invalid(f"the name {name!r} is not UTF-8") from error
 
 
-def _entry(attributes: Attributes, timeout_s: float = 0.0) -> pyfuse3.EntryAttributes:
-    """For the kernel.  Nothing is cached by time: states and sizes change behind its back."""
+def _entry(attributes: Attributes) -> pyfuse3.EntryAttributes:
+    """For the kernel.  Little is cached by time: states and sizes change behind its back.
+
+    But each path leads through the root and one of its directories, and these are what they are.
+    On the way through another one its permissions are asked for right after its name was looked up.
+    """
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = InodeT(attributes.ino)
     entry.st_mode = ModeT(attributes.mode)
@@ -63,14 +70,9 @@ def _entry(attributes: Attributes, timeout_s: float = 0.0) -> pyfuse3.EntryAttri
     entry.st_atime_ns = attributes.atime_ns
     entry.st_mtime_ns = attributes.mtime_ns
     entry.st_ctime_ns = attributes.ctime_ns
-    entry.entry_timeout = entry.attr_timeout = timeout_s
+    entry.entry_timeout = FIXED_S if attributes.is_fixed else 0.0
+    entry.attr_timeout = max(entry.entry_timeout, WALK_S if attributes.is_dir else 0.0)
     return entry
-
-
-def _forget_names(names: Iterable[tuple[int, str]]) -> None:
-    """The kernel would remember names that nobody looks up again."""
-    for place, name in names:
-        pyfuse3.invalidate_entry_async(InodeT(place), FileNameT(name.encode()), ignore_enoent=True)
 
 
 class Filesystem(pyfuse3.Operations):
@@ -84,6 +86,7 @@ class Filesystem(pyfuse3.Operations):
         self.tree = tree
         self.listings: dict[int, Listing] = {}
         self._pollers = Pollers(nursery)
+        self._gone = GoneNames(nursery)
         self._numbers = itertools.count(1)
 
     @answering(at_name)
@@ -224,7 +227,7 @@ class Filesystem(pyfuse3.Operations):
     async def unlink(
         self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
     ) -> None:
-        _forget_names(self.tree.unlink(parent_inode, _name(name)))
+        self._gone.add(self.tree.unlink(parent_inode, _name(name)))
 
     @answering(at_name)
     @waiting
@@ -246,7 +249,7 @@ class Filesystem(pyfuse3.Operations):
             _name(name_new),
             replace=not flags & pyfuse3.RENAME_NOREPLACE,
         )
-        _forget_names(gone)
+        self._gone.add(gone)
 
     @answering(at_name)
     async def mkdir(

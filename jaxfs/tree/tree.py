@@ -56,6 +56,11 @@ class Attributes:
     atime_ns: int
     mtime_ns: int
     ctime_ns: int
+    is_fixed: bool = False  # none of this ever changes, nor what its name stands for
+
+    @property
+    def is_dir(self) -> bool:
+        return stat.S_ISDIR(self.mode)
 
 
 @attrs.frozen
@@ -251,6 +256,7 @@ class Tree:
             atime_ns=meta.atime_ns,
             mtime_ns=meta.mtime_ns,
             ctime_ns=meta.ctime_ns,
+            is_fixed=node.is_dir and node.subject is self.system,
         )
 
     def _links(self, node: Node) -> int:
