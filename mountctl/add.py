@@ -1,23 +1,34 @@
-"""``mountctl add``: programs copied into a mount, with a bar while they compile.
+"""``mountctl add``: programs copied into a mount, with a bar while they are copied and compiled.
 
 A copy's close(2) waits for the compile and gives its verdict; the words are in the program's
-``error``.
+``error``.  How much is copied is known exactly.  How long a compile takes nobody knows before it
+has ended, so what is shown of it is what it does and for how long.
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
+import threading
+from io import FileIO
 from pathlib import Path
 
 import attrs
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from mountctl import mounts
-from mountctl.errors import NotAdded, NotMounted
+from mountctl.errors import Interrupted, NotAdded, NotMounted
 
 BEGINNING = 20  # lines of an error that are shown
+PIECE_BYTES = 1 << 20
+LOOK_S = 0.1
+PHASES = {  # of the program's status
+    "waiting": "waits for other compiles",
+    "trace": "reading and lowering",
+    "compile": "compiling",
+    "load": "compiling on the device",
+}
 
 
 @attrs.frozen
@@ -28,40 +39,97 @@ class Refused:
     reason: str
 
 
+@attrs.define
+class Copy:
+    """A file on its way; it is written by one thread and looked at by another."""
+
+    file: Path
+    target: Path
+    copied_bytes: int = 0
+    reason: str = ""  # why it was refused
+
+    def run(self) -> None:
+        """Copy, and wait for the verdict."""
+        try:
+            with self.file.open("rb") as source, self.target.open("wb", buffering=0) as sink:
+                while piece := source.read(PIECE_BYTES):
+                    self._write(sink, piece)
+        except OSError as error:
+            story = _story(self.target.with_suffix("") / "error")
+            self.reason = story or error.strerror or str(error)
+
+    def _write(self, sink: FileIO, piece: bytes) -> None:
+        view = memoryview(piece)
+        while view:
+            written = sink.write(view)
+            self.copied_bytes += written
+            view = view[written:]
+
+    def doing(self, size: int) -> str:
+        """What happens now, for people."""
+        if self.copied_bytes < size:
+            return f"copying {decimal(self.copied_bytes)} of {decimal(size)}"
+        return PHASES.get(self._phase(), "")
+
+    def _phase(self) -> str:
+        with contextlib.suppress(OSError):
+            for row in (self.target.with_suffix("") / "status").read_text().splitlines():
+                key, _, value = row.partition(" ")
+                if key == "compile_phase":
+                    return value
+        return ""
+
+
 def add(mountpoint: str, files: list[Path]) -> None:
-    """All are tried.  Raises NotMounted, NotAdded."""
+    """All are tried.  Raises NotMounted, NotAdded, Interrupted."""
     if not mounts.is_mounted(mountpoint):
         raise NotMounted(f"no jaxfs is mounted on {mountpoint}; mountctl status lists the mounts")
-    refused = _copy_all(Path(mountpoint) / "programs", files)
+    try:
+        refused = _copy_all(Path(mountpoint) / "programs", files)
+    except KeyboardInterrupt:
+        raise Interrupted("SIGINT: what is copied goes on to compile, the rest is not") from None
     if refused:
         told = "\n".join(f"{one.file}: {one.reason}" for one in refused)
         raise NotAdded(f"{len(refused)} of {len(files)} refused\n{told}")
 
 
 def _copy_all(programs: Path, files: list[Path]) -> list[Refused]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        TextColumn("{task.fields[doing]}"),
+        TimeElapsedColumn(),
+    )
     console = Console(stderr=True)
     refused = []
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        all_files = progress.add_task(f"0 of {len(files)}", total=len(files))
         for number, file in enumerate(files, 1):
-            progress.update(all_files, description=f"{file.name} ({number} of {len(files)})")
-            reason = _copy(file, programs / file.name)
-            if reason:
-                refused.append(Refused(file, reason))
+            name = f"{file.name} ({number} of {len(files)})"
+            bar = progress.add_task(name, total=None, doing="")
+            copy = Copy(file, programs / file.name)
+            _watch(copy, progress, bar)
+            progress.remove_task(bar)
+            if copy.reason:
+                refused.append(Refused(file, copy.reason))
             else:
                 progress.console.print(f"{programs / file.stem}", highlight=False, soft_wrap=True)
-            progress.advance(all_files)
     return refused
 
 
-def _copy(file: Path, target: Path) -> str:
-    """Empty, or why it was refused."""
-    try:
-        shutil.copyfile(file, target)
-    except OSError as error:
-        return _story(target.with_suffix("") / "error") or error.strerror or str(error)
-    return ""
+def _watch(copy: Copy, progress: Progress, bar: TaskID) -> None:
+    """Show a copy until its end.  A bar that has come to its end swings while the mount works."""
+    if progress.disable:
+        copy.run()
+        return
+    size = copy.file.stat().st_size
+    thread = threading.Thread(target=copy.run, daemon=True)  # Ctrl-C does not wait for it
+    thread.start()
+    while thread.is_alive():
+        is_copied = copy.copied_bytes >= size
+        total = None if is_copied else size
+        progress.update(bar, total=total, completed=copy.copied_bytes, doing=copy.doing(size))
+        thread.join(LOOK_S)
 
 
 def _story(error_file: Path) -> str:

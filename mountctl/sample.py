@@ -44,6 +44,8 @@ class Program(msgspec.Struct, frozen=True):
     errors: int
     p50_usec: int
     p99_usec: int
+    compile_phase: str = ""  # empty while nothing is compiled
+    compile_elapsed_usec: int = 0
 
 
 class User(msgspec.Struct, frozen=True):
@@ -114,6 +116,8 @@ def _programs(home: Path) -> Iterator[Program]:
                 errors=stats.get("errors", 0),
                 p50_usec=stats.get("total_p50_usec", 0),
                 p99_usec=stats.get("total_p99_usec", 0),
+                compile_phase=status.get("compile_phase", ""),
+                compile_elapsed_usec=int(status.get("compile_elapsed_usec", 0)),
             )
 
 

@@ -22,7 +22,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from mountctl import sample
-from mountctl.sample import Sample
+from mountctl.sample import Program, Sample
 from mountctl.status import STYLES, duration
 
 ROWS = 20  # programs and users that are shown
@@ -119,8 +119,16 @@ def _programs(now: Sample, before: Sample) -> Table:
     rows = sorted(now.programs, key=lambda p: (-grown[p.name], -p.calls, p.name))
     for p in rows[:ROWS]:
         figures = (f"{grown[p.name]:.0f}", p.calls, p.errors, p.p50_usec, p.p99_usec)
-        table.add_row(*map(escape, (p.name, p.state, p.device)), *map(str, figures))
+        table.add_row(*map(escape, (p.name, _state(p), p.device)), *map(str, figures))
     return table
+
+
+def _state(program: Program) -> str:
+    """And how far a compile is: what it does, and for how long."""
+    if not program.compile_phase:
+        return program.state
+    seconds = program.compile_elapsed_usec / 1e6
+    return f"{program.state}: {program.compile_phase} {seconds:.0f} s"
 
 
 def _users(now: Sample) -> Table:

@@ -192,7 +192,7 @@ class Builder:
     def _doing(
         self, kind: Kind, key: str, recipe: Recipe, author: Author
     ) -> AbstractContextManager[Job]:
-        job = Job(kind, author.uid, author.program, recipe.source_sha256, recipe.steps)
+        job = Job(kind, author.uid, author.program, recipe)
         return self.jobs.doing(key, job)
 
     def _assemble(

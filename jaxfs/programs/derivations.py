@@ -94,7 +94,8 @@ class Derivations:
     async def _build(self, derived: Derived) -> Version | Untyped:
         root = root_of(derived)
         device = self._builder.device(derived.device or root.device)
-        made = await self._builder.build(derived.recipe, device, Author.of(root))
+        derived.making = derived.recipe
+        made = await self._builder.build(derived.making, device, Author.of(root))
         if isinstance(made, Untyped) and derived.types is not None:
             raise Invalid(f"{made.reason}; the types {derived.types} do not settle that")
         return made

@@ -11,6 +11,7 @@ from typing import Literal
 import attrs
 
 from jaxfs.errors import JaxfsError
+from jaxfs.programs.recipe import Recipe
 
 KEEP = 1000  # of those that have ended
 Kind = Literal["trace", "compile", "load", "draw"]
@@ -33,8 +34,7 @@ class Job:
     kind: Kind
     uid: int
     program: str  # the written one it is made from
-    sha256: str  # of its source
-    steps: tuple[str, ...]
+    recipe: Recipe
     asked_usec: int = attrs.field(factory=_now_usec)
     started_usec: int = 0
     ended_usec: int = 0
@@ -49,11 +49,6 @@ class Job:
         """What it does now: waiting | trace | compile | load | draw."""
         return self.kind if self.started_usec else "waiting"
 
-    @property
-    def elapsed_usec(self) -> int:
-        """Since it was asked for, waiting included."""
-        return (self.ended_usec or _now_usec()) - self.asked_usec
-
 
 class Jobs:
     """Those under way by key, and the last ones that ended, that nobody has looked at yet."""
@@ -61,6 +56,11 @@ class Jobs:
     def __init__(self) -> None:
         self.under_way: dict[str, Job] = {}
         self.recent: deque[Job] = deque(maxlen=KEEP)
+
+    def phase_of(self, recipe: Recipe | None) -> str:
+        """What is done for a recipe now; empty where nothing is."""
+        found = (job.phase for job in self.under_way.values() if job.recipe == recipe)
+        return next(found, "")
 
     @contextlib.contextmanager
     def doing(self, key: str, job: Job) -> Iterator[Job]:

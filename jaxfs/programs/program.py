@@ -41,12 +41,14 @@ class Program:
     error: JaxfsError | None = None
     stats: Stats = attrs.field(factory=Stats)
     inputs: dict[str, Any] = attrs.field(factory=dict)  # bindings, by key: see calls.bindings
+    making: Recipe | None = None  # what is built now, the last where there are several
     checked: str = ""  # what the last comparison with the reference interpreter said
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     specializations: dict[Types, Derived] = attrs.field(factory=dict)
     transformed: dict[Steps, Derived] = attrs.field(factory=dict)  # those that were used
     known: WeakValueDictionary[Steps, Derived] = attrs.field(factory=WeakValueDictionary)
     _builds: int = 0
+    _building_since_s: float = 0.0
     _last_build: int = 0
     _serving_build: int = 0
     _changed: trio.Event = attrs.field(factory=trio.Event)
@@ -108,8 +110,16 @@ class Program:
         for derived in (*self.specializations.values(), *self.transformed.values()):
             derived.drop_inputs()
 
+    @property
+    def building_usec(self) -> int:
+        """How long it has been built by now; 0 while nothing is."""
+        since_s = trio.current_time() - self._building_since_s
+        return int(since_s * 1e6) if self._builds else 0
+
     def begin_build(self) -> int:
         """An attempt to replace the version begins; returns its number."""
+        if not self._builds:
+            self._building_since_s = trio.current_time()
         self._builds += 1
         self._last_build += 1
         self._wake()
@@ -121,6 +131,8 @@ class Program:
         An attempt that ends after a younger one was installed changes nothing.
         """
         self._builds -= 1
+        if not self._builds:
+            self.making = None
         latest = number > self._serving_build
         made = not isinstance(outcome, JaxfsError)
         if latest and made:

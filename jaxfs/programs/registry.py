@@ -193,6 +193,7 @@ class Programs:
                 raise Invalid("the file is empty; write a program to it")
             digest = await aside(self._builder.store.put_source, source)
             recipe = Recipe(digest, tuple(sorted(program.options.items())))
+            program.making = recipe
             device = self._builder.device(device_name)
             made = await self._builder.build(recipe, device, Author.of(program))
             if program.removed:

@@ -135,8 +135,8 @@ class Timeline:
     def _job_spans(self, job: Job) -> Iterator[Span]:
         story = {
             "uid": job.uid,
-            "sha256": job.sha256,
-            "steps": "/".join(job.steps),
+            "sha256": job.recipe.source_sha256,
+            "steps": "/".join(job.recipe.steps),
             "errno": job.errno,
         }
         whole = self._span(job.kind, job.program, job.asked_usec, job.ended_usec, story)

@@ -60,8 +60,9 @@ def test_service_is_told_ready_reloading_and_stopping(
         assert listener.recv(4096) == b"READY=1"
         process.send_signal(signal.SIGTERM)
         assert listener.recv(4096) == b"STOPPING=1"
-        process.communicate(timeout=60)
+        _, log = process.communicate(timeout=60)
     assert process.returncode == 0
+    assert b"jaxfs.front: the log level is info" in log  # in the foreground it is stderr
 
 
 def test_log_level_changes_while_the_daemon_runs(own_mount: Mount) -> None:

@@ -6,15 +6,19 @@ import io
 import json
 import os
 import pty
+import re
 import select
+import signal
 import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from mountctl import bench, errors, sample, top
-from tests.conftest import EXAMPLES, Mount, mountctl
+from tests.conftest import EXAMPLES, SAXPY, Mount, eventually, mountctl, process_of, warm_up
 from tests.mountctl.test_mount import run
 
 LIMIT_S = 60
@@ -142,3 +146,77 @@ def test_add_prints_why_a_program_was_refused_and_adds_the_others(
     assert f"bad.mlir: {error}" in done.stderr
     assert "no name.mlir: Invalid argument" in done.stderr
     assert (mount.path / "programs/saxpy").is_dir()
+
+
+def until_shown(terminal: int, words: bytes) -> None:
+    seen = b""
+    while words not in seen:
+        ready, _, _ = select.select([terminal], [], [], LIMIT_S)
+        assert ready, seen
+        seen += os.read(terminal, 1 << 16)
+
+
+@pytest.fixture
+def stopped(mount: Mount) -> Iterator[int]:
+    """A tracer that stands still: whatever is compiled meanwhile takes until it may go on."""
+    warm_up(mount)
+    zygote = process_of("jaxfs.tracer.zygote", mount)
+    os.kill(zygote, signal.SIGSTOP)
+    try:
+        yield zygote
+    finally:
+        os.kill(zygote, signal.SIGCONT)
+
+
+def test_status_tells_phase_and_time_of_a_compile_under_way(mount: Mount, stopped: int) -> None:
+    with ThreadPoolExecutor() as pool:
+        added = pool.submit(mount.add, "saxpy.mlir", f"{SAXPY}// {os.urandom(8).hex()}\n")
+        eventually(lambda: (mount.path / "programs/saxpy").is_dir())
+        eventually(lambda: mount.keyed("programs/saxpy/status")["compile_phase"] == "trace")
+        before = int(mount.keyed("programs/saxpy/status")["compile_elapsed_usec"])
+        later = mount.keyed("programs/saxpy/status")
+        assert later["state"] == "compiling"
+        assert int(later["compile_elapsed_usec"]) > before > 0
+        found = sample.read(str(mount.path))
+        assert [program.compile_phase for program in found.programs] == ["trace"]
+        shown = io.StringIO()
+        Console(file=shown, width=120).print(top.screen(found, found))
+        assert re.search(r"compiling: trace \d+ s", shown.getvalue())
+        os.kill(stopped, signal.SIGCONT)
+        added.result(LIMIT_S)
+    ended = mount.keyed("programs/saxpy/status")
+    assert (ended["state"], ended["compile_phase"]) == ("ready", "")
+    assert ended["compile_elapsed_usec"] == "0"
+
+
+def test_add_shows_in_a_terminal_what_it_waits_for(
+    mount: Mount, stopped: int, tmp_path: Path
+) -> None:
+    source = tmp_path / "waits.mlir"
+    source.write_text(f"{SAXPY}// {os.urandom(8).hex()}\n")
+    terminal, theirs = pty.openpty()
+    command = [*mountctl("add"), "--to", str(mount.path), str(source)]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    ) as process:
+        os.close(theirs)
+        until_shown(terminal, b"reading and lowering")
+        os.kill(stopped, signal.SIGCONT)
+        until_shown(terminal, b"programs/waits")
+        assert process.wait(LIMIT_S) == 0
+    os.close(terminal)
+    assert mount.keyed("programs/waits/status")["state"] == "ready"
+
+
+def test_add_is_ended_by_ctrl_c_while_it_waits(mount: Mount, stopped: int, tmp_path: Path) -> None:
+    source = tmp_path / "waits.mlir"
+    source.write_text(f"{SAXPY}// {os.urandom(8).hex()}\n")
+    terminal, theirs = pty.openpty()
+    command = [*mountctl("add"), "--to", str(mount.path), str(source)]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        until_shown(terminal, b"reading and lowering")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT_S) == errors.Interrupted.exit_code
+    os.close(terminal)

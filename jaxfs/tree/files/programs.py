@@ -153,6 +153,8 @@ def _status(system: System, program: Program, caller: Caller) -> bytes:
             ("device", version.device if version else program.device),
             ("specializations", len(program.specializations)),
             ("compile_usec", version.compile_usec if version else 0),
+            ("compile_phase", system.programs.jobs.phase_of(program.making)),
+            ("compile_elapsed_usec", program.building_usec),
             ("errno", program.error.errno_name if program.error else ""),
         ]
     )
@@ -210,7 +212,13 @@ def _cost(system: System, program: Program, caller: Caller) -> bytes:
 
 
 def _memory(system: System, program: Program, caller: Caller) -> bytes:
-    return flat_keyed(sorted(version_of(program).memory.items()))
+    """What the compiler tells; of inputs and outputs it is known where it tells nothing."""
+    version = version_of(program)
+    known = {
+        "argument_bytes": sum(aval.nbytes for aval in version.signature.input_avals),
+        "output_bytes": sum(aval.nbytes for aval in version.signature.output_avals),
+    }
+    return flat_keyed(sorted({**known, **version.memory}.items()))
 
 
 def _device(system: System, program: Program, caller: Caller) -> bytes:
