@@ -21,7 +21,9 @@ import msgspec
 import trio
 
 from jaxfs import logs, systemd
+from jaxfs.calls.bindings import restore_bindings
 from jaxfs.calls.call import Call
+from jaxfs.calls.keeper import Keeper
 from jaxfs.calls.registry import Calls
 from jaxfs.engine import protocol
 from jaxfs.engine.interface import Engines
@@ -154,7 +156,15 @@ async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncI
         system = System(options, programs, calls, engines, tracer, meta)
         system.learn_devices()
         programs.restore()
+        restore_bindings(programs)
+        if options.keep_arrays:
+            keeper = Keeper(calls.arrays, store.root / "arrays")
+            keeper.restore(calls.pool(os.getuid()))
+            nursery.start_soon(keeper.run)
         yield system
+        if options.keep_arrays:
+            with trio.CancelScope(shield=True):
+                await keeper.save()
 
 
 def open_engines(options: Options) -> AbstractAsyncContextManager[Engines]:

@@ -129,6 +129,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_calls_per_user: Annotated[
         int, Option("unfinished calls of one user; more is EDQUOT; default 65536", "N", _calls)
     ] = 1 << 16
+    keep_arrays: Annotated[
+        bool, Option("arrays of arrays/ are there again after a remount, from the state directory")
+    ] = False
     call_timeout: Annotated[
         float,
         Option("how long a call may run, as 90, 90s, 5m, 1h; default no limit", "TIME", duration),

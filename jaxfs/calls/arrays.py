@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import attrs
@@ -10,45 +11,18 @@ import trio
 from jaxfs.calls.accounts import Accounts
 from jaxfs.calls.queue import release_inputs
 from jaxfs.calls.requests import THREAD_BYTES, Find, Request
-from jaxfs.calls.sources import Part, Source, by_key_path, split
+from jaxfs.calls.sources import Part, Written, by_key_path
 from jaxfs.codecs import formats
-from jaxfs.codecs.buffers import TypedBuffer
 from jaxfs.codecs.infer import Found
 from jaxfs.engine.interface import Input, Range
 from jaxfs.engine.protocol import output_offsets
-from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotReady, from_os_error
+from jaxfs.errors import Invalid, JaxfsError, NameTaken, from_os_error
 from jaxfs.ownership import SERIALS, Meta
 from jaxfs.programs import names
 from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.wire.channel import INLINE_BYTES
 from jaxfs.wire.memory import ALIGNMENT, Pool
 from jaxfs.wire.spool import Spool
-
-
-@attrs.define(eq=False)
-class Written(Source):
-    """Arrays somebody wrote."""
-
-    _params: tuple[Param, ...]
-    _memory: Input | None
-
-    @property
-    def params(self) -> tuple[Param, ...]:
-        return self._params
-
-    @property
-    def memory(self) -> Input | None:
-        return self._memory
-
-    def outputs(self) -> list[TypedBuffer]:
-        if self._memory is None:
-            raise NotReady("it was removed")
-        return split(self._params, self._memory)
-
-    def drop(self) -> None:
-        if isinstance(self._memory, Range):
-            self._memory.segment.release()
-        self._memory = None
 
 
 @attrs.define(eq=False)
@@ -193,9 +167,12 @@ class Arrays:
         source.done.set()
         return Part(source, array.path)
 
-    def keep(self, name: str, meta: Meta, params: tuple[Param, ...], memory: Input) -> Array:
-        """An array that was kept over a remount."""
-        source = Written(params, memory)
+    def keep(self, name: str, meta: Meta, source: Written) -> Array:
+        """An array that was there before a remount."""
+        nbytes = sum(param.aval.nbytes for param in source.params)
+        with contextlib.suppress(JaxfsError):  # over a limit that was higher: it stays all the same
+            self._accounts.reserve(meta.uid, nbytes)
+            source.refund = lambda: self._accounts.give_back(meta.uid, nbytes)
         source.done.set()
         return self.put(name, Part(source, f"arrays/{name}"), meta, replace=True)
 

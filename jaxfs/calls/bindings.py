@@ -15,9 +15,10 @@ import attrs
 from jaxfs.calls.arrays import Array
 from jaxfs.calls.requests import Find
 from jaxfs.calls.sources import Part, leaf_order
-from jaxfs.errors import Invalid, JaxfsError, NotFound
+from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotFound
 from jaxfs.ownership import SERIALS, Meta
-from jaxfs.programs.program import Program
+from jaxfs.programs.program import Derived, Program, Written
+from jaxfs.programs.registry import Programs
 
 
 @attrs.define(eq=False)
@@ -55,6 +56,28 @@ class Binding:
             return "/".join(self.target.rstrip("/").split("/")[-2:])
         here = posixpath.join("/", self.program.path, "inputs", self.target)
         return posixpath.normpath(here).lstrip("/")
+
+
+def restore_bindings(programs: Programs) -> None:
+    """The symbolic links of before a remount."""
+    for program in programs:
+        for record in program.kept_bindings:
+            place: Program = program
+            if record.steps:
+                place = programs.derivations.transform(program, tuple(record.steps))
+            meta = Meta(program.meta.uid, program.meta.gid, 0o777)
+            bind(Binding(place, record.key, meta, target=record.target))
+        program.kept_bindings = []
+
+
+def bind(binding: Binding) -> None:
+    """Raises NameTaken."""
+    program = binding.program
+    if binding.key in program.inputs:
+        raise NameTaken(f"{binding.path} is there already; remove it first")
+    program.inputs[binding.key] = binding
+    if isinstance(program, Derived) and isinstance(program.base, Written):
+        program.base.transformed.setdefault(program.steps, program)  # it stays, used or not
 
 
 @attrs.frozen

@@ -16,10 +16,10 @@ from jaxfs.calls.queue import Ticket
 from jaxfs.codecs.buffers import Parameter, TypedBuffer
 from jaxfs.engine.interface import Input, Later, Range
 from jaxfs.engine.protocol import output_offsets
-from jaxfs.errors import Cancelled, JaxfsError, RunFailed
+from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed
 from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.wire.channel import INLINE_BYTES
-from jaxfs.wire.memory import Pool, Segment
+from jaxfs.wire.memory import ALIGNMENT, Pool, Segment
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -135,6 +135,41 @@ def split(params: Sequence[Parameter], memory: Input) -> list[TypedBuffer]:
         TypedBuffer(aval, whole[start : start + aval.nbytes])
         for aval, start in zip(avals, offsets, strict=True)
     ]
+
+
+@attrs.define(eq=False)
+class Written(Source):
+    """Arrays somebody wrote."""
+
+    _params: tuple[Param, ...]
+    _memory: Input | None
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        return self._params
+
+    @property
+    def memory(self) -> Input | None:
+        return self._memory
+
+    def outputs(self) -> list[TypedBuffer]:
+        if self._memory is None:
+            raise NotReady("it was removed")
+        return split(self._params, self._memory)
+
+    def drop(self) -> None:
+        if isinstance(self._memory, Range):
+            self._memory.segment.release()
+        self._memory = None
+
+
+def laid_out_bytes(buffers: Sequence[TypedBuffer]) -> list[bytes | memoryview]:
+    """Arrays one after another, in pieces, as ``protocol.output_offsets`` says."""
+    pieces, end = list[bytes | memoryview](), 0
+    for buffer in buffers:
+        pieces += [bytes(-end % ALIGNMENT), buffer.data]
+        end += -end % ALIGNMENT + len(buffer.data)
+    return pieces
 
 
 @attrs.frozen(eq=False)

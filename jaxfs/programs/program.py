@@ -19,6 +19,7 @@ from jaxfs.ownership import SERIALS, Meta
 from jaxfs.programs.names import types_name
 from jaxfs.programs.recipe import Recipe
 from jaxfs.programs.stats import Stats
+from jaxfs.programs.store import BindingRecord
 from jaxfs.programs.version import Version
 from jaxfs.tracer.protocol import Untyped
 
@@ -169,6 +170,7 @@ class Written(Program):
     source_bytes: int = 0
     error: JaxfsError | None = attrs.field(factory=lambda: Invalid("nothing was written to it yet"))
     is_removed: bool = False
+    kept_bindings: list[BindingRecord] = attrs.field(factory=list)  # of before a remount
 
     @property
     def path(self) -> str:

@@ -31,6 +31,14 @@ LAYOUT_VERSION = 1
 Info = TypeVar("Info")
 
 
+class BindingRecord(msgspec.Struct, frozen=True):
+    """A symbolic link in ``inputs/``: of the program itself, or of what ``steps`` make of it."""
+
+    steps: list[str]
+    key: str
+    target: str
+
+
 class Record(msgspec.Struct, frozen=True):
     """One program, as it is remembered."""
 
@@ -46,6 +54,7 @@ class Record(msgspec.Struct, frozen=True):
     options: dict[str, str] = {}
     transformed: list[list[str]] = []
     specializations: list[list[str]] = []
+    bindings: list[BindingRecord] = []
 
 
 class LinkRecord(msgspec.Struct, frozen=True):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from jaxfs.calls.arrays import Array
-from jaxfs.calls.bindings import Binding, bindings
-from jaxfs.errors import NameTaken
+from jaxfs.calls.bindings import Binding, bind, bindings
 from jaxfs.ownership import Caller, Meta
 from jaxfs.programs import names
-from jaxfs.programs.program import Derived, Program, Written
+from jaxfs.programs.program import Program
 from jaxfs.tree.files.arrays import array_facts, array_size, open_array
 from jaxfs.tree.files.programs import HERE
 from jaxfs.tree.handles import Handle
@@ -30,7 +29,9 @@ def _entry(binding: Binding) -> Entry:
 
 
 def _symlink(system: System, program: Program, key: str, target: str, meta: Meta) -> Entry:
-    return _bind(Binding(program, key, meta, target=target))
+    entry = _bind(Binding(program, key, meta, target=target))
+    system.remember(program)
+    return entry
 
 
 def _create(system: System, program: Program, key: str, meta: Meta) -> Entry:
@@ -39,12 +40,8 @@ def _create(system: System, program: Program, key: str, meta: Meta) -> Entry:
 
 
 def _bind(binding: Binding) -> Entry:
-    program = binding.program
-    if names.check(binding.key) in program.inputs:
-        raise NameTaken(f"{binding.path} is there already; remove it first")
-    program.inputs[binding.key] = binding
-    if isinstance(program, Derived) and program.types is None and isinstance(program.base, Written):
-        program.base.transformed.setdefault(program.steps, program)  # it stays, used or not
+    names.check(binding.key)
+    bind(binding)
     return _entry(binding)
 
 
@@ -52,6 +49,7 @@ def _unlink(system: System, entry: Entry) -> None:
     binding: Binding = entry.subject
     del binding.program.inputs[binding.key]
     binding.drop()
+    system.remember(binding.program)
 
 
 def _target(system: System, binding: Binding) -> str:
