@@ -43,11 +43,10 @@ def _normal(x: Any) -> Any:
     return centred * lax.rsqrt(jnp.mean(centred**2, -1, keepdims=True) + 1e-5)
 
 
-def _attention(x: Any, qkv: Any, out: Any) -> Any:
+def _attention(x: Any, mask: Any, qkv: Any, out: Any) -> Any:
     """[batch, time, width] to the same."""
     q, k, v = (h.reshape(*h.shape[:2], HEADS, -1) for h in jnp.split(_normal(x) @ qkv, 3, axis=-1))
     scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1])
-    mask = jnp.tril(jnp.ones(scores.shape[-2:], bool))
     weights = nn.softmax(jnp.where(mask, scores, -1e9))
     return jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(x.shape) @ out
 
@@ -55,8 +54,9 @@ def _attention(x: Any, qkv: Any, out: Any) -> Any:
 def transformer(parameters: list[Any], x: Any) -> Any:
     """Predicts a class at each place from the places before it."""
     *layers, head = parameters
+    mask = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))
     for qkv, out, up, down in zip(*(layers[n::4] for n in range(4)), strict=True):
-        x = x + _attention(x, qkv, out)
+        x = x + _attention(x, mask, qkv, out)
         x = x + nn.gelu(_normal(x) @ up) @ down
     return _cross_entropy(_normal(x) @ head)
 

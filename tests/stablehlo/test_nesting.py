@@ -19,3 +19,9 @@ def test_deep_brackets_are_refused_with_their_line(pair: str) -> None:
 @pytest.mark.parametrize("harmless", ['"((((("', "// <<<<<\n", "() -> () -> ", '"\\"((((("'])
 def test_brackets_in_strings_comments_and_arrows_do_not_count(harmless: str) -> None:
     check_nesting(harmless * MAX_BRACKETS)
+
+
+@pytest.mark.parametrize("between", ['")"', "// )\n", '"\\")"', "->"])
+def test_brackets_that_close_nothing_hide_no_depth(between: str) -> None:
+    with pytest.raises(Invalid, match="nested over"):
+        check_nesting(f"({between} " * (MAX_BRACKETS + 2))

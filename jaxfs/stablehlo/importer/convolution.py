@@ -24,9 +24,12 @@ FFTS = {name: getattr(lax.FftType, name) for name in ("FFT", "IFFT", "RFFT", "IR
 
 def precision(operation: Operation) -> Any:
     """One for each operand, or None."""
-    if not operation.has("precision_config"):
-        return None
-    words = [str(item) for item in ir.ArrayAttr(operation.attribute("precision_config"))]
+    key = "precision_config"
+    return operation.once(operation.attribute(key), _precisions) if operation.has(key) else None
+
+
+def _precisions(attribute: Any) -> Any:
+    words = [str(item) for item in ir.ArrayAttr(attribute)]
     names = [word.rstrip(">").replace("<", " ").split()[-1] for word in words]
     return tuple(PRECISIONS[name] for name in names) if len(names) == 2 else None
 
@@ -43,16 +46,21 @@ def dot_general(operation: Operation, x: Any, y: Any) -> Any:
 
 
 def _dot_general(operation: Operation, x: Any, y: Any) -> Any:
-    numbers = stablehlo.DotDimensionNumbers(operation.attribute("dot_dimension_numbers"))
     return lax.dot_general(
         x,
         y,
-        (
-            (tuple(numbers.lhs_contracting_dimensions), tuple(numbers.rhs_contracting_dimensions)),
-            (tuple(numbers.lhs_batching_dimensions), tuple(numbers.rhs_batching_dimensions)),
-        ),
+        operation.once(operation.attribute("dot_dimension_numbers"), _dimensions),
         precision=precision(operation),
         preferred_element_type=operation.result().dtype,
+    )
+
+
+def _dimensions(attribute: Any) -> Any:
+    """As JAX has them: contracting, then batching."""
+    n = stablehlo.DotDimensionNumbers(attribute)
+    return (
+        (tuple(n.lhs_contracting_dimensions), tuple(n.rhs_contracting_dimensions)),
+        (tuple(n.lhs_batching_dimensions), tuple(n.rhs_batching_dimensions)),
     )
 
 

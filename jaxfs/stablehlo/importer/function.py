@@ -94,24 +94,21 @@ def _input(index: int, param: Param, value: Any) -> Any:
 class _Scope:
     """What values stand for, where regions see those around them."""
 
-    __slots__ = ("_outer", "_values", "depth", "memo")
+    __slots__ = ("_outer", "depth", "memo", "values")
 
     def __init__(self, outer: _Scope | None, depth: int = 0) -> None:
         self._outer = outer
-        self._values: dict[Any, Any] = {}
+        self.values: dict[Any, Any] = {}
         self.memo: dict[Any, Any] = {}  # what has been made here and may be used again
         self.depth: int = outer.depth + 1 if outer else depth
 
     def __getitem__(self, value: Any) -> Any:
         scope: _Scope | None = self
         while scope is not None:
-            if value in scope._values:
-                return scope._values[value]
+            if value in scope.values:
+                return scope.values[value]
             scope = scope._outer
         raise KeyError(value)
-
-    def __setitem__(self, value: Any, meaning: Any) -> None:
-        self._values[value] = meaning
 
 
 class _Run:
@@ -126,17 +123,16 @@ class _Run:
         scope = _Scope(outer, depth)
         if scope.depth > MAX_DEPTH:
             raise NotSupported(f"regions and calls over {MAX_DEPTH} deep cannot be imported")
-        for argument, value in zip(block.arguments, values, strict=True):
-            scope[argument] = value
+        own = scope.values
+        own.update(zip(block.arguments, values, strict=True))
         for view in block.operations:
             operation = view.operation
-            operands = [scope[operand] for operand in operation.operands]
+            operands = [own[one] if one in own else scope[one] for one in operation.operands]
             name = operation.name
             if name in _RETURNS:
                 return operands
             results = self._results(name, operation, operands, scope)
-            for result, value in zip(operation.results, results, strict=True):
-                scope[result] = value
+            own.update(zip(operation.results, results, strict=True))
         return []
 
     def _results(self, name: str, mlir: Any, operands: list[Any], scope: _Scope) -> Sequence[Any]:
@@ -170,9 +166,10 @@ class _Run:
 
 def _known(operation: Operation, operands: list[Any]) -> Any:
     """The result where it can be told before the program runs, else None."""
-    if operands and all(type(operand) is np.ndarray for operand in operands):
-        return fold(operation, operands)
-    return None
+    for operand in operands:
+        if type(operand) is not np.ndarray:
+            return None
+    return fold(operation, operands) if operands else None
 
 
 def _imported(operation: Operation, operands: list[Any]) -> Any:

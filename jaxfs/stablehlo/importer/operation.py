@@ -32,6 +32,12 @@ def imports(*names: str) -> Callable[[Import], Import]:
     return enter
 
 
+def _integers(attribute: Any) -> tuple[int, ...]:
+    if isinstance(attribute, ir.DenseIntElementsAttr):
+        return _elements(attribute)
+    return tuple(int(value) for value in attribute)
+
+
 def _elements(attribute: Any) -> tuple[int, ...]:
     found: Any = ir.DenseIntElementsAttr(attribute)  # its iterator has no types
     return tuple(int(value) for value in found)
@@ -86,12 +92,8 @@ class Operation:
 
     def integers(self, key: str, default: Sequence[int] = ()) -> tuple[int, ...]:
         """An array<i64: ...>, or a dense<...> of older modules."""
-        if not self.has(key):
-            return tuple(default)
-        found = self.attribute(key)
-        if isinstance(found, ir.DenseIntElementsAttr):
-            return _elements(found)
-        return tuple(int(value) for value in found)
+        attributes = self.mlir.attributes
+        return self.once(attributes[key], _integers) if key in attributes else tuple(default)
 
     def booleans(self, key: str, count: int) -> tuple[bool, ...]:
         if not self.has(key):
@@ -123,7 +125,8 @@ class Operation:
 
     def result(self, index: int = 0) -> Type:
         """The type of a result."""
-        return Type.of(self.mlir.results[index].type)
+        found: Type = self.once(self.mlir.results[index].type, Type.of)
+        return found
 
     def result_shape(self) -> tuple[int, ...]:
         """The shape of the result, which is static."""
@@ -131,7 +134,15 @@ class Operation:
 
     def operand(self, index: int = 0) -> Type:
         """The type of an operand."""
-        return Type.of(self.mlir.operands[index].type)
+        found: Type = self.once(self.mlir.operands[index].type, Type.of)
+        return found
+
+    def once(self, key: Any, make: Callable[[Any], Any]) -> Any:
+        """What is made of a type or an attribute, of which MLIR has one object each."""
+        known = make, key
+        if known not in self.memo:
+            self.memo[known] = make(key)
+        return self.memo[known]
 
     def block(self, index: int = 0) -> Any:
         """The block of a region."""

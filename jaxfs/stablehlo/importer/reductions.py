@@ -106,7 +106,8 @@ def _over_all(computation: Callable[..., Any], rank: int) -> Callable[..., Any]:
 def _reduce_monoid(name: str, x: Any, initial: Any, dimensions: Sequence[int]) -> Any:
     if np.dtype(x.dtype) == np.bool_:
         name = _FOR_BOOL.get(name, name)
-    found = _REDUCTIONS[name](jnp.asarray(x), tuple(dimensions))
+    array = jnp.asarray(x) if type(x) is np.ndarray else x  # which takes a while of a tracer too
+    found = _REDUCTIONS[name](array, tuple(dimensions))
     return found if is_identity(initial, name) else _MONOIDS[name](found, jnp.asarray(initial))
 
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxfs.stablehlo.importer.constants import constant_of
-from jaxfs.stablehlo.importer.operation import Operation, imports
+from jaxfs.stablehlo.importer.constants import constant_of, decode
+from jaxfs.stablehlo.importer.operation import Operation, Type, imports
 
 
 def known(operation: Operation, value: Any, what: str) -> tuple[int, ...]:
@@ -21,7 +21,16 @@ def known(operation: Operation, value: Any, what: str) -> tuple[int, ...]:
 
 @imports("stablehlo.constant", "chlo.constant")
 def constant(operation: Operation) -> Any:
-    return constant_of(operation.mlir, operation.result())
+    """Each is read once; complex ones have no attribute to be known by."""
+    try:
+        attribute = operation.attribute("value")
+    except TypeError:
+        return constant_of(operation.mlir, operation.result())
+    return operation.once(attribute, _read)
+
+
+def _read(attribute: Any) -> Any:
+    return decode(attribute, Type.of(attribute.type))
 
 
 @imports("stablehlo.iota", "stablehlo.dynamic_iota")

@@ -89,25 +89,24 @@ def _earliest(users: Sequence[Any]) -> Any:
 
 def _follow(mlir: Any, traces: dict[Any, Trace]) -> Trace | None:
     """How the result depends on m; None where its derivative does not."""
-    if not _may_vary(mlir):
-        return None
-    rule = _RULES.get(mlir.name.removeprefix("stablehlo."))
+    rule = _RULES.get(mlir.name.removeprefix("stablehlo."), _other)
     operands = [traces.get(operand) for operand in mlir.operands]
     depending = {(one.of, one.dimensions) for one in operands if one is not None}
-    if rule is None or len(depending) != 1:
+    if len(depending) != 1:
         raise _Unknown
     return rule(mlir, operands)
 
 
-def _may_vary(mlir: Any) -> bool:
-    """Whether a result may have a derivative: truth values and integers have none."""
-    if not len(mlir.results) or len(mlir.regions) != (mlir.name == "stablehlo.reduce"):
-        return True
-    types = (one.type for one in mlir.results)
-    return not all(
-        isinstance(one, ir.RankedTensorType) and isinstance(one.element_type, ir.IntegerType)
-        for one in types
-    )
+def _other(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
+    """Truth values and integers have no derivative; of other results nothing is known."""
+    if len(mlir.regions) or not len(mlir.results) or not all(map(_is_discrete, mlir.results)):
+        raise _Unknown
+    return None
+
+
+def _is_discrete(value: Any) -> bool:
+    kind = value.type
+    return isinstance(kind, ir.RankedTensorType) and isinstance(kind.element_type, ir.IntegerType)
 
 
 Rule = Callable[[Any, Sequence[Trace | None]], Trace | None]
@@ -165,8 +164,8 @@ def _flat(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
 
 
 def _convert(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
-    """Between floating-point types, of which the derivative is 1."""
-    return _some(traces)
+    """Between floating-point types the derivative is 1."""
+    return None if _is_discrete(mlir.results[0]) else _some(traces)
 
 
 def _maximum(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
