@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import attrs
 
 from jaxfs.errors import JaxfsError
 from jaxfs.programs.recipe import Recipe
+from jaxfs.programs.stats import Histogram
 
 KEEP = 1000  # of those that have ended
 Kind = Literal["trace", "compile", "load", "draw"]
@@ -51,11 +52,14 @@ class Job:
 
 
 class Jobs:
-    """Those under way by key, and the last ones that ended, that nobody has looked at yet."""
+    """Those under way by key; the last ones that ended, that nobody has looked at yet; and how
+    many ended how (by kind and errno) and how long they took, waiting not included."""
 
     def __init__(self) -> None:
         self.under_way: dict[str, Job] = {}
         self.recent: deque[Job] = deque(maxlen=KEEP)
+        self.counts: Counter[tuple[Kind, str]] = Counter()
+        self.times: dict[Kind, Histogram] = {kind: Histogram() for kind in get_args(Kind)}
 
     def phase_of(self, recipe: Recipe | None) -> str:
         """What is done for a recipe now; empty where nothing is."""
@@ -74,4 +78,10 @@ class Jobs:
         finally:
             job.ended_usec = _now_usec()
             del self.under_way[key]
-            self.recent.append(job)
+            self._count(job)
+
+    def _count(self, job: Job) -> None:
+        self.recent.append(job)
+        self.counts[job.kind, job.errno] += 1
+        if job.started_usec:
+            self.times[job.kind].add(job.ended_usec - job.started_usec)

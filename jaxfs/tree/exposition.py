@@ -40,11 +40,12 @@ def _labels(labels: Mapping[str, str]) -> str:
     return "{" + ",".join(pairs) + "}" if pairs else ""
 
 
-def histogram(times: Histogram) -> Iterable[Sample]:
+def histogram(times: Histogram, labels: Mapping[str, str] | None = None) -> Iterable[Sample]:
     """Cumulative buckets in seconds, their sum and their count."""
+    own = labels or {}
     bounds = [str(bound / SECOND_USEC) for bound in BOUNDS_USEC]
     cumulative = list(accumulate(times.counts))
     for bound, count in zip([*bounds, "+Inf"], cumulative, strict=True):
-        yield Sample(count, {"le": bound}, "_bucket")
-    yield Sample(times.sum_usec / SECOND_USEC, suffix="_sum")
-    yield Sample(cumulative[-1], suffix="_count")
+        yield Sample(count, {**own, "le": bound}, "_bucket")
+    yield Sample(times.sum_usec / SECOND_USEC, own, "_sum")
+    yield Sample(cumulative[-1], own, "_count")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 
+import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_strictly
 from prometheus_client.parser import text_string_to_metric_families as read
@@ -14,7 +16,14 @@ from jaxfs.tree.files.metrics import METRICS
 from tests.conftest import SAXPY, Mount
 
 UNITS = re.compile(r"_(total|seconds|bytes|info)$")
-COUNTS = {"jaxfs_engines", "jaxfs_programs", "jaxfs_inodes", "jaxfs_waiters", "jaxfs_queued_calls"}
+COUNTS = {
+    "jaxfs_engines",
+    "jaxfs_programs",
+    "jaxfs_inodes",
+    "jaxfs_waiters",
+    "jaxfs_queued_calls",
+    "jaxfs_running_jobs",
+}
 
 
 def families(mount: Mount) -> dict[str, Metric]:
@@ -84,6 +93,19 @@ def test_metrics_tell_programs_apart(mount: Mount) -> None:
     for path, count in (("programs/saxpy", 2), ("transformations/jit/saxpy", 3)):
         assert value(mount, "jaxfs_program_call_seconds_count", program=path) == count
         assert value(mount, "jaxfs_program_errors_total", program=path) == 0
+
+
+def test_compiles_are_counted_with_their_times_and_errors(mount: Mount) -> None:
+    def counts() -> list[float]:
+        ended = [value(mount, "jaxfs_job_seconds_count", job=job) for job in ("trace", "compile")]
+        return [*ended, value(mount, "jaxfs_job_errors_total", job="trace", errno="EINVAL")]
+
+    before = counts()
+    mount.add("saxpy.mlir", f"{SAXPY}// {os.urandom(8).hex()}\n")
+    with pytest.raises(OSError):
+        mount.add("bad.mlir", f"not a program {os.urandom(8).hex()}")
+    assert [now - then for now, then in zip(counts(), before, strict=True)] == [2, 1, 1]
+    assert value(mount, "jaxfs_running_jobs") == 0
 
 
 def test_errors_are_counted_by_errno(mount: Mount) -> None:

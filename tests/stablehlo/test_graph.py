@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from random import Random
 from typing import Any
 from xml.etree import ElementTree
 
@@ -12,7 +14,7 @@ import pytest
 
 from jaxfs import jaxcompat
 from jaxfs.errors import NotSupported
-from jaxfs.stablehlo.graph import draw
+from jaxfs.stablehlo.graph import MOST_BOXES, MOST_EDGES, draw
 from jaxfs.stablehlo.graph.boxes import Graph
 from jaxfs.stablehlo.graph.build import Detail, build
 from jaxfs.stablehlo.graph.fuse import fuse, gather
@@ -26,6 +28,7 @@ from jaxfs.tracer.protocol import Draw
 
 CLOSED = Detail(calls=False, regions=False)
 MANY = 10_000
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def loss(weights: list[jax.Array], x: jax.Array) -> jax.Array:
@@ -82,6 +85,24 @@ def test_neighbours_drawn_together_make_no_circle(
     gathered = gather(fused, most)
     assert_is_whole(gathered, whole)
     assert len([box for box in gathered.boxes if box.kind == "operations"]) <= most
+
+
+def test_a_tangle_is_drawn_in_fewer_boxes(context: Any) -> None:
+    kind, random = "tensor<2x2xf32>", Random(0)
+    steps = [
+        f"%{n + 1} = stablehlo.dot_general %{random.randrange(n + 1)}, %{random.randrange(n + 1)},"
+        f" contracting_dims = [1] x [0] : ({kind}, {kind}) -> {kind}\n"
+        for n in range(1000)
+    ]
+    module, signature = module_of(
+        context,
+        f"func.func @main(%0: {kind}) -> {kind} {{ {''.join(steps)} return %1000 : {kind} }}",
+    )
+    with context:
+        picture = ElementTree.fromstring(draw(module, signature))
+    kinds = Counter(group.get("class") for group in picture.iter(f"{SVG}g"))
+    assert 10 < kinds["heavy"] < MOST_BOXES / 2
+    assert kinds["flow"] <= MOST_EDGES
 
 
 def test_any_name_can_stand_in_a_picture(context: Any) -> None:

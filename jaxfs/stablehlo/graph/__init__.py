@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from jaxfs.stablehlo.graph.boxes import Graph
 from jaxfs.stablehlo.graph.build import Detail, TooMany, build
 from jaxfs.stablehlo.graph.fuse import fuse, gather
 from jaxfs.stablehlo.graph.layout import place
@@ -18,6 +19,7 @@ from jaxfs.stablehlo.signature import Signature
 __all__ = ["draw"]
 
 MOST_BOXES = 150  # more cannot be followed by eye
+MOST_EDGES = 400  # nor laid out in a few seconds
 _DETAILS = (  # the first one that gives few enough boxes
     (Detail(), ""),
     (Detail(calls=False), "Functions that are called are one box each."),
@@ -34,8 +36,22 @@ def draw(module: Any, signature: Signature) -> bytes:
     for detail, note in _DETAILS:
         with contextlib.suppress(TooMany):
             graph = fuse(build(module, signature, detail, MOST_BOXES))
-            if len(graph.leaves) <= MOST_BOXES:
+            if _is_legible(graph):
                 return render(graph, place(graph), note)
     detail, note = _DETAILS[-1]
-    graph = gather(fuse(build(module, signature, detail, MOST_BOXES)), MOST_BOXES)
+    graph = _gathered(fuse(build(module, signature, detail, MOST_BOXES)))
     return render(graph, place(graph), f"{note} {_GATHERED}")
+
+
+def _is_legible(graph: Graph) -> bool:
+    return len(graph.leaves) <= MOST_BOXES and len(graph.edges) <= MOST_EDGES
+
+
+def _gathered(whole: Graph) -> Graph:
+    """In as many boxes as can be followed; a tangle needs fewer."""
+    most = MOST_BOXES
+    graph = gather(whole, most)
+    while not _is_legible(graph) and most > 1:
+        most //= 2
+        graph = gather(whole, most)
+    return graph

@@ -65,6 +65,16 @@ def _times(value: Callable[[Program], int]) -> Callable[[System], Iterable[Sampl
     return samples
 
 
+def _job_errors(system: System) -> Iterable[Sample]:
+    counts = sorted(system.programs.jobs.counts.items())
+    return [Sample(n, {"job": kind, "errno": errno}) for (kind, errno), n in counts if errno]
+
+
+def _job_times(system: System) -> Iterable[Sample]:
+    times = system.programs.jobs.times.items()
+    return [sample for kind, found in times for sample in histogram(found, {"job": kind})]
+
+
 def _memory(key: str) -> Callable[[System], Iterable[Sample]]:
     return lambda system: [
         Sample(node.memory[key], {"device": name})
@@ -146,6 +156,24 @@ METRICS = (
         "summary",
         "Calls of a program, in the engine.",
         _times(lambda program: program.stats.run_usec),
+    ),
+    Metric(
+        "jaxfs_job_seconds",
+        "histogram",
+        "Jobs for programs: trace (read, transform, lower), compile, load, draw.",
+        _job_times,
+    ),
+    Metric(
+        "jaxfs_job_errors_total",
+        "counter",
+        "Jobs for programs that have ended with an error.",
+        _job_errors,
+    ),
+    Metric(
+        "jaxfs_running_jobs",
+        "gauge",
+        "Jobs for programs under way, or waiting for their turn.",
+        _one(lambda system: len(system.programs.jobs.under_way)),
     ),
     Metric(
         "jaxfs_errors_total",
