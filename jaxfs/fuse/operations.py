@@ -29,7 +29,7 @@ from jaxfs.fuse.gone import GoneNames
 from jaxfs.fuse.interrupts import closes_what_it_wrote
 from jaxfs.fuse.polling import Pollers
 from jaxfs.ownership import Caller
-from jaxfs.tree.tree import Attributes, Changes, Tree
+from jaxfs.tree.tree import ROOT_INO, Attributes, Changes, Tree
 
 BLOCK_BYTES = 4096
 FIXED_S = 3600.0
@@ -56,8 +56,9 @@ def _name(name: FileNameT) -> str:
 def _entry(attributes: Attributes) -> pyfuse3.EntryAttributes:
     """For the kernel.  Little is cached by time: states and sizes change behind its back.
 
-    But each path leads through the root and one of its directories, and these are what they are.
-    On the way through another one its permissions are asked for right after its name was looked up.
+    But each path leads through one of the root's directories, and these are what they are.  On the
+    way through another one its permissions are asked for right after its name was looked up.  Of
+    the root itself nothing is cached: stat(2) of it must say that the daemon is dead.
     """
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = InodeT(attributes.ino)
@@ -71,7 +72,8 @@ def _entry(attributes: Attributes) -> pyfuse3.EntryAttributes:
     entry.st_mtime_ns = attributes.mtime_ns
     entry.st_ctime_ns = attributes.ctime_ns
     entry.entry_timeout = FIXED_S if attributes.is_fixed else 0.0
-    entry.attr_timeout = max(entry.entry_timeout, WALK_S if attributes.is_dir else 0.0)
+    is_on_the_way = attributes.is_dir and attributes.ino != ROOT_INO
+    entry.attr_timeout = max(entry.entry_timeout, WALK_S if is_on_the_way else 0.0)
     return entry
 
 

@@ -256,7 +256,7 @@ class Tree:
             atime_ns=meta.atime_ns,
             mtime_ns=meta.mtime_ns,
             ctime_ns=meta.ctime_ns,
-            is_fixed=node.is_dir and node.subject is self.system,
+            is_fixed=node.is_dir and node.subject is self.system and node.ino != ROOT_INO,
         )
 
     def _links(self, node: Node) -> int:
