@@ -67,10 +67,22 @@ class _Reply:
         self.arrived.set()
 
     def _count(self, outcome: Outcome) -> None:
-        times = (self.begun_usec or self.asked_usec, self.asked_usec, now_usec())
-        path = self.program.path
-        record = Record.of(self.uid, path, "", times, self.input_bytes, self.version, outcome)
-        self.calls.count(self.program, record)
+        self.calls.count(
+            Record(
+                self.uid,
+                self.program,
+                "",
+                self.begun_usec or self.asked_usec,
+                self.asked_usec,
+                outcome.sent_usec,
+                outcome.started_usec,
+                outcome.run_usec,
+                now_usec(),
+                self.input_bytes,
+                self.version.executable.output_bytes,
+                outcome.error.errno_name if outcome.error else "",
+            )
+        )
 
     def drop(self) -> None:
         """Nobody reads it (any more)."""

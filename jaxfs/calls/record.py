@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import msgspec
 
-from jaxfs.engine.interface import Outcome
-from jaxfs.programs.version import Version
+from jaxfs.programs.program import Program
 
 KEEP = 1000  # of the last ones, for ``trace``
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """Times are microseconds of CLOCK_MONOTONIC, in the order of the fields; 0: it was never there.
+    """Made at each call, so it is only kept here; ``timeline`` makes sense of it.
 
+    Times are microseconds of CLOCK_MONOTONIC, in the order of the fields; 0: it was never there.
     The request was begun to be read, submitted, sent to the engine, started there; ``run_usec``
-    later its outputs were there, and at last the front had them.  ``errno`` is empty for "none".
+    later its outputs were there, and at last the front had them.  ``output_bytes`` are those of a
+    call that ended well; ``errno`` is empty for that.
     """
 
     uid: int
-    program: str
+    program: Program
     call: str  # empty in a conversation
     begun_usec: int
     submitted_usec: int
@@ -29,37 +30,3 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     input_bytes: int
     output_bytes: int
     errno: str
-
-    @classmethod
-    def of(
-        cls,
-        uid: int,
-        program: str,
-        call: str,
-        times_usec: tuple[int, int, int],  # begun, submitted, ended
-        input_bytes: int,
-        version: Version,
-        outcome: Outcome,
-    ) -> Record:
-        """Of a call that ended so."""
-        begun, submitted, ended = times_usec
-        well = outcome.error is None
-        return cls(
-            uid,
-            program,
-            call,
-            begun,
-            submitted,
-            outcome.sent_usec,
-            outcome.started_usec,
-            outcome.run_usec,
-            ended,
-            input_bytes,
-            version.executable.output_bytes if well else 0,
-            "" if outcome.error is None else outcome.error.errno_name,
-        )
-
-    @property
-    def total_usec(self) -> int:
-        """From submission to the end."""
-        return self.ended_usec - self.submitted_usec

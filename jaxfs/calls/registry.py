@@ -269,24 +269,35 @@ class Calls:
 
     def _count_call(self, call: Call, outcome: Outcome) -> None:
         assert call.version is not None  # it was submitted
-        times = (call.begun_usec, call.submitted_usec, call.ended_usec)
-        path = call.program.path
         self.count(
-            call.program,
-            Record.of(call.meta.uid, path, call.id, times, call.input_bytes, call.version, outcome),
+            Record(
+                call.meta.uid,
+                call.program,
+                call.id,
+                call.begun_usec,
+                call.submitted_usec,
+                outcome.sent_usec,
+                outcome.started_usec,
+                outcome.run_usec,
+                call.ended_usec,
+                call.input_bytes,
+                call.version.executable.output_bytes,
+                outcome.error.errno_name if outcome.error else "",
+            )
         )
 
-    def count(self, program: Program, record: Record) -> None:
+    def count(self, record: Record) -> None:
         """Keep a program's statistics, and the mount's."""
-        total_usec, run_usec = record.total_usec, record.run_usec
         self.recent.append(record)
+        failed, run_usec = bool(record.errno), record.run_usec
+        total_usec = record.ended_usec - record.submitted_usec
         self.ended += 1
         self.total_times.add(total_usec)
-        if record.errno:
+        if failed:
             self.ended_badly += 1
         else:
             self.run_times.add(run_usec)
-        program.stats.add(failed=bool(record.errno), total_usec=total_usec, run_usec=run_usec)
+        record.program.stats.add(failed=failed, total_usec=total_usec, run_usec=run_usec)
 
     def remove(self, call: Call) -> None:
         """``rm results/<id>``: cancel what runs and what waits for it, free what is there, forget

@@ -113,24 +113,25 @@ class Timeline:
             self._calls.append(_text(call.uid, self._call_spans(call)))
 
     def _call_spans(self, call: Record) -> Iterator[Span]:
+        path = call.program.path
         story = {
-            "program": call.program,
+            "program": path,
             "call": call.call,
             "uid": call.uid,
             "input_bytes": call.input_bytes,
-            "output_bytes": call.output_bytes,
+            "output_bytes": 0 if call.errno else call.output_bytes,
             "errno": call.errno,
         }
         times = _in_order(call)
         begun, *stages = times
-        front = self._span("front", call.program, begun, stages[-1], story)
+        front = self._span("front", path, begun, stages[-1], story)
         yield front
         yield msgspec.structs.replace(front, name="read", dur=stages[0] - begun, args={})
         if not call.sent_usec:  # it ended before it began
             return
-        which = {"program": call.program, "call": call.call}
+        which = {"program": path, "call": call.call}
         for track, (begin, end) in zip(STAGES, pairwise(stages), strict=True):
-            yield self._span(track, call.call or call.program, begin, end, which)
+            yield self._span(track, call.call or path, begin, end, which)
 
     def _job_spans(self, job: Job) -> Iterator[Span]:
         story = {
