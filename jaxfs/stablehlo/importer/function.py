@@ -167,7 +167,7 @@ class _Run:
 def _known(operation: Operation, operands: list[Any]) -> Any:
     """The result where it can be told before the program runs, else None."""
     for operand in operands:
-        if type(operand) is not np.ndarray:
+        if type(operand) is not np.ndarray or operand.dtype.kind not in "biu":
             return None
     return fold(operation, operands) if operands else None
 
