@@ -10,8 +10,8 @@ and say so when asked for a derivative.
     jax.grad(lambda x: f(x)[0].sum())(x)
 
 What a StableHLO file cannot tell: ``stop_gradient`` and ``custom_vjp`` are gone after lowering, so
-derivatives are those of what is computed.  (Where the derivative of a maximum adds up to nothing, as
-in softmax, ``shifts`` finds that out again.)
+derivatives are those of what is computed.  (Where a maximum's derivative adds up to nothing, as in
+softmax, ``shifts`` finds that out again.)
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from jaxfs.stablehlo.importer import (  # noqa: F401  entering their functions i
     indexing,
     reductions,
     shapes,
+    sigmoids,
     slices,
     sort,
     tokens,

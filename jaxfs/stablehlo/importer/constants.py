@@ -44,6 +44,21 @@ def decode(attribute: Any, result: Type) -> np.ndarray[Any, Any]:
     return _by_text(str(attribute), result, dtype)
 
 
+def splat_of(value: Any) -> float | None:
+    """The real number that a constant is full of, also if it was broadcast."""
+    owner = value.owner
+    while not isinstance(owner, ir.Block) and owner.name == "stablehlo.broadcast_in_dim":
+        owner = owner.operands[0].owner
+    if isinstance(owner, ir.Block) or owner.name != "stablehlo.constant":
+        return None
+    try:
+        attribute = owner.attributes["value"]
+    except TypeError:  # complex ones, as above
+        return None
+    array = decode(attribute, Type.of(owner.results[0].type))
+    return float(array.reshape(-1)[0]) if array.size and np.all(array == array.flat[0]) else None
+
+
 def _by_buffer(attribute: Any, result: Type, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     if attribute.is_splat:
         value = attribute.get_splat_value().value

@@ -145,6 +145,7 @@ class _Run:
             lambda block, values: self.block(block, values, scope),
             lambda name, values: self._call(name, values, scope),
             scope.memo,
+            scope.__getitem__,
         )
         try:
             found = _known(operation, operands)

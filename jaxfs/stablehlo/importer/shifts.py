@@ -17,9 +17,9 @@ import attrs
 import numpy as np
 from jaxlib.mlir import ir
 
-from jaxfs.stablehlo.importer.constants import decode
+from jaxfs.stablehlo.importer.constants import splat_of
 from jaxfs.stablehlo.importer.monoids import monoid
-from jaxfs.stablehlo.importer.operation import Operation, Type
+from jaxfs.stablehlo.importer.operation import Operation
 
 MAX_OPERATIONS = 40  # followed; log_softmax takes 8
 
@@ -172,7 +172,7 @@ def _maximum(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
     """With minus infinity, which changes nothing."""
     _needs("shift", *traces)
     others = [v for v, trace in zip(mlir.operands, traces, strict=True) if trace is None]
-    if len(others) != 1 or _splat(others[0]) != -np.inf:
+    if len(others) != 1 or splat_of(others[0]) != -np.inf:
         raise _Unknown
     return _some(traces)
 
@@ -185,7 +185,7 @@ def _select(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
         return cases[0]
     others = [v for v, one in zip(mlir.operands[1:], cases, strict=True) if one is None]
     is_scale = _some(cases).kind == "scale"
-    if is_scale and len(others) == 1 and _splat(others[0]) == 0:
+    if is_scale and len(others) == 1 and splat_of(others[0]) == 0:
         return _some(cases)
     return Trace.start(mlir.results[0])
 
@@ -202,21 +202,10 @@ def _reduce(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
     reduced = tuple(ir.DenseI64ArrayAttr(mlir.attributes["dimensions"]))
     trace = _some(traces)
     _needs("scale", *traces)
-    if not is_sum or _splat(mlir.operands[1]) != 0 or {*reduced} & {*trace.dimensions}:
+    if not is_sum or splat_of(mlir.operands[1]) != 0 or {*reduced} & {*trace.dimensions}:
         raise _Unknown
     moved = tuple(d - sum(other < d for other in reduced) for d in trace.dimensions)
     return attrs.evolve(trace, dimensions=moved)
-
-
-def _splat(value: Any) -> float | None:
-    """The number that a constant is full of, also if it was broadcast."""
-    owner = value.owner
-    while not isinstance(owner, ir.Block) and owner.name == "stablehlo.broadcast_in_dim":
-        owner = owner.operands[0].owner
-    if isinstance(owner, ir.Block) or owner.name != "stablehlo.constant":
-        return None
-    array = decode(owner.attributes["value"], Type.of(owner.results[0].type))
-    return float(array.reshape(-1)[0]) if array.size and np.all(array == array.flat[0]) else None
 
 
 _RULES: dict[str, Rule] = {
