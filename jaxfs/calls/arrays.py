@@ -163,9 +163,14 @@ class Arrays:
             self._accounts.give_back(uid, nbytes)
             raise
         source = Written(params, memory)
-        source.refund = lambda: self._accounts.give_back(uid, nbytes)
+        source.refund = lambda: self._free(uid, nbytes, pool, source.number)
         source.done.set()
         return Part(source, array.path)
+
+    def _free(self, uid: int, nbytes: int, pool: Pool, source: int) -> None:
+        """Nobody needs what was written any more."""
+        self._accounts.give_back(uid, nbytes)
+        pool.forget(source)
 
     def keep(self, name: str, meta: Meta, source: Written) -> Array:
         """An array that was there before a remount."""

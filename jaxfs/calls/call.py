@@ -115,7 +115,7 @@ class Call(Source):
 
     def later(self, index: int) -> Later:
         assert self.ticket is not None  # only what was submitted is waited for
-        return Later(self.ticket.number, *self.place(index))
+        return Later(self.ticket.number, *self.place(index), self.value(index))
 
     def outputs(self) -> list[TypedBuffer]:
         """The outputs, as they stand in memory.  Raises NotReady, or the call's own error."""

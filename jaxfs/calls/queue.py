@@ -69,7 +69,7 @@ def release_inputs(inputs: Iterable[Given]) -> None:
 class Ticket:
     """One run, from submission to its end; ``done`` is called once.
 
-    ``is_shared``: other runs may take its outputs before it has ended.  ``awaited`` are its inputs
+    ``shared_as``: other runs may take its outputs before it has ended.  ``awaited`` are its inputs
     that were not there.
     """
 
@@ -78,7 +78,7 @@ class Ticket:
     executable: Executable
     inputs: tuple[Given, ...]
     done: Callable[[Outcome], None]
-    is_shared: bool = False
+    shared_as: int = 0
     awaited: tuple[Awaited, ...] = ()
     is_parked: bool = False  # in no line: what it waits for is another user's, or another engine's
     number: int = 0  # the engine's, 0 while it waits here
@@ -152,11 +152,11 @@ class Queue:
         inputs: tuple[Given, ...],
         done: Callable[[Outcome], None],
         *,
-        is_shared: bool = False,
+        shared_as: int = 0,
     ) -> Ticket:
         """Run once; ``done`` gets the outcome from the event loop, not before this returns.
 
-        Takes over the inputs, also where it raises OverQuota.  ``is_shared`` as of the engine.
+        Takes over the inputs, also where it raises OverQuota.  ``shared_as`` as of the engine.
         """
         user = self._users.get(uid)
         if user is None:
@@ -165,7 +165,7 @@ class Queue:
             release_inputs(inputs)
             raise self._over_quota(user)
         user.unfinished += 1
-        ticket = Ticket(self, user, executable, inputs, done, is_shared, limit_s=self._limit_s)
+        ticket = Ticket(self, user, executable, inputs, done, shared_as, limit_s=self._limit_s)
         if all(type(value) in _THERE for value in inputs):
             self._line_up(ticket)
         else:
@@ -226,7 +226,7 @@ class Queue:
         self._under_way += 1
         ticket.user.running.add(ticket)
         ticket.number = self._engine.submit(
-            ticket.executable, inputs, ticket.end, is_shared=ticket.is_shared
+            ticket.executable, inputs, ticket.end, shared_as=ticket.shared_as
         )
         release_inputs(value for value in inputs if not isinstance(value, Later))
         ticket.inputs = ()

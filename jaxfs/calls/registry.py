@@ -215,13 +215,22 @@ class Calls:
             raise
         try:
             ticket = self.run(
-                uid, version, inputs, lambda outcome: self._ended(call, outcome), is_shared=True
+                uid,
+                version,
+                inputs,
+                lambda outcome: self._ended(call, outcome),
+                shared_as=call.number,
             )
         except JaxfsError:
             self.accounts.give_back(uid, nbytes)
             raise
-        call.refund = lambda: self.accounts.give_back(uid, nbytes)
+        call.refund = lambda: self._free(uid, nbytes, call.number)
         return ticket
+
+    def _free(self, uid: int, nbytes: int, source: int) -> None:
+        """Nobody needs a result any more."""
+        self.accounts.give_back(uid, nbytes)
+        self.pool(uid).forget(source)
 
     def _check_open(self, call: Call) -> None:
         if call.submitted_usec:
@@ -236,17 +245,17 @@ class Calls:
         inputs: tuple[Given, ...],
         done: Callable[[Outcome], None],
         *,
-        is_shared: bool = False,
+        shared_as: int = 0,
     ) -> Ticket:
         """Run once; ``done`` gets the outcome from the event loop.  Takes over the inputs.
-        ``is_shared`` lets other runs take the outputs before this one has ended.
+        ``shared_as`` lets other runs take the outputs before this one has ended.
 
         Raises NoSpace for what cannot fit, OverQuota for a user with too many unfinished calls.
         """
         if not version.is_small:
             self.check_room(uid, version, inputs)
         queue = self.queue(uid)
-        return queue.submit(uid, version.executable, inputs, done, is_shared=is_shared)
+        return queue.submit(uid, version.executable, inputs, done, shared_as=shared_as)
 
     def check_room(self, uid: int, version: Version, inputs: tuple[Given, ...]) -> None:
         """Raises NoSpace, and gives the inputs back, where a run cannot fit."""

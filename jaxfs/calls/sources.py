@@ -7,6 +7,7 @@ it as input then follow in the engine.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -15,11 +16,13 @@ import trio
 from jaxfs.calls.queue import Ticket
 from jaxfs.codecs.buffers import Parameter, TypedBuffer
 from jaxfs.engine.interface import Input, Later, Range
-from jaxfs.engine.protocol import output_offsets
+from jaxfs.engine.protocol import first_value, output_offsets
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed
 from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.wire.channel import INLINE_BYTES
 from jaxfs.wire.memory import ALIGNMENT, Pool, Segment
+
+_NUMBERS = itertools.count(1)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -30,6 +33,7 @@ class Source:
     those runs.
     """
 
+    number: int = attrs.field(factory=lambda: next(_NUMBERS))
     error: JaxfsError | None = None
     done: trio.Event = attrs.field(factory=trio.Event)
     names: int = 0
@@ -77,8 +81,12 @@ class Source:
         if nbytes <= INLINE_BYTES // 8:
             return memory.segment.read(memory.offset + offset, nbytes)
         if memory.segment.is_of(pool):
-            return Range(memory.segment.retain(), memory.offset + offset, nbytes)
+            return Range(memory.segment.retain(), memory.offset + offset, nbytes, self.value(index))
         return copied(memory.segment.view(memory.offset + offset, nbytes), pool)
+
+    def value(self, index: int) -> int:
+        """The number by which an engine knows one array, wherever it stands."""
+        return first_value(self.number) + index
 
     def hold(self) -> Segment | None:
         """Its shared memory, to be released by whoever reads it: an open file can be read to its

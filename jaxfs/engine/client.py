@@ -82,10 +82,10 @@ class LocalEngine:
         inputs: tuple[Input | Later, ...],
         done: Callable[[Outcome], None],
         *,
-        is_shared: bool = False,
+        shared_as: int = 0,
     ) -> int:
         """Submit one run and return its number; see ``interface.Engine``."""
-        run = Run(next(self._numbers), executable, inputs, done, is_shared=is_shared)
+        run = Run(next(self._numbers), executable, inputs, done, shared_as=shared_as)
         self._submit(run)
         return run.number
 
@@ -203,6 +203,7 @@ class LocalEngine:
             await process.end()
             raise
         self._devices, self.toolchain = ready.devices, ready.toolchain
+        self.pool.has_residents = ready.has_residents
         return Generation(process, self.pool)
 
     async def _serve(self, generation: Generation) -> None:

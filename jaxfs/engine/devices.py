@@ -40,6 +40,15 @@ def toolchain() -> str:
     return jaxcompat.toolchain()
 
 
+def resident_bytes(options: Options, devices: list[Any]) -> int:
+    """How much of named arrays may stay on each device; 0 where they are computed with in shared
+    memory, as a CPU does."""
+    if options.resident_bytes >= 0:
+        return options.resident_bytes
+    stats = devices[0].memory_stats() or {}
+    return 0 if devices[0].platform == "cpu" else stats.get("bytes_limit", 0) // 2
+
+
 def warm_up() -> None:
     """Import what JAX and we import at the first use of something."""
     jaxcompat.initialize_custom_calls()

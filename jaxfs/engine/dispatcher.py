@@ -101,7 +101,7 @@ class Dispatcher:
         if run.inputs is None and generation.has_loaded(run.executable):
             self._settle(run, Outcome())
             return True
-        generation.detach(self._pool.take_retired())
+        generation.detach(self._pool.take_retired(), self._pool.take_forgotten())
         sent = generation.send(run)
         if not sent:
             self.full.set()

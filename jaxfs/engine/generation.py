@@ -11,7 +11,15 @@ import trio
 
 from jaxfs.engine.interface import Executable
 from jaxfs.engine.process import WorkerProcess
-from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Statistics, Unload
+from jaxfs.engine.protocol import (
+    Attach,
+    Detach,
+    Execute,
+    Load,
+    Statistics,
+    Unload,
+    first_value,
+)
 from jaxfs.engine.runs import Run
 from jaxfs.errors import Invalid, from_os_error
 from jaxfs.stablehlo.signature import Param, Signature
@@ -39,6 +47,7 @@ class Generation:
         self._pool = pool
         self._attached: set[int] = set()
         self._retired: list[int] = []
+        self._forgotten: list[int] = []
         self._numbers: dict[str, int] = {}  # of executables, by key
         self._loading: set[int] = set()
         self._loaded: set[int] = set()
@@ -95,7 +104,14 @@ class Generation:
             return True
         after = tuple(other.number for other in run.after if other.number in self.in_flight)
         return self.channel.send_nowait(
-            Execute(run.number, self._numbers[run.key], run.input_refs, run.output_ref, after)
+            Execute(
+                run.number,
+                self._numbers[run.key],
+                run.input_refs,
+                run.output_ref,
+                after,
+                first_value(run.shared_as) if run.shared_as else 0,
+            )
         )
 
     def has_loaded(self, executable: Executable) -> bool:
@@ -148,12 +164,15 @@ class Generation:
             del self._numbers[key]
             self._loaded.discard(number)
 
-    def detach(self, segments: Iterable[int]) -> None:
-        """Let the engine unmap segments that are gone."""
+    def detach(self, segments: Iterable[int], sources: Iterable[int] = ()) -> None:
+        """Let the engine unmap segments that are gone, and forget the arrays of sources."""
         self._retired += [number for number in segments if number in self._attached]
-        if self._retired and self.channel.send_nowait(Detach(tuple(self._retired))):
+        self._forgotten += sources
+        if not (self._retired or self._forgotten):
+            return
+        if self.channel.send_nowait(Detach(tuple(self._retired), tuple(self._forgotten))):
             self._attached.difference_update(self._retired)
-            self._retired = []
+            self._retired, self._forgotten = [], []
 
 
 def _remove(expected: set[int], number: int) -> None:
@@ -165,6 +184,6 @@ def _remove(expected: set[int], number: int) -> None:
 def _nameless(signature: Signature) -> Signature:
     """Types only: the names of ten thousand parameters would not fit into a message."""
     return Signature(
-        tuple(Param("", param.aval) for param in signature.inputs),
+        tuple(Param("", param.aval, param.donated) for param in signature.inputs),
         tuple(Param("", param.aval) for param in signature.outputs),
     )

@@ -41,22 +41,24 @@ class Executable(msgspec.Struct, frozen=True):
 
 
 class Range(msgspec.Struct, frozen=True):
-    """Part of a held segment."""
+    """Part of a held segment.  ``value`` numbers the array in it, if it has a name."""
 
     segment: Segment
     offset: int
     nbytes: int
+    value: int = 0
 
 
 Input = Range | bytes
 
 
 class Later(msgspec.Struct, frozen=True):
-    """Part of the outputs of a run that was submitted with ``is_shared`` and has not ended."""
+    """Part of the outputs of a run that was submitted as ``shared_as`` and has not ended."""
 
     run: int
     offset: int
     nbytes: int
+    value: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -110,7 +112,7 @@ class Engine(Protocol):
         inputs: tuple[Input | Later, ...],
         done: Callable[[Outcome], None],
         *,
-        is_shared: bool = False,
+        shared_as: int = 0,
     ) -> int:
         """Submit one run and return its number; never waits.
 
@@ -118,8 +120,9 @@ class Engine(Protocol):
         raise.  The engine holds the inputs' segments, which must not be written to, until the run
         has ended.  Inputs match the signature: the caller has checked them.
 
-        ``is_shared`` lets later runs take its outputs before it has ended: the engine then runs
-        them in order by itself, and fails those whose inputs failed.
+        ``shared_as``, a number of ``sources.Source``, lets later runs take its outputs before it
+        has ended: the engine then runs them in order by itself, and fails those whose inputs
+        failed.  Outputs have numbers by it, under which they may stay on the device.
         """
 
     def poll(self, wait_s: float = 0.0) -> None:

@@ -10,13 +10,16 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxfs import jaxcompat
 from jaxfs.codecs.avals import Aval
 from jaxfs.engine.memory import Memory
 from jaxfs.engine.protocol import Execute, Load, output_offsets
+from jaxfs.engine.residents import Residents
 from jaxfs.stablehlo.signature import Signature
+from jaxfs.wire.memory import SegmentRef
 
 QUICK_BYTES = 1 << 20
 UNBOUNDED = frozenset({"kWhile", "kSort", "kCustomCall", "kInfeed", "kOutfeed", "kSend", "kRecv"})
@@ -37,7 +40,7 @@ def load(message: Load, fd: int, devices: Sequence[Any]) -> LoadedExecutable:
         executable = jaxcompat.deserialize(data, devices)
     else:
         executable = jaxcompat.compile_artifact(data, message.signature, devices)
-    return LoadedExecutable(executable, message.signature, len(devices))
+    return LoadedExecutable(executable, message.signature, devices)
 
 
 class LoadedExecutable:
@@ -49,7 +52,9 @@ class LoadedExecutable:
     would stop the engine.
     """
 
-    def __init__(self, executable: Any, signature: Signature, device_count: int) -> None:
+    def __init__(self, executable: Any, signature: Signature, devices: Sequence[Any]) -> None:
+        self._device = devices[0] if len(devices) == 1 else None  # of more, nothing stays
+        self._donated = {n for n, param in enumerate(signature.inputs) if param.donated}
         opcodes = jaxcompat.opcodes(executable)
         if "kCustomCall" in opcodes:
             jaxcompat.initialize_custom_calls()
@@ -59,7 +64,7 @@ class LoadedExecutable:
         self._outputs = list(zip(offsets, map(_Output, signature.output_avals), strict=True))
         moved = sum(aval.nbytes for aval in signature.input_avals) + nbytes
         moved += jaxcompat.temporary_bytes(executable)
-        is_alone = device_count == 1
+        is_alone = len(devices) == 1
         self.is_quick = is_alone and moved <= QUICK_BYTES and not opcodes & UNBOUNDED
         self.run: Any = (
             jaxcompat.callable_of(executable, signature)
@@ -69,12 +74,25 @@ class LoadedExecutable:
         if any(opcode.startswith(COLLECTIVES) for opcode in opcodes) and not is_alone:
             self.run = _one_at_a_time(self.run)
 
-    def arguments(self, message: Execute, memory: Memory) -> list[Any]:
-        """The inputs as arrays over shared memory."""
-        return [
+    def arguments(
+        self, message: Execute, memory: Memory, residents: Residents | None = None
+    ) -> list[Any]:
+        """The inputs as arrays over shared memory, or those that are on the device already."""
+        arrays = [
             memory.array(source, dtype, shape)
             for source, (dtype, shape) in zip(message.inputs, self._inputs, strict=True)
         ]
+        if residents is not None and self._device is not None:
+            for index, source in enumerate(message.inputs):
+                if isinstance(source, SegmentRef) and source.value and index not in self._donated:
+                    arrays[index] = _resident(source.value, arrays[index], self._device, residents)
+        return arrays
+
+    def keep(self, arrays: Any, first: int, residents: Residents) -> None:
+        """Let outputs stay on the device, as the values from ``first`` on."""
+        if self._device is not None:
+            for number, array in enumerate(arrays):
+                residents.put(first + number, self._device.id, array)
 
     def collect(self, arrays: Any, message: Execute, memory: Memory) -> bytes:
         """Copy finished outputs to where the message wants them, or return them."""
@@ -93,6 +111,17 @@ class LoadedExecutable:
         for (offset, _), part in zip(self._outputs, parts, strict=True):
             packed[offset : offset + len(part)] = part
         return bytes(packed)
+
+
+def _resident(value: int, array: Any, device: Any, residents: Residents) -> Any:
+    """The array on the device, sent there where it is not."""
+    found = residents.get(value, device.id)
+    if found is None:
+        # a CPU would take the memory as it is, and that is the front's
+        own = array.copy() if device.platform == "cpu" else array
+        found = jax.device_put(own, device)
+        residents.put(value, device.id, found, was_sent=True)
+    return found
 
 
 def _one_at_a_time(run: Callable[..., Any]) -> Callable[..., Any]:

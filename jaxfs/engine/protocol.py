@@ -26,6 +26,7 @@ class Options(msgspec.Struct, frozen=True):
     platform: str = ""
     devices: int = 0
     cache_dir: str = ""
+    resident_bytes: int = -1  # of named arrays that stay on each device; -1: as devices.py says
     user: User | None = None
 
 
@@ -54,6 +55,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     platform: str
     toolchain: str
     devices: tuple[Device, ...]
+    has_residents: bool = False
     version: int = VERSION
 
 
@@ -72,9 +74,11 @@ class Attach(msgspec.Struct, frozen=True, tag=True):
 
 
 class Detach(msgspec.Struct, frozen=True, tag=True):
-    """These segments are gone; unmap them."""
+    """These segments are gone; unmap them.  Nobody has a name any more for the arrays of these
+    sources."""
 
     segments: tuple[int, ...]
+    sources: tuple[int, ...] = ()
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):
@@ -102,6 +106,7 @@ class Execute(msgspec.Struct, frozen=True, tag=True):
     An input is a range of a segment, or its bytes.  The outputs go, one after another at 64-byte
     boundaries, to ``output`` where given, else into the reply.  Inputs may be outputs of the calls
     ``after``, which were sent before: it runs when these have ended, and fails if one failed.
+    Outputs may stay on the device as the values ``keep``, ``keep + 1`` ..., unless that is 0.
     """
 
     call: int
@@ -109,6 +114,7 @@ class Execute(msgspec.Struct, frozen=True, tag=True):
     inputs: tuple[SegmentRef | bytes, ...]
     output: SegmentRef | None = None
     after: tuple[int, ...] = ()
+    keep: int = 0
 
 
 class Statistics(msgspec.Struct, frozen=True, tag=True):
@@ -164,8 +170,14 @@ class Stats(msgspec.Struct, frozen=True, tag=True):
 Request = Attach | Detach | Load | Unload | Execute | Statistics
 Reply = Ready | StartFailed | Loaded | LoadFailed | Done | Failed | Stats
 INPUT_FAILED = "the run one of its inputs comes from failed"
+SOURCE_SHIFT = 20  # a source has fewer arrays than 2 to the power of this
 MAX_UNDER_WAY = 256  # runs the front sends before it waits for answers
 DIAGNOSTICS_BYTES = 16 << 10  # a message keeps the end of longer ones
+
+
+def first_value(source: int) -> int:
+    """The number of a source's first array; the others follow."""
+    return source << SOURCE_SHIFT
 
 
 def output_offsets(signature: Signature) -> tuple[tuple[int, ...], int]:

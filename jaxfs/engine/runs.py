@@ -27,7 +27,7 @@ class Run:
     executable: Executable
     inputs: tuple[Input | Later, ...] | None
     done: Callable[[Outcome], None]
-    is_shared: bool = False  # its outputs may be other runs' inputs before it has ended
+    shared_as: int = 0  # its outputs may be other runs' inputs before it has ended
     output: Range | None = None
     after: list[Run] = attrs.field(factory=list)  # those whose outputs it takes
     attempts: int = 0
@@ -71,7 +71,7 @@ class Run:
         """
         inputs = tuple(self._placed(value, find) for value in self.inputs or ())
         self.inputs = inputs if self.inputs is not None else None
-        if self.is_shared:
+        if self.shared_as:
             self.reserve_output(pool)
         inline = sum(len(value) for value in self.inputs or () if isinstance(value, bytes))
         if inline > INLINE_TOTAL_BYTES:
@@ -90,13 +90,14 @@ class Run:
             raise RunFailed(INPUT_FAILED)
         if other not in self.after:
             self.after.append(other)
-        return Range(other.output.segment, other.output.offset + value.offset, value.nbytes)
+        output = other.output
+        return Range(output.segment, output.offset + value.offset, value.nbytes, value.value)
 
     def reserve_output(self, pool: Pool) -> None:
         """Take room for the outputs where they do not fit into a message.  Raises OSError."""
         if self.output is None and self.inputs is not None:
             nbytes = self.executable.output_bytes
-            if nbytes > (0 if self.is_shared else INLINE_BYTES):
+            if nbytes > (0 if self.shared_as else INLINE_BYTES):
                 segment, offset = pool.take_range(nbytes)
                 self.output = Range(segment, offset, nbytes)
 
@@ -134,7 +135,7 @@ class Run:
 
 
 def _ref(place: Range) -> SegmentRef:
-    return place.segment.ref(place.offset, place.nbytes)
+    return place.segment.ref(place.offset, place.nbytes, place.value)
 
 
 def _spilled(inputs: Sequence[Input], pool: Pool) -> tuple[Input, ...]:

@@ -19,6 +19,7 @@ from jaxfs.engine import devices, protocol
 from jaxfs.engine.chains import Chains
 from jaxfs.engine.loaded import LoadedExecutable, load
 from jaxfs.engine.memory import Memory
+from jaxfs.engine.residents import Residents
 from jaxfs.wire.channel import Channel, Closed
 
 SPIN_S = 100e-6
@@ -28,12 +29,15 @@ THREADS = protocol.MAX_UNDER_WAY + 32  # no run waits for the end of another
 class Server:
     """Handles one message after another until the front is gone."""
 
-    def __init__(self, channel: Channel[protocol.Request], found: list[Any]) -> None:
+    def __init__(
+        self, channel: Channel[protocol.Request], found: list[Any], residents: Residents | None
+    ) -> None:
         self._channel = channel
         self._devices = {device.id: device for device in found}
         self._memory = Memory()
         self._loads: dict[int, Future[LoadedExecutable]] = {}
         self._chains = Chains()
+        self._residents = residents
         self._expects_more = False  # a small run is often followed by another
         self._threads = ThreadPoolExecutor(THREADS, "run")
         self._handlers: dict[type, Any] = {
@@ -59,6 +63,8 @@ class Server:
     def _detach(self, message: protocol.Detach) -> None:
         for segment in message.segments:
             self._memory.detach(segment)
+        if self._residents is not None:
+            self._residents.drop(message.sources)
 
     def _load(self, message: protocol.Load, fd: int) -> None:
         self._loads[message.executable] = self._threads.submit(self._load_now, message, fd)
@@ -78,6 +84,9 @@ class Server:
 
     def _statistics(self, message: protocol.Statistics) -> None:
         figures = devices.memory(list(self._devices.values()))
+        if self._residents is not None:
+            for number, found in figures.items():
+                found.update(self._residents.statistics(number))
         self._reply(protocol.Stats(message.request, figures))
 
     def _execute(self, message: protocol.Execute) -> None:
@@ -111,7 +120,7 @@ class Server:
     def _run_here(self, loaded: LoadedExecutable, message: protocol.Execute) -> None:
         """Start a run, and end it too where it is through at once."""
         try:
-            arguments = loaded.arguments(message, self._memory)
+            arguments = loaded.arguments(message, self._memory, self._residents)
             started = time.monotonic_ns()
             arrays = loaded.run(*arguments)
         except Exception as error:
@@ -128,7 +137,7 @@ class Server:
         """A whole run in a thread of its own."""
         try:
             loaded = loading.result()
-            arguments = loaded.arguments(message, self._memory)
+            arguments = loaded.arguments(message, self._memory, self._residents)
             started = time.monotonic_ns()
             arrays = loaded.run(*arguments)
         except Exception as error:
@@ -147,6 +156,8 @@ class Server:
         except Exception as error:
             self._fail(message.call, error)
             return
+        if self._residents is not None and message.keep:
+            loaded.keep(arrays, message.keep, self._residents)
         self._reply(protocol.Done(message.call, run_usec, outputs, started // 1000))
         self._chains.ended(message.call, well=True)
 

@@ -18,6 +18,7 @@ import msgspec
 
 from jaxfs.engine import identity
 from jaxfs.engine.protocol import DIAGNOSTICS_BYTES, Options, Ready, Request, StartFailed
+from jaxfs.engine.residents import Residents
 from jaxfs.tracer.process import die_with_parent
 from jaxfs.wire.channel import Channel, Closed
 
@@ -57,13 +58,15 @@ def _serve(channel: Channel[Request], options: Options, parent: int) -> None:
             identity.become(options.user, parent)
         platform, toolchain = found[0].platform, devices.toolchain()
         known = tuple(devices.describe(device) for device in found)
+        resident_bytes = devices.resident_bytes(options, found)
+        residents = Residents(resident_bytes) if resident_bytes else None
     except Exception as error:
         reason = " ".join(str(error).split())[:1000]
         channel.send(StartFailed(reason, traceback.format_exc()[-DIAGNOSTICS_BYTES:]))
         return
-    channel.send(Ready(os.getpid(), platform, toolchain, known))
+    channel.send(Ready(os.getpid(), platform, toolchain, known, residents is not None))
     gc.freeze()  # JAX's own objects stay for good; looking through them takes 50 ms each time
-    server.Server(channel, found).serve()
+    server.Server(channel, found, residents).serve()
 
 
 def main(fd: int, options: Options) -> None:

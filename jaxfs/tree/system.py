@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from weakref import WeakValueDictionary
 
 import attrs
@@ -23,10 +24,11 @@ from jaxfs.tree.timeline import Timeline
 
 @attrs.define(eq=False)
 class DeviceNode:
-    """A device as a directory; ``memory`` holds the figures of the last look."""
+    """A device as a directory; ``memory`` holds the figures of the last ``look``."""
 
     device: Device
     meta: Meta
+    look: Callable[[], Awaitable[None]]
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     memory: dict[str, int] = attrs.field(factory=dict)
 
@@ -79,7 +81,7 @@ class System:
     def learn_devices(self) -> None:
         """Make a directory of each device the engine has."""
         for device in self.engines.devices():
-            self.devices.setdefault(device.name, DeviceNode(device, self.meta))
+            self.devices.setdefault(device.name, DeviceNode(device, self.meta, self.learn_memory))
 
     async def learn_memory(self) -> None:
         """Look at the devices' memory figures, as the mounting user's engine tells them: another

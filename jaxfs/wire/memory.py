@@ -25,11 +25,16 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class SegmentRef(msgspec.Struct, frozen=True, array_like=True):
-    """A range of a segment, as it is told to another process."""
+    """A range of a segment, as it is told to another process.
+
+    ``value`` numbers the array that stands there, if it has a name: the same number, the same
+    array, wherever it stands.
+    """
 
     segment: int
     offset: int
     nbytes: int
+    value: int = 0
 
 
 class Segment:
@@ -96,9 +101,9 @@ class Segment:
         """A copy of a range."""
         return os.pread(self.fd, nbytes, offset)
 
-    def ref(self, offset: int, nbytes: int) -> SegmentRef:
+    def ref(self, offset: int, nbytes: int, value: int = 0) -> SegmentRef:
         """How to tell another process of a range."""
-        return SegmentRef(self.number, offset, nbytes)
+        return SegmentRef(self.number, offset, nbytes, value)
 
     def close(self) -> None:
         """Free the pages.  Windows still in use keep them until they are gone."""
@@ -127,6 +132,8 @@ class Pool:
         self._numbers = itertools.count(1)
         self._free: dict[int, list[Segment]] = defaultdict(list)
         self._retired: list[int] = []
+        self._forgotten: list[int] = []
+        self.has_residents = False  # whether the engine keeps arrays on its devices
         self._ticks = 0
         self._slab: Segment | None = None  # what is cut into small ranges now
         self._slab_end = 0
@@ -216,6 +223,16 @@ class Pool:
         """Numbers of segments that are gone since the last call, for workers to unmap."""
         retired, self._retired = self._retired, []
         return retired
+
+    def forget(self, source: int) -> None:
+        """Nobody has a name any more for the arrays of a source."""
+        if self.has_residents:
+            self._forgotten.append(source)
+
+    def take_forgotten(self) -> list[int]:
+        """The sources forgotten since the last call."""
+        forgotten, self._forgotten = self._forgotten, []
+        return forgotten
 
     def close(self) -> None:
         """Free what is not in use."""

@@ -34,7 +34,7 @@ class SlowEngine:
         inputs: tuple[Input, ...],
         done: Callable[[Outcome], None],
         *,
-        is_shared: bool = False,
+        shared_as: int = 0,
     ) -> int:
         self.started += 1
         self.runs[self.started] = done

@@ -64,3 +64,11 @@ def test_df_shows_memory(mount: Mount) -> None:
     found = os.statvfs(mount.path)
     assert found.f_blocks > 0
     assert 0 <= found.f_bfree <= found.f_blocks
+
+
+def test_memory_tells_what_arrays_take(mount: Mount) -> None:
+    device = next(iter(os.listdir(mount.path / "devices")))
+    before = int(mount.keyed(f"devices/{device}/memory")["host_arrays_bytes"])
+    (mount.path / "arrays/x").write_text("[1.0, 2.0, 3.0]\n")
+    os.link(mount.path / "arrays/x", mount.path / "arrays/y")
+    assert int(mount.keyed(f"devices/{device}/memory")["host_arrays_bytes"]) == before + 12

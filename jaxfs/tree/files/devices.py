@@ -30,7 +30,16 @@ def _attributes(system: System, node: DeviceNode, caller: Caller) -> bytes:
 
 
 def _memory(system: System, node: DeviceNode, caller: Caller) -> bytes:
-    return flat_keyed(sorted(node.memory.items()))
+    named = {array.part.source: None for array in system.calls.arrays if array.part is not None}
+    host = {
+        "host_arrays_bytes": sum(param.aval.nbytes for one in named for param in one.params),
+        "host_total_bytes": system.calls.accounts.result_bytes,
+    }
+    return flat_keyed(sorted({**node.memory, **host}.items()))
+
+
+async def _look(node: DeviceNode) -> None:
+    await node.look()
 
 
 def _running(system: System, node: DeviceNode) -> int:
@@ -70,7 +79,15 @@ ROWS: tuple[Row, ...] = (
     _file("memory_kinds", "newline-separated", "memories it can address", _memory_kinds),
     _file("default_memory", "single value", "where arrays go", _fact(lambda d: d.default_memory)),
     _file("attributes", "flat keyed", "what else the platform tells", _attributes),
-    _file("memory", "flat keyed", "bytes in use and limits, where the platform tells", _memory),
+    File(
+        f"{HERE}/memory",
+        0o444,
+        "flat keyed",
+        "bytes in use and limits, where the platform tells; of arrays and results in the host's "
+        "memory; of named arrays that stay on the device (resident_)",
+        read=_memory,
+        prepare=_look,
+    ),
     _file("queue", "flat keyed", "calls that have not ended", _queue),
     _file("health", "single value", "ok, or what is wrong", _health),
 )
