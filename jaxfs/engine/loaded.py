@@ -25,8 +25,7 @@ QUICK_BYTES = 1 << 20
 UNBOUNDED = frozenset({"kWhile", "kSort", "kCustomCall", "kInfeed", "kOutfeed", "kSend", "kRecv"})
 
 
-COLLECTIVES = ("kAll", "kAsync", "kCollective", "kRagged", "kReduceScatter")
-_one_meeting = threading.Lock()
+_every_device = threading.Lock()
 
 
 def load(message: Load, fd: int, devices: Sequence[Any]) -> LoadedExecutable:
@@ -71,7 +70,7 @@ class LoadedExecutable:
             if self.is_quick
             else jaxcompat.concurrent_callable_of(executable)
         )
-        if any(opcode.startswith(COLLECTIVES) for opcode in opcodes) and not is_alone:
+        if not is_alone:
             self.run = _one_at_a_time(self.run)
 
     def arguments(
@@ -125,14 +124,14 @@ def _resident(value: int, array: Any, device: Any, residents: Residents) -> Any:
 
 
 def _one_at_a_time(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Run to the end before another such program begins.
+    """Run to the end before another such program begins, as XLA means to do.
 
-    XLA's threads wait in a collective until all devices have come to it.  Two programs of which
-    each has some of the threads, and waits for more, would wait for ever.
+    Its threads wait in a collective until all devices have come to it.  Two programs of which each
+    has some of the threads, and waits for more, would wait for ever.
     """
 
     def run_alone(*inputs: Any) -> Any:
-        with _one_meeting:
+        with _every_device:
             arrays = run(*inputs)
             for array in arrays:
                 array.block_until_ready()

@@ -322,6 +322,17 @@ def test_endless_calls_of_one_device_do_not_keep_others_from_meeting(four: Mount
         os.unlink(four.path / f"results/endless{number}")
 
 
+def test_an_endless_call_of_several_devices_keeps_only_such_calls_waiting(four: Mount) -> None:
+    four.add("spin.mlir", SPIN)
+    place = four.path / "transformations/pmap:devices=4/spin/calls"
+    (place / "endless").write_text(str([FOREVER] * 4))
+    (place / "waits").write_text("[1, 2, 3, 4]")
+    (four.path / "programs/spin/calls/alone").write_text("5")
+    assert four.sh("cat results/alone.json").stdout.strip() == "5"
+    os.unlink(four.path / "results/endless")
+    assert four.sh("cat results/waits.json").stdout.strip() == "[1, 2, 3, 4]"
+
+
 def test_a_call_on_several_devices_survives_the_engine(tmp_path: Path) -> None:
     with mounting(tmp_path, "devices=4") as mount:
         mount.add("spin.mlir", SPIN)
@@ -331,10 +342,6 @@ def test_a_call_on_several_devices_survives_the_engine(tmp_path: Path) -> None:
         os.kill(int(mount.keyed("health")["engine_pid"]), signal.SIGKILL)
         assert mount.sh("cat results/s.json").stdout.strip() == str(turns)
         eventually(lambda: mount.keyed("health")["engine_restarts"] == "1")
-        (place / "calls/endless").write_text(str([FOREVER] * 4))
-        os.unlink(mount.path / "results/endless")
-        (place / "calls/again").write_text("[1, 2, 3, 4]")
-        assert mount.sh("cat results/again.json").stdout.strip() == "[1, 2, 3, 4]"
         mount.remount()
         assert (place / "device").read_text() == ALL
         (place / "calls/after").write_text("[1, 2, 3, 4]")
