@@ -105,6 +105,33 @@ def test_a_tangle_is_drawn_in_fewer_boxes(context: Any) -> None:
     assert kinds["flow"] <= MOST_EDGES
 
 
+def test_what_runs_on_each_device_is_a_cluster(context: Any) -> None:
+    module, signature = module_of(
+        context,
+        """
+        module attributes {mhlo.num_partitions = 2 : i32} {
+          sdy.mesh @mesh = <["d"=2]>
+          func.func @main(%x: tensor<2x4xf32>) -> tensor<2x4xf32> {
+            %0 = sdy.manual_computation(%x) in_shardings=[<@mesh, [{"d"}, {}]>]
+                out_shardings=[<@mesh, [{"d"}, {}]>] manual_axes={"d"} (%y: tensor<1x4xf32>) {
+              %1 = stablehlo.sine %y : tensor<1x4xf32>
+              sdy.return %1 : tensor<1x4xf32>
+            } : (tensor<2x4xf32>) -> tensor<2x4xf32>
+            return %0 : tensor<2x4xf32>
+          }
+        }
+        """,
+    )
+    with context:
+        built = build(module, signature, Detail(), MANY)
+    assert [(box.kind, box.words[0]) for box in built.boxes] == [
+        ("input", "in 0"),
+        ("cluster", "on each device"),
+        ("operations", "sine"),
+        ("output", "out 0"),
+    ]
+
+
 def test_any_name_can_stand_in_a_picture(context: Any) -> None:
     name = r"a\01<b>&\22 \EF\BF\BF"
     module, signature = module_of(

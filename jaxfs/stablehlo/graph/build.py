@@ -19,7 +19,8 @@ from jaxfs.stablehlo.walk import functions, operations
 SLACK = 20  # boxes before what can be drawn together is, for each that may be there after
 MOST_NAMED = 4  # inputs, or outputs, in the title
 CALLS = ("func.call", "stablehlo.composite")
-RETURNS = ("func.return", "stablehlo.return")
+RETURNS = ("func.return", "stablehlo.return", "sdy.return")
+ON_DEVICES = "sdy.manual_computation"
 REGIONS = {  # of operations that decide what runs
     "stablehlo.while": ("while", ("condition", "body")),
     "stablehlo.if": ("if", ("true", "false")),
@@ -104,6 +105,8 @@ class _Walk:
             self._call(operation, parent)
         elif operation.name in REGIONS and self._detail.regions:
             self._regions(operation, parent)
+        elif operation.name == ON_DEVICES and self._detail.regions:
+            self._open("on each device", operation.regions[0].blocks[0], operation, parent)
         else:
             self._plain(operation, parent)
 
@@ -143,8 +146,11 @@ class _Walk:
             box.operations = self._inside(name)
             self._place(box, operation)
             return
-        cluster = self.graph.add(Box("cluster", [words.fit(name)], parent))
-        block = entry_block(self._functions[name])
+        self._open(words.fit(name), entry_block(self._functions[name]), operation, parent)
+
+    def _open(self, title: str, block: Any, operation: Any, parent: Box | None) -> None:
+        """A block in place of the operation: its arguments are the operands."""
+        cluster = self.graph.add(Box("cluster", [title], parent))
         self._means(block.arguments, [self._values.get(value, "") for value in operation.operands])
         returned = self._block(block, cluster)
         self._means(operation.results, [self._values.get(value, "") for value in returned])
