@@ -8,17 +8,22 @@ several begin with, as in a pytree's key path.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from jaxfs.calls.arrays import Array
-from jaxfs.calls.requests import Find
+from jaxfs.calls.queue import Given, release_inputs
+from jaxfs.calls.requests import Find, Request, from_part
 from jaxfs.calls.sources import Part, leaf_order
+from jaxfs.codecs.buffers import Parameter
 from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotFound
 from jaxfs.ownership import SERIALS, Meta
 from jaxfs.programs.program import Derived, Program, Written
 from jaxfs.programs.registry import Programs
+from jaxfs.programs.version import Version
+from jaxfs.tracer.protocol import Untyped
+from jaxfs.wire.memory import Pool
 
 
 @attrs.define(eq=False)
@@ -127,3 +132,46 @@ def _numbers(binding: Binding, names: Sequence[str], count: int) -> Sequence[int
     if len(chosen) != count:
         raise Invalid(f"{binding.path}: {count} arrays for the {len(chosen)} inputs called {key}")
     return chosen
+
+
+def parameter_names(served: Version | Untyped) -> Sequence[str]:
+    """The names of the inputs; empty ones where the source tells none."""
+    if isinstance(served, Version):
+        return [param.name for param in served.signature.inputs]
+    return served.parameters
+
+
+async def all_types(
+    request: Request, served: Untyped, fixed: Mapping[int, Bound]
+) -> Sequence[Parameter]:
+    """The types of all inputs, those that are bound where they are bound."""
+    names = served.parameters
+    given = await request.infer([n for i, n in enumerate(names) if i not in fixed])
+    rest = iter(given)
+    count = len(given) + len(fixed)
+    return [
+        fixed[number].part.params[fixed[number].leaf] if number in fixed else next(rest)
+        for number in range(count)
+    ]
+
+
+async def all_inputs(
+    request: Request, params: Sequence[Parameter], fixed: Mapping[int, Bound], pool: Pool
+) -> tuple[Given, ...]:
+    """All inputs in order: what the request brings, and what is bound."""
+    wanted = [param for number, param in enumerate(params) if number not in fixed]
+    given = await request.decode(wanted, pool)
+    if not fixed:
+        return tuple(given)
+    rest, found = iter(given), list[Given]()
+    try:
+        for number, param in enumerate(params):
+            one = fixed.get(number)
+            if one is not None:
+                found.append(from_part(number, param, one.part, one.leaf, pool))
+            else:
+                found.append(next(rest))
+    except JaxfsError:
+        release_inputs([*found, *rest])
+        raise
+    return tuple(found)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
-from jaxfs.calls import requests
 from jaxfs.calls.accounts import Accounts
 from jaxfs.calls.arrays import Array, Arrays
-from jaxfs.calls.bindings import Bound, bound
+from jaxfs.calls.bindings import all_inputs, all_types, bound, parameter_names
 from jaxfs.calls.call import Call, now_usec, release
 from jaxfs.calls.queue import Given, Queue, Ticket, release_inputs
 from jaxfs.calls.record import KEEP, Record
@@ -37,7 +36,6 @@ from jaxfs.programs.derivations import Derivations
 from jaxfs.programs.program import Program
 from jaxfs.programs.stats import Histogram
 from jaxfs.programs.version import Version
-from jaxfs.tracer.protocol import Untyped
 from jaxfs.wire.memory import Pool
 from jaxfs.wire.spool import Spool
 
@@ -191,10 +189,10 @@ class Calls:
         if isinstance(served, Version):
             version, params = served, tuple[Parameter, ...](served.signature.inputs)
         else:
-            params = tuple(await _types(request, served, fixed))
+            params = tuple(await all_types(request, served, fixed))
             types = tuple(param.aval for param in params)
             version = await self._derivations.version_for(program, types)
-        return version, await _inputs(request, params, fixed, self.pool(uid))
+        return version, await all_inputs(request, params, fixed, self.pool(uid))
 
     def open_params(
         self, program: Program, version: Version, caller: Caller
@@ -334,53 +332,10 @@ class Calls:
             self.remove(call)
 
 
-def parameter_names(served: Version | Untyped) -> Sequence[str]:
-    """The names of the inputs; empty ones where the source tells none."""
-    if isinstance(served, Version):
-        return [param.name for param in served.signature.inputs]
-    return served.parameters
-
-
 def _content(call: Call) -> Part:
     if call.is_rejected or not call.submitted_usec:
         raise Invalid(f"call {call.id} was not submitted: there is no results/{call.id} yet")
     return Part(call, f"results/{call.id}")
-
-
-async def _types(
-    request: Request, served: Untyped, fixed: Mapping[int, Bound]
-) -> Sequence[Parameter]:
-    """The types of all inputs, those that are bound where they are bound."""
-    names = served.parameters
-    given = await request.infer([n for i, n in enumerate(names) if i not in fixed])
-    rest = iter(given)
-    count = len(given) + len(fixed)
-    return [
-        fixed[number].part.params[fixed[number].leaf] if number in fixed else next(rest)
-        for number in range(count)
-    ]
-
-
-async def _inputs(
-    request: Request, params: Sequence[Parameter], fixed: Mapping[int, Bound], pool: Pool
-) -> tuple[Given, ...]:
-    """All inputs in order: what the request brings, and what is bound."""
-    wanted = [param for number, param in enumerate(params) if number not in fixed]
-    given = await request.decode(wanted, pool)
-    if not fixed:
-        return tuple(given)
-    rest, found = iter(given), list[Given]()
-    try:
-        for number, param in enumerate(params):
-            one = fixed.get(number)
-            if one is not None:
-                found.append(requests.from_part(number, param, one.part, one.leaf, pool))
-            else:
-                found.append(next(rest))
-    except JaxfsError:
-        release_inputs([*found, *rest])
-        raise
-    return tuple(found)
 
 
 def _stop_dependents(call: Call) -> None:

@@ -197,6 +197,16 @@ class Written(Program):
     def removed(self) -> bool:
         return self.is_removed
 
+    def bindings(self) -> list[BindingRecord]:
+        """The symbolic links in ``inputs/``, of this program and of those made from it."""
+        places = {(): self.inputs, **{n: made.inputs for n, made in self.transformed.items()}}
+        return [
+            BindingRecord(list(steps), binding.key, binding.target)
+            for steps, inputs in places.items()
+            for binding in inputs.values()
+            if binding.target
+        ] + self.kept_bindings
+
 
 @attrs.define(eq=False, kw_only=True)
 class Derived(Program):

@@ -27,7 +27,7 @@ from jaxfs.programs.derivations import Derivations
 from jaxfs.programs.links import Link, Links
 from jaxfs.programs.program import Derived, Program, Staged, Written, root_of
 from jaxfs.programs.recipe import Recipe
-from jaxfs.programs.store import BindingRecord, Record, sha256
+from jaxfs.programs.store import Record, sha256
 from jaxfs.programs.version import Version
 
 MAX_LINKS = 40  # one behind the other, as the kernel follows
@@ -246,7 +246,7 @@ class Programs:
                 options=program.options,
                 transformed=[list(steps) for steps in program.transformed],
                 specializations=[list(map(str, types)) for types in program.specializations],
-                bindings=_bindings(program),
+                bindings=program.bindings(),
             )
         )
 
@@ -396,14 +396,3 @@ class Programs:
         program.name, program.extension = name, extension
         self._programs[name] = program
         self.remember(program)
-
-
-def _bindings(program: Written) -> list[BindingRecord]:
-    """The symbolic links in ``inputs/`` of a program and of those made from it."""
-    places = {(): program.inputs, **{n: made.inputs for n, made in program.transformed.items()}}
-    return [
-        BindingRecord(list(steps), binding.key, binding.target)
-        for steps, inputs in places.items()
-        for binding in inputs.values()
-        if binding.target
-    ] + program.kept_bindings

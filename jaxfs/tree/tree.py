@@ -11,68 +11,19 @@ import os
 import stat
 from collections import defaultdict
 
-import attrs
-
 from jaxfs.calls.arrays import Array
 from jaxfs.calls.results import View
 from jaxfs.errors import Invalid, JaxfsError, NotFound, NotPermitted
 from jaxfs.ownership import Caller, Meta
 from jaxfs.tree.handles import Control, Handle, Snapshot, Status
 from jaxfs.tree.modes import meta_of, mode_of, owner_of, set_mode, set_owner
+from jaxfs.tree.nodes import ROOT_INO, Attributes, Changes, Node
 from jaxfs.tree.rows import Directory, Entry, File, Row, Subject, Symlink
 from jaxfs.tree.system import System
 from jaxfs.tree.table import BY_PATTERN, CHILDREN, NUMBER
 
-ROOT_INO = 1
 _KINDS = {File: stat.S_IFREG, Directory: stat.S_IFDIR, Symlink: stat.S_IFLNK}
 _ROWS_PER_SERIAL = 1024
-
-
-@attrs.frozen(eq=False)
-class Node:
-    """A row showing a subject, at a place."""
-
-    ino: int
-    row: Row
-    subject: Subject
-    name: str
-    parent: int
-
-    @property
-    def is_dir(self) -> bool:
-        return isinstance(self.row, Directory)
-
-
-@attrs.frozen
-class Attributes:
-    """What stat(2) tells."""
-
-    ino: int
-    mode: int  # with the file type
-    nlink: int
-    uid: int
-    gid: int
-    size: int
-    atime_ns: int
-    mtime_ns: int
-    ctime_ns: int
-    is_fixed: bool = False  # none of this ever changes, nor what its name stands for
-
-    @property
-    def is_dir(self) -> bool:
-        return stat.S_ISDIR(self.mode)
-
-
-@attrs.frozen
-class Changes:
-    """What chmod, chown, utimes and truncate ask for."""
-
-    mode: int | None = None
-    uid: int | None = None
-    gid: int | None = None
-    size: int | None = None
-    atime_ns: int | None = None
-    mtime_ns: int | None = None
 
 
 class Tree:
