@@ -33,7 +33,7 @@ from jaxfs import jaxcompat
 from jaxfs.tracer import sandbox
 from jaxfs.tracer.child import run_job
 from jaxfs.tracer.process import die_with_parent, keep_only
-from jaxfs.tracer.protocol import FILES, Ended, Hello, Job, Kill, Request
+from jaxfs.tracer.protocol import FILES, Compile, Ended, Hello, Job, Kill, Request
 from jaxfs.tracer.resident import drop_code
 from jaxfs.tracer.warm import warm_up
 from jaxfs.wire.channel import Channel, Closed
@@ -122,7 +122,8 @@ class Zygote:
             os.dup2(printed, 2)
             reply, source = fds
             keep_only([*fds, *outputs, *self._box.fds])
-            self._box.enter(sandbox.rights_for(message.uid, message.gid), zygote)
+            devices = message.work.device_count if isinstance(message.work, Compile) else 1
+            self._box.enter(sandbox.rights_for(message.uid, message.gid), zygote, devices)
             run_job(self._context, message.work, reply, source, outputs)
             status = 0
         finally:

@@ -155,3 +155,12 @@ def test_an_artifact_is_compiled_for_as_many_devices_as_it_is_for(tracer: Blocki
     assert found.memory["argument_bytes"] == 8
     with pytest.raises(Invalid, match="the artifact and its signature do not agree"):
         compiled(tracer, source, (0, 1))
+
+
+def test_a_compile_may_start_the_threads_of_many_devices(tracer: BlockingTracer) -> None:
+    count = 128
+    source = module(SAME, mesh="").replace("= 4 :", f"= {count} :")
+    traced, artifact, _ = tracer.trace(source)
+    ids = tuple(range(count))
+    _, _, hlo = tracer.run(compile_cpu, artifact, traced.signature, (ids, count))
+    assert b"num_partitions=128" in hlo

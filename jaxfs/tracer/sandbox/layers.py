@@ -29,11 +29,12 @@ class Sandbox(msgspec.Struct, frozen=True):
         """The descriptors that ``enter`` needs, and closes."""
         return [fd for fd in (self.rules, self.proc) if fd is not None]
 
-    def enter(self, user: identity.User, parent: int) -> None:
+    def enter(self, user: identity.User, parent: int, device_count: int = 1) -> None:
         """Put this process, forked by ``parent`` and with one thread, under every layer for ever.
 
-        ``user`` counts where the process is root's.  Raises OSError where a layer that worked
-        before does not: then nothing of the user's may run.
+        ``user`` counts where the process is root's.  XLA has threads for each of ``device_count``
+        devices.  Raises OSError where a layer that worked before does not: then nothing of the
+        user's may run.
         """
         limits.apply(self.limits, self.proc)
         uid = user.uid if "uid" in self.layers else os.getuid()
@@ -42,7 +43,7 @@ class Sandbox(msgspec.Struct, frozen=True):
             identity.become(user)
         if "userns" in self.layers:
             identity.own_user_namespace()
-        limits.bound_threads(before)
+        limits.bound_threads(before, device_count)
         identity.stay_so(parent)
         if self.rules is not None:
             landlock.enter(self.rules)

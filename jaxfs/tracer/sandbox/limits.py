@@ -12,6 +12,7 @@ _STACK_BYTES = 64 << 20  # MLIR recurses; the kernel keeps 128 MiB free below th
 _FILES = 64  # its own few, and what an import opens
 _ADDRESSES_BYTES = 256 << 30  # untouched address space costs nothing, its page tables do
 _THREADS_A_CORE = 16  # XLA starts a few pools, each of a thread a core
+_THREADS_A_DEVICE = 2  # of several virtual ones
 _THREADS = 64
 
 
@@ -42,13 +43,14 @@ def apply(limits: Limits, proc: int | None) -> None:
     _go_first_when_memory_is_out(proc)
 
 
-def bound_threads(before: int = 0) -> None:
+def bound_threads(before: int = 0, device_count: int = 1) -> None:
     """How many threads it may have, ``before`` being those of its user that count as well.
 
     Linux counts per user, and per user namespace; never for root.
     """
     cores = os.cpu_count() or 1
-    _set(resource.RLIMIT_NPROC, before + _THREADS + _THREADS_A_CORE * cores)
+    own = _THREADS + _THREADS_A_CORE * cores + _THREADS_A_DEVICE * device_count
+    _set(resource.RLIMIT_NPROC, before + own)
 
 
 def _set(what: int, value: int) -> None:
