@@ -65,6 +65,11 @@ def release_inputs(inputs: Iterable[Given]) -> None:
             value.release()
 
 
+def soon(do: Callable[..., None], *arguments: object) -> None:
+    """Do something from the event loop: what calls this is not to grow with a chain's length."""
+    trio.lowlevel.current_trio_token().run_sync_soon(do, *arguments)
+
+
 @attrs.define(eq=False)
 class Ticket:
     """One run, from submission to its end; ``done`` is called once.
@@ -92,12 +97,12 @@ class Ticket:
             release_inputs((outcome.outputs,))
             return
         self.has_ended = True
-        self.queue.left(self)
         self.done(self._explained(outcome) if self.awaited else outcome)
+        self.queue.left(self)  # then: whose turn it is now may take what this one has made
         awaited, self.awaited = self.awaited, ()
         for value in awaited:
             value.dependents.discard(self)
-            value.release()
+            soon(value.release)  # it may end another run, and so on: chains are long
 
     def _explained(self, outcome: Outcome) -> Outcome:
         """A failure whose cause is an input's says so."""
@@ -248,7 +253,7 @@ class Queue:
 
     def _fail_soon(self, ticket: Ticket, error: JaxfsError) -> None:
         """Its submitter hears of it from the event loop."""
-        trio.lowlevel.current_trio_token().run_sync_soon(ticket.end, Outcome(error=error))
+        soon(ticket.end, Outcome(error=error))
 
     def left(self, ticket: Ticket) -> None:
         """A run has ended: whoever's turn it is gets its place."""

@@ -11,7 +11,7 @@ from jaxfs.calls.accounts import Accounts
 from jaxfs.calls.arrays import Array, Arrays
 from jaxfs.calls.bindings import all_inputs, all_types, bound, parameter_names
 from jaxfs.calls.call import Call, now_usec, release
-from jaxfs.calls.queue import Given, Queue, Ticket, release_inputs
+from jaxfs.calls.queue import Given, Queue, Ticket, release_inputs, soon
 from jaxfs.calls.record import KEEP, Record
 from jaxfs.calls.requests import Request
 from jaxfs.calls.room import Room
@@ -341,7 +341,7 @@ def _content(call: Call) -> Part:
 def _stop_dependents(call: Call) -> None:
     """A cancelled call cancels those that wait for it."""
     for ticket in tuple(call.dependents):
-        ticket.stop()
+        soon(ticket.stop)
 
 
 def split_id(filename: str) -> tuple[str, str]:

@@ -82,6 +82,15 @@ def test_long_chain_is_right(chain: Mount) -> None:
     assert os.listdir(chain.path / "results") == []
 
 
+def test_more_calls_than_run_at_once_take_one_unfinished_result(chain: Mount) -> None:
+    ask(chain, "spin", "first", f"{SECONDS // 2}")
+    names = [f"d{number}" for number in range(150)]
+    for name in names:
+        ask(chain, "add", name, "results/first 1")
+    found = {(chain.path / f"results/{name}.json").read_text() for name in names}
+    assert found == {f"{SECONDS // 2 + 1}\n"}
+
+
 def test_large_unfinished_results_are_handed_on(chain: Mount) -> None:
     chain.add("fill.mlir", BOUNDED)
     chain.add("last.mlir", LAST)
@@ -117,6 +126,31 @@ def test_call_with_an_input_that_has_failed_is_refused(own_mount: Mount) -> None
         ask(own_mount, "add", "second", "results/first 1")
     with pytest.raises(OSError, match="timed out"):
         os.rename(own_mount.path / "results/first", own_mount.path / "arrays/w")
+
+
+def test_long_chain_is_forgotten_with_its_last_name(own_mount: Mount) -> None:
+    own_mount.add("spin.mlir", SPIN)
+    own_mount.add("add.mlir", ADD)
+    ask(own_mount, "spin", "s", f"{FOREVER}")
+    os.rename(own_mount.path / "results/s", own_mount.path / "arrays/n")
+    for _ in range(1200):
+        ask(own_mount, "add", "s", "arrays/n 1")
+        os.rename(own_mount.path / "results/s", own_mount.path / "arrays/n")
+    os.unlink(own_mount.path / "arrays/n")
+    eventually(lambda: own_mount.keyed("health")["result_bytes"] == "0")
+    ask(own_mount, "add", "s", "1 1")
+    assert (own_mount.path / "results/s.json").read_text() == "2\n"
+    own_mount.assert_log_is_clean()
+
+
+def test_long_chain_is_cancelled_with_its_beginning(own_mount: Mount) -> None:
+    own_mount.add("spin.mlir", SPIN)
+    own_mount.add("add.mlir", ADD)
+    ask(own_mount, "spin", "c0", f"{FOREVER}")
+    for number in range(1200):
+        ask(own_mount, "add", f"c{number + 1}", f"results/c{number} 1")
+    os.unlink(own_mount.path / "results/c0")
+    assert refused(own_mount.path / "results/c1200")[0] == errno.ECANCELED
 
 
 def test_cancelled_input_cancels_its_dependents(own_mount: Mount) -> None:
