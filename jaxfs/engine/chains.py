@@ -18,6 +18,7 @@ class Chains:
     def __init__(self) -> None:
         self._unfinished: dict[int, Future[None]] = {}
         self._failed: OrderedDict[int, None] = OrderedDict()
+        self._skipped: set[int] = set()
 
     def begin(self, number: int) -> None:
         """A run does not end at once."""
@@ -29,9 +30,21 @@ class Chains:
             self._failed[number] = None
             while len(self._failed) > REMEMBERED:
                 self._failed.popitem(last=False)
+        self._skipped.discard(number)
         future = self._unfinished.pop(number, None)
         if future is not None:
             future.set_result(None)
+
+    def skip(self, number: int) -> None:
+        """A run that has not ended need not begin."""
+        if number in self._unfinished:
+            self._skipped.add(number)
+
+    def is_skipped(self, number: int) -> bool:
+        """Whether ``skip`` was said of a run; forgets it."""
+        is_skipped = number in self._skipped
+        self._skipped.discard(number)
+        return is_skipped
 
     def before(self, after: Iterable[int]) -> list[Future[None]]:
         """What a run has to wait for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections import OrderedDict
@@ -142,7 +143,10 @@ class Dispatcher:
             if not run.has_ended:
                 run.has_ended = True
                 trio.lowlevel.current_trio_token().run_sync_soon(run.done, cancelled)
-            if kill:
+            if generation.waits(run):
+                with contextlib.suppress(Closed):  # the reading task sees it too
+                    generation.skip(run)
+            elif kill:
                 generation.was_killed = True
                 generation.process.kill()
 

@@ -16,6 +16,7 @@ from jaxfs.engine.protocol import (
     Detach,
     Execute,
     Load,
+    Skip,
     Statistics,
     Unload,
     first_value,
@@ -163,6 +164,14 @@ class Generation:
         if number is not None and self.channel.send_nowait(Unload(number)):
             del self._numbers[key]
             self._loaded.discard(number)
+
+    def waits(self, run: Run) -> bool:
+        """Whether a run has not begun, because what it takes the outputs of has not ended."""
+        return any(other.number in self.in_flight for other in run.after)
+
+    def skip(self, run: Run) -> None:
+        """Have a run that waits not begun; it is ended like others where it begins all the same."""
+        self.channel.send_nowait(Skip(run.number))
 
     def detach(self, segments: Iterable[int], sources: Iterable[int] = ()) -> None:
         """Let the engine unmap segments that are gone, and forget the arrays of sources."""

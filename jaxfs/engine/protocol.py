@@ -117,6 +117,12 @@ class Execute(msgspec.Struct, frozen=True, tag=True):
     keep: int = 0
 
 
+class Skip(msgspec.Struct, frozen=True, tag=True):
+    """Do not begin this call, which waits for others: nobody wants it any more.  It then fails."""
+
+    call: int
+
+
 class Statistics(msgspec.Struct, frozen=True, tag=True):
     """Ask for memory figures; answered by ``Stats``."""
 
@@ -167,7 +173,7 @@ class Stats(msgspec.Struct, frozen=True, tag=True):
     memory: dict[int, dict[str, int]]
 
 
-Request = Attach | Detach | Load | Unload | Execute | Statistics
+Request = Attach | Detach | Load | Unload | Execute | Skip | Statistics
 Reply = Ready | StartFailed | Loaded | LoadFailed | Done | Failed | Stats
 INPUT_FAILED = "the run one of its inputs comes from failed"
 SOURCE_SHIFT = 20  # a source has fewer arrays than 2 to the power of this

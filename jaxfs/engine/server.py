@@ -46,6 +46,7 @@ class Server:
             protocol.Detach: self._detach,
             protocol.Load: self._load,
             protocol.Unload: self._unload,
+            protocol.Skip: self._skip,
             protocol.Statistics: self._statistics,
         }
 
@@ -112,10 +113,13 @@ class Server:
         """A run that takes outputs of others, once they are there."""
         for future in waits:
             future.result()
-        if self._chains.has_failed(message.after):
+        if self._chains.has_failed(message.after) or self._chains.is_skipped(message.call):
             self._fail(message.call, InputFailed())
         else:
             self._run_there(loading, message)
+
+    def _skip(self, message: protocol.Skip) -> None:
+        self._chains.skip(message.call)
 
     def _run_here(self, loaded: LoadedExecutable, message: protocol.Execute) -> None:
         """Start a run, and end it too where it is through at once."""

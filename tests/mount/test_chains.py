@@ -167,6 +167,20 @@ def test_cancelled_input_cancels_its_dependents(own_mount: Mount) -> None:
         assert state(own_mount, name) == "cancelled"
 
 
+def test_cancelled_call_leaves_what_it_waits_for_alone(own_mount: Mount) -> None:
+    own_mount.add("spin.mlir", SPIN)
+    own_mount.add("add.mlir", ADD)
+    ask(own_mount, "spin", "first", f"{SECONDS * 2}")  # longer than a run that is stopped may go on
+    ask(own_mount, "add", "second", "results/first 1")
+    ask(own_mount, "spin", "endless", f"{FOREVER}")
+    ask(own_mount, "add", "third", "results/endless 1")
+    os.unlink(own_mount.path / "results/second")
+    os.unlink(own_mount.path / "results/third")
+    assert (own_mount.path / "results/first.json").read_text() == f"{SECONDS * 2}\n"
+    assert state(own_mount, "endless") == "running"
+    assert own_mount.keyed("health")["engine_restarts"] == "0"
+
+
 def test_replaced_array_does_not_cancel_who_waits_for_it(chain: Mount) -> None:
     ask(chain, "spin", "s", f"{SECONDS // 2}")
     os.rename(chain.path / "results/s", chain.path / "arrays/n")
