@@ -16,7 +16,7 @@ from jaxfs.codecs import formats
 from jaxfs.codecs.infer import Found
 from jaxfs.engine.interface import Input, Range
 from jaxfs.engine.protocol import output_offsets
-from jaxfs.errors import Invalid, JaxfsError, NameTaken, from_os_error
+from jaxfs.errors import Cancelled, Invalid, JaxfsError, NameTaken, from_os_error
 from jaxfs.ownership import SERIALS, Meta
 from jaxfs.programs import names
 from jaxfs.stablehlo.signature import Param, Signature
@@ -39,7 +39,9 @@ class Array:
     place: str = "arrays"  # the directory it stands in
     part: Part | None = None
     error: JaxfsError | None = None
+    is_removed: bool = False
     serial: int = attrs.field(factory=lambda: next(SERIALS))
+    family: int = attrs.field(factory=lambda: next(SERIALS))  # of all its inodes; never changes
     views: dict[str, object] = attrs.field(factory=dict)
 
     @property
@@ -71,6 +73,11 @@ class Array:
             old.source.unname()
             self.serial = next(SERIALS)
         self.views.clear()
+
+    def remove(self) -> None:
+        """Its name is gone, or another's; what is still being written to it comes too late."""
+        self.is_removed = True
+        self.show(None)
 
     def content(self) -> Part:
         """What it stands for.  Raises Invalid where nothing was written to it."""
@@ -104,44 +111,57 @@ class Arrays:
 
     def put(self, name: str, part: Part, meta: Meta, *, replace: bool) -> Array:
         """Give arrays that are there, or will be, a name.  Raises Invalid, NameTaken."""
-        name, form = split_name(name)
-        if form:
-            raise Invalid(f"arrays/{name}.{form}: names of arrays have no dot; use {name}")
+        self._check_free(name, replace=replace)
         old = self._arrays.get(name)
-        if old is not None and not replace:
-            raise NameTaken(f"arrays/{name} is there already")
         array = self._arrays[name] = Array(name, meta)
         array.show(part)
         if old is not None:
-            old.show(None)
+            old.remove()
         return array
 
+    def _check_free(self, filename: str, *, replace: bool) -> None:
+        name, form = split_name(filename)
+        if form:
+            raise Invalid(f"arrays/{filename}: names of arrays have no dot; use {name}")
+        if name in self._arrays and not replace:
+            raise NameTaken(f"arrays/{name} is there already")
+
     def rename(self, array: Array, new: str, *, replace: bool) -> None:
-        """Raises Invalid, NameTaken."""
+        """It stays the same file, to who has it open too.  Raises Invalid, NameTaken."""
         if array.name == new:
             return
-        part, meta = array.content(), array.meta
-        self.put(new, part, meta, replace=replace)
-        self.remove(array)
+        part, old_name = array.content(), array.name
+        self._check_free(new, replace=replace)
+        old = self._arrays.pop(new, None)
+        array.name = new
+        array.part = Part(part.source, array.path, part.indices, part.prefix)
+        self._arrays[new] = self._arrays.pop(old_name)
+        if old is not None:
+            old.remove()
 
     def remove(self, array: Array) -> None:
         """The name goes; its memory too, where nothing else needs it."""
         if self._arrays.get(array.name) is array:
             del self._arrays[array.name]
-        array.show(None)
+        array.remove()
 
     async def write(
         self, array: Array, spool: Spool, pool: Pool, uid: int, find: Find, form: str = ""
     ) -> None:
         """Take what was written: arrays in a format that tells their types, or one reference.
 
-        Raises Invalid, NoSpace, OverQuota; what was there before stays then.
+        Raises Invalid, NoSpace, OverQuota; what was there before stays then.  Raises Cancelled for
+        an array that was removed, or another took the name of, while it was written.
         """
         try:
-            array.show(await self._read(array, spool, pool, uid, find, form))
+            part = await self._read(array, spool, pool, uid, find, form)
         except JaxfsError as error:
             array.error = error
             raise
+        array.show(part)
+        if array.is_removed:
+            array.show(None)
+            raise Cancelled(f"{array.path} was removed before it was written")
         array.meta.touch()
 
     async def _read(
@@ -218,10 +238,14 @@ async def _together(inputs: Sequence[object], sizes: Sequence[int], pool: Pool) 
         for offset, value in zip(offsets, inputs, strict=True):
             segment.write(offset, _bytes_of(value))
 
-    if end > THREAD_BYTES:
-        await trio.to_thread.run_sync(copy)
-    else:
-        copy()
+    try:
+        if end > THREAD_BYTES:
+            await trio.to_thread.run_sync(copy)
+        else:
+            copy()
+    except BaseException:
+        segment.release()
+        raise
     return Range(segment, 0, end)
 
 

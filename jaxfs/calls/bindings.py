@@ -52,7 +52,7 @@ class Binding:
     def drop(self) -> None:
         """Nothing is bound any more."""
         if self.array is not None:
-            self.array.show(None)
+            self.array.remove()
 
     def _leads_to(self) -> str:
         """The path in the mount; of an absolute one, whose beginning is where we are mounted, the

@@ -25,6 +25,9 @@ from jaxfs.wire.memory import ALIGNMENT, Pool, Segment
 _NUMBERS = itertools.count(1)
 
 
+NUMBER_DIGITS = 18
+
+
 @attrs.define(eq=False, kw_only=True)
 class Source:
     """What the outputs of a call and a written array have in common.
@@ -259,13 +262,17 @@ def leaf_order(names: Sequence[str], leaves: Sequence[str]) -> Sequence[int]:
 def by_key_path(name: str) -> tuple[tuple[bool, int, str], ...]:
     """A key that sorts names as JAX flattens dicts and lists: ``w.2`` before ``w.10``."""
     return tuple(
-        (not word.isdecimal(), int(word) if word.isdecimal() else 0, word)
-        for word in name.split(".")
+        (not is_number(word), int(word) if is_number(word) else 0, word) for word in name.split(".")
     )
 
 
+def is_number(word: str) -> bool:
+    """Whether it is the number of an array: Python refuses to read ones of thousands of digits."""
+    return word.isdecimal() and len(word) <= NUMBER_DIGITS
+
+
 def _numbered(word: str, count: int) -> tuple[int, ...] | None:
-    if word.isdecimal() and int(word) < count and str(int(word)) == word:
+    if is_number(word) and int(word) < count and str(int(word)) == word:
         return (int(word),)
     return None
 

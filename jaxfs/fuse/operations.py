@@ -159,6 +159,8 @@ class Filesystem(pyfuse3.Operations):
     async def open(
         self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.FileInfo:
+        if self.tree.is_outdated(inode):  # the kernel looks the name up again
+            raise pyfuse3.FUSEError(errno.ESTALE)
         number, handle = await self.tree.open(inode, flags, caller_of(ctx))
         return pyfuse3.FileInfo(
             fh=FileHandleT(number), direct_io=handle.direct_io, keep_cache=handle.keep_cache

@@ -66,6 +66,10 @@ class Handle:
         """The size while it is being written, where that differs from the committed one."""
         return None
 
+    def fixed_size(self) -> int:
+        """The size of what never changes and goes through the page cache (not ``direct_io``)."""
+        return 0
+
     def is_readable(self) -> bool:
         """Whether a read would not wait."""
         return True
@@ -177,9 +181,13 @@ class Upload(Handle):
         self._appends = bool(flags & os.O_APPEND)
         self._dirty = plain and bool(flags & os.O_TRUNC)
         self._failure: JaxfsError | None = None
-        kept = b"" if flags & os.O_TRUNC else before()
-        if kept:
-            spool.write(0, kept)
+        try:
+            kept = b"" if flags & os.O_TRUNC else before()
+            if kept:
+                spool.write(0, kept)
+        except BaseException:
+            spool.close()
+            raise
 
     async def read(self, offset: int, size: int) -> bytes:
         return self._spool.read(offset, size)
@@ -282,6 +290,9 @@ class Result(Handle):
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         return self._rope.read(offset, size)
+
+    def fixed_size(self) -> int:
+        return self._rope.nbytes
 
     def release(self) -> None:
         self._source.rest()

@@ -26,6 +26,12 @@ _KINDS = {File: stat.S_IFREG, Directory: stat.S_IFDIR, Symlink: stat.S_IFLNK}
 _ROWS_PER_SERIAL = 1024
 
 
+def _family(subject: Subject) -> int:
+    """The number of all that lives and dies with a subject's owner."""
+    owner = owner_of(subject)
+    return owner.family if isinstance(owner, Array) else int(owner.serial)
+
+
 class Tree:
     """Everything the kernel asks for; raises ``jaxfs.errors`` only."""
 
@@ -34,9 +40,10 @@ class Tree:
         root = Node(ROOT_INO, BY_PATTERN[""], system, "", ROOT_INO)
         self._nodes: dict[int, Node] = {ROOT_INO: root}
         self._lookups: dict[int, int] = defaultdict(int)
-        self._shown: dict[int, set[int]] = defaultdict(set)  # inodes by their owner's serial
+        self._shown: dict[int, set[int]] = defaultdict(set)  # inodes by family
         self._handles: dict[int, Handle] = {}
         self._writers: dict[int, list[Handle]] = defaultdict(list)
+        self._readers: dict[int, list[Handle]] = defaultdict(list)  # of what does not change
         self._numbers = itertools.count(1)
 
     # names
@@ -113,8 +120,11 @@ class Tree:
         entries = row.entries(self.system, parent.subject) if row.entries else ()
         return next((entry for entry in entries if entry.name == name), None)
 
+    def _number(self, row: str, subject: Subject) -> int:
+        return int(subject.serial) * _ROWS_PER_SERIAL + NUMBER[row] + 2
+
     def _node(self, entry: Entry, parent: Node) -> Node:
-        ino = entry.subject.serial * _ROWS_PER_SERIAL + NUMBER[entry.row] + 2
+        ino = self._number(entry.row, entry.subject)
         known = self._nodes.get(ino)
         if known is not None and known.name == entry.name:
             return known
@@ -128,12 +138,12 @@ class Tree:
 
     def _keep_node(self, node: Node) -> None:
         self._nodes[node.ino] = node
-        self._shown[owner_of(node.subject).serial].add(node.ino)
+        self._shown[_family(node.subject)].add(node.ino)
         self.system.inodes = len(self._nodes)
 
     def _drop(self, node: Node | None) -> None:
         if node is not None:
-            serial = owner_of(node.subject).serial
+            serial = _family(node.subject)
             self._shown[serial].discard(node.ino)
             if not self._shown[serial]:
                 del self._shown[serial]
@@ -144,7 +154,7 @@ class Tree:
 
         It would remember them, and we with it, for nobody looks them up again.
         """
-        known = [self._nodes[ino] for ino in self._shown.get(owner_of(subject).serial, ())]
+        known = [self._nodes[ino] for ino in self._shown.get(_family(subject), ())]
         return [(node.parent, node.name) for node in known if not self._is_there(node)]
 
     def _is_there(self, node: Node) -> bool:
@@ -222,6 +232,10 @@ class Tree:
             return 0
         if isinstance(node.row, Symlink):
             return len(os.fsencode(node.row.target(self.system, node.subject)))
+        for reader in self._readers.get(
+            node.ino, ()
+        ):  # it reads to the end that it was opened with
+            return reader.fixed_size()
         for writer in reversed(self._writers.get(node.ino, ())):
             pending = writer.pending_size()
             if pending is not None:
@@ -238,6 +252,17 @@ class Tree:
     def handle(self, number: int) -> Handle:
         """The open file of a number that ``open`` gave."""
         return self._handles[number]
+
+    def is_outdated(self, ino: int) -> bool:
+        """Whether an inode shows what an array was before: since the kernel looked its name up,
+        the array was replaced or removed."""
+        node = self.node(ino)
+        if isinstance(node.subject, Array):
+            return self._number(node.row.pattern, node.subject) != ino
+        view = node.subject
+        if not isinstance(view, View) or not isinstance(view.owner, Array):
+            return False
+        return view.owner.views.get(view.suffix) is not view
 
     async def open(self, ino: int, flags: int, caller: Caller) -> tuple[int, Handle]:
         """As open(2).  May wait, for a result.  The kernel has checked the mode."""
@@ -278,6 +303,8 @@ class Tree:
         self._handles[number] = handle
         if flags & os.O_ACCMODE != os.O_RDONLY:
             self._writers[node.ino].append(handle)
+        elif not handle.direct_io:
+            self._readers[node.ino].append(handle)
         return number, handle
 
     async def flush(self, number: int) -> None:
@@ -293,11 +320,12 @@ class Tree:
     def release(self, number: int) -> None:
         """The last descriptor of an open file is closed."""
         handle = self._handles.pop(number)
-        writers = self._writers.get(handle.ino, [])
-        if handle in writers:
-            writers.remove(handle)
-            if not writers:
-                del self._writers[handle.ino]
+        for opened in (self._writers, self._readers):
+            others = opened.get(handle.ino, [])
+            if handle in others:
+                others.remove(handle)
+                if not others:
+                    del opened[handle.ino]
         handle.release()
 
     # changes to directories

@@ -8,13 +8,15 @@ import os
 import re
 import signal
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from tests.conftest import SAXPY, Mount, eventually
+from tests.conftest import SAXPY, Footprint, Mount, eventually
 from tests.mount.programs import FOREVER, SECONDS, SPIN, made
 
 STEP = """
@@ -29,6 +31,18 @@ func.func @main(%w: tensor<1048576xf32>, %i: tensor<i32>) -> (tensor<1xf32>) {
       : (tensor<1048576xf32>, tensor<i32>) -> tensor<1xf32>
   return %0 : tensor<1xf32>
 }
+"""
+READER = """
+import errno, sys
+import numpy as np
+for _ in range(300):
+    try:
+        found = np.load(sys.argv[1])
+    except OSError as error:  # replaced twice while it was opened
+        assert error.errno == errno.ESTALE, error
+        continue
+    assert (found == found.size).all(), found
+print("fine")
 """
 TREE = """
 def step(params, x):
@@ -296,3 +310,94 @@ def test_several_arrays_of_one_upload_are_one_pytree(mount: Mount) -> None:
     assert (mount.path / "arrays/xy").read_bytes() == npy(x) + npy(y)
     assert np.load(mount.path / "arrays/xy.1").tolist() == [0, 0, 0]
     eventually(lambda: mount.keyed("arrays/xy.status")["arrays"] == "2")
+
+
+def rewritten(mount: Mount) -> None:
+    (mount.path / "arrays/w").write_bytes(npy(np.ones(3, np.float32)))
+
+
+def moved_over(mount: Mount) -> None:
+    (mount.path / "arrays/v").write_text("[1, 2]\n")
+    os.rename(mount.path / "arrays/v", mount.path / "arrays/w")
+
+
+def moved_away(mount: Mount) -> None:
+    os.rename(mount.path / "arrays/w", mount.path / "arrays/z")
+
+
+def removed(mount: Mount) -> None:
+    os.unlink(mount.path / "arrays/w")
+
+
+@pytest.mark.parametrize("change", [rewritten, moved_over, moved_away, removed])
+@pytest.mark.parametrize("suffix", ["", ".json"])
+def test_who_has_an_array_open_reads_it_to_its_end(
+    mount: Mount, suffix: str, change: Callable[[Mount], None]
+) -> None:
+    (mount.path / "arrays/w").write_bytes(npy(np.arange(100_000, dtype=np.float32)))
+    expected = (mount.path / f"arrays/w{suffix}").read_bytes()
+    with (mount.path / f"arrays/w{suffix}").open("rb", buffering=0) as file:
+        beginning = file.read(1000)
+        change(mount)
+        assert beginning + file.readall() == expected
+        assert os.fstat(file.fileno()).st_size == len(expected)
+
+
+@pytest.mark.parametrize("change", [moved_over, removed])
+def test_array_that_is_removed_while_it_is_written_leaves_nothing(
+    mount: Mount, change: Callable[[Mount], None]
+) -> None:
+    before = Footprint.of(mount)
+    fd = os.open(mount.path / "arrays/w", os.O_WRONLY | os.O_CREAT)
+    os.write(fd, npy(np.zeros(100_000, np.float32)))
+    change(mount)
+    with pytest.raises(OSError, match="cancel"):
+        os.close(fd)
+    mount.empty()
+    assert Footprint.of(mount) == before
+
+
+def test_renamed_array_is_the_same_file_to_who_writes_it(mount: Mount) -> None:
+    (mount.path / "arrays/w").write_text("[1.5]\n")
+    number = (mount.path / "arrays/w").stat().st_ino
+    with (mount.path / "arrays/w").open("w") as file:
+        file.write("[2.5, 3.5]\n")
+        file.flush()
+        moved_away(mount)
+        assert (mount.path / "arrays/z").stat().st_ino == number
+    assert numbers(mount, "arrays/z") == [2.5, 3.5]
+    assert os.listdir(mount.path / "arrays") == ["z"]
+
+
+def test_reader_gets_one_array_or_the_other_while_it_is_replaced(mount: Mount) -> None:
+    contents = [npy(np.full(size, size, np.int32)) for size in (10, 40_000)]
+    (mount.path / "arrays/w").write_bytes(contents[0])
+    reader = subprocess.Popen(
+        [sys.executable, "-c", READER, mount.path / "arrays/w"], stdout=subprocess.PIPE, text=True
+    )
+    turns = 0
+    while reader.poll() is None:
+        (mount.path / "arrays/new").write_bytes(contents[turns % 2])
+        os.rename(mount.path / "arrays/new", mount.path / "arrays/w")
+        turns += 1
+    assert reader.stdout is not None
+    assert reader.stdout.read() == "fine\n"
+    assert reader.returncode == 0
+
+
+def test_numbers_of_thousands_of_digits_are_names_of_nothing(step: Mount) -> None:
+    leaves = {"9" * 5000: np.ones(2, np.float32), "8" * 5000: np.zeros(2, np.float32)}
+    assert refusal(step.path / "arrays/p", save(leaves)) == errno.EINVAL
+    print((step.path / "arrays/p.error").read_text()[-300:])
+    words = f"arrays/p.{'9' * 6000} [1,2,3,4]\n"
+    assert refusal(step.path / "programs/step/calls/n", words.encode()) == errno.EINVAL
+    assert step.keyed("health")["internal_errors"] == "0"
+
+
+def test_mode_of_a_result_goes_with_it(step: Mount) -> None:
+    (step.path / "programs/step/calls/s").write_text("[1,2,3,4] [1,2,3,4]\n")
+    os.chmod(step.path / "results/s", 0o400)
+    os.link(step.path / "results/s", step.path / "arrays/linked")
+    os.rename(step.path / "results/s", step.path / "arrays/moved")
+    for name in ("linked", "moved"):
+        assert (step.path / "arrays" / name).stat().st_mode & 0o777 == 0o600

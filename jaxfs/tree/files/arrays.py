@@ -85,16 +85,17 @@ def _nameable(subject: object) -> tuple[Part, Meta]:
     Raises the error of a call that has failed: what had the name before is worth more.
     """
     if isinstance(subject, Array):
-        part, owner = subject.content(), subject.meta
+        part, owner, mode = subject.content(), subject.meta, subject.meta.mode
     elif isinstance(subject, View):
         part, owner = subject.part, subject.owner.meta
+        mode = subject.owner.result_mode | owner.mode & 0o222  # chmod(1) of a result goes with it
     else:
         raise NotPermitted("only arrays and results have names in arrays/")
     if isinstance(part.source, Call):
         part.source.raise_error()
     if not part.params:
         raise Invalid(f"{part.path} has no arrays")
-    return part, Meta(owner.uid, owner.gid, owner.mode & 0o666)
+    return part, Meta(owner.uid, owner.gid, mode)
 
 
 async def open_array(system: System, array: Array, caller: Caller, flags: int) -> Handle:
