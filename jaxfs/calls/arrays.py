@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 
 import attrs
@@ -23,6 +24,8 @@ from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.wire.channel import INLINE_BYTES
 from jaxfs.wire.memory import ALIGNMENT, Pool
 from jaxfs.wire.spool import Spool
+
+MAX_STRIDE_BYTES = 1 << 62
 
 
 @attrs.define(eq=False)
@@ -172,6 +175,8 @@ class Arrays:
         if referred is not None:
             return referred
         found = await request.infer(())
+        for one in found:
+            _check_shape(one)
         if all(one.name for one in found):
             found = tuple(sorted(found, key=lambda one: by_key_path(one.name)))
         params = tuple(Param(one.name, one.aval) for one in found)
@@ -200,6 +205,13 @@ class Arrays:
             source.refund = lambda: self._accounts.give_back(meta.uid, nbytes)
         source.done.set()
         return self.put(name, Part(source, f"arrays/{name}"), meta, replace=True)
+
+
+def _check_shape(found: Found) -> None:
+    """Raises Invalid for an empty array that numpy cannot hold: its strides would be too large."""
+    nbytes = math.prod(size for size in found.aval.shape if size) * found.aval.row.itemsize
+    if nbytes >= MAX_STRIDE_BYTES:
+        raise Invalid(f"{found.aval} is too large for an array")
 
 
 async def _laid_out(request: Request, found: Sequence[Found], pool: Pool) -> Input:

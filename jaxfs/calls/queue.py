@@ -21,7 +21,7 @@ import attrs
 import trio
 
 from jaxfs.engine.interface import Engine, Executable, Input, Later, Outcome, Range
-from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut
+from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut, from_os_error
 
 UNDER_WAY = 192  # in the engine; fewer than it can take, so that it has no queue of its own
 UNDER_WAY_PER_USER = 64  # one user's endless runs leave places for others
@@ -242,13 +242,15 @@ class Queue:
             failure = value.failure()
             if failure is not None:
                 raise failure
+        found = dict[Awaited, Input | Later]()
+        try:
+            for value in ticket.awaited:
+                found[value] = value.now() if value.done.is_set() else value.later()
+        except OSError as error:  # no memory for a copy in this engine's pool
+            release_inputs(one for one in found.values() if not isinstance(one, Later))
+            raise from_os_error(error, "keeping the inputs of the run") from error
         return tuple(
-            value
-            if isinstance(value, Range | bytes)
-            else value.now()
-            if value.done.is_set()
-            else value.later()
-            for value in ticket.inputs
+            value if isinstance(value, Range | bytes) else found[value] for value in ticket.inputs
         )
 
     def _fail_soon(self, ticket: Ticket, error: JaxfsError) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import re
 import signal
@@ -388,7 +389,6 @@ def test_reader_gets_one_array_or_the_other_while_it_is_replaced(mount: Mount) -
 def test_numbers_of_thousands_of_digits_are_names_of_nothing(step: Mount) -> None:
     leaves = {"9" * 5000: np.ones(2, np.float32), "8" * 5000: np.zeros(2, np.float32)}
     assert refusal(step.path / "arrays/p", save(leaves)) == errno.EINVAL
-    print((step.path / "arrays/p.error").read_text()[-300:])
     words = f"arrays/p.{'9' * 6000} [1,2,3,4]\n"
     assert refusal(step.path / "programs/step/calls/n", words.encode()) == errno.EINVAL
     assert step.keyed("health")["internal_errors"] == "0"
@@ -401,3 +401,25 @@ def test_mode_of_a_result_goes_with_it(step: Mount) -> None:
     os.rename(step.path / "results/s", step.path / "arrays/moved")
     for name in ("linked", "moved"):
         assert (step.path / "arrays" / name).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("shape", [[0, 2**70], [0, 2**62, 2**62]])
+def test_shape_that_no_array_can_have_is_einval(mount: Mount, shape: list[int]) -> None:
+    table = {"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}
+    header = json.dumps(table).encode()
+    data = len(header).to_bytes(8, "little") + header
+    assert refusal(mount.path / "arrays/x", data) == errno.EINVAL
+    assert mount.keyed("health")["internal_errors"] == "0"
+
+
+@pytest.mark.parametrize("suffix", ["", ".raw", ".safetensors"])
+def test_array_opened_to_be_changed_begins_as_it_is(mount: Mount, suffix: str) -> None:
+    path = mount.path / f"arrays/x{suffix}"
+    (mount.path / "arrays/x").write_bytes(npy(np.arange(100_000, dtype=np.float32)))
+    before = path.read_bytes()
+    with path.open("r+b") as file:
+        assert file.read() == before
+        if suffix != ".raw":
+            file.seek(-4, os.SEEK_END)
+            file.write(np.float32(7).tobytes())
+    assert numbers(mount, "arrays/x")[-1] == (99_999 if suffix == ".raw" else 7)

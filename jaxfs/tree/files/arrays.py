@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from jaxfs.calls.arrays import Array
 from jaxfs.calls.call import Call
-from jaxfs.calls.results import View, view_of_array
+from jaxfs.calls.results import View, encode, view_of_array
 from jaxfs.calls.sources import Part
 from jaxfs.codecs import formats
 from jaxfs.errors import Invalid, JaxfsError, NotPermitted
@@ -102,17 +102,29 @@ async def open_array(system: System, array: Array, caller: Caller, flags: int) -
     """Open for reading, in .npy, or for writing, in whatever its bytes tell."""
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return await open_view(system, view_of_array(array, ""), caller, flags)
-    return _upload(system, array, caller, flags, array.format if array.part is None else "")
+    return await _upload(system, array, caller, flags, array.format if array.part is None else "")
 
 
 async def _open_format(system: System, view: View, caller: Caller, flags: int) -> Handle:
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return await open_view(system, view, caller, flags)
     assert isinstance(view.owner, Array)
-    return _upload(system, view.owner, caller, flags, view.format)
+    return await _upload(system, view.owner, caller, flags, view.format)
 
 
-def _upload(system: System, array: Array, caller: Caller, flags: int, form: str) -> Handle:
+async def _before(array: Array, form: str) -> bytes:
+    """What is there, for who does not truncate it."""
+    if array.part is None or not array.part.source.has_ended:
+        return b""
+    part, held = array.part, array.part.source.hold()
+    try:
+        return bytes(await encode(form, part.params, part.outputs()))
+    finally:
+        if held is not None:
+            held.release()
+
+
+async def _upload(system: System, array: Array, caller: Caller, flags: int, form: str) -> Handle:
     """An array that is being written as a whole."""
     calls = system.calls
 
@@ -122,12 +134,8 @@ def _upload(system: System, array: Array, caller: Caller, flags: int, form: str)
             array, spool, pool, caller.uid, lambda path: calls.find(path, caller), form
         )
 
-    def before() -> bytes:
-        if array.part is None or not array.part.source.has_ended:
-            return b""
-        return bytes(formats.encode(form or "npy", array.part.params, array.part.outputs()))
-
-    return Upload(calls.spool(caller.uid), commit, flags, before)
+    kept = b"" if flags & os.O_TRUNC else await _before(array, form or "npy")
+    return Upload(calls.spool(caller.uid), commit, flags, lambda: kept)
 
 
 def array_size(system: System, array: Array) -> int:
