@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PYTHONS ?= python3.11 python3.12 python3.13
 FUZZ_SECONDS ?= 120
+TEST_JOBS ?= 2
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/pinned.txt
 PACKAGING := setup.cfg setup.py pyproject.toml $(CONSTRAINTS) $(wildcard jaxfs/fuse/*.c)
@@ -22,7 +23,7 @@ demo: setup ## mount, compile, call, read
 	@PATH="$(abspath $(BIN)):$$PATH" examples/demo.sh
 
 test: setup check ## lint, types, layers and the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 check: setup
 	$(BIN)/ruff check
