@@ -115,9 +115,13 @@ def types(data: memoryview) -> list[tuple[str, Aval]]:
     if found is None:
         raise Invalid("expected a safetensors header, got truncated data")
     entries = sorted(found[1].items(), key=lambda item: item[1].data_offsets)
+    end = 0
     for name, entry in entries:
         if entry.dtype not in DTYPES:
             raise Invalid(f"tensor {name!r} has the type {entry.dtype}, which is not supported")
+        if entry.data_offsets[0] < end:
+            raise Invalid(f"tensor {name!r} begins within another one, at {entry.data_offsets[0]}")
+        end = entry.data_offsets[1]
     return [(name, Aval(DTYPES[entry.dtype], entry.shape)) for name, entry in entries]
 
 

@@ -423,3 +423,12 @@ def test_array_opened_to_be_changed_begins_as_it_is(mount: Mount, suffix: str) -
             file.seek(-4, os.SEEK_END)
             file.write(np.float32(7).tobytes())
     assert numbers(mount, "arrays/x")[-1] == (99_999 if suffix == ".raw" else 7)
+
+
+def test_tensors_that_share_bytes_are_einval(mount: Mount) -> None:
+    places = {"a": [0, 8], "b": [4, 12]}
+    table = {k: {"dtype": "F32", "shape": [2], "data_offsets": p} for k, p in places.items()}
+    header = json.dumps(table).encode()
+    data = len(header).to_bytes(8, "little") + header + bytes(12)
+    assert refusal(mount.path / "arrays/x", data) == errno.EINVAL
+    assert "begins within another" in (mount.path / "arrays/x.error").read_text()
