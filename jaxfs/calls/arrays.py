@@ -174,7 +174,7 @@ class Arrays:
         referred = request.reference()
         if referred is not None:
             return referred
-        found = await request.infer(())
+        found = await request.infer()
         for one in found:
             _check_shape(one)
         if all(one.name for one in found):

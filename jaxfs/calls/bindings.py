@@ -17,6 +17,7 @@ from jaxfs.calls.queue import Given, release_inputs
 from jaxfs.calls.requests import Find, Request, from_part
 from jaxfs.calls.sources import Part, leaf_order
 from jaxfs.codecs.buffers import Parameter
+from jaxfs.codecs.infer import Wanted
 from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotFound
 from jaxfs.ownership import SERIALS, Meta
 from jaxfs.programs.program import Derived, Program, Written
@@ -145,14 +146,12 @@ async def all_types(
     request: Request, served: Untyped, fixed: Mapping[int, Bound]
 ) -> Sequence[Parameter]:
     """The types of all inputs, those that are bound where they are bound."""
-    names = served.parameters
-    given = await request.infer([n for i, n in enumerate(names) if i not in fixed])
-    rest = iter(given)
-    count = len(given) + len(fixed)
-    return [
-        fixed[number].part.params[fixed[number].leaf] if number in fixed else next(rest)
-        for number in range(count)
-    ]
+    rest = [number for number in range(len(served.parameters)) if number not in fixed]
+    names, known = [served.parameters[n] for n in rest], [served.inputs[n] for n in rest]
+    params = list[Parameter](await request.infer(Wanted(names, known)))
+    for number, one in sorted(fixed.items()):
+        params.insert(number, one.part.params[one.leaf])
+    return params
 
 
 async def all_inputs(

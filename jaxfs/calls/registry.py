@@ -187,12 +187,16 @@ class Calls:
         request = await Request.of(spool, form, find)
         fixed = bound(program, parameter_names(served), find) if program.inputs else {}
         if isinstance(served, Version):
-            version, params = served, tuple[Parameter, ...](served.signature.inputs)
-        else:
-            params = tuple(await all_types(request, served, fixed))
-            types = tuple(param.aval for param in params)
-            version = await self._derivations.version_for(program, types)
-        return version, await all_inputs(request, params, fixed, self.pool(uid))
+            return served, await all_inputs(request, served.signature.inputs, fixed, self.pool(uid))
+        params = await all_types(request, served, fixed)
+        types = tuple(param.aval for param in params)
+        # first, so that nothing is compiled for numbers that are refused
+        inputs = await all_inputs(request, params, fixed, self.pool(uid))
+        try:
+            return await self._derivations.version_for(program, types), inputs
+        except BaseException:
+            release_inputs(inputs)
+            raise
 
     def open_params(
         self, program: Program, version: Version, caller: Caller

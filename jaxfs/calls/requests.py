@@ -12,7 +12,7 @@ from jaxfs.calls.sources import Part, copied, leaf_order
 from jaxfs.codecs import formats, text
 from jaxfs.codecs.buffers import Argument, Parameter, Reference, TypedBuffer
 from jaxfs.codecs.checks import refuse
-from jaxfs.codecs.infer import Found
+from jaxfs.codecs.infer import ANYTHING, Found, Wanted
 from jaxfs.codecs.infer import infer as infer_types
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import Invalid, JaxfsError, NotFound
@@ -69,10 +69,10 @@ class Request:
             raise part
         return part
 
-    async def infer(self, names: Sequence[str]) -> tuple[Found, ...]:
-        """The types it has, for a program without types.  Raises Invalid."""
-        known = {path: _avals(part) for path, part in self._parts.items()}
-        return await self._parsed(lambda data: infer_types(self.form, data, names, known))
+    async def infer(self, wanted: Wanted = ANYTHING) -> tuple[Found, ...]:
+        """The types it has, for a program that does not know all of its own.  Raises Invalid."""
+        referred = {path: _avals(part) for path, part in self._parts.items()}
+        return await self._parsed(lambda data: infer_types(self.form, data, wanted, referred))
 
     async def decode(self, params: Sequence[Parameter], pool: Pool) -> list[Given]:
         """Its inputs.  Raises Invalid with both types named, and what a reference's source says.

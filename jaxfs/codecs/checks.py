@@ -84,7 +84,7 @@ def _is_usable(name: str) -> bool:
     return 0 < len(name) <= _NAME_CHARS and name.isprintable() and name != _RESERVED
 
 
-def positional_names(params: Sequence[Parameter]) -> tuple[str, ...]:
+def positional_names(params: Sequence[object]) -> tuple[str, ...]:
     """What ``np.savez`` calls arrays that were given no name."""
     return tuple(f"arr_{index}" for index in range(len(params)))
 

@@ -1,8 +1,9 @@
 """What types some data has, for programs whose types come with the call.
 
 A request is then decoded with the parameters found here, like any other.  .npy, .npz and
-.safetensors say their types; of text, a number with a fraction is f32, a whole number i32, true
-and false are bool, as in ``jax.numpy.asarray`` of a Python number.
+.safetensors say their types.  A number in text has the element type of its parameter where the
+program tells it, and only sizes come with the call; else a number with a fraction is f32, a whole
+number i32, true and false are bool, as in ``jax.numpy.asarray`` of a Python number.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from jaxfs.codecs.avals import Aval
 from jaxfs.codecs.checks import positional_names
 from jaxfs.codecs.literals import parse_value
 from jaxfs.codecs.npy_header import MAX_HEADER_BYTES, Header, read_header
+from jaxfs.codecs.shaped import Known, Shaped
+from jaxfs.codecs.text import is_vector
 from jaxfs.codecs.words import split
 from jaxfs.errors import Invalid
 
@@ -36,45 +39,73 @@ class Found(msgspec.Struct, frozen=True):
     aval: Aval
 
 
+class Wanted(msgspec.Struct, frozen=True):
+    """The parameters of a program: their names, and as far as it tells, their types."""
+
+    names: Sequence[str] = ()
+    types: Sequence[Known] = ()
+
+    def at(self, index: int) -> Known:
+        """What is known of the parameter in a place."""
+        return self.types[index] if index < len(self.types) else None
+
+    def by_name(self) -> dict[str, Known]:
+        """What is known of each parameter, as an archive calls it: by its name, or arr_0 ..."""
+        names = (*positional_names(self.names), *self.names)
+        return dict(zip(names, (*self.types, *self.types), strict=bool(self.types)))
+
+
+ANYTHING = Wanted()
+
+
 def infer(
     form: str,
     data: memoryview,
-    names: Sequence[str],
-    known: Mapping[str, tuple[Found, ...]] | None = None,
+    wanted: Wanted = ANYTHING,
+    referred: Mapping[str, tuple[Found, ...]] | None = None,
 ) -> tuple[Found, ...]:
-    """The arrays in ``data``, in the order of the program's parameter ``names`` where they have
-    just these names, else in their own; ``known`` are those that references in text stand for.
-    Raises Invalid where the data does not say its types.
+    """The arrays in ``data``, in the order of the parameters ``wanted`` where they have just their
+    names, else in their own; ``referred`` are those that references in text stand for.
+
+    Raises Invalid where the data does not say its types.  Whether they fit is another question.
     """
-    if form == "json" and known:
-        return _text(data, known)
+    if form == "json" and referred:
+        return _text(data, wanted, referred)
     find = _FIND.get(form)
     if find is None:
         raise Invalid(
             f"{form} does not say its types, and this program has none of its own; write one of "
             f"{', '.join(_FIND)}, or write the types to its signature file and call that"
         )
-    found = find(data)
-    order = list(names)
+    found = find(data, wanted)
+    order = list(wanted.names)
     if len(order) == len(found) and {one.name for one in found} == set(order):
         return tuple(sorted(found, key=lambda one: order.index(one.name)))
     return found
 
 
-def _npy(data: memoryview) -> tuple[Found, ...]:
+def _npy(data: memoryview, wanted: Wanted) -> tuple[Found, ...]:
     found, offset = list[Found](), 0
     while offset < len(data) and len(found) < MAX_ARRAYS:
         header = read_header(data[offset:])
         if header is None:
             raise Invalid(f"input {len(found)}: the .npy header is truncated")
-        aval = _aval(header, f"input {len(found)}")
-        found.append(Found("", aval))
+        known = wanted.at(len(found))
+        aval = _aval(header, f"input {len(found)}", known)
+        found.append(Found(_name(wanted, len(found)), aval))
         offset += header.nbytes + aval.nbytes
     return tuple(found)
 
 
-def _aval(header: Header, what: str) -> Aval:
-    aval = header.aval
+def _name(wanted: Wanted, index: int) -> str:
+    """What messages call an array without a name: as its parameter, where it must be that one."""
+    return "" if wanted.at(index) is None else wanted.names[index]
+
+
+def _aval(header: Header, what: str, known: Known) -> Aval:
+    aval = header.aval if known is None else Aval(known.dtype, header.shape)
+    if aval is None or not header.holds(aval):
+        aval = header.aval
     if aval is None:
         raise Invalid(
             f"{what}: a .npy of type {header.code} does not say which type of jax it is; "
@@ -83,19 +114,19 @@ def _aval(header: Header, what: str) -> Aval:
     return aval
 
 
-def _npz(data: memoryview) -> tuple[Found, ...]:
-    found = []
+def _npz(data: memoryview, wanted: Wanted) -> tuple[Found, ...]:
+    found, known = list[Found](), wanted.by_name()
     for member in read_members(data, MAX_ARRAYS):
         name = member.name.removesuffix(".npy")
         content, _ = read_member(data, member, MAX_MEMBER_BYTES)
         header = read_header(content[: MAX_HEADER_BYTES + 12])
         if header is None:
             raise Invalid(f"member {name!r}: the .npy header is truncated")
-        found.append(Found(name, _aval(header, f"member {name!r}")))
+        found.append(Found(name, _aval(header, f"member {name!r}", known.get(name))))
     return _named(found)
 
 
-def _safetensors(data: memoryview) -> tuple[Found, ...]:
+def _safetensors(data: memoryview, wanted: Wanted) -> tuple[Found, ...]:
     return _named([Found(name, aval) for name, aval in safetensors.types(data)])
 
 
@@ -108,20 +139,29 @@ def _named(found: list[Found]) -> tuple[Found, ...]:
     return tuple(by_name[name] for name in positions)
 
 
-def _text(data: memoryview, known: Mapping[str, tuple[Found, ...]] = {}) -> tuple[Found, ...]:
-    found = list[Found]()
-    for word in split(data):
-        referred = known.get(word.decode(errors="replace"))
-        found += (Found("", _aval_of_text(len(found), word)),) if referred is None else referred
+def _text(
+    data: memoryview, wanted: Wanted, referred: Mapping[str, tuple[Found, ...]] = {}
+) -> tuple[Found, ...]:
+    found, words = list[Found](), split(data)
+    if is_vector([-1 if one is None else len(one.sizes) for one in wanted.types], words, data):
+        words = [b"[" + b",".join(words) + b"]"]
+    for word in words:
+        index, arrays = len(found), referred.get(word.decode(errors="replace"))
+        if arrays is None:
+            aval = _aval_of_text(index, word, wanted.at(index))
+            arrays = (Found(_name(wanted, index), aval),)
+        found += arrays
     return tuple(found)
 
 
-def _aval_of_text(index: int, word: bytes) -> Aval:
+def _aval_of_text(index: int, word: bytes, known: Known) -> Aval:
     try:
         value = parse_value(word.decode())
     except (ValueError, RecursionError) as error:
         raise Invalid(f"input {index}: {word[:40]!r} is no JSON value") from error
     shape, leaves = _flattened(index, value)
+    if known is not None:
+        return Aval(known.dtype, _shape_of(known, shape))
     types = set(map(type, leaves))
     for members, dtype in _TYPES:
         if types <= members and leaves:
@@ -130,6 +170,12 @@ def _aval_of_text(index: int, word: bytes) -> Aval:
     if not leaves:
         return Aval("f32", shape)
     raise Invalid(f"input {index}: {json.dumps(value)[:40]} is not made of numbers")
+
+
+def _shape_of(known: Shaped, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a nested list of numbers, which in a complex array may be [re, im] pairs."""
+    has_pairs = known.dtype[0] == "c" and len(shape) == len(known.sizes) + 1 and shape[-1] == 2
+    return shape[:-1] if has_pairs else shape
 
 
 def _flattened(index: int, value: object) -> tuple[tuple[int, ...], list[Any]]:
@@ -144,7 +190,7 @@ def _flattened(index: int, value: object) -> tuple[tuple[int, ...], list[Any]]:
     return tuple(shape), level
 
 
-_FIND: dict[str, Callable[[memoryview], tuple[Found, ...]]] = {
+_FIND: dict[str, Callable[[memoryview, Wanted], tuple[Found, ...]]] = {
     "npy": _npy,
     "npz": _npz,
     "safetensors": _safetensors,

@@ -37,7 +37,7 @@ def decode(
     ``counts`` tells of references how many arrays they stand for, where that is not one.
     """
     words = split(data)
-    if _is_vector(params, words, data):
+    if is_vector([len(param.aval.shape) for param in params], words, data):
         words = [b"[" + b",".join(words) + b"]"]
     leaves = [leaf for word in words for leaf in _leaves(word, counts)]
     if len(leaves) != len(params):
@@ -56,13 +56,9 @@ def _leaves(word: bytes, counts: Mapping[str, int]) -> list[bytes | Reference]:
     return [Reference(path, leaf) for leaf in range(counts.get(path, 1))]
 
 
-def _is_vector(params: Sequence[Parameter], words: list[bytes], data: memoryview) -> bool:
-    return (
-        len(words) > 1
-        and len(params) == 1
-        and len(params[0].aval.shape) == 1
-        and _NOT_NUMBERS.search(data) is None
-    )
+def is_vector(ranks: Sequence[int], words: Sequence[bytes], data: memoryview) -> bool:
+    """Whether the words are the elements of the only input; ``ranks`` are those of all inputs."""
+    return len(words) > 1 and list(ranks) == [1] and _NOT_NUMBERS.search(data) is None
 
 
 def _argument(index: int, param: Parameter, word: bytes) -> Argument:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import trio
 
+from jaxfs.codecs.shaped import check_types
 from jaxfs.errors import BrokenProgram, Cancelled, Invalid, JaxfsError
 from jaxfs.programs.builder import Author, Builder
 from jaxfs.programs.program import Derived, Program, Steps, Types, Written, root_of
@@ -53,7 +54,10 @@ class Derivations:
         return found
 
     async def version_for(self, base: Program, types: Types) -> Version:
-        """What ``base`` is for these types.  Raises what making it raised."""
+        """What ``base`` is for these types.  Raises Invalid for types that do not fit what is known
+        of its inputs, and what making it raised."""
+        if base.untyped is not None and base.untyped.inputs:
+            check_types(base.untyped.parameters, base.untyped.inputs, types)
         derived = self.specialize(base, types)
         try:
             served = await derived.serving()

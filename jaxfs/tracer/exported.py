@@ -15,6 +15,7 @@ import msgspec
 
 from jaxfs import jaxcompat
 from jaxfs.codecs.avals import BY_SHORT, Aval
+from jaxfs.codecs.shaped import Shaped, check_types, of_aval
 from jaxfs.errors import Invalid, JaxfsError
 from jaxfs.stablehlo.branches import fold_constant_cases
 from jaxfs.stablehlo.checks import check_main, check_module
@@ -33,7 +34,7 @@ from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.stablehlo.types import tensor_type, why_not_shape
 from jaxfs.stablehlo.walk import functions
 from jaxfs.tracer.protocol import Untyped
-from jaxfs.tracer.shapes import Shaped, check_types, of_aval, refine, untyped
+from jaxfs.tracer.shapes import refine, untyped
 from jaxfs.tracer.source import BYTECODE_MAGIC, Program, Types
 
 MAX_SIZE = 200  # characters of one symbolic size
@@ -212,7 +213,8 @@ def _aval(entry: Any) -> Shaped:
     dtype = _DTYPES.get(entry.Dtype(), "unknown")
     if dtype not in BY_SHORT:
         raise Invalid(f"an input or output has the element type {dtype}, which is not supported")
-    sizes = [entry.Shape(i).decode()[:MAX_SIZE] for i in _indices(entry.ShapeLength())]
+    words = [entry.Shape(i).decode() for i in _indices(entry.ShapeLength())]
+    sizes = [word.replace(" ", "")[:MAX_SIZE] for word in words]  # files have words between spaces
     shaped = Shaped(dtype, tuple(int(size) if size.isdecimal() else size for size in sizes))
     if why := why_not_shape(tuple(size for size in shaped.sizes if isinstance(size, int))):
         raise Invalid(f"an input or output is {shaped}: {why}")

@@ -69,6 +69,7 @@ def _dynamic(context: Any, source: bytes, platform: str, found: Untyped) -> Trac
         shape.names,
         found.source_format,
         tree=tree_util.tree_structure(shape.args),
+        known=tuple(found.inputs[leaf] for leaf in tree_util.tree_leaves(shape.args)),
         reason=found.reason,
     )
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from jaxfs.codecs.avals import Aval
+from jaxfs.codecs.shaped import check_types, of_aval
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.checks import check_main, check_module
 from jaxfs.stablehlo.main_function import read_names, read_signature
@@ -36,7 +37,7 @@ def read_module(
 def _check_types(program: Program, types: Sequence[Aval]) -> None:
     """The types of a call, where the program has its own."""
     names = [param.name for param in program.signature.inputs]
-    shapes.check_types(names, map(shapes.of_aval, program.signature.input_avals), types)
+    check_types(names, tuple(map(of_aval, program.signature.input_avals)), types)
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def _checked(
         names, inputs = read_names(main, names), shapes.of_arguments(main)
         if types is None:
             return shapes.untyped(source_format, names, inputs)
-        shapes.check_types(names, inputs, types)
+        check_types(names, inputs, types)
         module = shapes.refine(module, types)
     # before the other checks, because its errors name the argument
     signature = read_signature(check_main(module), names)

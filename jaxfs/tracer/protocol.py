@@ -12,6 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from jaxfs.codecs.avals import Aval
+from jaxfs.codecs.shaped import Known
 from jaxfs.stablehlo.signature import Signature
 from jaxfs.wire.channel import VERSION
 
@@ -113,12 +114,13 @@ class Untyped(msgspec.Struct, frozen=True, tag=True):
     """The program is well, and what it takes is known only with ``types``.  No descriptors.
 
     ``parameters`` are the names of its inputs, flat, or of its arguments where even their structure
-    comes with the call; ``reason`` is one line for the user.
+    comes with the call; ``reason`` is one line for the user.  ``inputs`` is what is known of each.
     """
 
     source_format: str
     parameters: tuple[str, ...]
     reason: str
+    inputs: tuple[Known, ...]  # no default: what older ones left in the state directory is not read
 
 
 class Compiled(msgspec.Struct, frozen=True, tag=True):

@@ -5,43 +5,21 @@ MLIR's passes do the work: the inputs' types are written into ``main`` and carri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import msgspec
 from jaxlib.mlir import ir
 
 from jaxfs import jaxcompat
 from jaxfs.codecs.avals import BY_MLIR, Aval
+from jaxfs.codecs.shaped import UNKNOWN, Shaped, of_aval
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.main_function import entry_block
 from jaxfs.stablehlo.normal_form import run_passes
 from jaxfs.stablehlo.parse import parse_bytecode, verify
-from jaxfs.stablehlo.types import checked_aval, tensor_type
+from jaxfs.stablehlo.types import checked_aval, tensor_type, why_not_shape
 from jaxfs.tracer.protocol import Untyped
-
-UNKNOWN = "?"
-
-
-class Shaped(msgspec.Struct, frozen=True):
-    """A type whose sizes may be words: ``?``, or what jax.export calls them (``b``, ``2*b``)."""
-
-    dtype: str
-    sizes: tuple[int | str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.dtype}[{','.join(map(str, self.sizes))}]"
-
-    @property
-    def aval(self) -> Aval | None:
-        """The same as an aval, None where a size is a word."""
-        numbers = tuple(size for size in self.sizes if isinstance(size, int))
-        return Aval(self.dtype, numbers) if len(numbers) == len(self.sizes) else None
-
-
-def of_aval(aval: Aval) -> Shaped:
-    return Shaped(aval.dtype, aval.shape)
 
 
 def is_dynamic(main: Any) -> bool:
@@ -66,6 +44,8 @@ def _shaped(mlir_type: Any, what: str) -> Shaped:
         UNKNOWN if mlir_type.is_dynamic_dim(i) else int(mlir_type.shape[i])
         for i in range(mlir_type.rank)
     ]
+    if why := why_not_shape(tuple(size for size in sizes if isinstance(size, int))):
+        raise Invalid(f"{what} is {mlir_type}: {why}")
     return Shaped(BY_MLIR[str(mlir_type.element_type)].short, tuple(sizes))
 
 
@@ -73,44 +53,8 @@ def untyped(source_format: str, names: Sequence[str], inputs: Sequence[Shaped]) 
     """The answer for a program that has no types before the call."""
     parameters = tuple(name or f"arg{i}" for i, name in enumerate(names))
     shown = [f"{n} {s}" for n, s in zip(parameters, inputs, strict=True) if s.aval is None]
-    return Untyped(
-        source_format, parameters, f"sizes come with the call: {', '.join(shown)}"[:1000]
-    )
-
-
-# What a call brings against what the program takes
-
-
-def check_types(names: Sequence[str], inputs: Iterable[Shaped], types: Sequence[Aval]) -> None:
-    """Raise Invalid naming the input, or the size, that does not fit."""
-    wanted = list(inputs)
-    if len(wanted) != len(types):
-        listed = ", ".join(map(str, wanted))
-        raise Invalid(f"expected {len(wanted)} inputs ({listed}), got {len(types)}")
-    known: dict[str, tuple[int, str]] = {}
-    for number, (shaped, aval) in enumerate(zip(wanted, types, strict=True)):
-        name = names[number] or f"input {number}"
-        if shaped.dtype != aval.dtype or len(shaped.sizes) != len(aval.shape):
-            raise Invalid(f"{name} is {shaped}, got {aval}")
-        for wrong in _wrong_sizes(shaped, aval, name, known):
-            raise Invalid(f"{name} is {shaped}, got {aval}: {wrong}")
-
-
-def _wrong_sizes(
-    shaped: Shaped, aval: Aval, name: str, known: dict[str, tuple[int, str]]
-) -> Iterator[str]:
-    """``known`` collects what each size's name stands for, and which input told it."""
-    for axis, (size, found) in enumerate(zip(shaped.sizes, aval.shape, strict=True)):
-        if isinstance(size, int):
-            if size != found:
-                yield f"dimension {axis} is {found}, not {size}"
-        elif size.isidentifier():  # expressions are checked by the program itself
-            value, teller = known.setdefault(size, (found, f"{name} {aval}"))
-            if value != found:
-                yield f"dimension {axis} ({size}) is {found}, and {size} is {value} by {teller}"
-
-
-# Writing types into a module
+    reason = f"sizes come with the call: {', '.join(shown)}"[:1000]
+    return Untyped(source_format, parameters, reason, tuple(inputs))
 
 
 def refine(module: Any, types: Sequence[Aval]) -> Any:

@@ -66,7 +66,7 @@ def _from_function(context: Any, source: bytes, kind: str, work: Trace) -> Progr
     with _computing(is_wide):
         program = transform(program, work.steps)
     if program.args is None and work.types is None:
-        return Untyped(program.source_format, program.names(), program.reason)
+        return Untyped(program.source_format, program.names(), program.reason, program.inputs)
     if work.types is not None:
         program = program.typed(work.types)
     with in_words_of_paths():

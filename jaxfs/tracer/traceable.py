@@ -11,6 +11,7 @@ import jax
 from jax import tree_util
 
 from jaxfs.codecs.avals import BY_NUMPY, BY_SHORT, Aval
+from jaxfs.codecs.shaped import Known, of_aval
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.names import dotted, unique
 from jaxfs.stablehlo.types import why_not_shape
@@ -23,8 +24,9 @@ class Traceable:
     """``function`` takes positional arguments that are pytrees.
 
     ``args`` are their types (pytrees of ShapeDtypeStruct), or None where the call tells; ``tree``
-    is then the structure of all arguments, if it is known.  ``parameters`` name the arguments;
-    ``donated`` are the numbers of those whose memory the program may reuse.
+    is then the structure of all arguments, and ``known`` what is known of each input, if that is
+    something.  ``parameters`` name the arguments; ``donated`` are the numbers of those whose memory
+    the program may reuse.
     """
 
     function: Callable[..., Any]
@@ -32,6 +34,7 @@ class Traceable:
     source_format: str
     args: tuple[Any, ...] | None = None
     tree: Any = None
+    known: tuple[Known, ...] = ()
     platforms: tuple[str, ...] = ()
     donated: tuple[int, ...] = ()
     reason: str = "the types come with the call"
@@ -42,6 +45,13 @@ class Traceable:
         if self.args is None:
             return self.tree
         return tree_util.tree_structure(self.args)
+
+    @property
+    def inputs(self) -> tuple[Known, ...]:
+        """What is known of the types of the inputs, one for each of ``names``."""
+        if self.args is not None:
+            return tuple(of_aval(as_aval(leaf)) for leaf in tree_util.tree_leaves(self.args))
+        return self.known or (None,) * len(self.names())
 
     def names(self) -> tuple[str, ...]:
         """A name for each input, ``params.w`` for a leaf of an argument."""
@@ -55,6 +65,12 @@ class Traceable:
                 for name, _ in named_leaves(self.parameter(index), arg)
             )
         )
+
+    def leaf_counts(self) -> list[int]:
+        """How many inputs each argument has; one, where nobody knows."""
+        if self.in_tree is None:
+            return [1] * len(self.parameters)
+        return [child.num_leaves for child in self.in_tree.children()]
 
     def donates(self) -> list[bool]:
         """For each input of a program with types, whether it is donated."""

@@ -11,6 +11,7 @@ import re
 import signal
 
 from jaxfs.codecs.avals import BY_SHORT
+from jaxfs.codecs.shaped import Known
 from jaxfs.errors import Invalid, JaxfsError, NoSpace, RunFailed, TimedOut, from_errno
 from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.tracer.protocol import FILES, Compiled, Drawn, Interpreted, Refused, Traced, Untyped
@@ -18,6 +19,8 @@ from jaxfs.tracer.protocol import FILES, Compiled, Drawn, Interpreted, Refused, 
 Answer = Traced | Untyped | Compiled | Interpreted | Drawn
 MAX_FILE_BYTES = 4 << 30  # an artifact with its weights
 MAX_REASON = 2000  # characters
+_MAX_RANK = 64  # as of what is compiled
+_MAX_SIZE = 200  # characters of a size that comes with the call
 _BLOCK_BYTES = 512  # of st_blocks
 _NO_MEMORY = re.compile(r"std::bad_alloc|[Oo]ut of memory|MemoryError")  # C++, LLVM, Python
 _NAME = re.compile(r"[A-Za-z0-9_.]{0,128}\Z")
@@ -44,8 +47,23 @@ def _check_signature(signature: Signature) -> None:
 
 
 def _check_untyped(reply: Untyped) -> None:
-    if not all(map(_NAME.match, reply.parameters)) or len(reply.reason) > MAX_REASON:
+    is_sane = all(map(_NAME.match, reply.parameters)) and all(map(_is_possible, reply.inputs))
+    is_short = len(reply.reason) <= MAX_REASON and len(reply.inputs) == len(reply.parameters)
+    if not is_sane or not is_short:
         raise RunFailed(f"the tracer handed back an impossible answer: {reply!r}"[:500])
+
+
+def _is_possible(known: Known) -> bool:
+    if known is None:
+        return True
+    is_known = known.dtype in BY_SHORT and len(known.sizes) <= _MAX_RANK
+    return is_known and all(map(_is_size, known.sizes))
+
+
+def _is_size(size: int | str) -> bool:
+    if isinstance(size, int):
+        return size >= 0
+    return 0 < len(size) <= _MAX_SIZE and size.isprintable() and " " not in size
 
 
 def _is_sane(param: Param) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from jaxfs.codecs import formats
-from jaxfs.codecs.infer import infer
+from jaxfs.codecs.infer import Wanted, infer
+from jaxfs.codecs.shaped import Known, Shaped
 from jaxfs.errors import Invalid
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -19,7 +21,13 @@ N = np.array(7, np.int64)
 
 
 def texts(form: str, data: bytes, *names: str) -> list[str]:
-    return [f"{one.name} {one.aval}".strip() for one in infer(form, memoryview(data), names)]
+    found = infer(form, memoryview(data), Wanted(names))
+    return [f"{one.name} {one.aval}".strip() for one in found]
+
+
+def shaped(text: str) -> Known:
+    dtype, _, sizes = text.rstrip("]").partition("[")
+    return Shaped(dtype, tuple(filter(None, sizes.split(",")))) if text else None
 
 
 def npy(*arrays: np.ndarray) -> bytes:
@@ -47,7 +55,7 @@ def test_named_arrays_come_in_the_order_of_the_parameters() -> None:
 def test_arrays_without_names_keep_their_places() -> None:
     data = io.BytesIO()
     np.savez(data, *[np.zeros(n) for n in range(12)])
-    found = infer("npz", memoryview(data.getvalue()), ())
+    found = infer("npz", memoryview(data.getvalue()))
     assert [one.aval.shape for one in found] == [(n,) for n in range(12)]
 
 
@@ -65,6 +73,37 @@ def test_text_has_the_types_that_jax_gives_python_numbers(text: bytes, expected:
 
 
 @pytest.mark.parametrize(
+    ("text", "known", "expected"),
+    [
+        (b"[1, 2] 3", ["f32[?]", "bf16[]"], ["x f32[2]", "y bf16[]"]),
+        (b"1 2 3", ["f64[n]"], ["x f64[3]"]),
+        (b"[[1, 2], [3, 4], [5, 6]]", ["c64[?]"], ["x c64[3]"]),
+        (b'["1+2j", 3]', ["c64[?]"], ["x c64[2]"]),
+        (b"[] 2", ["u8[?]", ""], ["x u8[0]", "i32[]"]),
+        (b"[1] [2]", ["i8[?]"], ["x i8[1]", "i32[1]"]),
+    ],
+)
+def test_text_has_the_types_that_the_program_knows(
+    text: bytes, known: list[str], expected: list[str]
+) -> None:
+    wanted = Wanted(["x", "y"][: len(known)], [shaped(word) for word in known])
+    found = infer("json", memoryview(text), wanted)
+    assert [f"{one.name} {one.aval}".strip() for one in found] == expected
+
+
+def test_a_known_type_tells_what_numpy_has_no_name_for() -> None:
+    narrow = np.ones((2, 3), ml_dtypes.bfloat16)
+    wanted = Wanted(["x", "y"], [shaped("bf16[?,3]"), shaped("i32[]")])
+    for form, data in [
+        ("npy", npy(narrow, N)),
+        ("npz", npz(y=N, x=narrow)),
+        ("npz", npz(arr_1=N, arr_0=narrow)),
+    ]:
+        found = infer(form, memoryview(data), wanted)
+        assert [str(one.aval) for one in found] == ["bf16[2,3]", "i64[]"]  # as they are
+
+
+@pytest.mark.parametrize(
     ("form", "data", "words"),
     [
         ("raw", b"1234", "raw does not say its types"),
@@ -78,12 +117,12 @@ def test_text_has_the_types_that_jax_gives_python_numbers(text: bytes, expected:
 )
 def test_what_does_not_say_its_types_is_refused(form: str, data: bytes, words: str) -> None:
     with pytest.raises(Invalid, match=words):
-        infer(form, memoryview(data), ())
+        infer(form, memoryview(data))
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=3), max_size=3))
 def test_what_was_inferred_decodes(shapes: list[list[int]]) -> None:
     data = memoryview(npy(*[np.zeros(shape, np.float32) for shape in shapes]))
-    found = infer("npy", data, ())
+    found = infer("npy", data)
     decoded = formats.decode("npy", data, found)
     assert [list(one.aval.shape) for one in decoded] == shapes  # type: ignore[union-attr]  # no references in .npy

@@ -45,6 +45,24 @@ def test_sizes_come_with_the_call(mount: Mount, kind: str) -> None:
     assert found == ["f32_1x3", "f32_4x3"]
 
 
+@pytest.mark.parametrize(("kind", "size"), [("mlir", "?"), ("jaxexport", "b")])
+def test_what_is_known_of_the_types_is_shown_and_numbers_take_it(
+    mount: Mount, kind: str, size: str
+) -> None:
+    program = mount.add(f"dynamic.{kind}", source(kind))
+    assert (program / "signature").read_text() == f"in 0 x f32[{size},3]\n"
+    mount.sh("echo '[[0, 1, -1]]' > programs/dynamic/calls/whole")
+    np.testing.assert_allclose(
+        np.load(mount.path / "results/whole"), np.tanh(np.float32([[0, 1, -1]])), 1e-6
+    )
+    assert os.listdir(program / "specializations") == ["f32_1x3"]
+    with pytest.raises(OSError) as caught, (program / "calls/double").open("wb") as file:
+        np.save(file, np.zeros((2, 3)))
+    assert caught.value.errno == errno.EINVAL
+    told = (mount.path / "results/double.error").read_text()
+    assert f"x is f32[{size},3], got f64[2,3]" in told
+
+
 def test_sizes_that_do_not_fit_are_refused_in_words(mount: Mount) -> None:
     program = mount.add("dynamic.mlir", TEXT)
     with pytest.raises(OSError) as caught, (program / "calls/bad").open("wb") as file:

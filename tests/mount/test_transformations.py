@@ -80,6 +80,50 @@ def test_vmap_of_grad_takes_its_batch_size_from_the_call(mount: Mount, kind: str
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
+INTEGER = VECTOR.replace("f32", "i32")
+
+
+def test_whole_numbers_take_the_type_of_a_batched_program(mount: Mount) -> None:
+    mount.add("loss.mlir", LOSS)
+    here = "vmap:in_axes=_,0/grad:argnums=1/loss"
+    signature = mount.path / f"transformations/{here}/signature"
+    mount.sh(f"cat transformations/{here}/status")
+    got = called(mount, here, "[1, 1, 0] [[0, 0, 0], [0, 1, 2]]")
+    np.testing.assert_allclose(got[0], [1, 1, 0], rtol=1e-6)
+    assert signature.read_text() == "in 0 w f32[3]\nin 1 x f32[?,3]\n"
+
+
+def test_whole_numbers_take_the_type_beside_bound_inputs(mount: Mount) -> None:
+    mount.add("loss.mlir", LOSS)
+    here = mount.path / "transformations/vmap:in_axes=_,0/loss"
+    assert here.joinpath("signature").read_text() == "in 0 w f32[3]\nin 1 x f32[?,3]\n"
+    mount.sh("echo '[[1.0, 2, 3], [0, 0, 0]]' > arrays/x")
+    mount.sh("ln -s ../../../../arrays/x 'transformations/vmap:in_axes=_,0/loss/inputs/x'")
+    got = called(mount, "vmap:in_axes=_,0/loss", "[1, 0, 0]")
+    np.testing.assert_allclose(got, [np.tanh(1), 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[1.5, 0, 0]]", "expected i32[1,3], got 1.5"),
+        ("[[1, 2]]", "x is i32[?,3], got i32[1,2]"),
+        ("[[[1, 2, 3]]]", "x is i32[?,3], got i32[1,1,3]"),
+        ("[[1, 2, 3]] [4]", "expected 1 inputs (i32[?,3]), got 2"),
+    ],
+)
+def test_numbers_that_do_not_fit_a_batched_program_are_refused(
+    mount: Mount, text: str, words: str
+) -> None:
+    mount.add("numbers.mlir", INTEGER)
+    here = mount.path / "transformations/vmap/numbers"
+    with pytest.raises(OSError) as caught:
+        (here / "calls/bad").write_text(text)
+    assert caught.value.errno == errno.EINVAL
+    assert words in (mount.path / "results/bad.error").read_text()
+    assert os.listdir(here / "specializations") == []
+
+
 def test_the_batch_size_may_stand_in_the_path(mount: Mount) -> None:
     mount.add("loss.mlir", LOSS)
     here = "transformations/vmap:axis_size=4/loss"

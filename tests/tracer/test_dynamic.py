@@ -145,6 +145,32 @@ def test_dynamic_programs_are_transformed(tracer: BlockingTracer) -> None:
     assert batched.signature.endswith("out 0 d_params.w f32[2,4,3]\n")
 
 
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ((), "params.w f32[4,3], x f32[b,4], unused i32[b]"),
+        (("vmap:in_axes=_,0,1",), "params.w f32[4,3], x f32[?,b,4], unused i32[b,?]"),
+        (("vmap:axis_size=2",), "params.w f32[2,4,3], x f32[2,b,4], unused i32[2,b]"),
+        (
+            ("vmap:in_axes=_,_,_,_,-1", "jvp"),
+            "params.w f32[4,3], x f32[b,4], unused i32[b], "
+            "tangent_params.w f32[4,3], tangent_x f32[b,4,?]",
+        ),
+        (("vjp",), "params.w f32[4,3], x f32[b,4], unused i32[b], cotangent None"),
+        (
+            ("vmap:in_axes=0,0,0,0,0,0", "vjp"),
+            "params.w None, x None, unused None, cotangent None",
+        ),
+    ],
+)
+def test_transformations_keep_what_is_known_of_the_types(
+    tracer: BlockingTracer, steps: tuple[str, ...], expected: str
+) -> None:
+    answer = tracer.untyped(symbolic(), steps=steps)
+    known = zip(answer.parameters, answer.inputs, strict=True)
+    assert ", ".join(f"{name} {one}" for name, one in known) == expected
+
+
 def test_dynamic_text_is_transformed(tracer: BlockingTracer) -> None:
     types = types_of("f32[3,4]", "f32[3]", "f32[3,4]", "f32[3]")
     found = tracer.made(DYNAMIC, steps=["jvp"], types=types)

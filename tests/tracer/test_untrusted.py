@@ -12,9 +12,10 @@ import msgspec
 import pytest
 import trio
 
+from jaxfs.codecs.shaped import Known, Shaped
 from jaxfs.errors import Invalid, RunFailed
-from jaxfs.tracer.protocol import Ended, Reply
-from jaxfs.tracer.untrusted import crash, read_file
+from jaxfs.tracer.protocol import Ended, Reply, Untyped
+from jaxfs.tracer.untrusted import checked, crash, read_file
 from jaxfs.wire.channel import AsyncChannel, Closed, pair, send_fds
 from tests.tracer.conftest import SAXPY, BlockingTracer, compile_cpu, memory_file
 
@@ -49,6 +50,31 @@ def test_what_is_no_whole_file_in_memory_is_not_read(make: Callable[[], int]) ->
             read_file(fd)
     finally:
         os.close(fd)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        (),
+        (Shaped("f33", ("?",)),),
+        (Shaped("f32", (-1,)),),
+        (Shaped("f32", ("?",) * 65),),
+        (Shaped("f32", ("b\nin 1 y",)),),
+        (Shaped("f32", ("b" * 201,)),),
+    ],
+)
+def test_types_that_cannot_be_are_not_believed(known: tuple[Known, ...]) -> None:
+    with pytest.raises(RunFailed, match="an impossible answer"):
+        checked(Untyped("pickle", ("x",), "", known), [])
+    sane = Untyped("pickle", ("x",), "", (Shaped("f32", ("2*b", 3)),))
+    assert checked(sane, []) is sane
+
+
+def test_what_older_ones_kept_without_types_is_made_again() -> None:
+    made = msgspec.json.encode(Untyped("pickle", ("x",), "", (None,)))
+    assert msgspec.json.decode(made, type=Untyped).inputs == (None,)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(made.replace(b',"inputs":[null]', b""), type=Untyped)
 
 
 def test_file_that_grows_meanwhile_is_read_to_where_it_ended() -> None:

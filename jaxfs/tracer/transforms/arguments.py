@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jaxfs.codecs.shaped import Known
 from jaxfs.errors import Invalid
 from jaxfs.tracer.traceable import Traceable, as_aval
 
@@ -25,6 +26,11 @@ def check_argnums(program: Traceable, numbers: Sequence[int], what: str) -> tupl
 def is_real(leaf: Any) -> bool:
     """Whether a value has derivatives: not integers and booleans."""
     return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
+
+
+def has_derivatives(known: Known) -> bool:
+    """As ``is_real``, of a type; True where it is not known."""
+    return known is None or bool(jnp.issubdtype(known.row.numpy, jnp.inexact))
 
 
 def shown(pairs: Sequence[tuple[str, Any]]) -> str:

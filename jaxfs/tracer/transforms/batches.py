@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 import jax
 from jax import tree_util
 
+from jaxfs.codecs.shaped import UNKNOWN, Known, Shaped
 from jaxfs.errors import Invalid
 from jaxfs.tracer.traceable import Traceable, struct
 from jaxfs.tracer.transforms.outputs import Named, naming
@@ -56,7 +57,8 @@ def batch_of(program: Traceable, step: Step, size: int | None, unknown: str) -> 
     args = None if size is None else _grown(program, step, size)
     tree = program.in_tree if args is None else None
     reason = program.reason if size is not None else unknown
-    return attrs.evolve(program, args=args, tree=tree, reason=reason)
+    known = () if args is not None else _known(program, step, size or UNKNOWN)
+    return attrs.evolve(program, args=args, tree=tree, known=known, reason=reason)
 
 
 def axes_for(axes: Axes, count: int, what: str, step: Step) -> Axes:
@@ -80,11 +82,27 @@ def _with_axis(arg: Any, axis: int | None, size: int) -> Any:
         return arg
 
     def grow(leaf: Any) -> Any:
-        shape = list(leaf.shape)
-        place = axis if axis >= 0 else axis + len(shape) + 1
-        if not 0 <= place <= len(shape):
-            raise Invalid(f"in_axes: an array of {len(shape)} dimensions gets no axis {axis}")
-        shape.insert(place, size)
-        return struct(shape, leaf.dtype)
+        return struct(_inserted(leaf.shape, axis, size), leaf.dtype)
 
     return tree_util.tree_map(grow, arg)
+
+
+def _inserted(shape: Sequence[Any], axis: int, size: Any) -> tuple[Any, ...]:
+    place = axis if axis >= 0 else axis + len(shape) + 1
+    if not 0 <= place <= len(shape):
+        raise Invalid(f"in_axes: an array of {len(shape)} dimensions gets no axis {axis}")
+    return (*shape[:place], size, *shape[place:])
+
+
+def _known(program: Traceable, step: Step, size: int | str) -> tuple[Known, ...]:
+    """What is known of the inputs with the batch's axis; where there may be more arguments than
+    have names, it is for the trace to say whether the axes fit."""
+    counts, axes = program.leaf_counts(), step["in_axes"]
+    if None in program.inputs and len(axes) not in (1, len(counts)):
+        return ()
+    each = axes_for(axes, len(counts), "arguments", step)
+    of_leaves = [axis for count, axis in zip(counts, each, strict=True) for _ in range(count)]
+    return tuple(
+        one if one is None or axis is None else Shaped(one.dtype, _inserted(one.sizes, axis, size))
+        for one, axis in zip(program.inputs, of_leaves, strict=True)
+    )

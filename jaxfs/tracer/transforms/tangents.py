@@ -15,7 +15,7 @@ from jax import tree_util
 
 from jaxfs.errors import Invalid
 from jaxfs.tracer.traceable import Traceable, struct
-from jaxfs.tracer.transforms.arguments import is_real
+from jaxfs.tracer.transforms.arguments import has_derivatives, is_real
 from jaxfs.tracer.transforms.outputs import Named, Pair, naming, of_pairs
 from jaxfs.tracer.transforms.table import Step
 
@@ -43,9 +43,15 @@ def _with_tangents(program: Traceable, derive: Callable[..., Any]) -> Traceable:
 
     names = program.names()
     if program.args is None:
-        parameters = (*names, *(f"tangent_{name}" for name in names))
+        known = program.inputs
+        sloped = [(n, one) for n, one in zip(names, known, strict=True) if has_derivatives(one)]
         return attrs.evolve(
-            program, function=function, parameters=parameters, tree=None, donated=()
+            program,
+            function=function,
+            parameters=(*names, *(f"tangent_{name}" for name, _ in sloped)),
+            tree=None,
+            known=(*known, *(one for _, one in sloped)),
+            donated=(),
         )
     leaves = tree_util.tree_leaves(program.args)
     real = [(name, leaf) for name, leaf in zip(names, leaves, strict=True) if is_real(leaf)]
@@ -108,6 +114,7 @@ def vjp(program: Traceable, step: Step) -> Traceable:
             function=function,
             tree=None,
             parameters=(*program.names(), "cotangent"),
+            known=(*program.inputs, None),
             donated=(),
         )
     outputs = jax.eval_shape(naming(program.function), *program.args)

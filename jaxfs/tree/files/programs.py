@@ -169,8 +169,8 @@ def _error(system: System, program: Program, caller: Caller) -> bytes:
 
 def _signature(system: System, program: Program, caller: Caller) -> bytes:
     if program.untyped is not None:
-        names = program.untyped.parameters
-        return lines(f"in {number} {name} ?" for number, name in enumerate(names))
+        each = zip(program.untyped.parameters, program.untyped.inputs, strict=True)
+        return lines(f"in {i} {name} {known or '?'}" for i, (name, known) in enumerate(each))
     return version_of(program).signature.text().encode()
 
 
