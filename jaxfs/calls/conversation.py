@@ -277,7 +277,7 @@ class Conversation:
         if reply.outcome.error is not None:
             error = reply.outcome.error
             self._drop_first(reply)
-            kind = TimedOut if isinstance(error, TimedOut) else RunFailed
+            kind = type(error) if isinstance(error, Cancelled | TimedOut) else RunFailed
             raise kind(error.reason, error.diagnostics)
         rope = await reply.encoded(reply.outcome)
         data = rope.read(reply.offset, size)

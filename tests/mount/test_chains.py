@@ -167,6 +167,19 @@ def test_cancelled_input_cancels_its_dependents(own_mount: Mount) -> None:
         assert state(own_mount, name) == "cancelled"
 
 
+def test_conversation_is_told_that_its_input_was_cancelled(own_mount: Mount) -> None:
+    own_mount.add("spin.mlir", SPIN)
+    own_mount.add("add.mlir", ADD)
+    ask(own_mount, "spin", "first", f"{FOREVER}")
+    fd = os.open(own_mount.path / "programs/add/call", os.O_RDWR)
+    os.write(fd, b"results/first 1\n")
+    os.unlink(own_mount.path / "results/first")
+    with pytest.raises(OSError, match="canceled") as caught:
+        os.read(fd, 100)
+    assert caught.value.errno == errno.ECANCELED
+    os.close(fd)
+
+
 def test_cancelled_call_leaves_what_it_waits_for_alone(own_mount: Mount) -> None:
     own_mount.add("spin.mlir", SPIN)
     own_mount.add("add.mlir", ADD)
