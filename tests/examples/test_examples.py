@@ -15,12 +15,14 @@ import cloudpickle
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from jaxfs.stablehlo import import_module
 from tests.conftest import EXAMPLES, SAXPY, Mount
 
 DIGITS = EXAMPLES / "digits"
 IMAGES, LABELS = DIGITS / "images.npy", DIGITS / "labels.txt"
+LEARN, LEARN_STEPS = EXAMPLES / "learn", 300
 ROOT = EXAMPLES.parent
 
 
@@ -125,6 +127,57 @@ def test_shell_trains_as_jax_does(mount: Mount) -> None:
     digits = np.argmax(images @ np.asarray(weights), axis=1).tolist()
     assert told.splitlines()[-1] == summary(digits)
     assert os.listdir(mount.path / "arrays") == os.listdir(mount.path / "results") == []
+
+
+@pytest.fixture
+def learnt() -> float:
+    """Percent that are right after LEARN_STEPS steps of the loop in JAX, from the same weights."""
+    init, step, accuracy = (
+        import_module((LEARN / f"{name}.mlir").read_text()) for name in ("init", "step", "accuracy")
+    )
+    data = [load_file(LEARN / f"{name}.safetensors") for name in ("train", "test")]
+    train, test = ((one["images"], one["labels"]) for one in data)
+    params, stepped = init(np.uint32(1)), jax.jit(step)
+    for _ in range(LEARN_STEPS):
+        params = stepped(*params, *train)[:4]
+    return 100 * float(accuracy(*params, *test)[0])
+
+
+def told_accuracy(told: str) -> float:
+    return float(told.splitlines()[-1].split()[0])
+
+
+def test_shell_learns_digits_from_random_weights(mount: Mount, learnt: float) -> None:
+    told = run(EXAMPLES / "learn.sh", mount.path, str(LEARN_STEPS))
+    losses = [float(line.split()[1]) for line in told.splitlines()[:-1]]
+    assert len(losses) == 20
+    assert losses[-1] < losses[0] / 10
+    assert told_accuracy(told) == pytest.approx(learnt, abs=0.35)  # one digit of 360 may round
+    assert told_accuracy(told) >= 95
+    assert os.listdir(mount.path / "arrays") == os.listdir(mount.path / "results") == []
+
+
+def test_c_learns_digits_without_jax(mount: Mount, tmp_path: Path, learnt: float) -> None:
+    needs("make")
+    needs("cc")
+    for source in ("learn.c", "Makefile"):
+        shutil.copy(EXAMPLES / "c" / source, tmp_path)
+    run("make", "-C", tmp_path, "learn")
+    for name in ("init", "step", "accuracy"):
+        mount.add(f"{name}.mlir", (LEARN / f"{name}.mlir").read_bytes())
+    for name in ("train", "test"):
+        shutil.copyfile(LEARN / f"{name}.safetensors", mount.path / "arrays" / name)
+    told = run(tmp_path / "learn", mount.path, str(LEARN_STEPS))
+    assert re.match(rf"{LEARN_STEPS} steps: \d+ us a step", told)
+    assert told_accuracy(told) == pytest.approx(learnt, abs=0.35)
+    assert sorted(os.listdir(mount.path / "arrays")) == ["test", "train"]
+    assert os.listdir(mount.path / "results") == []
+
+
+def test_second_program_takes_a_result_of_the_first_by_name(mount: Mount, by_jax: Any) -> None:
+    told = run(EXAMPLES / "pipeline.sh", mount.path, "16")
+    assert told.strip() == summary(by_jax["dimmed"]["16"])
+    assert os.listdir(mount.path / "results") == []
 
 
 @pytest.fixture
