@@ -86,16 +86,15 @@ def test_size_of_an_unfinished_result_is_exact(spin: Mount) -> None:
 
 @pytest.mark.parametrize("number", ["INT", "TERM", "HUP", "QUIT", "KILL"])
 def test_waiting_reader_ends_on_a_signal(spin: Mount, number: str) -> None:
-    start(spin, "slow", SECONDS * 2)
+    start(spin, "slow", SECONDS * 20)  # a reader may be long in coming; nobody waits for the end
     waiting = reader(spin, "slow")
     waiting.send_signal(getattr(signal, f"SIG{number}"))
     assert waiting.wait(BOUND_S) == -getattr(signal, f"SIG{number}")
     assert spin.keyed("results/slow.status")["state"] == "running"
-    assert (spin.path / "results/slow.json").read_text().strip() == str(SECONDS * 2)
 
 
 def test_stopped_and_continued_reader_is_not_harmed(spin: Mount) -> None:
-    start(spin, "slow", SECONDS * 2)
+    start(spin, "slow", SECONDS * 4)
     waiting = reader(spin, "slow")
     for number in (signal.SIGSTOP, signal.SIGCONT, signal.SIGWINCH, signal.SIGURG):
         waiting.send_signal(number)
