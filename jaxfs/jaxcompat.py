@@ -220,6 +220,20 @@ def opcodes(executable: Any) -> frozenset[str]:
     )
 
 
+def bytes_accessed(executable: Any) -> int | None:
+    """Memory a run reads and writes by XLA's reckoning, None where it tells nothing.
+
+    Less than the arguments' size where a program looks at a part of them only.
+    """
+    try:
+        found = executable.xla_executable.cost_analysis()
+    except Exception:  # the platforms that do not tell raise what they like
+        return None
+    figures = found[0] if isinstance(found, list) else found
+    told = (figures or {}).get("bytes accessed", 0)
+    return int(told) or None
+
+
 def temporary_bytes(executable: Any) -> int:
     """Memory a run takes beside its inputs and outputs."""
     return int(executable.xla_executable.get_compiled_memory_stats().temp_size_in_bytes)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxfs.errors import NoSpace
-from jaxfs.programs.need import Need
+from jaxfs.programs.need import SMALL_BYTES, Need
 from jaxfs.programs.version import Version
 from jaxfs.wire.memory import Pool
 
@@ -38,7 +38,7 @@ class Room:
         limits = [self.limits[name] for name in version.devices if name in self.limits]
         if limits:
             _compare(need, need.on_device, sum(limits), f"{version.device} has")
-        else:
+        elif need.on_host > SMALL_BYTES:  # else spare the look, which takes longer than a small run
             offered = available_bytes() + pool.free_bytes
             _compare(need, need.on_host, offered, "the machine has available")
 

@@ -61,8 +61,9 @@ class LoadedExecutable:
         offsets, nbytes = output_offsets(signature)
         self._nbytes = nbytes
         self._outputs = list(zip(offsets, map(_Output, signature.output_avals), strict=True))
-        moved = sum(aval.nbytes for aval in signature.input_avals) + nbytes
-        moved += jaxcompat.temporary_bytes(executable)
+        whole = sum(aval.nbytes for aval in signature.input_avals) + nbytes
+        moved = jaxcompat.bytes_accessed(executable) or whole
+        moved += nbytes + jaxcompat.temporary_bytes(executable)
         is_alone = len(devices) == 1
         self.is_quick = is_alone and moved <= QUICK_BYTES and not opcodes & UNBOUNDED
         self.run: Any = (

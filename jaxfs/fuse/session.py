@@ -19,7 +19,7 @@ import pyfuse3
 import trio
 
 from jaxfs.errors import RunFailed
-from jaxfs.fuse import INTERRUPTS
+from jaxfs.fuse import INTERRUPTS, reading
 from jaxfs.fuse.limits import wait_limit_s
 from jaxfs.fuse.operations import Filesystem
 from jaxfs.fuse.overheard import overheard
@@ -49,6 +49,7 @@ class Session:
 
     async def serve(self) -> None:
         """Answer requests until the filesystem is unmounted or ``stop`` is called."""
+        reading.install()
         with self._scope:
             await pyfuse3.main(min_tasks=4, max_tasks=MAX_TASKS)
 
