@@ -157,6 +157,13 @@ def tables(results: Results) -> list[Table]:
             ("program", "transformed", "plain", "ratio (rounds)"),
             tuple(map(_comparison_row, results.transformed)),
         ),
+        Table(
+            "Arrays that stay",
+            ("what", "this", "the other", "ratio (rounds)"),
+            tuple(map(_comparison_row, (results.arrays.bound, results.arrays.read)))
+            if results.arrays
+            else (),
+        ),
         Table("Peers", ("peer", "what it is", "time to ready"), tuple(started)),
         Table("Failed or left out", ("what",), tuple((words,) for words in results.failures)),
     ]

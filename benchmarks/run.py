@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks import imports, machine, transformed
+from benchmarks import arrays, imports, machine, transformed
 from benchmarks.clients import CallFailed, Clients, client_processes
 from benchmarks.compare import Comparison
 from benchmarks.imports import Imports
@@ -35,6 +35,7 @@ class Results:
     figures: list[Figure] = field(default_factory=list)
     lifecycle: Lifecycle | None = None
     transformed: tuple[Comparison, ...] = ()
+    arrays: arrays.Arrays | None = None
     imports: Imports | None = None
     failures: list[str] = field(default_factory=list)
     run_s: float = 0.0
@@ -105,6 +106,11 @@ def _measure(running: Sequence[_Running], plan: Plan, results: Results, say: Say
             results.transformed = transformed.measure(jaxfs, plan.rounds)
         except (OSError, EOFError, RuntimeError) as error:
             results.failures.append(f"transformed programs: {error}")
+        say("arrays that stay")
+        try:
+            results.arrays = arrays.measure(jaxfs, plan.rounds)
+        except (OSError, EOFError, RuntimeError) as error:
+            results.failures.append(f"arrays that stay: {error}")
 
 
 def _measure_cell(running: Sequence[_Running], cell: Cell, results: Results) -> None:

@@ -1,4 +1,5 @@
-"""The programs as StableHLO: ``affine``, one that takes long to compile, losses of ``networks``.
+"""The programs as StableHLO: ``affine``, one that takes long to compile, losses of ``networks``,
+the step of ``training``.
 
 ``python -m benchmarks.sources DIR SIZE...`` writes ``affine_<size>.mlir`` for messages of that many
 bytes, ``slow.mlir``, and a file for each network.
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import training
 from benchmarks.networks import NETWORKS
 from benchmarks.program import affine
 
@@ -56,6 +58,7 @@ def main(directory: Path, sizes: list[int]) -> None:
     for network in NETWORKS:
         text = stablehlo(network.loss, *network.inputs())
         (directory / f"{network.name}.mlir").write_text(text)
+    training.write(directory)
 
 
 if __name__ == "__main__":

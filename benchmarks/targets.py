@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.arrays import Arrays
 from benchmarks.compare import Comparison
 from benchmarks.imports import Import
 from benchmarks.lifecycle import Lifecycle
@@ -87,6 +88,10 @@ _LIMITS: tuple[tuple[str, float, str, float, Callable[[Lifecycle], float]], ...]
 
 AS_FAST = 1.1  # times the other's time
 IMPORT_S = 30e-3
+BOUND = 1.2  # times a call on small weights
+STEP_S = 500e-6
+DIFFERENCE = 1e-5
+READ = 2.0  # times tmpfs's time
 
 
 def verdicts(results: Results) -> list[Verdict]:
@@ -99,6 +104,7 @@ def verdicts(results: Results) -> list[Verdict]:
     told += [_as_fast("gradient", "JAX's own", one) for one in imports.gradients] if imports else []
     told += [_quick_import(imports.deep)] if imports else []
     told += [_as_fast("call of", "a plain program's", one) for one in results.transformed]
+    told += _of_arrays(results.arrays) if results.arrays else []
     return [*told, _no_jaxlib(life), _long_enough(life)]
 
 
@@ -108,6 +114,36 @@ def _as_fast(promise: str, other: str, found: Comparison) -> Verdict:
     name = found.what.partition(":")[0] if promise == "gradient" else found.what
     target = f"at most {AS_FAST:g} x {other}"
     return Verdict(f"{promise} {name}", target, words, found.ratio <= AS_FAST)
+
+
+def _of_arrays(found: Arrays) -> list[Verdict]:
+    weights, read = found.bound.ratio, found.read.ratio
+    return [
+        Verdict(
+            "call on bound weights of 256 MiB",
+            f"at most {BOUND:g} x small weights",
+            f"{weights:.2f} x",
+            weights <= BOUND,
+        ),
+        Verdict(
+            "two file operations of a training step",
+            f"under {STEP_S * 1e6:g} us",
+            f"{found.step_s * 1e6:.0f} us",
+            found.step_s < STEP_S,
+        ),
+        Verdict(
+            "parameters after 1,000 steps",
+            f"JAX's to {DIFFERENCE:g}",
+            f"{found.difference:.3g} apart",
+            found.difference <= DIFFERENCE,
+        ),
+        Verdict(
+            "256 MiB result read by mmap",
+            f"at most {READ:g} x tmpfs's time",
+            f"{read:.2f} x",
+            read <= READ,
+        ),
+    ]
 
 
 def _quick_import(found: Import) -> Verdict:
