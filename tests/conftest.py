@@ -21,7 +21,8 @@ UNMOUNT_S = 20
 _NUMBER = re.compile(r"\b\d+\b")
 
 
-for _signal in (signal.SIGINT, signal.SIGQUIT):  # ignored where a shell starts tests behind itself
+# ignored where a shell starts tests behind itself, or nohup(1) does
+for _signal in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(_signal) is signal.SIG_IGN:
         signal.signal(_signal, signal.SIG_DFL)
 

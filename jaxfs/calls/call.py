@@ -71,11 +71,13 @@ class Call(Source):
         """From submission to the end, or until now."""
         return (self.ended_usec or now_usec()) - self.submitted_usec if self.submitted_usec else 0
 
-    def begin(self, version: Version, input_bytes: int, ticket: Ticket) -> None:
+    def begin(
+        self, version: Version, input_bytes: int, ticket: Ticket, submitted_usec: int
+    ) -> None:
         """The inputs are complete and right."""
         self.state, self.version, self.error = "running", version, None
         self.ticket = ticket
-        self.input_bytes, self.submitted_usec = input_bytes, now_usec()
+        self.input_bytes, self.submitted_usec = input_bytes, submitted_usec
 
     def reject(self, error: JaxfsError) -> None:
         """The inputs were not right: nothing ran, and the id may be written again."""

@@ -163,12 +163,13 @@ class Calls:
         except JaxfsError:
             release_inputs(inputs)
             raise
+        submitted_usec = now_usec()  # before the engine has it: a small run may end at once
         try:
             ticket = self._admit(call, version, inputs, uid)
         except (NoSpace, OverQuota) as error:
             call.reject(error)
             raise
-        call.begin(version, spool.size, ticket)
+        call.begin(version, spool.size, ticket, submitted_usec)
 
     async def read(
         self, uid: int, caller: Caller, program: Program, spool: Spool, form: str
