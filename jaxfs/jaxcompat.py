@@ -24,8 +24,8 @@ from jaxlib.lapack import _lapack  # type: ignore[attr-defined]  # private
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import func, stablehlo
 
-from jaxfs.codecs.avals import Aval
-from jaxfs.stablehlo.signature import Signature
+from jaxfs.types.avals import Aval
+from jaxfs.types.signature import Signature
 
 
 def toolchain() -> str:

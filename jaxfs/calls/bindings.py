@@ -16,7 +16,6 @@ from jaxfs.calls.arrays import Array
 from jaxfs.calls.queue import Given, release_inputs
 from jaxfs.calls.requests import Find, Request, from_part
 from jaxfs.calls.sources import Part, leaf_order
-from jaxfs.codecs.buffers import Parameter
 from jaxfs.codecs.infer import Wanted
 from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotFound
 from jaxfs.ownership import SERIALS, Meta
@@ -24,6 +23,7 @@ from jaxfs.programs.program import Derived, Program, Written
 from jaxfs.programs.registry import Programs
 from jaxfs.programs.version import Version
 from jaxfs.tracer.protocol import Untyped
+from jaxfs.types.buffers import Parameter
 from jaxfs.wire.memory import Pool
 
 

@@ -8,13 +8,13 @@ import attrs
 
 from jaxfs.calls.queue import Ticket
 from jaxfs.calls.sources import Source, split
-from jaxfs.codecs.buffers import TypedBuffer
 from jaxfs.engine.interface import Input, Later, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed, TimedOut
 from jaxfs.ownership import SERIALS, Meta
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
-from jaxfs.stablehlo.signature import Param
+from jaxfs.types.buffers import TypedBuffer
+from jaxfs.types.signature import Param
 
 RESULT = "result"  # the key of a result's own mode, once it was changed
 

@@ -14,14 +14,14 @@ import trio
 from jaxfs.calls.call import release, typed_outputs
 from jaxfs.calls.queue import Given, release_inputs
 from jaxfs.calls.registry import Calls
-from jaxfs.codecs.avals import Aval
-from jaxfs.codecs.buffers import TypedBuffer
 from jaxfs.engine.interface import Outcome, Range
 from jaxfs.errors import Invalid, RunFailed
 from jaxfs.ownership import Caller
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.version import Version
 from jaxfs.tracer.client import TracerClient
+from jaxfs.types.avals import Aval
+from jaxfs.types.buffers import TypedBuffer
 from jaxfs.wire.spool import Spool
 
 RANDOM = b"random"

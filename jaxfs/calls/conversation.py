@@ -19,7 +19,6 @@ from jaxfs.calls.quick import Plan, plan_for
 from jaxfs.calls.record import Record
 from jaxfs.calls.registry import Calls
 from jaxfs.calls.results import encode
-from jaxfs.codecs.buffers import Rope
 from jaxfs.codecs.formats import format_named
 from jaxfs.codecs.framing import Framer
 from jaxfs.engine.interface import Outcome
@@ -28,6 +27,7 @@ from jaxfs.ownership import Caller
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
 from jaxfs.tracer.protocol import Untyped
+from jaxfs.types.buffers import Rope
 from jaxfs.wire.channel import INLINE_BYTES
 
 REPLY_WAIT_S = 50e-6  # standing still so long is cheaper than a turn of the event loop

@@ -17,11 +17,11 @@ import trio
 
 from jaxfs.calls.arrays import Array, Arrays
 from jaxfs.calls.sources import Part, Written, laid_out_bytes
-from jaxfs.codecs.avals import parse_aval
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import JaxfsError
 from jaxfs.ownership import Meta
-from jaxfs.stablehlo.signature import Param
+from jaxfs.types.avals import parse_aval
+from jaxfs.types.signature import Param
 from jaxfs.wire.channel import INLINE_BYTES
 from jaxfs.wire.memory import PAGE_BYTES, Pool
 

@@ -11,9 +11,9 @@ import itertools
 import attrs
 
 from jaxfs.engine.interface import Outcome
-from jaxfs.engine.protocol import output_offsets
 from jaxfs.programs.version import Version
-from jaxfs.stablehlo.signature import Signature
+from jaxfs.types.layout import output_offsets
+from jaxfs.types.signature import Signature
 from jaxfs.wire.channel import INLINE_BYTES
 
 

@@ -16,7 +16,6 @@ from jaxfs.calls.record import KEEP, Record
 from jaxfs.calls.requests import Request
 from jaxfs.calls.room import Room
 from jaxfs.calls.sources import Part
-from jaxfs.codecs.buffers import Parameter
 from jaxfs.codecs.formats import FORMATS
 from jaxfs.engine.interface import Engine, Engines, Outcome
 from jaxfs.errors import (
@@ -36,6 +35,7 @@ from jaxfs.programs.derivations import Derivations
 from jaxfs.programs.program import Program
 from jaxfs.programs.stats import Histogram
 from jaxfs.programs.version import Version
+from jaxfs.types.buffers import Parameter
 from jaxfs.wire.memory import Pool
 from jaxfs.wire.spool import Spool
 

@@ -9,15 +9,16 @@ import trio
 
 from jaxfs.calls.queue import Given, release_inputs
 from jaxfs.calls.sources import Part, copied, leaf_order
-from jaxfs.codecs import formats, text
-from jaxfs.codecs.buffers import Argument, Parameter, Reference, TypedBuffer
-from jaxfs.codecs.checks import refuse
+from jaxfs.codecs import formats, text_input
+from jaxfs.codecs.diagnostics import refuse
 from jaxfs.codecs.infer import ANYTHING, Found, Wanted
 from jaxfs.codecs.infer import infer as infer_types
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import Invalid, JaxfsError, NotFound
+from jaxfs.types.buffers import Argument, Parameter, Reference, TypedBuffer
+from jaxfs.types.layout import ALIGNMENT
 from jaxfs.wire.channel import INLINE_BYTES
-from jaxfs.wire.memory import ALIGNMENT, Pool, Segment
+from jaxfs.wire.memory import Pool, Segment
 from jaxfs.wire.spool import Spool
 
 THREAD_BYTES = 1 << 18  # what takes longer to parse than this does not hold up the mount
@@ -50,7 +51,7 @@ class Request:
         """``wanted`` is a format, or empty for the one that the first bytes tell."""
         request = cls(spool, format_of(spool, wanted))
         if request.form == "json":
-            paths = await request._parsed(text.references)
+            paths = await request._parsed(text_input.references)
             request._parts = {path: _found(find, path) for path in paths}
         return request
 
@@ -93,7 +94,7 @@ class Request:
     async def _arguments(self, params: Sequence[Parameter]) -> list[Argument]:
         if self.form == "json":
             counts = {path: len(_avals(part)) for path, part in self._parts.items()}
-            return await self._parsed(text.decode, params, counts)
+            return await self._parsed(text_input.decode, params, counts)
         return await self._parsed(lambda data: formats.decode(self.form, data, params))
 
     def _by_name(self, arguments: list[Argument], params: Sequence[Parameter]) -> list[Argument]:

@@ -13,10 +13,10 @@ from jaxfs.calls.call import Call
 from jaxfs.calls.requests import CHEAP, THREAD_BYTES
 from jaxfs.calls.sources import Part, Source
 from jaxfs.codecs import formats
-from jaxfs.codecs.buffers import Rope, TypedBuffer
 from jaxfs.errors import NotFound
 from jaxfs.ownership import SERIALS, Meta
-from jaxfs.stablehlo.signature import Param
+from jaxfs.types.buffers import Rope, TypedBuffer
+from jaxfs.types.signature import Param
 
 
 class Owner(Protocol):

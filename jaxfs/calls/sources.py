@@ -14,13 +14,13 @@ import attrs
 import trio
 
 from jaxfs.calls.queue import Ticket
-from jaxfs.codecs.buffers import Parameter, TypedBuffer
 from jaxfs.engine.interface import Input, Later, Range
-from jaxfs.engine.protocol import first_value, output_offsets
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed
-from jaxfs.stablehlo.signature import Param, Signature
+from jaxfs.types.buffers import Parameter, TypedBuffer
+from jaxfs.types.layout import ALIGNMENT, first_value, output_offsets
+from jaxfs.types.signature import Param, Signature
 from jaxfs.wire.channel import INLINE_BYTES
-from jaxfs.wire.memory import ALIGNMENT, Pool, Segment
+from jaxfs.wire.memory import Pool, Segment
 
 _NUMBERS = itertools.count(1)
 

@@ -10,9 +10,9 @@ from typing import Protocol
 
 import msgspec
 
-from jaxfs.codecs import archive, npy, npy_header, npz, png, printed, raw, safetensors, text
-from jaxfs.codecs.buffers import Argument, Parameter, Rope, TypedBuffer
+from jaxfs.codecs import npy, npz, png, raw, safetensors, text_input, text_output
 from jaxfs.errors import Invalid
+from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer
 
 
 class Frames(Protocol):
@@ -95,13 +95,15 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "json",
         "numbers, nested lists and references as input; a JSON document as output",
-        printed.encode_json,
-        check=printed.check_json,
-        decode=text.decode,
-        frames=text.Frames,
+        text_output.encode_json,
+        check=text_output.check_json,
+        decode=text_input.decode,
+        frames=text_input.Frames,
     ),
-    Format("txt", "numbers for people, a row a line", printed.encode_txt),
-    Format("csv", "rows and columns with commas", printed.encode_csv, check=printed.check_csv),
+    Format("txt", "numbers for people, a row a line", text_output.encode_txt),
+    Format(
+        "csv", "rows and columns with commas", text_output.encode_csv, check=text_output.check_csv
+    ),
     Format("png", "an image", png.encode, check=png.check),
 )
 BY_NAME = {row.name: row for row in FORMATS}
@@ -120,8 +122,8 @@ def detect(prefix: bytes | memoryview) -> str:
     One byte is enough, as no text argument begins like .npy or zip.  safetensors and raw data
     cannot be told by content and need an explicit name.
     """
-    start = bytes(prefix[: len(npy_header.MAGIC)])
-    for name, magic in (("npy", npy_header.MAGIC), ("npz", archive.MAGIC)):
+    start = bytes(prefix[: len(npy.MAGIC)])
+    for name, magic in (("npy", npy.MAGIC), ("npz", npz.MAGIC)):
         if start and magic.startswith(start[: len(magic)]):
             return name
     return "json"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from jaxfs.codecs import text
-from jaxfs.codecs.buffers import Parameter
-from jaxfs.codecs.checks import refuse_count
+from jaxfs.codecs import text_input
+from jaxfs.codecs.diagnostics import refuse_count
 from jaxfs.codecs.formats import format_named
 from jaxfs.errors import Invalid
+from jaxfs.types.buffers import Parameter
 
 
 class Framer:
@@ -28,7 +28,7 @@ class Framer:
                 f"a conversation cannot tell where {name} data ends; submit it as a file of calls/"
             )
         self._params = params
-        self._frames = text.Frames(params, count) if name == "json" else frames(params)
+        self._frames = text_input.Frames(params, count) if name == "json" else frames(params)
         self._known: int | None = None
 
     def needed(self, buffer: memoryview) -> int | None:

@@ -16,15 +16,15 @@ from typing import Any
 import msgspec
 
 from jaxfs.codecs import safetensors
-from jaxfs.codecs.archive import read_member, read_members
-from jaxfs.codecs.avals import Aval
-from jaxfs.codecs.checks import positional_names
+from jaxfs.codecs.diagnostics import positional_names
 from jaxfs.codecs.literals import parse_value
-from jaxfs.codecs.npy_header import MAX_HEADER_BYTES, Header, read_header
-from jaxfs.codecs.shaped import Known, Shaped
-from jaxfs.codecs.text import is_vector
-from jaxfs.codecs.words import split
+from jaxfs.codecs.npy import MAX_HEADER_BYTES, Header, read_header
+from jaxfs.codecs.npz import read_member, read_members
+from jaxfs.codecs.text_input import is_vector
+from jaxfs.codecs.tokenizer import split
 from jaxfs.errors import Invalid
+from jaxfs.types.avals import Aval
+from jaxfs.types.partial_avals import Known, Shaped
 
 MAX_ARRAYS = 10_000
 MAX_MEMBER_BYTES = 1 << 30  # of a packed one, which may be much longer than the data

@@ -16,9 +16,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jaxfs.codecs.avals import BY_SHORT, DType
-from jaxfs.codecs.buffers import Parameter, TypedBuffer, flat_bytes
-from jaxfs.codecs.checks import refuse
+from jaxfs.codecs.diagnostics import refuse
+from jaxfs.types.avals import BY_SHORT, DType
+from jaxfs.types.buffers import Parameter, TypedBuffer, flat_bytes
 
 Array = np.ndarray[Any, Any]
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{},:"]+')

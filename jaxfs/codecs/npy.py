@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import re
+import struct
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from jaxfs.codecs.buffers import Argument, Parameter, Rope, TypedBuffer, flat_bytes
-from jaxfs.codecs.checks import label, refuse, refuse_count, sliced, typed
-from jaxfs.codecs.npy_header import MAGIC, Header, file_bytes, header, read_header
+from jaxfs.codecs.diagnostics import label, refuse, refuse_count, sliced, typed
 from jaxfs.errors import Invalid
+from jaxfs.types.avals import BY_SHORT, DTYPES, Aval
+from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer, flat_bytes
 
 
 def encode(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
@@ -102,3 +106,126 @@ class Frames:
             self._offset += found.nbytes + param.aval.nbytes
             self._index += 1
         return self._offset
+
+
+MAGIC = b"\x93NUMPY"
+MAX_HEADER_BYTES = 10_000  # numpy's own limit for files it does not trust
+_ALIGNMENT = 64
+_GROWTH_DIGITS = 21  # numpy leaves room for the first dimension to grow in place
+_LENGTH_FORMAT = {(1, 0): "<H", (2, 0): "<I", (3, 0): "<I"}
+_ENTRY = re.compile(
+    r"""\s*['"](?P<key>descr|fortran_order|shape)['"]\s*:\s*
+    (?:['"](?P<descr>[^'"]*)['"]|(?P<flag>True|False)
+    |\(\s*(?P<shape>(?:\d{1,19}\s*,\s*)*(?:\d{1,19}\s*)?)\))\s*(?:,|(?=\}))""",
+    re.VERBOSE,
+)
+_VALUE_OF = {"descr": "descr", "fortran_order": "flag", "shape": "shape"}
+_DESCR = re.compile(r"(?P<order>[<>|=]?)(?P<code>[?a-zA-Z]\d*)\Z")
+_NATIVE = {row.numpy.str[1:]: row.short for row in DTYPES if row.is_native}
+# ml_dtypes gives float8_e5m2 the code of a one-byte IEEE float; np.save writes it, np.load refuses
+_CODES = {**_NATIVE, "?": "bool", "f1": "f8_e5m2"}
+_CODES_OF = {
+    row.short: {code for code, short in _CODES.items() if short == row.short}
+    | (set() if row.is_native else {f"V{row.itemsize}"})
+    for row in DTYPES
+}
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What a .npy header says.  ``code`` is the dtype without its byte order: ``f4``, ``V2``."""
+
+    code: str
+    big_endian: bool
+    fortran_order: bool
+    shape: tuple[int, ...]
+    nbytes: int  # of the magic, the length and the header itself
+
+    def __str__(self) -> str:
+        return str(Aval(_CODES.get(self.code, self.code), self.shape))
+
+    @property
+    def aval(self) -> Aval | None:
+        """The type, None where numpy's name for it does not tell (bf16 is void to numpy)."""
+        dtype = _CODES.get(self.code)
+        return Aval(dtype, self.shape) if dtype in BY_SHORT else None
+
+    def holds(self, aval: Aval) -> bool:
+        """Whether the data that follows is an array of type ``aval``."""
+        return self.shape == aval.shape and self.code in _CODES_OF[aval.dtype]
+
+
+def read_header(data: memoryview) -> Header | None:
+    """The header at the start of ``data``, or None while it is not all there.
+
+    Raises Invalid when ``data`` cannot be the start of a .npy file.
+    """
+    prefix = bytes(data[:12])
+    if not prefix.startswith(MAGIC[: len(prefix)]):
+        raise Invalid(f"expected .npy data, which begins with {MAGIC!r}, got {prefix[:6]!r}")
+    if len(prefix) < 8:
+        return None
+    layout = _length_format(prefix)
+    start = 8 + struct.calcsize(layout)
+    if len(prefix) < start:
+        return None
+    end = start + struct.unpack_from(layout, prefix, 8)[0]
+    if end - start > MAX_HEADER_BYTES:
+        raise Invalid(f"a .npy header of {end - start} bytes; at most {MAX_HEADER_BYTES} are read")
+    return _parse(bytes(data[start:end]), end) if len(data) >= end else None
+
+
+def _length_format(prefix: bytes) -> str:
+    layout = _LENGTH_FORMAT.get((prefix[6], prefix[7]))
+    if layout is None:
+        raise Invalid(f".npy version {prefix[6]}.{prefix[7]} is not known; 1.0, 2.0 and 3.0 are")
+    return layout
+
+
+@functools.lru_cache(256)  # requests come with the same few headers
+def _parse(header: bytes, nbytes: int) -> Header:
+    text = header.decode("utf-8", "replace").strip()
+    fields = _fields(text)
+    descr = _DESCR.match(fields.get("descr", ""))
+    if fields.keys() != _VALUE_OF.keys() or descr is None:
+        raise Invalid(f"a .npy header that describes no plain array: {text[:200]!r}")
+    return Header(
+        code=descr["code"],
+        big_endian=descr["order"] == ">",
+        fortran_order=fields["fortran_order"] == "True",
+        shape=tuple(int(n) for n in fields["shape"].replace(",", " ").split()),
+        nbytes=nbytes,
+    )
+
+
+def _fields(text: str) -> dict[str, str]:
+    """The entries of the header's dict, as text; empty when it is not one."""
+    fields: dict[str, str] = {}
+    position = 1 if text.startswith("{") else len(text)
+    while match := _ENTRY.match(text, position):
+        value = match[_VALUE_OF[match["key"]]]
+        if value is None or match["key"] in fields:
+            return {}
+        fields[match["key"]], position = value, match.end()
+    return fields if text[position:].strip() == "}" else {}
+
+
+@functools.lru_cache(256)
+def header(aval: Aval) -> bytes:
+    """The header ``np.save`` writes for ``aval``: version 1.0, a multiple of 64 bytes."""
+    shape = aval.shape
+    text = f"{{'descr': '{_descr(aval)}', 'fortran_order': False, 'shape': {shape}, }}"
+    if shape:
+        text += " " * (_GROWTH_DIGITS - len(str(shape[0])))
+    start = len(MAGIC) + 4
+    text += " " * (-(start + len(text) + 1) % _ALIGNMENT) + "\n"
+    return MAGIC + b"\x01\x00" + struct.pack("<H", len(text)) + text.encode("ascii")
+
+
+def _descr(aval: Aval) -> str:
+    """The dtype as numpy reads it back: extension types as void, ``<V2`` for bf16."""
+    return str(aval.row.numpy.str) if aval.row.is_native else f"<V{aval.row.itemsize}"
+
+
+def file_bytes(aval: Aval) -> int:
+    """The length of the whole .npy file of an ``aval``."""
+    return len(header(aval)) + aval.nbytes

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
 
 from jaxfs.codecs import npy
-from jaxfs.codecs.archive import Member, archive, archive_bytes, read_member, read_members
-from jaxfs.codecs.buffers import Argument, Parameter, Rope, TypedBuffer
-from jaxfs.codecs.checks import in_signature_order, label, member_names, refuse
-from jaxfs.codecs.npy_header import MAX_HEADER_BYTES, file_bytes
+from jaxfs.codecs.diagnostics import in_signature_order, label, member_names, refuse
+from jaxfs.codecs.npy import MAX_HEADER_BYTES, file_bytes
 from jaxfs.errors import Invalid
+from jaxfs.types.buffers import Argument, Bytes, Parameter, Rope, TypedBuffer
 
 _SUFFIX = ".npy"
 
@@ -53,3 +57,185 @@ def _argument(data: memoryview, member: Member, index: int, param: Parameter) ->
     if start is None or found.offset is None:
         return TypedBuffer(found.aval, found.data)
     return TypedBuffer(found.aval, found.data, start + found.offset)
+
+
+MAGIC = b"PK"
+_VERSION = 45  # the first that knows zip64
+_UTF8 = 1 << 11
+_ENCRYPTED = 1
+_EPOCH = (1 << 5 | 1) << 16  # 1980-01-01 00:00 in MS-DOS form: the bytes depend on nothing else
+_STORED, _DEFLATED = 0, 8
+_HUGE16, _HUGE32 = 0xFFFF, 0xFFFFFFFF
+_ZIP64 = 1  # the id of the extra field
+_MAX_COMMENT_BYTES = 0xFFFF
+
+_LOCAL = struct.Struct("<4sHHHIIIIHH")
+_LOCAL_EXTRA = struct.Struct("<HHQQ")
+_CENTRAL = struct.Struct("<4sHHHHIIIIHHHHHII")
+_CENTRAL_EXTRA = struct.Struct("<HHQQQ")
+_END = struct.Struct("<4sHHHHIIH")
+_END64 = struct.Struct("<4sQHHIIQQQQ")
+_LOCATOR = struct.Struct("<4sIQI")
+_EXTRA = struct.Struct("<HH")
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One file of an archive, as its central directory tells."""
+
+    name: str
+    method: int
+    flags: int
+    crc: int
+    stored_bytes: int
+    nbytes: int  # when unpacked
+    offset: int  # of the local header
+
+
+def archive_bytes(members: Iterable[tuple[str, int]]) -> int:
+    """The exact length of an archive of (name, size) members."""
+    headers = _LOCAL.size + _LOCAL_EXTRA.size + _CENTRAL.size + _CENTRAL_EXTRA.size
+    body = sum(headers + 2 * len(name.encode()) + nbytes for name, nbytes in members)
+    return body + (_END64.size + _LOCATOR.size if body else 0) + _END.size
+
+
+def archive(members: Iterable[tuple[str, Rope]]) -> Rope:
+    """A zip of the (name, content) members; their content is not copied."""
+    pieces: list[Bytes] = []
+    central: list[bytes] = []
+    offset = 0
+    for name, content in members:
+        crc = _crc(content)
+        local = _local_header(name, content.nbytes, crc)
+        pieces += [local, *content]
+        central.append(_central_header(name, content.nbytes, crc, offset))
+        offset += len(local) + content.nbytes
+    return Rope([*pieces, *central, _end(len(central), sum(map(len, central)), offset)])
+
+
+def _crc(pieces: Iterable[Bytes]) -> int:
+    crc = 0
+    for piece in pieces:
+        crc = zlib.crc32(piece, crc)
+    return crc
+
+
+def _local_header(name: str, nbytes: int, crc: int) -> bytes:
+    raw = name.encode()
+    fixed = _LOCAL.pack(
+        *(b"PK\x03\x04", _VERSION, _UTF8, _STORED, _EPOCH, crc, _HUGE32, _HUGE32),
+        *(len(raw), _LOCAL_EXTRA.size),
+    )
+    return fixed + raw + _LOCAL_EXTRA.pack(_ZIP64, _LOCAL_EXTRA.size - 4, nbytes, nbytes)
+
+
+def _central_header(name: str, nbytes: int, crc: int, offset: int) -> bytes:
+    raw = name.encode()
+    fixed = _CENTRAL.pack(
+        *(b"PK\x01\x02", _VERSION, _VERSION, _UTF8, _STORED, _EPOCH, crc, _HUGE32, _HUGE32),
+        *(len(raw), _CENTRAL_EXTRA.size, 0, 0, 0, 0, _HUGE32),
+    )
+    extra = _CENTRAL_EXTRA.pack(_ZIP64, _CENTRAL_EXTRA.size - 4, nbytes, nbytes, offset)
+    return fixed + raw + extra
+
+
+def _end(count: int, nbytes: int, offset: int) -> bytes:
+    if not count:  # numpy knows an empty archive only by the plain record
+        return _END.pack(b"PK\x05\x06", 0, 0, 0, 0, 0, 0, 0)
+    end64 = _END64.pack(
+        *(b"PK\x06\x06", _END64.size - 12, _VERSION, _VERSION, 0, 0),
+        *(count, count, nbytes, offset),
+    )
+    locator = _LOCATOR.pack(b"PK\x06\x07", 0, offset + nbytes, 1)
+    end = _END.pack(b"PK\x05\x06", 0, 0, _HUGE16, _HUGE16, _HUGE32, _HUGE32, 0)
+    return end64 + locator + end
+
+
+def read_members(data: memoryview, limit: int) -> list[Member]:
+    """The first ``limit`` members of an archive.  Raises Invalid when it is none, or damaged."""
+    try:
+        count, offset = _find_directory(data)
+        return list(itertools.islice(_directory(data, offset, count), limit))
+    except struct.error as error:
+        raise Invalid("a damaged zip archive: a record lies outside of the file") from error
+
+
+def _find_directory(data: memoryview) -> tuple[int, int]:
+    """How many members the archive has and where its central directory stands."""
+    tail = bytes(data[-(_END.size + _MAX_COMMENT_BYTES) :])
+    found = tail.rfind(b"PK\x05\x06")
+    if found < 0:
+        raise Invalid("expected a zip archive (.npz), found no end record: is it truncated?")
+    position = len(data) - len(tail) + found
+    *_, count, _, offset, _ = _END.unpack_from(data, position)
+    if position >= _LOCATOR.size and (count == _HUGE16 or offset == _HUGE32):
+        magic, _, position64, _ = _LOCATOR.unpack_from(data, position - _LOCATOR.size)
+        if magic == b"PK\x06\x07":
+            *_, count, _, offset = _END64.unpack_from(data, _inside(data, position64))
+    return count, offset
+
+
+def _inside(data: memoryview, offset: int) -> int:
+    """``offset`` if it lies in ``data``: struct counts a negative one from the end."""
+    if not 0 <= offset < len(data):
+        raise struct.error
+    return offset
+
+
+def _directory(data: memoryview, offset: int, count: int) -> Iterator[Member]:
+    for _ in range(count):
+        fields = _CENTRAL.unpack_from(data, _inside(data, offset))
+        name_bytes, extra_bytes, comment_bytes = fields[9:12]
+        if fields[0] != b"PK\x01\x02":
+            raise Invalid("a damaged zip archive: its directory is not where it should be")
+        start = offset + _CENTRAL.size
+        extra = start + name_bytes
+        sizes = _wide(bytes(data[extra : extra + extra_bytes]), fields[8], fields[7], fields[15])
+        name = bytes(data[start:extra]).decode("utf-8", "replace")
+        yield Member(name, fields[4], fields[3], fields[6], sizes[1], sizes[0], sizes[2])
+        offset = extra + extra_bytes + comment_bytes
+
+
+def _wide(extra: bytes, *sizes: int) -> list[int]:
+    """The member's sizes and offset, those that do not fit 32 bits taken from the zip64 field."""
+    position = 0
+    while position + _EXTRA.size <= len(extra):
+        kind, nbytes = _EXTRA.unpack_from(extra, position)
+        position += _EXTRA.size
+        if kind == _ZIP64:
+            wide = iter(struct.unpack_from(f"<{nbytes // 8}Q", extra, position))
+            return [next(wide, size) if size == _HUGE32 else size for size in sizes]
+        position += nbytes
+    return list(sizes)
+
+
+def read_member(data: memoryview, member: Member, max_bytes: int) -> tuple[memoryview, int | None]:
+    """A member's content and, where it is a slice of ``data``, its offset there.
+
+    Never unpacks more than ``max_bytes``.  Raises Invalid for anything that does not add up.
+    """
+    start, stored = _stored(data, member)
+    if member.nbytes > max_bytes:
+        raise Invalid(f"{member.nbytes} bytes in the archive, expected at most {max_bytes}")
+    content = stored if member.method == _STORED else _inflate(stored, member.nbytes)
+    if len(content) != member.nbytes or zlib.crc32(content) != member.crc:
+        raise Invalid("damaged: length or CRC-32 differ from the archive's directory")
+    return content, start if member.method == _STORED else None
+
+
+def _stored(data: memoryview, member: Member) -> tuple[int, memoryview]:
+    if member.flags & _ENCRYPTED or member.method not in (_STORED, _DEFLATED):
+        raise Invalid("encrypted, or packed with a method other than stored and deflated")
+    try:
+        local = _LOCAL.unpack_from(data, _inside(data, member.offset))
+    except struct.error as error:
+        raise Invalid("its local header lies outside of the archive") from error
+    start = member.offset + _LOCAL.size + local[8] + local[9]
+    return start, data[start : start + member.stored_bytes]
+
+
+def _inflate(stored: memoryview, nbytes: int) -> memoryview:
+    try:
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, nbytes + 1)
+    except zlib.error as error:
+        raise Invalid(f"its deflated content is damaged: {error}") from error
+    return memoryview(inflated)

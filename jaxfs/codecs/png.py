@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxfs.codecs.avals import Aval
-from jaxfs.codecs.buffers import Parameter, Rope, TypedBuffer
-from jaxfs.codecs.checks import check_single
+from jaxfs.codecs.diagnostics import check_single
 from jaxfs.errors import Invalid
+from jaxfs.types.avals import Aval
+from jaxfs.types.buffers import Parameter, Rope, TypedBuffer
 
 Array = np.ndarray[Any, Any]
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"

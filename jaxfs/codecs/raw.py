@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxfs.codecs.buffers import Argument, Parameter, Rope, TypedBuffer
-from jaxfs.codecs.checks import refuse_count, sliced
+from jaxfs.codecs.diagnostics import refuse_count, sliced
+from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer
 
 
 def encode(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:

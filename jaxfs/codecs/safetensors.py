@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from jaxfs.codecs.avals import Aval
-from jaxfs.codecs.buffers import Argument, Parameter, Rope, TypedBuffer
-from jaxfs.codecs.checks import in_signature_order, member_names, refuse, refuse_count, sliced
+from jaxfs.codecs.diagnostics import in_signature_order, member_names, refuse, refuse_count, sliced
 from jaxfs.errors import Invalid
+from jaxfs.types.avals import Aval
+from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer
 
 MAX_HEADER_BYTES = 1 << 20
 _LENGTH = struct.Struct("<Q")

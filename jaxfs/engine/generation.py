@@ -11,19 +11,11 @@ import trio
 
 from jaxfs.engine.interface import Executable
 from jaxfs.engine.process import WorkerProcess
-from jaxfs.engine.protocol import (
-    Attach,
-    Detach,
-    Execute,
-    Load,
-    Skip,
-    Statistics,
-    Unload,
-    first_value,
-)
+from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Skip, Statistics, Unload
 from jaxfs.engine.runs import Run
 from jaxfs.errors import Invalid, from_os_error
-from jaxfs.stablehlo.signature import Param, Signature
+from jaxfs.types.layout import first_value
+from jaxfs.types.signature import Param, Signature
 from jaxfs.wire.channel import TooLong
 from jaxfs.wire.memory import Pool
 

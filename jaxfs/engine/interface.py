@@ -12,9 +12,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from jaxfs.engine.protocol import Device, output_offsets
+from jaxfs.engine.protocol import Device
 from jaxfs.errors import JaxfsError
-from jaxfs.stablehlo.signature import Signature
+from jaxfs.types.layout import output_offsets
+from jaxfs.types.signature import Signature
 from jaxfs.wire.memory import Pool, Segment
 
 State = Literal["idle", "starting", "ready", "restarting", "failed"]

@@ -14,11 +14,12 @@ import jax
 import numpy as np
 
 from jaxfs import jaxcompat
-from jaxfs.codecs.avals import Aval
 from jaxfs.engine.memory import Memory
-from jaxfs.engine.protocol import Execute, Load, output_offsets
+from jaxfs.engine.protocol import Execute, Load
 from jaxfs.engine.residents import Residents
-from jaxfs.stablehlo.signature import Signature
+from jaxfs.types.avals import Aval
+from jaxfs.types.layout import output_offsets
+from jaxfs.types.signature import Signature
 from jaxfs.wire.memory import SegmentRef
 
 QUICK_BYTES = 1 << 20

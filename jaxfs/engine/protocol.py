@@ -10,9 +10,9 @@ from __future__ import annotations
 import msgspec
 
 from jaxfs.engine.identity import User
-from jaxfs.stablehlo.signature import Signature
+from jaxfs.types.signature import Signature
 from jaxfs.wire.channel import VERSION
-from jaxfs.wire.memory import ALIGNMENT, SegmentRef
+from jaxfs.wire.memory import SegmentRef
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -176,21 +176,5 @@ class Stats(msgspec.Struct, frozen=True, tag=True):
 Request = Attach | Detach | Load | Unload | Execute | Skip | Statistics
 Reply = Ready | StartFailed | Loaded | LoadFailed | Done | Failed | Stats
 INPUT_FAILED = "the run one of its inputs comes from failed"
-SOURCE_SHIFT = 20  # a source has fewer arrays than 2 to the power of this
 MAX_UNDER_WAY = 256  # runs the front sends before it waits for answers
 DIAGNOSTICS_BYTES = 16 << 10  # a message keeps the end of longer ones
-
-
-def first_value(source: int) -> int:
-    """The number of a source's first array; the others follow."""
-    return source << SOURCE_SHIFT
-
-
-def output_offsets(signature: Signature) -> tuple[tuple[int, ...], int]:
-    """Where each output stands in the output range, and the range's size in bytes."""
-    offsets, end = [], 0
-    for aval in signature.output_avals:
-        start = -(-end // ALIGNMENT) * ALIGNMENT
-        offsets.append(start)
-        end = start + aval.nbytes
-    return tuple(offsets), end

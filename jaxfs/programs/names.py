@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 
-from jaxfs.codecs.avals import Aval
 from jaxfs.errors import Invalid, NameTooLong
 from jaxfs.tracer.transforms.table import TABLE as TRANSFORMATIONS
+from jaxfs.types.avals import Aval
 
 MAX_NAME_BYTES = 128
 EXTENSIONS = {  # of source files; what a file holds is told by its content, not by these

@@ -13,7 +13,6 @@ from weakref import WeakValueDictionary
 import attrs
 import trio
 
-from jaxfs.codecs.avals import Aval
 from jaxfs.errors import BrokenProgram, Invalid, JaxfsError, NotSupported
 from jaxfs.ownership import SERIALS, Meta
 from jaxfs.programs.names import types_name
@@ -22,6 +21,7 @@ from jaxfs.programs.stats import Stats
 from jaxfs.programs.store import BindingRecord
 from jaxfs.programs.version import Version
 from jaxfs.tracer.protocol import Untyped
+from jaxfs.types.avals import Aval
 
 Types = tuple[Aval, ...]
 Steps = tuple[str, ...]  # as in a path: ("vmap", "grad") is vmap of grad

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from jaxfs.codecs.avals import Aval
+from jaxfs.types.avals import Aval
 
 
 @attrs.frozen

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import trio
 
-from jaxfs.codecs.avals import parse_aval
 from jaxfs.errors import (
     BrokenProgram,
     Cancelled,
@@ -29,6 +28,7 @@ from jaxfs.programs.program import Derived, Program, Staged, Written, root_of
 from jaxfs.programs.recipe import Recipe
 from jaxfs.programs.store import Record, sha256
 from jaxfs.programs.version import Version
+from jaxfs.types.avals import parse_aval
 
 MAX_LINKS = 40  # one behind the other, as the kernel follows
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import attrs
 
 from jaxfs.engine.interface import Executable
 from jaxfs.programs.need import Need
-from jaxfs.stablehlo.signature import Signature
+from jaxfs.types.signature import Signature
 
 GRAPH_NAME = "graph-1.svg"  # another number when pictures change: they are kept
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from jaxfs.codecs.avals import Aval
+from jaxfs.types.avals import Aval
 
 _TYPE = re.compile(r"(\w+)\[([^\]]*)\]")
 _REAL = {"c64": "f32", "c128": "f64"}

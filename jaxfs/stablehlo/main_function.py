@@ -9,9 +9,9 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.stablehlo.names import dotted, result_name, unique
-from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.stablehlo.types import checked_aval
 from jaxfs.stablehlo.walk import place
+from jaxfs.types.signature import Param, Signature
 
 _DONATED = ("tf.aliasing_output", "jax.buffer_donor")
 

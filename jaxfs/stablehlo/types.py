@@ -7,8 +7,8 @@ from typing import Any
 
 from jaxlib.mlir import ir
 
-from jaxfs.codecs.avals import BY_MLIR, Aval
 from jaxfs.errors import Invalid
+from jaxfs.types.avals import BY_MLIR, Aval
 
 MAX_ELEMENTS = 1 << 46  # beyond, XLA's size arithmetic overflows
 MAX_RANK = 64  # numpy's

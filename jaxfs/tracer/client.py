@@ -17,9 +17,7 @@ import attrs
 import msgspec
 import trio
 
-from jaxfs.codecs.avals import Aval
 from jaxfs.errors import RunFailed, TimedOut
-from jaxfs.stablehlo.signature import Signature
 from jaxfs.tracer.protocol import (
     Compile,
     Compiled,
@@ -39,6 +37,8 @@ from jaxfs.tracer.protocol import (
 from jaxfs.tracer.sandbox import Limits, missing
 from jaxfs.tracer.untrusted import MAX_FILE_BYTES, Answer, checked, crash, read_file
 from jaxfs.tracer.zygote_process import ZygoteProcess
+from jaxfs.types.avals import Aval
+from jaxfs.types.signature import Signature
 from jaxfs.wire.channel import AsyncChannel, Closed, pair
 
 DEADLINE_S = 600.0

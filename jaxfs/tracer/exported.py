@@ -14,8 +14,6 @@ from typing import Any
 import msgspec
 
 from jaxfs import jaxcompat
-from jaxfs.codecs.avals import BY_SHORT, Aval
-from jaxfs.codecs.shaped import Shaped, check_types, of_aval
 from jaxfs.errors import Invalid, JaxfsError
 from jaxfs.stablehlo.branches import fold_constant_cases
 from jaxfs.stablehlo.checks import check_main, check_module
@@ -30,12 +28,14 @@ from jaxfs.stablehlo.names import dotted, result_name, unique
 from jaxfs.stablehlo.normal_form import settle_placement
 from jaxfs.stablehlo.parse import parse_bytecode, verify
 from jaxfs.stablehlo.partitions import partition_count
-from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.stablehlo.types import tensor_type, why_not_shape
 from jaxfs.stablehlo.walk import functions
 from jaxfs.tracer.protocol import Untyped
 from jaxfs.tracer.shapes import refine, untyped
 from jaxfs.tracer.source import BYTECODE_MAGIC, Program, Types
+from jaxfs.types.avals import BY_SHORT, Aval
+from jaxfs.types.partial_avals import Shaped, check_types, of_aval
+from jaxfs.types.signature import Param, Signature
 
 MAX_SIZE = 200  # characters of one symbolic size
 _INNER = "_wrapped_jax_export_main"  # what ``main`` calls where sizes are symbolic

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from jax import tree_util
 
-from jaxfs.codecs.avals import Aval
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo import import_module
 from jaxfs.stablehlo.normal_form import make_whole
@@ -18,6 +17,7 @@ from jaxfs.tracer.protocol import Untyped
 from jaxfs.tracer.source import Program
 from jaxfs.tracer.traceable import Traceable, as_aval, as_struct
 from jaxfs.tracer.transforms.outputs import Named
+from jaxfs.types.avals import Aval
 
 Flat = Callable[..., Named]
 

@@ -12,13 +12,13 @@ import numpy as np
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
-from jaxfs.codecs.avals import Aval
 from jaxfs.errors import NotSupported
 from jaxfs.stablehlo.importer.constants import decode
 from jaxfs.stablehlo.importer.operation import Type
 from jaxfs.stablehlo.normal_form import make_whole, run_passes
 from jaxfs.stablehlo.parse import parse_bytecode
 from jaxfs.tracer.protocol import Interpret
+from jaxfs.types.avals import Aval
 
 LENGTH_BYTES = 8
 _BITS = 8

@@ -13,11 +13,11 @@ from jaxfs.stablehlo.checks import check_main, check_module
 from jaxfs.stablehlo.main_function import read_signature
 from jaxfs.stablehlo.names import unique
 from jaxfs.stablehlo.normal_form import settle_placement
-from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.tracer.source import Program
 from jaxfs.tracer.told import BY_JAX, as_python_tells
 from jaxfs.tracer.traceable import Traceable, as_aval
 from jaxfs.tracer.transforms.outputs import named
+from jaxfs.types.signature import Param, Signature
 
 _PLATFORMS = {"gpu": "cuda"}  # a device says gpu
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from jaxfs.codecs.avals import Aval
-from jaxfs.codecs.shaped import check_types, of_aval
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.checks import check_main, check_module
 from jaxfs.stablehlo.main_function import read_names, read_signature
@@ -17,6 +15,8 @@ from jaxfs.stablehlo.parse import parse_bytecode, parse_text
 from jaxfs.tracer import exported, shapes
 from jaxfs.tracer.protocol import Untyped
 from jaxfs.tracer.source import Program, Reader, Types, decode_text
+from jaxfs.types.avals import Aval
+from jaxfs.types.partial_avals import check_types, of_aval
 
 
 def read_module(

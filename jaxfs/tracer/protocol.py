@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import msgspec
 
-from jaxfs.codecs.avals import Aval
-from jaxfs.codecs.shaped import Known
-from jaxfs.stablehlo.signature import Signature
+from jaxfs.types.avals import Aval
+from jaxfs.types.partial_avals import Known
+from jaxfs.types.signature import Signature
 from jaxfs.wire.channel import VERSION
 
 FILES = 2  # that a job which worked hands back

@@ -12,14 +12,14 @@ import jax
 from jaxlib.mlir import ir
 
 from jaxfs import jaxcompat
-from jaxfs.codecs.avals import BY_MLIR, Aval
-from jaxfs.codecs.shaped import UNKNOWN, Shaped, of_aval
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.main_function import entry_block
 from jaxfs.stablehlo.normal_form import run_passes
 from jaxfs.stablehlo.parse import parse_bytecode, verify
 from jaxfs.stablehlo.types import checked_aval, tensor_type, why_not_shape
 from jaxfs.tracer.protocol import Untyped
+from jaxfs.types.avals import BY_MLIR, Aval
+from jaxfs.types.partial_avals import UNKNOWN, Shaped, of_aval
 
 
 def is_dynamic(main: Any) -> bool:

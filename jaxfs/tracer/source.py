@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from jaxfs.codecs.avals import Aval
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.signature import Signature
 from jaxfs.tracer.protocol import Untyped
+from jaxfs.types.avals import Aval
+from jaxfs.types.signature import Signature
 
 BYTECODE_MAGIC = b"ML\xefR"
 _PRODUCER = b"StableHLO_v"  # what portable artifacts say behind the magic and a version byte

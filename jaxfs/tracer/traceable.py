@@ -10,11 +10,11 @@ import attrs
 import jax
 from jax import tree_util
 
-from jaxfs.codecs.avals import BY_NUMPY, BY_SHORT, Aval
-from jaxfs.codecs.shaped import Known, of_aval
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.names import dotted, unique
 from jaxfs.stablehlo.types import why_not_shape
+from jaxfs.types.avals import BY_NUMPY, BY_SHORT, Aval
+from jaxfs.types.partial_avals import Known, of_aval
 
 _WIDE = frozenset({"float64", "int64", "uint64", "complex128"})
 

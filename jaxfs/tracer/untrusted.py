@@ -10,11 +10,11 @@ import os
 import re
 import signal
 
-from jaxfs.codecs.avals import BY_SHORT
-from jaxfs.codecs.shaped import Known
 from jaxfs.errors import Invalid, JaxfsError, NoSpace, RunFailed, TimedOut, from_errno
-from jaxfs.stablehlo.signature import Param, Signature
 from jaxfs.tracer.protocol import FILES, Compiled, Drawn, Interpreted, Refused, Traced, Untyped
+from jaxfs.types.avals import BY_SHORT
+from jaxfs.types.partial_avals import Known
+from jaxfs.types.signature import Param, Signature
 
 Answer = Traced | Untyped | Compiled | Interpreted | Drawn
 MAX_FILE_BYTES = 4 << 30  # an artifact with its weights

@@ -10,9 +10,9 @@ import trio
 from jaxfs.calls.conversation import Conversation
 from jaxfs.calls.results import View
 from jaxfs.calls.sources import Source
-from jaxfs.codecs.buffers import Rope
 from jaxfs.errors import Invalid, JaxfsError, NotPermitted, NotReady
 from jaxfs.ownership import Caller
+from jaxfs.types.buffers import Rope
 from jaxfs.wire.memory import Segment
 from jaxfs.wire.spool import Spool
 

@@ -18,9 +18,10 @@ from types import TracebackType
 
 import msgspec
 
+from jaxfs.types.layout import ALIGNMENT
+
 PAGE_BYTES = mmap.PAGESIZE
 SLAB_BYTES = 1 << 17  # a segment that small ranges share
-ALIGNMENT = 64  # bytes; what XLA's CPU runtime asks of memory it takes without a copy
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 

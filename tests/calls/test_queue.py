@@ -11,7 +11,7 @@ import trio
 from jaxfs.calls.queue import ABANDONED_S, UNDER_WAY, UNDER_WAY_PER_USER, Queue, Ticket
 from jaxfs.engine.interface import Executable, Input, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut
-from jaxfs.stablehlo.signature import Signature
+from jaxfs.types.signature import Signature
 from jaxfs.wire.memory import Pool
 
 ALICE, BOB, CAROL = 1001, 1002, 1003

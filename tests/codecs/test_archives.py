@@ -13,13 +13,13 @@ import safetensors.numpy as reference_numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxfs.codecs import archive, safetensors
-from jaxfs.codecs.avals import Aval
-from jaxfs.codecs.buffers import Rope
-from jaxfs.codecs.checks import member_names
+from jaxfs.codecs import npz, safetensors
+from jaxfs.codecs.diagnostics import member_names
 from jaxfs.codecs.formats import decode, encode, encoded_size
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.signature import Param
+from jaxfs.types.avals import Aval
+from jaxfs.types.buffers import Rope
+from jaxfs.types.signature import Param
 from tests.codecs.values import buffer_of, values
 
 X, Y = Param("x", Aval("f32", (2,))), Param("y", Aval("i32", ()))
@@ -70,8 +70,8 @@ def test_other_names_are_refused_with_both_sets_named():
 
 def test_a_zip_bomb_is_not_unpacked(monkeypatch):
     unpacked = []
-    inflate = archive._inflate
-    monkeypatch.setattr(archive, "_inflate", lambda *args: unpacked.append(args) or inflate(*args))
+    inflate = npz._inflate
+    monkeypatch.setattr(npz, "_inflate", lambda *args: unpacked.append(args) or inflate(*args))
     bomb = savez(np.savez_compressed, x=np.zeros(10_000_000, "f4"))
     with pytest.raises(Invalid, match="input 0 x: 40000128 bytes in the archive"):
         decode("npz", bomb, [X])
@@ -81,12 +81,12 @@ def test_a_zip_bomb_is_not_unpacked(monkeypatch):
 def test_a_member_that_lies_about_its_size_is_not_unpacked_beyond_it():
     deflate = zlib.compressobj(wbits=-15)
     stored = deflate.compress(bytes(1 << 24)) + deflate.flush()
-    assert len(archive._inflate(memoryview(stored), 100)) == 101
+    assert len(npz._inflate(memoryview(stored), 100)) == 101
 
 
 def test_many_members_are_refused_without_reading_them_all():
-    data = bytes(archive.archive((f"{i}.npy", Rope([b"x"])) for i in range(1000)))
-    assert len(archive.read_members(memoryview(data), 3)) == 3
+    data = bytes(npz.archive((f"{i}.npy", Rope([b"x"])) for i in range(1000)))
+    assert len(npz.read_members(memoryview(data), 3)) == 3
     with pytest.raises(Invalid, match="expected 1 input"):
         decode("npz", data, [X])
 
@@ -101,7 +101,7 @@ def test_a_flipped_bit_is_found_by_its_crc():
 def test_a_name_twice_is_refused():
     npy = encode("npy", [X], [buffer_of(ARRAYS["x"], "f32")])
     with pytest.raises(Invalid, match="got the names x, x"):
-        decode("npz", bytes(archive.archive([("x.npy", npy), ("x.npy", npy)])), [X])
+        decode("npz", bytes(npz.archive([("x.npy", npy), ("x.npy", npy)])), [X])
 
 
 def test_the_same_outputs_make_the_same_bytes():

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxfs.codecs.avals import Aval
-from jaxfs.codecs.buffers import Rope, TypedBuffer
+from jaxfs.types.avals import Aval
+from jaxfs.types.buffers import Rope, TypedBuffer
 
 
 @given(st.lists(st.binary(max_size=8)), st.integers(0, 50), st.integers(0, 50))

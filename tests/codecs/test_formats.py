@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxfs.codecs import safetensors
-from jaxfs.codecs.avals import Aval
 from jaxfs.codecs.formats import FORMATS, decode, detect, encode, encoded_size
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.signature import Param
+from jaxfs.types.avals import Aval
+from jaxfs.types.signature import Param
 from tests.codecs.values import same, values
 
 BINARY = [row.name for row in FORMATS if row.is_input and row.is_sized]

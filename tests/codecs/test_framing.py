@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxfs.codecs.avals import Aval, parse_aval
 from jaxfs.codecs.formats import FORMATS, encode
 from jaxfs.codecs.framing import Framer
 from jaxfs.codecs.safetensors import DTYPES
-from jaxfs.codecs.text import decode as decode_text
+from jaxfs.codecs.text_input import decode as decode_text
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.signature import Param
+from jaxfs.types.avals import Aval, parse_aval
+from jaxfs.types.signature import Param
 from tests.codecs.values import values
 
 FRAMED = [row.name for row in FORMATS if row.is_framed]

@@ -13,8 +13,8 @@ from safetensors.numpy import save
 
 from jaxfs.codecs import formats
 from jaxfs.codecs.infer import Wanted, infer
-from jaxfs.codecs.shaped import Known, Shaped
 from jaxfs.errors import Invalid
+from jaxfs.types.partial_avals import Known, Shaped
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 N = np.array(7, np.int64)

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxfs.codecs.avals import BY_NUMPY, BY_SHORT, DTYPES, Aval
 from jaxfs.codecs.formats import decode, encode
-from jaxfs.codecs.npy_header import header, read_header
+from jaxfs.codecs.npy import header, read_header
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.signature import Param
+from jaxfs.types.avals import BY_NUMPY, BY_SHORT, DTYPES, Aval
+from jaxfs.types.signature import Param
 from tests.codecs.values import avals, buffers, shapes
 
 NATIVE = [row for row in DTYPES if row.is_native]

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxfs.codecs.avals import Aval
 from jaxfs.codecs.formats import encode, encoded_size
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.signature import Param
+from jaxfs.types.avals import Aval
+from jaxfs.types.signature import Param
 from tests.codecs.values import buffer_of
 
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxfs.codecs.avals import BY_SHORT, Aval
-from jaxfs.codecs.buffers import TypedBuffer
 from jaxfs.codecs.formats import decode, encode, encoded_size
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.signature import Param
+from jaxfs.types.avals import BY_SHORT, Aval
+from jaxfs.types.buffers import TypedBuffer
+from jaxfs.types.signature import Param
 from tests.codecs.values import avals, buffer_of, buffers, same, values
 
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxfs.codecs.avals import BY_SHORT, DTYPES, parse_aval
-from jaxfs.codecs.buffers import Reference
 from jaxfs.codecs.formats import decode
-from jaxfs.codecs.words import split
+from jaxfs.codecs.tokenizer import split
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.signature import Param
+from jaxfs.types.avals import BY_SHORT, DTYPES, parse_aval
+from jaxfs.types.buffers import Reference
+from jaxfs.types.signature import Param
 
 
 def read(text, *types):

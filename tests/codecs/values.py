@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from jaxfs.codecs.avals import BY_SHORT, DTYPES, Aval
-from jaxfs.codecs.buffers import TypedBuffer, flat_bytes
-from jaxfs.stablehlo.signature import Param
+from jaxfs.types.avals import BY_SHORT, DTYPES, Aval
+from jaxfs.types.buffers import TypedBuffer, flat_bytes
+from jaxfs.types.signature import Param
 
 _BITS = {"bool": 1, "i2": 2, "u2": 2, "i4": 4, "u4": 4, "f4_e2m1fn": 4}
 

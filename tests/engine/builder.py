@@ -17,8 +17,8 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs import jaxcompat
-from jaxfs.codecs.avals import BY_NUMPY, BY_SHORT, Aval
-from jaxfs.stablehlo.signature import Param, Signature
+from jaxfs.types.avals import BY_NUMPY, BY_SHORT, Aval
+from jaxfs.types.signature import Param, Signature
 from tests.engine.programs import DEVICES, SPREAD, TEXTS
 
 RANDOM = np.random.RandomState(0)

@@ -14,7 +14,8 @@ import trio
 
 from jaxfs.engine.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Later, Outcome, Range
-from jaxfs.engine.protocol import Options, first_value
+from jaxfs.engine.protocol import Options
+from jaxfs.types.layout import first_value
 from jaxfs.wire.memory import Pool, Segment
 from tests.engine.conftest import Programs, Submitted, arrays_of
 

@@ -12,11 +12,11 @@ import pytest
 import trio
 import trio.testing
 
-from jaxfs.codecs.avals import BY_SHORT
 from jaxfs.engine.client import LocalEngine
 from jaxfs.engine.interface import Executable, Range
-from jaxfs.engine.protocol import output_offsets
 from jaxfs.errors import NoSpace, RunFailed
+from jaxfs.types.avals import BY_SHORT
+from jaxfs.types.layout import output_offsets
 from jaxfs.wire.channel import INLINE_BYTES
 from jaxfs.wire.memory import Pool
 from tests.engine.conftest import (

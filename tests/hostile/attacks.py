@@ -155,7 +155,7 @@ ATTACKS: tuple[Attack, ...] = (
         "forge",
         "answer in the tracer's place, with files that are none",
         "from jaxfs.tracer.protocol import Traced\n"
-        "from jaxfs.stablehlo.signature import Signature\n"
+        "from jaxfs.types.signature import Signature\n"
         "import msgspec, array\n"
         "data = msgspec.msgpack.encode(Traced('forged', Signature((), ()), ()))\n"
         "r, w = os.pipe()\n"

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from jaxfs.errors import Invalid, JaxfsError
-from jaxfs.stablehlo.signature import Signature
 from jaxfs.tracer.client import TracerClient
 from jaxfs.tracer.protocol import Untyped
+from jaxfs.types.signature import Signature
 from tests.engine.conftest import SharedEngine
 from tests.engine.programs import DEVICES
 from tests.hostile.case import VECTOR, Case, Stop, one

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import trio
 
-from jaxfs.codecs.avals import Aval
 from jaxfs.engine.client import LocalEngine
 from jaxfs.engine.interface import Executable
 from jaxfs.errors import Cancelled, JaxfsError
+from jaxfs.types.avals import Aval
 from tests.engine.conftest import SharedEngine, Submitted, arrays_of
 from tests.hostile.case import ACCEPTED, Case, Stop
 from tests.hostile.conftest import GOOD, attempt

@@ -15,7 +15,7 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs import jaxcompat
-from jaxfs.codecs.avals import DTYPES, DType
+from jaxfs.types.avals import DTYPES, DType
 from tests.conftest import SAXPY, Mount
 
 X = np.array([1, 2, 3, 4], np.float32)

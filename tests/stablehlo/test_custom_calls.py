@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jaxfs.codecs.avals import Aval, parse_aval
 from jaxfs.stablehlo.custom_calls import refusal
+from jaxfs.types.avals import Aval, parse_aval
 
 
 def avals(text: str) -> list[Aval | None]:

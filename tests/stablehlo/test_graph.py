@@ -21,10 +21,10 @@ from jaxfs.stablehlo.graph.fuse import fuse, gather
 from jaxfs.stablehlo.main_function import read_signature
 from jaxfs.stablehlo.normal_form import artifact
 from jaxfs.stablehlo.parse import parse_text
-from jaxfs.stablehlo.signature import Signature
 from jaxfs.stablehlo.walk import functions
 from jaxfs.tracer.draw import draw_artifact
 from jaxfs.tracer.protocol import Draw
+from jaxfs.types.signature import Signature
 
 CLOSED = Detail(calls=False, regions=False)
 MANY = 10_000

@@ -16,9 +16,9 @@ import pytest
 import trio
 
 from jaxfs import jaxcompat
-from jaxfs.stablehlo.signature import Signature
 from jaxfs.tracer.client import TracerClient, open_tracer
 from jaxfs.tracer.protocol import Compile, Compiled, Traced, Untyped
+from jaxfs.types.signature import Signature
 
 Result = TypeVar("Result")
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from jax import export
 
-from jaxfs.codecs.avals import Aval, parse_aval
 from jaxfs.errors import Invalid
+from jaxfs.types.avals import Aval, parse_aval
 from tests.tracer.conftest import SAXPY, BlockingTracer
 from tests.tracer.test_sources import bytecode, exported, portable
 

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfs.codecs.avals import Aval, parse_aval
 from jaxfs.errors import AccessDenied, Invalid, JaxfsError
+from jaxfs.types.avals import Aval, parse_aval
 from tests.tracer.conftest import SAXPY, BlockingTracer, Made, dumped
 
 Leaf = jax.ShapeDtypeStruct

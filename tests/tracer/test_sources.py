@@ -14,8 +14,8 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs import jaxcompat
-from jaxfs.codecs.avals import DTYPES, DType
 from jaxfs.errors import Invalid
+from jaxfs.types.avals import DTYPES, DType
 from tests.tracer.conftest import SAXPY, BlockingTracer
 
 SAXPY_SIGNATURE = "in 0 x f32[16]\nin 1 y f32[16]\nout 0 f32[16]\n"

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfs.codecs.avals import parse_aval
 from jaxfs.errors import Invalid, JaxfsError, NotSupported
 from jaxfs.tracer.transforms.table import TABLE, help_text, parse
+from jaxfs.types.avals import parse_aval
 from tests.tracer.conftest import BlockingTracer, Made, dumped
 from tests.tracer.test_sources import exported
 

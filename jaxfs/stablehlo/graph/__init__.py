@@ -14,7 +14,7 @@ from jaxfs.stablehlo.graph.build import Detail, TooMany, build
 from jaxfs.stablehlo.graph.fuse import fuse, gather
 from jaxfs.stablehlo.graph.layout import place
 from jaxfs.stablehlo.graph.svg import render
-from jaxfs.stablehlo.signature import Signature
+from jaxfs.types.signature import Signature
 
 __all__ = ["draw"]
 

@@ -13,8 +13,8 @@ import attrs
 from jaxfs.stablehlo.graph import words
 from jaxfs.stablehlo.graph.boxes import Box, Graph
 from jaxfs.stablehlo.main_function import entry_block
-from jaxfs.stablehlo.signature import Signature
 from jaxfs.stablehlo.walk import functions, operations
+from jaxfs.types.signature import Signature
 
 SLACK = 20  # boxes before what can be drawn together is, for each that may be there after
 MOST_NAMED = 4  # inputs, or outputs, in the title

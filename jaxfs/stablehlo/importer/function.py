@@ -17,9 +17,9 @@ from jaxfs.stablehlo.importer import opaque
 from jaxfs.stablehlo.importer.folding import fold
 from jaxfs.stablehlo.importer.operation import TABLE, CannotImport, Import, Operation, Values
 from jaxfs.stablehlo.main_function import read_signature
-from jaxfs.stablehlo.signature import Param
 from jaxfs.stablehlo.types import spelled
 from jaxfs.stablehlo.walk import functions, operations
+from jaxfs.types.signature import Param
 
 MAX_DEPTH = 200  # of calls and regions within each other
 MAX_OPERATIONS = 1_000_000  # with calls inlined; JAX traces some 20,000 a second

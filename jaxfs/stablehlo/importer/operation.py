@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 from jaxlib.mlir import ir
 
-from jaxfs.codecs.avals import BY_MLIR
 from jaxfs.errors import NotSupported
 from jaxfs.stablehlo.walk import place
+from jaxfs.types.avals import BY_MLIR
 
 Values = Sequence[Any]
 Import = Callable[..., Any]  # (operation, *operands) -> a value, or a sequence of them

@@ -14,10 +14,10 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs import jaxcompat
-from jaxfs.codecs.avals import BY_NUMPY, Aval
 from jaxfs.stablehlo.importer.one_operation import module_of, new_module, sole, text_of
 from jaxfs.stablehlo.importer.operation import Operation, imports
 from jaxfs.stablehlo.types import tensor_type
+from jaxfs.types.avals import BY_NUMPY, Aval
 
 sort_p = jaxcompat.Primitive("imported_sort")
 sort_p.multiple_results = True

@@ -7,9 +7,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxfs.codecs.shaped import Known
 from jaxfs.errors import Invalid
 from jaxfs.tracer.traceable import Traceable, as_aval
+from jaxfs.types.partial_avals import Known
 
 
 def check_argnums(program: Traceable, numbers: Sequence[int], what: str) -> tuple[int, ...]:

@@ -9,11 +9,11 @@ import attrs
 import jax
 from jax import tree_util
 
-from jaxfs.codecs.shaped import UNKNOWN, Known, Shaped
 from jaxfs.errors import Invalid
 from jaxfs.tracer.traceable import Traceable, struct
 from jaxfs.tracer.transforms.outputs import Named, naming
 from jaxfs.tracer.transforms.table import Axes, Step
+from jaxfs.types.partial_avals import UNKNOWN, Known, Shaped
 
 BATCH_UNKNOWN = "the size of the batch comes with the call; vmap:axis_size=N would fix it"
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import trio
 
-from jaxfs.codecs.avals import parse_aval
 from jaxfs.errors import (
     BrokenProgram,
     Invalid,
@@ -31,6 +30,7 @@ from jaxfs.tree.handles import Handle, Upload
 from jaxfs.tree.rows import Directory, Entry, File, Row, Symlink
 from jaxfs.tree.system import System
 from jaxfs.tree.text import flat_keyed, line, lines
+from jaxfs.types.avals import parse_aval
 from jaxfs.wire.spool import Spool
 
 HERE = "programs/<program>"

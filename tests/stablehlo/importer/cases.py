@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from jaxfs.stablehlo.signature import Param
+from jaxfs.types.signature import Param
 
 _TYPES = {
     "f": "tensor<4xf32>",

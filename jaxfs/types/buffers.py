@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from jaxfs.codecs.avals import Aval
+from jaxfs.types.avals import Aval
 
 Bytes = bytes | memoryview
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxfs.codecs.buffers import Bytes, Parameter, TypedBuffer
 from jaxfs.errors import Invalid
+from jaxfs.types.buffers import Bytes, Parameter, TypedBuffer
 
 _LISTED = 8  # parameters and names an error message lists before it says how many more there are
 _NAME_CHARS = 255

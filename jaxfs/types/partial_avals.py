@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from jaxfs.codecs.avals import BY_SHORT, Aval, DType
 from jaxfs.errors import Invalid
+from jaxfs.types.avals import BY_SHORT, Aval, DType
 
 UNKNOWN = "?"
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from jaxfs.codecs.buffers import Argument, Parameter, Reference
-from jaxfs.codecs.checks import refuse, refuse_count
+from jaxfs.codecs.diagnostics import refuse, refuse_count
 from jaxfs.codecs.literals import buffer_of
-from jaxfs.codecs.words import Words, split
+from jaxfs.codecs.tokenizer import Words, split
+from jaxfs.types.buffers import Argument, Parameter, Reference
 
 _PATH = r"(?:arrays|results)/[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _REFERENCE = re.compile(rf"{_PATH}\Z")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from jaxfs.codecs.avals import Aval
+from jaxfs.types.avals import Aval
 
 
 class Param(msgspec.Struct, frozen=True):

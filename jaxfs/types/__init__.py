@@ -1,0 +1,1 @@
+"""Plain data that all layers share: types of arrays, signatures, buffers, layout."""
