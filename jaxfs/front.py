@@ -33,7 +33,7 @@ from jaxfs.errors import Invalid, JaxfsError, RunFailed
 from jaxfs.fuse import session
 from jaxfs.fuse.operations import Filesystem
 from jaxfs.options import Options
-from jaxfs.ownership import Caller, Meta
+from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.programs.builder import Builder
 from jaxfs.programs.pickles import PicklePolicy
 from jaxfs.programs.registry import Programs

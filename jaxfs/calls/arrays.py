@@ -17,13 +17,13 @@ from jaxfs.codecs import formats
 from jaxfs.codecs.infer import Found
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import Cancelled, Invalid, JaxfsError, NameTaken, from_os_error
-from jaxfs.ownership import SERIALS, Meta
+from jaxfs.ipc.channel import INLINE_BYTES
+from jaxfs.ipc.shared_memory import Pool
+from jaxfs.ipc.spool import Spool
+from jaxfs.posix.credentials import SERIALS, Meta
 from jaxfs.programs import names
 from jaxfs.types.layout import ALIGNMENT, output_offsets
 from jaxfs.types.signature import Param, Signature
-from jaxfs.wire.channel import INLINE_BYTES
-from jaxfs.wire.memory import Pool
-from jaxfs.wire.spool import Spool
 
 MAX_STRIDE_BYTES = 1 << 62
 

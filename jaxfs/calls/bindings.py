@@ -18,13 +18,13 @@ from jaxfs.calls.requests import Find, Request, from_part
 from jaxfs.calls.sources import Part, leaf_order
 from jaxfs.codecs.infer import Wanted
 from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotFound
-from jaxfs.ownership import SERIALS, Meta
+from jaxfs.ipc.shared_memory import Pool
+from jaxfs.posix.credentials import SERIALS, Meta
 from jaxfs.programs.program import Derived, Program, Written
 from jaxfs.programs.registry import Programs
 from jaxfs.programs.version import Version
 from jaxfs.tracer.protocol import Untyped
 from jaxfs.types.buffers import Parameter
-from jaxfs.wire.memory import Pool
 
 
 @attrs.define(eq=False)

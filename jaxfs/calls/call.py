@@ -10,7 +10,7 @@ from jaxfs.calls.queue import Ticket
 from jaxfs.calls.sources import Source, split
 from jaxfs.engine.interface import Input, Later, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed, TimedOut
-from jaxfs.ownership import SERIALS, Meta
+from jaxfs.posix.credentials import SERIALS, Meta
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
 from jaxfs.types.buffers import TypedBuffer

@@ -16,13 +16,13 @@ from jaxfs.calls.queue import Given, release_inputs
 from jaxfs.calls.registry import Calls
 from jaxfs.engine.interface import Outcome, Range
 from jaxfs.errors import Invalid, RunFailed
-from jaxfs.ownership import Caller
+from jaxfs.ipc.spool import Spool
+from jaxfs.posix.credentials import Caller
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.version import Version
 from jaxfs.tracer.client import TracerClient
 from jaxfs.types.avals import Aval
 from jaxfs.types.buffers import TypedBuffer
-from jaxfs.wire.spool import Spool
 
 RANDOM = b"random"
 MAX_BYTES = 64 << 20  # of inputs; the interpreter is slow

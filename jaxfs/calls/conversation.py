@@ -23,12 +23,12 @@ from jaxfs.codecs.formats import format_named
 from jaxfs.codecs.framing import Framer
 from jaxfs.engine.interface import Outcome
 from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
-from jaxfs.ownership import Caller
+from jaxfs.ipc.channel import INLINE_BYTES
+from jaxfs.posix.credentials import Caller
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
 from jaxfs.tracer.protocol import Untyped
 from jaxfs.types.buffers import Rope
-from jaxfs.wire.channel import INLINE_BYTES
 
 REPLY_WAIT_S = 50e-6  # standing still so long is cheaper than a turn of the event loop
 MISSES_COST = 8  # so many requests do not stand still after a wait in vain: cores are scarce

@@ -19,11 +19,11 @@ from jaxfs.calls.arrays import Array, Arrays
 from jaxfs.calls.sources import Part, Written, laid_out_bytes
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import JaxfsError
-from jaxfs.ownership import Meta
+from jaxfs.ipc.channel import INLINE_BYTES
+from jaxfs.ipc.shared_memory import PAGE_BYTES, Pool
+from jaxfs.posix.credentials import Meta
 from jaxfs.types.avals import parse_aval
 from jaxfs.types.signature import Param
-from jaxfs.wire.channel import INLINE_BYTES
-from jaxfs.wire.memory import PAGE_BYTES, Pool
 
 PAUSE_S = 5.0
 PIECE_BYTES = 16 << 20

@@ -11,10 +11,10 @@ import itertools
 import attrs
 
 from jaxfs.engine.interface import Outcome
+from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.programs.version import Version
 from jaxfs.types.layout import output_offsets
 from jaxfs.types.signature import Signature
-from jaxfs.wire.channel import INLINE_BYTES
 
 
 @attrs.frozen

@@ -28,16 +28,16 @@ from jaxfs.errors import (
     NotFound,
     OverQuota,
 )
+from jaxfs.ipc.shared_memory import Pool
+from jaxfs.ipc.spool import Spool
 from jaxfs.options import Options
-from jaxfs.ownership import Caller, Meta
+from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.programs import names
 from jaxfs.programs.derivations import Derivations
 from jaxfs.programs.program import Program
 from jaxfs.programs.stats import Histogram
 from jaxfs.programs.version import Version
 from jaxfs.types.buffers import Parameter
-from jaxfs.wire.memory import Pool
-from jaxfs.wire.spool import Spool
 
 
 class Calls:

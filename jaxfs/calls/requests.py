@@ -15,11 +15,11 @@ from jaxfs.codecs.infer import ANYTHING, Found, Wanted
 from jaxfs.codecs.infer import infer as infer_types
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import Invalid, JaxfsError, NotFound
+from jaxfs.ipc.channel import INLINE_BYTES
+from jaxfs.ipc.shared_memory import Pool, Segment
+from jaxfs.ipc.spool import Spool
 from jaxfs.types.buffers import Argument, Parameter, Reference, TypedBuffer
 from jaxfs.types.layout import ALIGNMENT
-from jaxfs.wire.channel import INLINE_BYTES
-from jaxfs.wire.memory import Pool, Segment
-from jaxfs.wire.spool import Spool
 
 THREAD_BYTES = 1 << 18  # what takes longer to parse than this does not hold up the mount
 CHEAP = frozenset({"npy", "raw"})  # formats whose data is not looked at, only sliced

@@ -14,7 +14,7 @@ from jaxfs.calls.requests import CHEAP, THREAD_BYTES
 from jaxfs.calls.sources import Part, Source
 from jaxfs.codecs import formats
 from jaxfs.errors import NotFound
-from jaxfs.ownership import SERIALS, Meta
+from jaxfs.posix.credentials import SERIALS, Meta
 from jaxfs.types.buffers import Rope, TypedBuffer
 from jaxfs.types.signature import Param
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxfs.errors import NoSpace
+from jaxfs.ipc.shared_memory import Pool
 from jaxfs.programs.need import SMALL_BYTES, Need
 from jaxfs.programs.version import Version
-from jaxfs.wire.memory import Pool
 
 CGROUPS = Path("/sys/fs/cgroup")
 

@@ -16,11 +16,11 @@ import trio
 from jaxfs.calls.queue import Ticket
 from jaxfs.engine.interface import Input, Later, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed
+from jaxfs.ipc.channel import INLINE_BYTES
+from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.types.buffers import Parameter, TypedBuffer
 from jaxfs.types.layout import ALIGNMENT, first_value, output_offsets
 from jaxfs.types.signature import Param, Signature
-from jaxfs.wire.channel import INLINE_BYTES
-from jaxfs.wire.memory import Pool, Segment
 
 _NUMBERS = itertools.count(1)
 

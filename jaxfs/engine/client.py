@@ -22,8 +22,8 @@ from jaxfs.engine.protocol import Device, Options
 from jaxfs.engine.runs import Run
 from jaxfs.engine.suspects import GRACE_S
 from jaxfs.errors import Cancelled, JaxfsError, from_os_error
-from jaxfs.wire.channel import Closed
-from jaxfs.wire.memory import Pool
+from jaxfs.ipc.channel import Closed
+from jaxfs.ipc.shared_memory import Pool
 
 STARTS = 3  # that fail in a row before the engine counts as failed
 PAUSE_S = 0.1  # between them

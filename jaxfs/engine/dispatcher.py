@@ -19,8 +19,8 @@ from jaxfs.engine.protocol import INPUT_FAILED, MAX_UNDER_WAY
 from jaxfs.engine.runs import Run
 from jaxfs.engine.suspects import GRACE_S, Suspects
 from jaxfs.errors import Cancelled, JaxfsError, RunFailed, from_errno, from_os_error
-from jaxfs.wire.channel import Closed
-from jaxfs.wire.memory import Pool
+from jaxfs.ipc.channel import Closed
+from jaxfs.ipc.shared_memory import Pool
 
 ATTEMPTS = 3  # of a run whose engine dies
 log = logging.getLogger(__name__)

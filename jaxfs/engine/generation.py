@@ -14,10 +14,10 @@ from jaxfs.engine.process import WorkerProcess
 from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Skip, Statistics, Unload
 from jaxfs.engine.runs import Run
 from jaxfs.errors import Invalid, from_os_error
+from jaxfs.ipc.channel import TooLong
+from jaxfs.ipc.shared_memory import Pool
 from jaxfs.types.layout import first_value
 from jaxfs.types.signature import Param, Signature
-from jaxfs.wire.channel import TooLong
-from jaxfs.wire.memory import Pool
 
 
 class Nonsense(Exception):

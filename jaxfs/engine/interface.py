@@ -14,9 +14,9 @@ import msgspec
 
 from jaxfs.engine.protocol import Device
 from jaxfs.errors import JaxfsError
+from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.types.layout import output_offsets
 from jaxfs.types.signature import Signature
-from jaxfs.wire.memory import Pool, Segment
 
 State = Literal["idle", "starting", "ready", "restarting", "failed"]
 

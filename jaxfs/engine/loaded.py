@@ -17,10 +17,10 @@ from jaxfs import jaxcompat
 from jaxfs.engine.memory import Memory
 from jaxfs.engine.protocol import Execute, Load
 from jaxfs.engine.residents import Residents
+from jaxfs.ipc.shared_memory import SegmentRef
 from jaxfs.types.avals import Aval
 from jaxfs.types.layout import output_offsets
 from jaxfs.types.signature import Signature
-from jaxfs.wire.memory import SegmentRef
 
 QUICK_BYTES = 1 << 20
 UNBOUNDED = frozenset({"kWhile", "kSort", "kCustomCall", "kInfeed", "kOutfeed", "kSend", "kRecv"})

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxfs.wire.memory import SegmentRef
+from jaxfs.ipc.shared_memory import SegmentRef
 
 
 class Memory:

@@ -14,10 +14,10 @@ import msgspec
 import trio
 
 from jaxfs.engine.client import LocalEngine
-from jaxfs.engine.identity import User
 from jaxfs.engine.interface import Engine
 from jaxfs.engine.protocol import Device, Options
-from jaxfs.wire.memory import Pool
+from jaxfs.ipc.shared_memory import Pool
+from jaxfs.posix.privileges import User
 
 
 class UserEngines:

@@ -10,12 +10,12 @@ import sys
 import msgspec
 import trio
 
-from jaxfs.engine.identity import environment
 from jaxfs.engine.protocol import Options, Ready, Reply, StartFailed
 from jaxfs.engine.suspects import how
-from jaxfs.engine.words import Words
 from jaxfs.errors import RunFailed
-from jaxfs.wire.channel import AsyncChannel, Closed, pair
+from jaxfs.ipc.channel import AsyncChannel, Closed, pair
+from jaxfs.posix.privileges import environment
+from jaxfs.posix.stderr_log import Words
 
 START_S = 120.0  # a cold file system and a slow driver included
 TERM_S = 1.0

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import msgspec
 
-from jaxfs.engine.identity import User
+from jaxfs.ipc.channel import VERSION
+from jaxfs.ipc.shared_memory import SegmentRef
+from jaxfs.posix.privileges import User
 from jaxfs.types.signature import Signature
-from jaxfs.wire.channel import VERSION
-from jaxfs.wire.memory import SegmentRef
 
 
 class Options(msgspec.Struct, frozen=True):

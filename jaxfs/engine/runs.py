@@ -9,9 +9,9 @@ import attrs
 from jaxfs.engine.interface import Executable, Input, Later, Outcome, Range
 from jaxfs.engine.protocol import INPUT_FAILED
 from jaxfs.errors import Cancelled, RunFailed
+from jaxfs.ipc.channel import INLINE_BYTES
+from jaxfs.ipc.shared_memory import Pool, Segment, SegmentRef
 from jaxfs.types.layout import ALIGNMENT
-from jaxfs.wire.channel import INLINE_BYTES
-from jaxfs.wire.memory import Pool, Segment, SegmentRef
 
 INLINE_TOTAL_BYTES = 4 * INLINE_BYTES  # of all inputs of a run, so that a message stays small
 

@@ -20,7 +20,7 @@ from jaxfs.engine.chains import Chains
 from jaxfs.engine.loaded import LoadedExecutable, load
 from jaxfs.engine.memory import Memory
 from jaxfs.engine.residents import Residents
-from jaxfs.wire.channel import Channel, Closed
+from jaxfs.ipc.channel import Channel, Closed
 
 SPIN_S = 100e-6
 THREADS = protocol.MAX_UNDER_WAY + 32  # no run waits for the end of another

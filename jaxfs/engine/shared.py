@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from jaxfs.engine.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Engine
 from jaxfs.engine.protocol import Device, Options
-from jaxfs.wire.memory import Pool
+from jaxfs.ipc.shared_memory import Pool
 
 
 class SharedEngine:

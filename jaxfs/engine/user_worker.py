@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 
-from jaxfs.engine import identity
+from jaxfs.posix import privileges
 
 if __name__ == "__main__":
-    identity.give_up_rights()
+    privileges.give_up_rights()
     from jaxfs.engine import worker
 
     worker.main(*worker.arguments(sys.argv))

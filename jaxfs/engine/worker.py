@@ -16,11 +16,11 @@ import traceback
 
 import msgspec
 
-from jaxfs.engine import identity
 from jaxfs.engine.protocol import DIAGNOSTICS_BYTES, Options, Ready, Request, StartFailed
 from jaxfs.engine.residents import Residents
-from jaxfs.tracer.process import die_with_parent
-from jaxfs.wire.channel import Channel, Closed
+from jaxfs.ipc.channel import Channel, Closed
+from jaxfs.posix import privileges
+from jaxfs.posix.child_process import die_with_parent
 
 MEETING_S = 7 * 24 * 3600
 MORE_THREADS = 64
@@ -55,7 +55,7 @@ def _serve(channel: Channel[Request], options: Options, parent: int) -> None:
         found = devices.start(options)
         if options.user is not None:
             devices.warm_up()  # it may not be able to read our packages any more
-            identity.become(options.user, parent)
+            privileges.become(options.user, parent)
         platform, toolchain = found[0].platform, devices.toolchain()
         known = tuple(devices.describe(device) for device in found)
         resident_bytes = devices.resident_bytes(options, found)

@@ -25,7 +25,7 @@ from jaxfs.errors import (
     from_os_error,
 )
 from jaxfs.fuse import INTERRUPTS
-from jaxfs.ownership import Caller
+from jaxfs.posix.credentials import Caller
 
 if TYPE_CHECKING:
     from jaxfs.fuse.operations import Filesystem

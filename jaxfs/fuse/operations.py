@@ -28,7 +28,7 @@ from jaxfs.fuse.boundary import (
 from jaxfs.fuse.gone import GoneNames
 from jaxfs.fuse.interrupts import closes_what_it_wrote
 from jaxfs.fuse.polling import Pollers
-from jaxfs.ownership import Caller
+from jaxfs.posix.credentials import Caller
 from jaxfs.tree.nodes import ROOT_INO, Attributes, Changes
 from jaxfs.tree.tree import Tree
 

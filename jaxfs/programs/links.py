@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import attrs
 
 from jaxfs.errors import NameTaken
-from jaxfs.ownership import SERIALS, Meta
+from jaxfs.posix.credentials import SERIALS, Meta
 from jaxfs.programs import names
 from jaxfs.programs.store import LinkRecord, Store
 

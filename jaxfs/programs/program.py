@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from jaxfs.errors import BrokenProgram, Invalid, JaxfsError, NotSupported
-from jaxfs.ownership import SERIALS, Meta
+from jaxfs.posix.credentials import SERIALS, Meta
 from jaxfs.programs.names import types_name
 from jaxfs.programs.recipe import Recipe
 from jaxfs.programs.stats import Stats

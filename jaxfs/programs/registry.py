@@ -19,7 +19,7 @@ from jaxfs.errors import (
     RunFailed,
 )
 from jaxfs.outlive import Work
-from jaxfs.ownership import Meta
+from jaxfs.posix.credentials import Meta
 from jaxfs.programs import names
 from jaxfs.programs.builder import Author, Builder, aside
 from jaxfs.programs.derivations import Derivations

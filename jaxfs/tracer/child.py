@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from jaxfs.errors import JaxfsError
+from jaxfs.ipc.channel import MAX_MESSAGE_BYTES, send_fds
 from jaxfs.tracer.compile import compile_artifact
 from jaxfs.tracer.draw import draw_artifact
 from jaxfs.tracer.interpret import interpret
@@ -29,7 +30,6 @@ from jaxfs.tracer.protocol import (
     Work,
 )
 from jaxfs.tracer.trace import trace
-from jaxfs.wire.channel import MAX_MESSAGE_BYTES, send_fds
 
 MAX_ANSWER_BYTES = MAX_MESSAGE_BYTES - 4096  # the signature must fit into later messages too
 MAX_DIAGNOSTICS = 32 << 10  # characters; the beginning says most

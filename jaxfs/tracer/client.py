@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from jaxfs.errors import RunFailed, TimedOut
+from jaxfs.ipc.channel import AsyncChannel, Closed, pair
 from jaxfs.tracer.protocol import (
     Compile,
     Compiled,
@@ -39,7 +40,6 @@ from jaxfs.tracer.untrusted import MAX_FILE_BYTES, Answer, checked, crash, read_
 from jaxfs.tracer.zygote_process import ZygoteProcess
 from jaxfs.types.avals import Aval
 from jaxfs.types.signature import Signature
-from jaxfs.wire.channel import AsyncChannel, Closed, pair
 
 DEADLINE_S = 600.0
 TRACE_DEADLINE_S = 60.0  # damaged bytecode can keep MLIR's reader busy for ever

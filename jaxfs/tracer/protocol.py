@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import msgspec
 
+from jaxfs.ipc.channel import VERSION
 from jaxfs.types.avals import Aval
 from jaxfs.types.partial_avals import Known
 from jaxfs.types.signature import Signature
-from jaxfs.wire.channel import VERSION
 
 FILES = 2  # that a job which worked hands back
 

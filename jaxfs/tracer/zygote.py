@@ -30,13 +30,13 @@ import attrs
 import msgspec
 
 from jaxfs import jaxcompat
+from jaxfs.ipc.channel import Channel, Closed
+from jaxfs.posix.child_process import die_with_parent, keep_only
+from jaxfs.posix.page_cache import drop_code
 from jaxfs.tracer import sandbox
 from jaxfs.tracer.child import run_job
-from jaxfs.tracer.process import die_with_parent, keep_only
 from jaxfs.tracer.protocol import FILES, Compile, Ended, Hello, Job, Kill, Request
-from jaxfs.tracer.resident import drop_code
 from jaxfs.tracer.warm import warm_up
-from jaxfs.wire.channel import Channel, Closed
 
 MAX_LAST_WORDS = 4096  # bytes of what a dying child wrote to stderr
 _PIPE_BYTES = 65536

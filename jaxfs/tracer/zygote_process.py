@@ -14,9 +14,9 @@ import trio
 
 import jaxfs
 from jaxfs.errors import RunFailed
+from jaxfs.ipc.channel import VERSION, AsyncChannel, Closed, pair
 from jaxfs.tracer.protocol import Control, Ended, Hello
 from jaxfs.tracer.sandbox import Limits
-from jaxfs.wire.channel import VERSION, AsyncChannel, Closed, pair
 
 START_S = 60.0  # a cold disk and a busy machine need many seconds to import jax
 END_S = 2.0

@@ -11,10 +11,10 @@ from jaxfs.calls.conversation import Conversation
 from jaxfs.calls.results import View
 from jaxfs.calls.sources import Source
 from jaxfs.errors import Invalid, JaxfsError, NotPermitted, NotReady
-from jaxfs.ownership import Caller
+from jaxfs.ipc.shared_memory import Segment
+from jaxfs.ipc.spool import Spool
+from jaxfs.posix.credentials import Caller
 from jaxfs.types.buffers import Rope
-from jaxfs.wire.memory import Segment
-from jaxfs.wire.spool import Spool
 
 Commit = Callable[[Spool], Awaitable[None]]
 

@@ -14,7 +14,7 @@ from jaxfs.calls.bindings import Binding
 from jaxfs.calls.call import RESULT, Call
 from jaxfs.calls.results import View
 from jaxfs.errors import NotPermitted
-from jaxfs.ownership import Meta, allowed_to_readers
+from jaxfs.posix.credentials import Meta, allowed_to_readers
 from jaxfs.programs.links import Link
 from jaxfs.programs.program import Derived, Program, Staged, root_of
 from jaxfs.tree.files.calls import CALLS

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import attrs
 import trio
 
-from jaxfs.ownership import Caller, Meta
+from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.tree.handles import Handle
 from jaxfs.tree.system import System
 

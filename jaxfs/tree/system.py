@@ -13,7 +13,7 @@ from jaxfs.engine.interface import Engines
 from jaxfs.engine.protocol import Device
 from jaxfs.errors import JaxfsError
 from jaxfs.options import Options
-from jaxfs.ownership import SERIALS, Caller, Meta
+from jaxfs.posix.credentials import SERIALS, Caller, Meta
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.registry import Programs
 from jaxfs.tracer.client import TracerClient

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from jaxfs.ownership import Caller
+from jaxfs.posix.credentials import Caller
 from jaxfs.tree.files import (
     arrays,
     calls,

@@ -14,7 +14,7 @@ from collections import defaultdict
 from jaxfs.calls.arrays import Array
 from jaxfs.calls.results import View
 from jaxfs.errors import Invalid, JaxfsError, NotFound, NotPermitted
-from jaxfs.ownership import Caller, Meta
+from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.tree.handles import Control, Handle, Snapshot, Status
 from jaxfs.tree.modes import meta_of, mode_of, owner_of, set_mode, set_owner
 from jaxfs.tree.nodes import ROOT_INO, Attributes, Changes, Node

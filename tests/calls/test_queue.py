@@ -11,8 +11,8 @@ import trio
 from jaxfs.calls.queue import ABANDONED_S, UNDER_WAY, UNDER_WAY_PER_USER, Queue, Ticket
 from jaxfs.engine.interface import Executable, Input, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut
+from jaxfs.ipc.shared_memory import Pool
 from jaxfs.types.signature import Signature
-from jaxfs.wire.memory import Pool
 
 ALICE, BOB, CAROL = 1001, 1002, 1003
 PROGRAM = Executable("key", "/nowhere", (0,), Signature((), ()))

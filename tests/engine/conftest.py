@@ -18,9 +18,9 @@ import trio
 from jaxfs.engine.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Executable, Input, Outcome, Range
 from jaxfs.engine.protocol import Options
+from jaxfs.ipc.shared_memory import Pool
 from jaxfs.types.layout import output_offsets
 from jaxfs.types.signature import Signature
-from jaxfs.wire.memory import Pool
 from tests.engine.programs import DEVICES
 
 CPU = Options(platform="cpu", devices=DEVICES)

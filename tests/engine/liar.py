@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from jaxfs.engine import protocol, server, worker
-from jaxfs.wire.channel import send_fds
+from jaxfs.ipc.channel import send_fds
 
 Tell = Callable[[socket.socket, int], None]
 

@@ -15,7 +15,7 @@ from jaxfs.engine.interface import Range
 from jaxfs.engine.protocol import Options
 from jaxfs.engine.suspects import Suspects
 from jaxfs.errors import Cancelled, RunFailed
-from jaxfs.wire.memory import Pool
+from jaxfs.ipc.shared_memory import Pool
 from tests.engine.conftest import CPU, Programs, Submitted, call, run_with_engine, submit
 
 ONES = np.ones(8, "f4")

@@ -11,7 +11,7 @@ import pytest
 
 from jaxfs.engine import process
 from jaxfs.engine.client import LocalEngine
-from jaxfs.wire.memory import Pool
+from jaxfs.ipc.shared_memory import Pool
 from tests.engine import liar
 from tests.engine.conftest import Programs, call, run_with_engine
 

@@ -14,12 +14,12 @@ import trio.testing
 
 from jaxfs.engine import client, process
 from jaxfs.engine.client import LocalEngine
-from jaxfs.engine.identity import User, environment
 from jaxfs.engine.per_user import UserEngines, open_per_user
 from jaxfs.engine.shared import open_shared
-from jaxfs.engine.words import MOST_BYTES, Words
 from jaxfs.errors import RunFailed
-from jaxfs.wire.memory import Pool
+from jaxfs.ipc.shared_memory import Pool
+from jaxfs.posix.privileges import User, environment
+from jaxfs.posix.stderr_log import MOST_BYTES, Words
 from tests.engine.conftest import CPU, Programs, call, submit
 
 ONES = np.ones(8, "f4")

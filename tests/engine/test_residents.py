@@ -15,8 +15,8 @@ import trio
 from jaxfs.engine.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Later, Outcome, Range
 from jaxfs.engine.protocol import Options
+from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.types.layout import first_value
-from jaxfs.wire.memory import Pool, Segment
 from tests.engine.conftest import Programs, Submitted, arrays_of
 
 SOURCE = 7

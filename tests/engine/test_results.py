@@ -15,10 +15,10 @@ import trio.testing
 from jaxfs.engine.client import LocalEngine
 from jaxfs.engine.interface import Executable, Range
 from jaxfs.errors import NoSpace, RunFailed
+from jaxfs.ipc.channel import INLINE_BYTES
+from jaxfs.ipc.shared_memory import Pool
 from jaxfs.types.avals import BY_SHORT
 from jaxfs.types.layout import output_offsets
-from jaxfs.wire.channel import INLINE_BYTES
-from jaxfs.wire.memory import Pool
 from tests.engine.conftest import (
     Programs,
     SharedEngine,

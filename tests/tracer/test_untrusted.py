@@ -13,10 +13,10 @@ import pytest
 import trio
 
 from jaxfs.errors import Invalid, RunFailed
+from jaxfs.ipc.channel import AsyncChannel, Closed, pair, send_fds
 from jaxfs.tracer.protocol import Ended, Reply, Untyped
 from jaxfs.tracer.untrusted import checked, crash, read_file
 from jaxfs.types.partial_avals import Known, Shaped
-from jaxfs.wire.channel import AsyncChannel, Closed, pair, send_fds
 from tests.tracer.conftest import SAXPY, BlockingTracer, compile_cpu, memory_file
 
 

@@ -6,8 +6,8 @@ import os
 
 import msgspec
 
-from jaxfs.tracer import kernel
-from jaxfs.tracer.process import die_with_parent
+from jaxfs.posix import syscalls
+from jaxfs.posix.child_process import die_with_parent
 
 NOBODY = 65534
 _CLONE_NEWUSER = 0x10000000
@@ -37,14 +37,14 @@ def own_user_namespace() -> None:
 
     Raises OSError where the machine does not let it.
     """
-    kernel.libc("unshare", _CLONE_NEWUSER)
+    syscalls.libc("unshare", _CLONE_NEWUSER)
 
 
 def stay_so(parent: int) -> None:
     """Gain no rights, show nothing to others of the same user, die with ``parent``."""
-    kernel.drop_capabilities()
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    syscalls.drop_capabilities()
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     die_with_parent(parent)  # again: a change of user has cleared it
 
 

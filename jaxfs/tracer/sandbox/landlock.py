@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from jaxfs.tracer import kernel
+from jaxfs.posix import syscalls
 
 _VERSION = 1  # flag of landlock_create_ruleset(2)
 _PATH_BENEATH = 1
@@ -25,7 +25,7 @@ _SCOPES = {6: 0b11}
 def version() -> int:
     """What this kernel offers, 0 for nothing."""
     try:
-        return kernel.call("landlock", kernel.LANDLOCK_CREATE_RULESET, 0, 0, _VERSION)
+        return syscalls.call("landlock", syscalls.LANDLOCK_CREATE_RULESET, 0, 0, _VERSION)
     except OSError:
         return 0
 
@@ -36,7 +36,7 @@ def make_rules(readable: Iterable[Path]) -> int:
     rights = [_newest(table, offered) for table in (_FILES, _NETWORK, _SCOPES)]
     size = 8 * (1 + (offered >= 4) + (offered >= 6))  # older kernels know a shorter struct
     attributes = struct.pack("=QQQ", *rights)[:size]
-    rules = kernel.call("landlock", kernel.LANDLOCK_CREATE_RULESET, attributes, size, 0)
+    rules = syscalls.call("landlock", syscalls.LANDLOCK_CREATE_RULESET, attributes, size, 0)
     for path in readable:
         _allow_reading(rules, path)
     return rules
@@ -44,7 +44,7 @@ def make_rules(readable: Iterable[Path]) -> int:
 
 def enter(rules: int) -> None:
     """Put this process under the rules, for ever."""
-    kernel.call("landlock_restrict_self", kernel.LANDLOCK_RESTRICT_SELF, rules, 0)
+    syscalls.call("landlock_restrict_self", syscalls.LANDLOCK_RESTRICT_SELF, rules, 0)
 
 
 def _allow_reading(rules: int, path: Path) -> None:
@@ -52,7 +52,7 @@ def _allow_reading(rules: int, path: Path) -> None:
     try:
         rights = _READ_FILE | _READ_DIR if path.is_dir() else _READ_FILE
         rule = struct.pack("=Qi", rights, where)
-        kernel.call("landlock", kernel.LANDLOCK_ADD_RULE, rules, _PATH_BENEATH, rule, 0)
+        syscalls.call("landlock", syscalls.LANDLOCK_ADD_RULE, rules, _PATH_BENEATH, rule, 0)
     finally:
         os.close(where)
 

@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from jaxfs.tracer import kernel
+from jaxfs.posix import syscalls
 from jaxfs.tracer.sandbox.syscalls import numbers
 
 _NAMESPACES = (
@@ -44,13 +44,13 @@ def enter(readable: Iterable[Path]) -> None:
     _mount("jaxfs", _BASE, "tmpfs", _NOSUID | _NODEV, "size=4m,mode=755")
     os.chdir(_BASE)
     Path(_OLD).mkdir()
-    kernel.call("pivot_root", numbers()["pivot_root"], b".", _OLD.encode())
+    syscalls.call("pivot_root", numbers()["pivot_root"], b".", _OLD.encode())
     os.chdir("/")
     for path, target in links.items():
         path.symlink_to(target)
     for path in paths:
         _bring(Path(f"/{_OLD}{real[path]}"), path)
-    kernel.libc("umount2", f"/{_OLD}".encode(), _DETACH)
+    syscalls.libc("umount2", f"/{_OLD}".encode(), _DETACH)
     Path(f"/{_OLD}").rmdir()
     _seal()
 
@@ -58,7 +58,7 @@ def enter(readable: Iterable[Path]) -> None:
 def _unshare() -> None:
     """Root needs no user namespace, and could not become other users in one."""
     uid, gid = os.getuid(), os.getgid()
-    kernel.libc("unshare", _NAMESPACES | (0 if uid == 0 else _NEWUSER))
+    syscalls.libc("unshare", _NAMESPACES | (0 if uid == 0 else _NEWUSER))
     if uid:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
@@ -85,15 +85,15 @@ def _bring(source: Path, to: Path) -> None:
 
 def _seal() -> None:
     attributes = _ATTR_READ_ONLY_NOSUID.to_bytes(8, "little") + bytes(24)
-    kernel.call(
-        "mount_setattr", kernel.MOUNT_SETATTR, _AT_FDCWD, b"/", _AT_RECURSIVE, attributes, 32
+    syscalls.call(
+        "mount_setattr", syscalls.MOUNT_SETATTR, _AT_FDCWD, b"/", _AT_RECURSIVE, attributes, 32
     )
 
 
 def _mount(
     source: str | None, to: str, kind: str | None, flags: int, data: str | None = None
 ) -> None:
-    kernel.libc("mount", *map(_bytes, (source, to, kind)), flags, _bytes(data))
+    syscalls.libc("mount", *map(_bytes, (source, to, kind)), flags, _bytes(data))
 
 
 def _bytes(text: str | None) -> bytes | None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from jaxfs.tracer import kernel
+from jaxfs.posix import syscalls
 from jaxfs.tracer.sandbox.bpf import ALLOW, KILL, Check, Rule, assemble, refuse
 from jaxfs.tracer.sandbox.syscalls import AUDIT_ARCH, numbers
 
@@ -101,7 +101,7 @@ def enter(pid: int) -> None:
     buffer = ctypes.create_string_buffer(code, len(code))
     header = _SockFprog(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     mode, at = ctypes.c_ulong(_MODE_FILTER), ctypes.byref(header)
-    kernel.libc("prctl", _PR_SET_SECCOMP, mode, at, ctypes.c_ulong(0), ctypes.c_ulong(0))
+    syscalls.libc("prctl", _PR_SET_SECCOMP, mode, at, ctypes.c_ulong(0), ctypes.c_ulong(0))
 
 
 class _SockFprog(ctypes.Structure):

@@ -11,13 +11,13 @@ from jaxfs.calls.results import View, encode, view_of_array
 from jaxfs.calls.sources import Part
 from jaxfs.codecs import formats
 from jaxfs.errors import Invalid, JaxfsError, NotPermitted
-from jaxfs.ownership import Caller, Meta
+from jaxfs.ipc.spool import Spool
+from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.tree.files.results import facts, facts_of, open_view, view_size
 from jaxfs.tree.handles import Handle, Upload
 from jaxfs.tree.rows import Directory, Entry, File, Row
 from jaxfs.tree.system import System
 from jaxfs.tree.text import flat_keyed, lines
-from jaxfs.wire.spool import Spool
 
 ARRAY = "arrays/<name>"
 FORMAT = "arrays/<name>.<format>"

@@ -10,14 +10,14 @@ from jaxfs.calls.conversation import Conversation
 from jaxfs.calls.registry import split_id
 from jaxfs.codecs.formats import FORMATS
 from jaxfs.errors import JaxfsError, NameTaken
-from jaxfs.ownership import Caller, Meta
+from jaxfs.ipc.spool import Spool
+from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.programs.program import Program
 from jaxfs.tree.files.programs import HERE
 from jaxfs.tree.files.results import call_status
 from jaxfs.tree.handles import Handle, Snapshot, Talk, Upload
 from jaxfs.tree.rows import Directory, Entry, File, Row
 from jaxfs.tree.system import System
-from jaxfs.wire.spool import Spool
 
 CALLS = f"{HERE}/calls"
 

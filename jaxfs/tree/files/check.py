@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 from jaxfs.calls.check import check
-from jaxfs.ownership import Caller
+from jaxfs.ipc.spool import Spool
+from jaxfs.posix.credentials import Caller
 from jaxfs.programs.program import Program
 from jaxfs.tree.files.programs import HERE
 from jaxfs.tree.handles import Handle, Snapshot, Upload
 from jaxfs.tree.rows import File, Row
 from jaxfs.tree.system import System
-from jaxfs.wire.spool import Spool
 
 
 async def _open(system: System, program: Program, caller: Caller, flags: int) -> Handle:

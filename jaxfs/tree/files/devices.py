@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from jaxfs.engine.protocol import Device
-from jaxfs.ownership import Caller
+from jaxfs.posix.credentials import Caller
 from jaxfs.tree.rows import Directory, Entry, File, Row
 from jaxfs.tree.system import DeviceNode, System
 from jaxfs.tree.text import flat_keyed, line, lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxfs.ownership import Caller
+from jaxfs.posix.credentials import Caller
 from jaxfs.programs.program import Program
 from jaxfs.tree.disk import DiskFile, size_of
 from jaxfs.tree.files.programs import HERE, make_first, version_of

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from jaxfs.calls.arrays import Array
 from jaxfs.calls.bindings import Binding, bind, bindings
-from jaxfs.ownership import Caller, Meta
+from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.programs import names
 from jaxfs.programs.program import Program
 from jaxfs.tree.files.arrays import array_facts, array_size, open_array

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jaxfs
 from jaxfs.calls.call import now_usec
-from jaxfs.ownership import Caller
+from jaxfs.posix.credentials import Caller
 from jaxfs.programs.program import Program
 from jaxfs.tree.exposition import SECOND_USEC, Kind, Sample, family, histogram
 from jaxfs.tree.rows import File, Row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jaxfs
 from jaxfs.calls.call import now_usec
-from jaxfs.ownership import Caller
+from jaxfs.posix.credentials import Caller
 from jaxfs.tree.rows import Directory, File, Row
 from jaxfs.tree.system import System
 from jaxfs.tree.text import flat_keyed, line

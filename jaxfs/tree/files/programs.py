@@ -19,7 +19,8 @@ from jaxfs.errors import (
     NotSupported,
     RunFailed,
 )
-from jaxfs.ownership import Caller, Meta
+from jaxfs.ipc.spool import Spool
+from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.programs.links import Link
 from jaxfs.programs.names import types_name
 from jaxfs.programs.program import Derived, Program, Staged, Written, root_of
@@ -31,7 +32,6 @@ from jaxfs.tree.rows import Directory, Entry, File, Row, Symlink
 from jaxfs.tree.system import System
 from jaxfs.tree.text import flat_keyed, line, lines
 from jaxfs.types.avals import parse_aval
-from jaxfs.wire.spool import Spool
 
 HERE = "programs/<program>"
 SOURCE = "programs/<program>.<ext>"

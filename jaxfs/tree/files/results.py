@@ -11,7 +11,7 @@ from jaxfs.calls.call import Call
 from jaxfs.calls.results import View, view_of
 from jaxfs.calls.sources import Part
 from jaxfs.errors import JaxfsError
-from jaxfs.ownership import Caller
+from jaxfs.posix.credentials import Caller
 from jaxfs.tree.handles import EarlyResult, Handle, Result
 from jaxfs.tree.rows import Directory, Entry, File, Row
 from jaxfs.tree.system import System

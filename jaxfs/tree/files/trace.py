@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxfs.ownership import Caller
+from jaxfs.posix.credentials import Caller
 from jaxfs.tree.rows import File, Row
 from jaxfs.tree.system import System
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from jaxfs.errors import NotFound
-from jaxfs.ownership import Caller
+from jaxfs.posix.credentials import Caller
 from jaxfs.programs.program import Derived
 from jaxfs.tracer.transforms.table import TABLE, help_text, parse
 from jaxfs.tree.files.programs import HERE

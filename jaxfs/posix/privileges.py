@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from jaxfs.tracer import kernel
-from jaxfs.tracer.process import die_with_parent
+from jaxfs.posix import syscalls
+from jaxfs.posix.child_process import die_with_parent
 
 _PR_CAPBSET_DROP = 24
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH")
@@ -50,9 +50,9 @@ def environment(user: User) -> dict[str, str]:
 
 def give_up_rights() -> None:
     """Never gain any again; to be called before there are threads, which would keep theirs."""
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     for capability in range(_last_capability() + 1):
-        kernel.prctl(_PR_CAPBSET_DROP, capability)
+        syscalls.prctl(_PR_CAPBSET_DROP, capability)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -67,5 +67,5 @@ def become(user: User, parent: int) -> None:
     os.setgroups(user.groups)
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # other processes of the user may not look into it
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # other processes of the user may not look into it
     die_with_parent(parent)  # again: a change of user has cleared it

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxfs.errors import TooBig
-from jaxfs.wire.channel import INLINE_BYTES
-from jaxfs.wire.memory import PAGE_BYTES, Pool
-from jaxfs.wire.spool import Spool
+from jaxfs.ipc.channel import INLINE_BYTES
+from jaxfs.ipc.shared_memory import PAGE_BYTES, Pool
+from jaxfs.ipc.spool import Spool
 
 
 def test_released_segment_is_used_again() -> None:

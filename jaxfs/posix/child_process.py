@@ -6,12 +6,12 @@ import os
 import signal
 from collections.abc import Iterable
 
-from jaxfs.tracer import kernel
+from jaxfs.posix import syscalls
 
 
 def die_with_parent(parent: int) -> None:
     """Get SIGKILL when ``parent`` ends; at once where it has ended already."""
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 

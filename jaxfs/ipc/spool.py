@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jaxfs.errors import TooBig
-from jaxfs.wire.channel import INLINE_BYTES
-from jaxfs.wire.memory import Pool, Segment
+from jaxfs.ipc.channel import INLINE_BYTES
+from jaxfs.ipc.shared_memory import Pool, Segment
 
 _ZEROS = bytes(1 << 16)
 Charge = Callable[[int], Callable[[], None]]  # takes bytes, returns what gives them back

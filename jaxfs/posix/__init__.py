@@ -1,0 +1,1 @@
+"""The operating system: credentials, privileges, system calls, child processes, page cache."""
