@@ -20,7 +20,7 @@ from benchmarks.compare import Comparison, compare
 from benchmarks.imports import Import, Imports
 from benchmarks.networks import DEEP, NETWORKS, Network
 from jaxfs.stablehlo import import_module
-from jaxfs.stablehlo.walk import operations
+from jaxfs.stablehlo.module.walk import operations
 
 TURNS = 16  # of each way in a round
 IMPORTS = 15  # a round

@@ -11,10 +11,10 @@ import msgspec
 
 from jaxfs import jaxcompat
 from jaxfs.errors import Invalid, JaxfsError, NoDevice, NoSpace
-from jaxfs.stablehlo.checks import check_main, check_module
-from jaxfs.stablehlo.main_function import read_signature
-from jaxfs.stablehlo.parse import parse_bytecode
-from jaxfs.stablehlo.partitions import partition_count
+from jaxfs.stablehlo.module.entry_function import read_signature
+from jaxfs.stablehlo.module.parse import parse_bytecode
+from jaxfs.stablehlo.module.partitions import partition_count
+from jaxfs.stablehlo.validate.module import check_main, check_module
 from jaxfs.tracer.protocol import Compile, Compiled
 
 _COST = ("flops", "bytes accessed", "transcendentals")

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxfs.errors import NotSupported
 from jaxfs.stablehlo.graph import draw
-from jaxfs.stablehlo.parse import parse_bytecode
+from jaxfs.stablehlo.module.parse import parse_bytecode
 from jaxfs.tracer.protocol import Draw
 
 

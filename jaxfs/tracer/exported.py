@@ -15,21 +15,21 @@ import msgspec
 
 from jaxfs import jaxcompat
 from jaxfs.errors import Invalid, JaxfsError
-from jaxfs.stablehlo.branches import fold_constant_cases
-from jaxfs.stablehlo.checks import check_main, check_module
-from jaxfs.stablehlo.main_function import (
+from jaxfs.stablehlo.module.canonicalize import settle_placement
+from jaxfs.stablehlo.module.entry_function import (
     argument_attributes,
     fix_argument,
     read_names,
     read_signature,
     rearrange_arguments,
 )
-from jaxfs.stablehlo.names import dotted, result_name, unique
-from jaxfs.stablehlo.normal_form import settle_placement
-from jaxfs.stablehlo.parse import parse_bytecode, verify
-from jaxfs.stablehlo.partitions import partition_count
-from jaxfs.stablehlo.types import tensor_type, why_not_shape
-from jaxfs.stablehlo.walk import functions
+from jaxfs.stablehlo.module.fold_cases import fold_constant_cases
+from jaxfs.stablehlo.module.mlir_types import tensor_type, why_not_shape
+from jaxfs.stablehlo.module.names import dotted, result_name, unique
+from jaxfs.stablehlo.module.parse import parse_bytecode, verify
+from jaxfs.stablehlo.module.partitions import partition_count
+from jaxfs.stablehlo.module.walk import functions
+from jaxfs.stablehlo.validate.module import check_main, check_module
 from jaxfs.tracer.protocol import Untyped
 from jaxfs.tracer.shapes import refine, untyped
 from jaxfs.tracer.source import BYTECODE_MAGIC, Program, Types

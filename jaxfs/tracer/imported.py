@@ -10,7 +10,7 @@ from jax import tree_util
 
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo import import_module
-from jaxfs.stablehlo.normal_form import make_whole
+from jaxfs.stablehlo.module.canonicalize import make_whole
 from jaxfs.tracer import exported
 from jaxfs.tracer.modules import read_module
 from jaxfs.tracer.protocol import Untyped

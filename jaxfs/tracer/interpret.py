@@ -14,9 +14,9 @@ from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.errors import NotSupported
 from jaxfs.stablehlo.importer.constants import decode
-from jaxfs.stablehlo.importer.operation import Type
-from jaxfs.stablehlo.normal_form import make_whole, run_passes
-from jaxfs.stablehlo.parse import parse_bytecode
+from jaxfs.stablehlo.importer.op import Type
+from jaxfs.stablehlo.module.canonicalize import make_whole, run_passes
+from jaxfs.stablehlo.module.parse import parse_bytecode
 from jaxfs.tracer.protocol import Interpret
 from jaxfs.types.avals import Aval
 

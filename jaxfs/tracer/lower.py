@@ -9,10 +9,10 @@ import jax
 from jax import tree_util
 
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.checks import check_main, check_module
-from jaxfs.stablehlo.main_function import read_signature
-from jaxfs.stablehlo.names import unique
-from jaxfs.stablehlo.normal_form import settle_placement
+from jaxfs.stablehlo.module.canonicalize import settle_placement
+from jaxfs.stablehlo.module.entry_function import read_signature
+from jaxfs.stablehlo.module.names import unique
+from jaxfs.stablehlo.validate.module import check_main, check_module
 from jaxfs.tracer.source import Program
 from jaxfs.tracer.told import BY_JAX, as_python_tells
 from jaxfs.tracer.traceable import Traceable, as_aval

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.checks import check_main, check_module
-from jaxfs.stablehlo.main_function import read_names, read_signature
-from jaxfs.stablehlo.names import argument_names
-from jaxfs.stablehlo.normal_form import settle_placement
-from jaxfs.stablehlo.parse import parse_bytecode, parse_text
+from jaxfs.stablehlo.module.canonicalize import settle_placement
+from jaxfs.stablehlo.module.entry_function import read_names, read_signature
+from jaxfs.stablehlo.module.names import argument_names
+from jaxfs.stablehlo.module.parse import parse_bytecode, parse_text
+from jaxfs.stablehlo.validate.module import check_main, check_module
 from jaxfs.tracer import exported, shapes
 from jaxfs.tracer.protocol import Untyped
 from jaxfs.tracer.source import Program, Reader, Types, decode_text

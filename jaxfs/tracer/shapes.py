@@ -13,10 +13,10 @@ from jaxlib.mlir import ir
 
 from jaxfs import jaxcompat
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.main_function import entry_block
-from jaxfs.stablehlo.normal_form import run_passes
-from jaxfs.stablehlo.parse import parse_bytecode, verify
-from jaxfs.stablehlo.types import checked_aval, tensor_type, why_not_shape
+from jaxfs.stablehlo.module.canonicalize import run_passes
+from jaxfs.stablehlo.module.entry_function import entry_block
+from jaxfs.stablehlo.module.mlir_types import checked_aval, tensor_type, why_not_shape
+from jaxfs.stablehlo.module.parse import parse_bytecode, verify
 from jaxfs.tracer.protocol import Untyped
 from jaxfs.types.avals import BY_MLIR, Aval
 from jaxfs.types.partial_avals import UNKNOWN, Shaped, of_aval

@@ -15,8 +15,8 @@ import jax
 import msgspec
 
 from jaxfs.errors import AccessDenied, Invalid
-from jaxfs.stablehlo.normal_form import artifact, normalise
-from jaxfs.stablehlo.partitions import partition_count
+from jaxfs.stablehlo.module.canonicalize import artifact, normalise
+from jaxfs.stablehlo.module.partitions import partition_count
 from jaxfs.tracer.imported import imported
 from jaxfs.tracer.lower import lower
 from jaxfs.tracer.modules import only_text, read_module

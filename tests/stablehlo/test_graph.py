@@ -15,13 +15,13 @@ import pytest
 from jaxfs import jaxcompat
 from jaxfs.errors import NotSupported
 from jaxfs.stablehlo.graph import MOST_BOXES, MOST_EDGES, draw
-from jaxfs.stablehlo.graph.boxes import Graph
 from jaxfs.stablehlo.graph.build import Detail, build
-from jaxfs.stablehlo.graph.fuse import fuse, gather
-from jaxfs.stablehlo.main_function import read_signature
-from jaxfs.stablehlo.normal_form import artifact
-from jaxfs.stablehlo.parse import parse_text
-from jaxfs.stablehlo.walk import functions
+from jaxfs.stablehlo.graph.merge import fuse, gather
+from jaxfs.stablehlo.graph.model import Graph
+from jaxfs.stablehlo.module.canonicalize import artifact
+from jaxfs.stablehlo.module.entry_function import read_signature
+from jaxfs.stablehlo.module.parse import parse_text
+from jaxfs.stablehlo.module.walk import functions
 from jaxfs.tracer.draw import draw_artifact
 from jaxfs.tracer.protocol import Draw
 from jaxfs.types.signature import Signature

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jaxfs.stablehlo.names import argument_names, dotted, result_name, unique
+from jaxfs.stablehlo.module.names import argument_names, dotted, result_name, unique
 
 
 @pytest.mark.parametrize(

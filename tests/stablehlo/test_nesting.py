@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.nesting import MAX_BRACKETS, check_nesting
+from jaxfs.stablehlo.module.nesting import MAX_BRACKETS, check_nesting
 
 
 @pytest.mark.parametrize("pair", ["()", "[]", "{}", "<>"])

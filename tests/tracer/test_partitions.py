@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.partitions import MAX_DEVICES
+from jaxfs.stablehlo.module.partitions import MAX_DEVICES
 from tests.tracer.conftest import BlockingTracer, compile_cpu
 
 VECTOR = "tensor<8xf32>"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from jaxfs.stablehlo.graph.boxes import Graph
 from jaxfs.stablehlo.graph.build import Detail, TooMany, build
-from jaxfs.stablehlo.graph.fuse import fuse, gather
 from jaxfs.stablehlo.graph.layout import place
+from jaxfs.stablehlo.graph.merge import fuse, gather
+from jaxfs.stablehlo.graph.model import Graph
 from jaxfs.stablehlo.graph.svg import render
 from jaxfs.types.signature import Signature
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import attrs
 
-from jaxfs.stablehlo.graph import words
-from jaxfs.stablehlo.graph.boxes import Box, Graph
-from jaxfs.stablehlo.main_function import entry_block
-from jaxfs.stablehlo.walk import functions, operations
+from jaxfs.stablehlo.graph import labels
+from jaxfs.stablehlo.graph.model import Box, Graph
+from jaxfs.stablehlo.module.entry_function import entry_block
+from jaxfs.stablehlo.module.walk import functions, operations
 from jaxfs.types.signature import Signature
 
 SLACK = 20  # boxes before what can be drawn together is, for each that may be there after
@@ -54,7 +54,7 @@ def _title(signature: Signature) -> str:
     """What goes in and what comes out: artifacts have no names."""
     inputs = _listed([param.name or str(param.aval) for param in signature.inputs], "input")
     outputs = _listed([param.name or str(param.aval) for param in signature.outputs], "output")
-    return words.fit(f"{inputs} → {outputs}")
+    return labels.fit(f"{inputs} → {outputs}")
 
 
 def _listed(names: Sequence[str], what: str) -> str:
@@ -111,22 +111,22 @@ class _Walk:
             self._plain(operation, parent)
 
     def _constant(self, operation: Any, parent: Box | None) -> None:
-        number = words.literal(operation)
+        number = labels.literal(operation)
         made = self.graph.add(Box("constant", ["constant"], parent)) if number is None else number
         self._values[operation.results[0]] = made
 
     def _plain(self, operation: Any, parent: Box | None) -> None:
         """A box; what only reshapes a number is still that number."""
-        aside = words.is_aside(operation)
+        aside = labels.is_aside(operation)
         meanings = [self._values.get(value) for value in operation.operands]
         numbers = [meaning for meaning in meanings if isinstance(meaning, str)]
         if aside and numbers:
             self._values[operation.results[0]] = numbers[0]
             return
-        name = words.label(operation)
+        name = labels.label(operation)
         box = Box("operations", [] if aside else [" ".join([name, *numbers])], parent)
         box.asides = [name] if aside else []
-        box.joins = aside or words.is_elementwise(operation)
+        box.joins = aside or labels.is_elementwise(operation)
         box.operations += sum(self._count(inner) for inner, _ in operations(operation))
         self._place(box, operation)
 
@@ -141,12 +141,12 @@ class _Walk:
     def _call(self, operation: Any, parent: Box | None) -> None:
         name = _callee(operation)
         if not self._detail.calls or self._is_one_box(name):
-            box = Box("operations", [words.fit(name)], parent)
+            box = Box("operations", [labels.fit(name)], parent)
             box.joins = name in self._functions and self._is_elementwise(name)
             box.operations = self._inside(name)
             self._place(box, operation)
             return
-        self._open(words.fit(name), entry_block(self._functions[name]), operation, parent)
+        self._open(labels.fit(name), entry_block(self._functions[name]), operation, parent)
 
     def _open(self, title: str, block: Any, operation: Any, parent: Box | None) -> None:
         """A block in place of the operation: its arguments are the operands."""
@@ -183,7 +183,7 @@ class _Walk:
         for value in values:
             source = self._values.get(value)
             if isinstance(source, Box) and source is not box:
-                self.graph.connect(source, box, {value: words.type_name(value.type)})
+                self.graph.connect(source, box, {value: labels.type_name(value.type)})
 
     # what functions hold
 
@@ -206,7 +206,9 @@ class _Walk:
             return name in self._functions and self._is_elementwise(name)
         known = (*RETURNS, "stablehlo.constant")
         return (
-            operation.name in known or words.is_elementwise(operation) or words.is_aside(operation)
+            operation.name in known
+            or labels.is_elementwise(operation)
+            or labels.is_aside(operation)
         )
 
     def _inside(self, name: str) -> int:

@@ -13,7 +13,7 @@ import attrs
 import graphlay
 
 from jaxfs.errors import NotSupported
-from jaxfs.stablehlo.graph.boxes import Box, Graph
+from jaxfs.stablehlo.graph.model import Box, Graph
 
 LETTER = 0.602  # widths of one, for a font size of one: what monospaced typefaces have
 TEXT_PX, SMALL_PX = 12.0, 10.0  # font sizes of boxes, and of edges and clusters

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from jaxfs.stablehlo.graph.boxes import Graph
 from jaxfs.stablehlo.graph.layout import (
     LETTER,
     LINE_PX,
@@ -19,6 +18,7 @@ from jaxfs.stablehlo.graph.layout import (
     Path,
     Placed,
 )
+from jaxfs.stablehlo.graph.model import Graph
 
 MARGIN_PX = 24.0
 HEADER_PX = 44.0

@@ -19,26 +19,28 @@ from __future__ import annotations
 from typing import Any
 
 from jaxfs import jaxcompat
-from jaxfs.stablehlo.importer import (  # noqa: F401  entering their functions into the table
+from jaxfs.stablehlo.importer.interpreter import ImportedFunction
+from jaxfs.stablehlo.importer.loops import control_flow  # noqa: F401  enters its functions into the table
+from jaxfs.stablehlo.importer.op import TABLE
+from jaxfs.stablehlo.importer.rewrites import sigmoid  # noqa: F401  as above
+from jaxfs.stablehlo.importer.rules import (  # noqa: F401  as above
     chlo,
     collectives,
-    control,
     convolution,
     custom_calls,
     elementwise,
     indexing,
+    linalg,
+    normalization,
+    random,
     reductions,
     shapes,
-    sigmoids,
     slices,
     sort,
     tokens,
-    various,
 )
-from jaxfs.stablehlo.importer.function import ImportedFunction
-from jaxfs.stablehlo.importer.operation import TABLE
-from jaxfs.stablehlo.names import argument_names
-from jaxfs.stablehlo.parse import parse_bytecode, parse_text
+from jaxfs.stablehlo.module.names import argument_names
+from jaxfs.stablehlo.module.parse import parse_bytecode, parse_text
 
 __all__ = ["TABLE", "ImportedFunction", "import_module"]
 

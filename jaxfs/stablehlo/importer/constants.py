@@ -12,7 +12,7 @@ import numpy as np
 from jaxlib.mlir import ir
 
 from jaxfs.errors import NotSupported
-from jaxfs.stablehlo.importer.operation import Type
+from jaxfs.stablehlo.importer.op import Type
 
 _BUFFERED = frozenset("?bhilqBHILQefd")  # numpy's type characters the bindings know
 _HEX = re.compile(r'dense<"0x([0-9A-Fa-f]*)">')

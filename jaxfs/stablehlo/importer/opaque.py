@@ -13,9 +13,9 @@ from jax import lax
 
 from jaxfs import jaxcompat
 from jaxfs.errors import NotSupported
-from jaxfs.stablehlo.dangerous import RULES
-from jaxfs.stablehlo.importer.one_operation import module_of, text_of
-from jaxfs.stablehlo.importer.operation import CannotImport, Operation, Type
+from jaxfs.stablehlo.importer.op import CannotImport, Operation, Type
+from jaxfs.stablehlo.importer.single_op_module import module_of, text_of
+from jaxfs.stablehlo.validate.operations import RULES
 
 opaque_p = jaxcompat.Primitive("imported_stablehlo")
 opaque_p.multiple_results = True

@@ -14,7 +14,7 @@ import jax
 from jax import tree_util
 
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.names import result_name
+from jaxfs.stablehlo.module.names import result_name
 from jaxfs.tracer.traceable import named_leaves
 
 Pair = tuple[str, Any]

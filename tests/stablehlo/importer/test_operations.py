@@ -16,8 +16,8 @@ from jaxlib.mlir.dialects import chlo, stablehlo
 from jaxfs.errors import NotSupported
 from jaxfs.stablehlo import import_module
 from jaxfs.stablehlo.importer import TABLE, ImportedFunction
-from jaxfs.stablehlo.importer.one_operation import text_of
 from jaxfs.stablehlo.importer.opaque import opaque_p
+from jaxfs.stablehlo.importer.single_op_module import text_of
 from tests.stablehlo.importer import (  # noqa: F401  they enter cases
     chlo_cases,
     elementwise_cases,

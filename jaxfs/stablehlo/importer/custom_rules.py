@@ -1,0 +1,79 @@
+"""Functions that compute in one way and are differentiated in another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+
+from jaxfs import jaxcompat
+from jaxfs.errors import NotSupported
+from jaxfs.stablehlo.importer.op import CannotImport
+
+
+def differentiated_by(run: Callable[..., Any], other: Callable[..., Any]) -> Callable[..., Any]:
+    """``run``, with the derivative of ``other``, which gives the same.
+
+    Both may use values from around them that are being differentiated too: those become arguments.
+    """
+
+    def call(*args: Any) -> Any:
+        converted, consts = jax.closure_convert(run, *args)
+        again, more = jax.closure_convert(other, *args)
+
+        @jax.custom_jvp
+        def either(args: Any, consts: Any, more: Any) -> Any:
+            return converted(*args, *consts)
+
+        @either.defjvp
+        def differentiate(primals: Any, tangents: Any) -> Any:
+            return jax.jvp(lambda args, _, more: again(*args, *more), primals, tangents)
+
+        return either(args, tuple(consts), tuple(more))
+
+    return call
+
+
+@jax.custom_jvp
+def zeta(s: Any, q: Any) -> Any:
+    """Hurwitz' zeta function, with the derivative by q, which JAX lacks."""
+    return lax.zeta(s, q)
+
+
+def _zeta_jvp(primals: Any, tangents: Any) -> Any:
+    """https://dlmf.nist.gov/25.11.17"""
+    (s, q), (s_dot, q_dot) = primals, tangents
+    if not isinstance(s_dot, SymbolicZero):
+        raise NotSupported("zeta has no derivative by its first operand")
+    found = zeta(s, q)
+    if isinstance(q_dot, SymbolicZero):
+        return found, jnp.zeros_like(found)
+    return found, -s * zeta(s + 1, q) * q_dot
+
+
+zeta.defjvp(_zeta_jvp, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def next_after(x: Any, y: Any) -> Any:
+    """The number next to ``x``; with a derivative, which jax before 0.12 lacks."""
+    return lax.nextafter(x, y)
+
+
+next_after.defjvps(lambda x_dot, found, x, y: x_dot, None)
+
+
+def forward_only(x: Any, reason: str) -> Any:
+    """``x``, of which derivatives taken backwards are refused with ``reason``."""
+    return forward_only_p.bind(x, reason=reason) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+
+def _refuse(cotangent: Any, x: Any, *, reason: str) -> Any:
+    raise CannotImport(reason)
+
+
+forward_only_p = jaxcompat.linear_identity("forward_only", _refuse)

@@ -1,0 +1,1 @@
+"""Loops: counted ones become ``lax.scan``, which reverse mode takes; others ``lax.while_loop``."""

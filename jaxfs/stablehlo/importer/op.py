@@ -1,0 +1,156 @@
+"""One operation of a module, as the functions that import it see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+from jaxlib.mlir import ir
+
+from jaxfs.errors import NotSupported
+from jaxfs.stablehlo.module.walk import place
+from jaxfs.types.avals import BY_MLIR
+
+Values = Sequence[Any]
+Import = Callable[..., Any]  # (operation, *operands) -> a value, or a sequence of them
+TABLE: dict[str, Import] = {}
+
+
+class CannotImport(NotSupported):
+    """An operation that is not imported, or not transformed so; it names the operation."""
+
+
+def imports(*names: str) -> Callable[[Import], Import]:
+    """Enter a function into the table under the names of operations."""
+
+    def enter(function: Import) -> Import:
+        for name in names:
+            TABLE[name] = function
+        return function
+
+    return enter
+
+
+def _integers(attribute: Any) -> tuple[int, ...]:
+    if isinstance(attribute, ir.DenseIntElementsAttr):
+        return _elements(attribute)
+    return tuple(int(value) for value in attribute)
+
+
+def _elements(attribute: Any) -> tuple[int, ...]:
+    found: Any = ir.DenseIntElementsAttr(attribute)  # its iterator has no types
+    return tuple(int(value) for value in found)
+
+
+@attrs.frozen
+class Type:
+    """A ranked, static tensor type: shape, and numpy's dtype."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+    @classmethod
+    def of(cls, mlir_type: Any) -> Type:
+        """Raises NotSupported for types that are no arrays here."""
+        if not isinstance(mlir_type, ir.RankedTensorType) or not mlir_type.has_static_shape:
+            raise NotSupported(f"the type {mlir_type} cannot be imported")
+        row = BY_MLIR.get(str(mlir_type.element_type))
+        if row is None:
+            raise NotSupported(f"the element type {mlir_type.element_type} cannot be imported")
+        return cls(tuple(mlir_type.shape), row.numpy)
+
+
+@attrs.define  # as frozen, making one takes 2 us longer, of some 25
+class Operation:
+    """``run`` imports a block of the operation's regions with values for its arguments; ``see``
+    gives what another value before it stands for."""
+
+    name: str
+    mlir: Any
+    run: Callable[[Any, Values], list[Any]]
+    called: Callable[[str, Values], list[Any]]
+    memo: dict[Any, Any]
+    see: Callable[[Any], Any]
+
+    @property
+    def words(self) -> str:
+        """Its name, and its line where the module tells: ``stablehlo.sort at line 3``."""
+        at = place(self.mlir).rstrip(": ")
+        return f"{self.name} at {at}" if at else self.name
+
+    def refuse(self, why: str) -> CannotImport:
+        """To be raised."""
+        return CannotImport(f"{self.words} cannot be imported: {why}")
+
+    def has(self, key: str) -> bool:
+        return key in self.mlir.attributes
+
+    def attribute(self, key: str) -> Any:
+        return self.mlir.attributes[key]
+
+    def integer(self, key: str, default: int = 0) -> int:
+        return int(ir.IntegerAttr(self.attribute(key)).value) if self.has(key) else default
+
+    def integers(self, key: str, default: Sequence[int] = ()) -> tuple[int, ...]:
+        """An array<i64: ...>, or a dense<...> of older modules."""
+        attributes = self.mlir.attributes
+        return self.once(attributes[key], _integers) if key in attributes else tuple(default)
+
+    def booleans(self, key: str, count: int) -> tuple[bool, ...]:
+        if not self.has(key):
+            return (False,) * count
+        found = self.attribute(key)
+        if isinstance(found, ir.DenseElementsAttr):
+            return tuple(map(bool, _elements(found)))
+        return tuple(bool(value) for value in ir.DenseBoolArrayAttr(found))
+
+    def flag(self, key: str) -> bool:
+        return self.has(key) and bool(ir.BoolAttr(self.attribute(key)).value)
+
+    def word(self, key: str, default: str = "") -> str:
+        """The last word of an enumeration: ``LT`` of ``#stablehlo<comparison_direction LT>``."""
+        if not self.has(key):
+            return default
+        text = str(self.attribute(key))
+        return text.rstrip(">").replace("<", " ").split()[-1].strip('"')
+
+    def string(self, key: str, default: str = "") -> str:
+        return str(ir.StringAttr(self.attribute(key)).value) if self.has(key) else default
+
+    def pairs(self, key: str, count: int) -> tuple[tuple[int, int], ...]:
+        """Padding: a dense<...> of shape [count, 2]."""
+        if not self.has(key):
+            return ((0, 0),) * count
+        flat = _elements(self.attribute(key))
+        return tuple(zip(flat[::2], flat[1::2], strict=True))
+
+    def result(self, index: int = 0) -> Type:
+        """The type of a result."""
+        found: Type = self.once(self.mlir.results[index].type, Type.of)
+        return found
+
+    def result_shape(self) -> tuple[int, ...]:
+        """The shape of the result, which is static."""
+        return tuple(self.mlir.results[0].type.shape)
+
+    def operand(self, index: int = 0) -> Type:
+        """The type of an operand."""
+        found: Type = self.once(self.mlir.operands[index].type, Type.of)
+        return found
+
+    def once(self, key: Any, make: Callable[[Any], Any]) -> Any:
+        """What is made of a type or an attribute, of which MLIR has one object each."""
+        known = make, key
+        if known not in self.memo:
+            self.memo[known] = make(key)
+        return self.memo[known]
+
+    def block(self, index: int = 0) -> Any:
+        """The block of a region."""
+        return self.mlir.regions[index].blocks[0]
+
+    def region(self, index: int = 0) -> Callable[..., list[Any]]:
+        """A region as a function of its arguments."""
+        block = self.block(index)
+        return lambda *values: self.run(block, values)

@@ -1,0 +1,1 @@
+"""Patterns of operations that are replaced because their derivative or cost is better so."""

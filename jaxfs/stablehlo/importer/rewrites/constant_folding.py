@@ -1,0 +1,114 @@
+"""Small integers that are known before the program runs: sizes, bounds and counts of loops.
+
+Operations on them are computed at once, in numpy, so that a loop's bound may be ``n - 1`` and a
+dynamic shape may come from ``get_dimension_size``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxfs.stablehlo.importer.op import Operation
+
+MAX_SIZE = 1024  # elements
+
+Fold = Callable[..., Any]  # (operation, *numpy arrays) -> a numpy array, or None for "not now"
+
+_COMPARISONS = {
+    "EQ": np.equal,
+    "NE": np.not_equal,
+    "LT": np.less,
+    "LE": np.less_equal,
+    "GT": np.greater,
+    "GE": np.greater_equal,
+}
+
+
+def fold(operation: Operation, operands: Sequence[Any]) -> Any:
+    """The result of an operation on known integers; None where it is not told here."""
+    function = _FOLDS.get(operation.name)
+    if function is None or not all(_is_small(operand) for operand in operands):
+        return None
+    result = operation.result()
+    if np.dtype(result.dtype).kind not in "biu" or np.prod(result.shape) > MAX_SIZE:
+        return None
+    with np.errstate(over="ignore"):
+        found = function(operation, *operands)
+    return None if found is None else np.asarray(found, result.dtype).reshape(result.shape)
+
+
+def _is_small(value: Any) -> bool:
+    return bool(value.size <= MAX_SIZE and value.dtype.kind in "biu")
+
+
+def _by(function: Callable[..., Any]) -> Fold:
+    return lambda operation, *operands: function(*operands)
+
+
+def _divide(operation: Operation, x: Any, y: Any) -> Any:
+    """Towards zero, as XLA does; numpy goes towards minus infinity."""
+    if np.any(y == 0) or x.dtype.kind == "b":
+        return None
+    return np.where((x < 0) != (y < 0), -(abs(x) // abs(y)), abs(x) // abs(y))
+
+
+def _remainder(operation: Operation, x: Any, y: Any) -> Any:
+    return None if np.any(y == 0) else np.fmod(x, y)
+
+
+def _compare(operation: Operation, x: Any, y: Any) -> Any:
+    return _COMPARISONS[operation.word("comparison_direction")](x, y)
+
+
+def _convert(operation: Operation, x: Any) -> Any:
+    dtype = np.dtype(operation.result().dtype)
+    return x != 0 if dtype == np.bool_ else x.astype(dtype)
+
+
+def _broadcast(operation: Operation, x: Any, *shape: Any) -> Any:
+    result = operation.result()
+    spread = [1] * len(result.shape)
+    for source, target in enumerate(operation.integers("broadcast_dimensions")):
+        spread[target] = x.shape[source]
+    return np.broadcast_to(x.reshape(spread), result.shape)
+
+
+def _slice(operation: Operation, x: Any) -> Any:
+    keys = ("start_indices", "limit_indices", "strides")
+    return x[tuple(map(slice, *(operation.integers(key) for key in keys)))]
+
+
+def _concatenate(operation: Operation, *parts: Any) -> Any:
+    return np.concatenate(parts, operation.integer("dimension"))
+
+
+_FOLDS: dict[str, Fold] = {
+    f"stablehlo.{name}": function
+    for name, function in {
+        "add": _by(np.add),
+        "and": _by(np.bitwise_and),
+        "broadcast_in_dim": _broadcast,
+        "clamp": _by(lambda low, x, high: np.minimum(np.maximum(x, low), high)),
+        "compare": _compare,
+        "concatenate": _concatenate,
+        "convert": _convert,
+        "divide": _divide,
+        "dynamic_broadcast_in_dim": _broadcast,
+        "dynamic_reshape": _by(lambda x, shape: x),
+        "maximum": _by(np.maximum),
+        "minimum": _by(np.minimum),
+        "multiply": _by(np.multiply),
+        "negate": _by(lambda x: np.subtract(np.zeros_like(x), x)),
+        "not": _by(np.invert),
+        "or": _by(np.bitwise_or),
+        "remainder": _remainder,
+        "reshape": _by(lambda x: x),
+        "select": _by(np.where),
+        "slice": _slice,
+        "subtract": _by(np.subtract),
+        "xor": _by(np.bitwise_xor),
+    }.items()
+}

@@ -1,0 +1,1 @@
+"""How each operation becomes jax.lax: one module per section of the StableHLO specification."""

@@ -1,0 +1,173 @@
+"""The client dialect: operations that StableHLO's are made of, and that JAX has too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import chlo
+
+from jaxfs.stablehlo.importer.constants import decode
+from jaxfs.stablehlo.importer.custom_rules import next_after, zeta
+from jaxfs.stablehlo.importer.op import TABLE, Operation, Type, imports
+from jaxfs.stablehlo.importer.rules.convolution import precision
+from jaxfs.stablehlo.importer.rules.elementwise import BINARY, COMPARISONS
+
+_RaggedNumbers: Any = chlo.RaggedDotDimensionNumbers  # has no types
+_RaggedDot: Any = lax.RaggedDotDimensionNumbers  # nor has this
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "acos": lax.acos,
+    "acosh": lax.acosh,
+    "asin": lax.asin,
+    "asinh": lax.asinh,
+    "atan": lax.atan,
+    "atanh": lax.atanh,
+    "bessel_i1e": lax.bessel_i1e,
+    "conj": lambda x: lax.conj(x) if jnp.iscomplexobj(x) else x,
+    "cosh": lax.cosh,
+    "digamma": lax.digamma,
+    "erf": lax.erf,
+    "erf_inv": lax.erf_inv,
+    "erfc": lax.erfc,
+    "is_inf": jnp.isinf,
+    "is_neg_inf": jnp.isneginf,
+    "is_pos_inf": jnp.isposinf,
+    "lgamma": lax.lgamma,
+    "next_after": next_after,
+    "polygamma": lax.polygamma,
+    "sinh": lax.sinh,
+    "square": lax.square,
+    "tan": lax.tan,
+    "zeta": zeta,
+}
+BROADCASTING: dict[str, Callable[..., Any]] = {
+    **{name: BINARY[name] for name in ("add", "and", "atan2", "complex", "divide", "maximum")},
+    **{name: BINARY[name] for name in ("minimum", "multiply", "or", "power", "remainder")},
+    **{name: BINARY[name] for name in ("shift_left", "shift_right_arithmetic", "subtract", "xor")},
+    "shift_right_logical": lax.shift_right_logical,
+    "next_after": next_after,
+    "polygamma": lax.polygamma,
+    "zeta": zeta,
+}
+
+
+def _enter(name: str, function: Callable[..., Any]) -> None:
+    TABLE[f"chlo.{name}"] = lambda operation, *operands: function(*operands)
+
+
+for _name, _function in FUNCTIONS.items():
+    _enter(_name, _function)
+
+
+def _broadcast(operation: Operation, operands: tuple[Any, ...]) -> list[Any]:
+    """As numpy does it, unless the smaller operand's dimensions are named."""
+    arrays = [jnp.asarray(operand) for operand in operands]
+    if operation.has("broadcast_dimensions") and arrays[0].ndim != arrays[1].ndim:
+        dimensions = operation.integers("broadcast_dimensions")
+        small = 0 if arrays[0].ndim < arrays[1].ndim else 1
+        shape = [1] * arrays[1 - small].ndim
+        for source, target in enumerate(dimensions):
+            shape[target] = arrays[small].shape[source]
+        arrays[small] = jnp.reshape(arrays[small], shape)
+    return list(jnp.broadcast_arrays(*arrays))
+
+
+def _enter_broadcasting(name: str, function: Callable[..., Any]) -> None:
+    TABLE[f"chlo.broadcast_{name}"] = lambda operation, *operands: function(
+        *_broadcast(operation, operands)
+    )
+
+
+for _name, _function in BROADCASTING.items():
+    _enter_broadcasting(_name, _function)
+
+
+@imports("chlo.broadcast_compare")
+def broadcast_compare(operation: Operation, x: Any, y: Any) -> Any:
+    return COMPARISONS[operation.word("comparison_direction")](*_broadcast(operation, (x, y)))
+
+
+@imports("chlo.broadcast_select")
+def broadcast_select(operation: Operation, which: Any, x: Any, y: Any) -> Any:
+    return jnp.where(which, x, y)
+
+
+@imports("chlo.constant_like")
+def constant_like(operation: Operation, x: Any) -> Any:
+    result = operation.result()
+    scalar = str(operation.attribute("value"))
+    context = operation.mlir.context
+    element = scalar.partition(" : ")[2]
+    text = f"dense<{scalar.partition(' : ')[0]}> : tensor<{element}>"
+    value = decode(ir.Attribute.parse(text, context), Type((), result.dtype))
+    return jnp.broadcast_to(value, result.shape)
+
+
+@imports("chlo.top_k")
+def top_k(operation: Operation, x: Any) -> Any:
+    values, places = lax.top_k(x, operation.integer("k"))
+    return [values, places]
+
+
+@imports("chlo.mulhi")
+def mulhi(operation: Operation, x: Any, y: Any) -> Any:
+    """The upper half of the product, from products of half as wide numbers."""
+    unsigned = np.dtype(f"uint{x.dtype.itemsize * 8}")
+    high = _unsigned_mulhi(x.astype(unsigned), y.astype(unsigned))
+    if np.dtype(x.dtype).kind == "u":
+        return high
+    zero = jnp.zeros_like(high)
+    for one, other in ((x, y), (y, x)):
+        high = high - jnp.where(one < 0, other.astype(unsigned), zero)
+    return high.astype(x.dtype)
+
+
+def _unsigned_mulhi(x: Any, y: Any) -> Any:
+    half = np.array(x.dtype.itemsize * 4, x.dtype)
+    low = np.array((1 << int(half)) - 1, x.dtype)
+    x_high, x_low, y_high, y_low = x >> half, x & low, y >> half, y & low
+    middle = x_high * y_low + ((x_low * y_low) >> half)
+    carried = x_low * y_high + (middle & low)
+    return x_high * y_high + (middle >> half) + (carried >> half)
+
+
+@imports("chlo.scan")
+def scan(operation: Operation, *operands: Any) -> Any:
+    """The region takes a slice of each input, and the carries."""
+    region, dimension = operation.region(), operation.integer("dimension")
+    count, _ = operation.integers("operandSegmentSizes")
+    outputs, _ = operation.integers("resultSegmentSizes")
+    inputs = [jnp.moveaxis(one, dimension, 0) for one in operands[:count]]
+
+    def step(carry: list[Any], slices: list[Any]) -> tuple[list[Any], list[Any]]:
+        found = [jnp.asarray(value) for value in region(*slices, *carry)]
+        return found[outputs:], found[:outputs]
+
+    initial = [jnp.asarray(value) for value in operands[count:]]
+    carry, stacked = lax.scan(step, initial, inputs, reverse=operation.flag("is_reverse"))
+    found = [*(jnp.moveaxis(one, 0, dimension) for one in stacked), *carry]
+    return found if len(found) > 1 else found[0]
+
+
+@imports("chlo.ragged_dot")
+def ragged_dot(operation: Operation, x: Any, y: Any, sizes: Any) -> Any:
+    n = _RaggedNumbers(operation.attribute("ragged_dot_dimension_numbers"))
+    contracting = (n.lhs_contracting_dimensions, n.rhs_contracting_dimensions)
+    batching = (n.lhs_batching_dimensions, n.rhs_batching_dimensions)
+    return lax.ragged_dot_general(
+        x,
+        y,
+        sizes,
+        _RaggedDot(
+            (tuple(map(tuple, contracting)), tuple(map(tuple, batching))),
+            list(n.lhs_ragged_dimensions),
+            list(n.rhs_group_dimensions),
+        ),
+        precision=precision(operation),
+        preferred_element_type=operation.result().dtype,
+    )

@@ -1,0 +1,118 @@
+"""Products: dot, convolution, einsum, fft."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import stablehlo
+
+from jaxfs.stablehlo.importer.custom_rules import differentiated_by
+from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.opaque import import_opaque
+
+PRECISIONS = {
+    "DEFAULT": lax.Precision.DEFAULT,
+    "HIGH": lax.Precision.HIGH,
+    "HIGHEST": lax.Precision.HIGHEST,
+}
+FFTS = {name: getattr(lax.FftType, name) for name in ("FFT", "IFFT", "RFFT", "IRFFT")}
+
+
+def precision(operation: Operation) -> Any:
+    """One for each operand, or None."""
+    key = "precision_config"
+    return operation.once(operation.attribute(key), _precisions) if operation.has(key) else None
+
+
+def _precisions(attribute: Any) -> Any:
+    words = [str(item) for item in ir.ArrayAttr(attribute)]
+    names = [word.rstrip(">").replace("<", " ").split()[-1] for word in words]
+    return tuple(PRECISIONS[name] for name in names) if len(names) == 2 else None
+
+
+@imports("stablehlo.dot_general")
+def dot_general(operation: Operation, x: Any, y: Any) -> Any:
+    """By an algorithm of its own, if it names one; the derivative then goes by JAX's."""
+    if operation.has("algorithm"):
+        run = differentiated_by(
+            lambda x, y: import_opaque(operation, x, y), lambda x, y: _dot_general(operation, x, y)
+        )
+        return run(jnp.asarray(x), jnp.asarray(y))
+    return _dot_general(operation, x, y)
+
+
+def _dot_general(operation: Operation, x: Any, y: Any) -> Any:
+    return lax.dot_general(
+        x,
+        y,
+        operation.once(operation.attribute("dot_dimension_numbers"), _dimensions),
+        precision=precision(operation),
+        preferred_element_type=operation.result().dtype,
+    )
+
+
+def _dimensions(attribute: Any) -> Any:
+    """As JAX has them: contracting, then batching."""
+    n = stablehlo.DotDimensionNumbers(attribute)
+    return (
+        (tuple(n.lhs_contracting_dimensions), tuple(n.rhs_contracting_dimensions)),
+        (tuple(n.lhs_batching_dimensions), tuple(n.rhs_batching_dimensions)),
+    )
+
+
+@imports("stablehlo.dot")
+def dot(operation: Operation, x: Any, y: Any) -> Any:
+    contract = (((x.ndim - 1,), (0,)), ((), ()))
+    return lax.dot_general(
+        x,
+        y,
+        contract,
+        precision=precision(operation),
+        preferred_element_type=operation.result().dtype,
+    )
+
+
+@imports("stablehlo.einsum", "stablehlo.unary_einsum")
+def einsum(operation: Operation, *operands: Any) -> Any:
+    found = jnp.einsum(operation.string("einsum_config"), *operands)
+    return lax.convert_element_type(found, operation.result().dtype)
+
+
+@imports("stablehlo.convolution", "stablehlo.dynamic_conv")
+def convolution(operation: Operation, x: Any, kernel: Any, *padding: Any) -> Any:
+    n = stablehlo.ConvDimensionNumbers(operation.attribute("dimension_numbers"))
+    spatial = tuple(n.kernel_spatial_dimensions)
+    count = len(spatial)
+    reversal = operation.booleans("window_reversal", count)
+    turned = tuple(d for d, turns in zip(spatial, reversal, strict=True) if turns)
+    edges: Any = operation.pairs("padding", count)
+    if padding:
+        if not isinstance(padding[0], np.ndarray):
+            raise operation.refuse("its padding is computed; only constants can be")
+        edges = [tuple(int(n) for n in pair) for pair in padding[0]]
+    return lax.conv_general_dilated(
+        x,
+        lax.rev(kernel, turned) if turned else kernel,
+        window_strides=operation.integers("window_strides", (1,) * count),
+        padding=edges,
+        lhs_dilation=operation.integers("lhs_dilation", (1,) * count),
+        rhs_dilation=operation.integers("rhs_dilation", (1,) * count),
+        dimension_numbers=lax.ConvDimensionNumbers(
+            (n.input_batch_dimension, n.input_feature_dimension, *n.input_spatial_dimensions),
+            (n.kernel_output_feature_dimension, n.kernel_input_feature_dimension, *spatial),
+            (n.output_batch_dimension, n.output_feature_dimension, *n.output_spatial_dimensions),
+        ),
+        feature_group_count=operation.integer("feature_group_count", 1),
+        batch_group_count=operation.integer("batch_group_count", 1),
+        precision=precision(operation),
+        preferred_element_type=operation.result().dtype,
+    )
+
+
+@imports("stablehlo.fft")
+def fft(operation: Operation, x: Any) -> Any:
+    return lax.fft(x, FFTS[operation.word("fft_type")], operation.integers("fft_length"))

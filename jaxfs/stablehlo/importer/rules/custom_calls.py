@@ -1,0 +1,130 @@
+"""Custom calls: LAPACK's become jax.lax.linalg, which can be differentiated; annotations vanish.
+
+Raw LAPACK calls with inconsistent shapes corrupt the heap, so this is also a matter of safety.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxlib.mlir import ir
+
+from jaxfs.stablehlo.importer.custom_rules import differentiated_by
+from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.opaque import import_opaque
+from jaxfs.stablehlo.importer.rules.linalg import geqrf, orgqr, product
+from jaxfs.stablehlo.validate.custom_calls import PASS_THROUGH
+
+Target = Callable[..., Any]
+_LAPACK = re.compile(r"lapack_[sdcz](?P<name>[a-z0-9]+?)(?:_ffi)?\Z")
+
+
+@imports("stablehlo.custom_call")
+def custom_call(operation: Operation, *operands: Any) -> Any:
+    target = operation.string("call_target_name")
+    if target in PASS_THROUGH:
+        return operands[0]
+    found = _LAPACK.match(target)
+    function = _LAPACK_CALLS.get(found["name"]) if found else _CALLS.get(target)
+    if function is None:
+        return import_opaque(operation, *operands)
+    return function(operation, *operands)
+
+
+def _option(operation: Operation, key: str) -> Any:
+    """A field of the call's backend_config: LAPACK's own letters and numbers."""
+    config = ir.DictAttr(operation.attribute("mhlo.backend_config"))
+    found = config[key]
+    value = found.value if hasattr(found, "value") else found
+    return chr(value) if isinstance(value, int) and 32 < value < 127 else value
+
+
+def _info(like: Any) -> Any:
+    """LAPACK's verdict: all went well."""
+    return jnp.zeros(like.shape[:-2], np.int32)
+
+
+def _potrf(operation: Operation, a: Any) -> Any:
+    is_lower = _option(operation, "uplo") == "L"
+    if not is_lower:
+        a = jnp.conj(jnp.swapaxes(a, -1, -2))
+    found = lax.linalg.cholesky(a, symmetrize_input=False)
+    if not is_lower:
+        found = jnp.conj(jnp.swapaxes(found, -1, -2))
+    failed = jnp.isnan(jnp.real(found)).any((-1, -2))
+    return [found, failed.astype(np.int32)]
+
+
+def _trsm(operation: Operation, a: Any, b: Any) -> Any:
+    transpose = _option(operation, "trans_x")
+    return lax.linalg.triangular_solve(
+        a,
+        b,
+        left_side=_option(operation, "side") == "L",
+        lower=_option(operation, "uplo") == "L",
+        transpose_a=transpose in ("T", "C"),
+        conjugate_a=transpose == "C",
+        unit_diagonal=_option(operation, "diag") == "U",
+    )
+
+
+def _getrf(operation: Operation, a: Any) -> Any:
+    """LAPACK counts pivots from 1."""
+    lu, pivots, _ = lax.linalg.lu(a)
+    return [lu, pivots + 1, _info(a)]
+
+
+def _syevd(operation: Operation, a: Any) -> Any:
+    is_lower = _option(operation, "uplo") == "L"
+    whole = jnp.tril(a) + jnp.conj(jnp.swapaxes(jnp.tril(a, -1), -1, -2))
+    if not is_lower:
+        whole = jnp.triu(a) + jnp.conj(jnp.swapaxes(jnp.triu(a, 1), -1, -2))
+    vectors, values = lax.linalg.eigh(whole, lower=is_lower, symmetrize_input=False)
+    return [vectors, values, _info(a)]
+
+
+def _gesdd(operation: Operation, a: Any) -> Any:
+    mode = _option(operation, "mode")
+    if mode == "N":
+        (values,) = (lax.linalg.svd(a, compute_uv=False),)
+        outputs = operation.mlir.results
+        shapes = [tuple(output.type.shape) for output in list(outputs)[2:4]]
+        return [a, values, *(jnp.zeros(shape, a.dtype) for shape in shapes), _info(a)]
+    u, values, vt = lax.linalg.svd(a, full_matrices=mode == "A")
+    return [a, values, u, vt, _info(a)]
+
+
+def _geqrf(operation: Operation, a: Any) -> Any:
+    run = differentiated_by(lambda a: tuple(import_opaque(operation, a)), geqrf)
+    return list(run(jnp.asarray(a)))
+
+
+def _orgqr(operation: Operation, a: Any, taus: Any) -> Any:
+    return differentiated_by(product, orgqr)(jnp.asarray(a), jnp.asarray(taus))
+
+
+_LAPACK_CALLS: dict[str, Target] = {
+    "potrf": _potrf,
+    "trsm": _trsm,
+    "getrf": _getrf,
+    "syevd": _syevd,
+    "heevd": _syevd,
+    "gesdd": _gesdd,
+    "geqrf": _geqrf,
+    "orgqr": _orgqr,
+    "ungqr": _orgqr,
+}
+
+
+def _top_k(operation: Operation, x: Any) -> Any:
+    k = operation.result().shape[-1]
+    values, places = lax.top_k(x, k)
+    return [values, places]
+
+
+_CALLS: dict[str, Target] = {"mhlo.topk": _top_k}

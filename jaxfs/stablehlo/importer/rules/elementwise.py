@@ -1,0 +1,158 @@
+"""Operations on each element by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxfs.stablehlo.importer.op import TABLE, Operation, imports
+
+UNARY: dict[str, Callable[[Any], Any]] = {
+    "abs": lax.abs,
+    "cbrt": lax.cbrt,
+    "ceil": lax.ceil,
+    "cosine": lax.cos,
+    "count_leading_zeros": lax.clz,
+    "exponential": lax.exp,
+    "exponential_minus_one": lax.expm1,
+    "floor": lax.floor,
+    "is_finite": lax.is_finite,
+    "log": lax.log,
+    "log_plus_one": lax.log1p,
+    "logistic": lax.logistic,
+    "negate": lax.neg,
+    "not": lax.bitwise_not,
+    "popcnt": lax.population_count,
+    "round_nearest_afz": lambda x: lax.round(x, lax.RoundingMethod.AWAY_FROM_ZERO),
+    "round_nearest_even": lambda x: lax.round(x, lax.RoundingMethod.TO_NEAREST_EVEN),
+    "rsqrt": lax.rsqrt,
+    "sign": lax.sign,
+    "sine": lax.sin,
+    "sqrt": lax.sqrt,
+    "tan": lax.tan,
+    "tanh": lax.tanh,
+}
+
+
+def _is_bool(value: Any) -> bool:
+    return bool(np.dtype(value.dtype) == np.bool_)
+
+
+def _or_for_bool(number: Callable[..., Any], logical: Callable[..., Any]) -> Callable[..., Any]:
+    """XLA adds and multiplies truth values; JAX calls that or and and."""
+    return lambda x, y: (logical if _is_bool(x) else number)(x, y)
+
+
+BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "add": _or_for_bool(lax.add, lax.bitwise_or),
+    "and": lax.bitwise_and,
+    "atan2": lax.atan2,
+    "complex": lax.complex,
+    "divide": lax.div,
+    "maximum": lax.max,
+    "minimum": lax.min,
+    "multiply": _or_for_bool(lax.mul, lax.bitwise_and),
+    "or": lax.bitwise_or,
+    "power": lax.pow,
+    "remainder": lax.rem,
+    "shift_left": lax.shift_left,
+    "shift_right_arithmetic": lax.shift_right_arithmetic,
+    "shift_right_logical": lax.shift_right_logical,
+    "subtract": lax.sub,
+    "xor": lax.bitwise_xor,
+}
+
+
+def _enter(name: str, function: Callable[..., Any]) -> None:
+    TABLE[f"stablehlo.{name}"] = lambda operation, *operands: function(*operands)
+
+
+for _name, _function in UNARY.items():
+    _enter(_name, _function)
+for _name, _apply in BINARY.items():
+    _enter(_name, _apply)
+
+
+@imports("stablehlo.real")
+def real(operation: Operation, x: Any) -> Any:
+    """Of a real number it is the number."""
+    return lax.real(x) if jnp.iscomplexobj(x) else x
+
+
+@imports("stablehlo.imag")
+def imag(operation: Operation, x: Any) -> Any:
+    return lax.imag(x) if jnp.iscomplexobj(x) else jnp.zeros_like(x)
+
+
+@imports("stablehlo.convert")
+def convert(operation: Operation, x: Any) -> Any:
+    """A complex number becomes a real one by its real part, as XLA does it."""
+    dtype = operation.result().dtype
+    if jnp.iscomplexobj(x) and not jnp.issubdtype(dtype, jnp.complexfloating):
+        x = lax.real(x)
+    return lax.convert_element_type(x, dtype)
+
+
+@imports("stablehlo.bitcast_convert")
+def bitcast_convert(operation: Operation, x: Any) -> Any:
+    return lax.bitcast_convert_type(x, operation.result().dtype)
+
+
+@imports("stablehlo.reduce_precision")
+def reduce_precision(operation: Operation, x: Any) -> Any:
+    exponent, mantissa = operation.integer("exponent_bits"), operation.integer("mantissa_bits")
+    return lax.reduce_precision(x, exponent, mantissa)
+
+
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "EQ": lax.eq,
+    "NE": lax.ne,
+    "LT": lax.lt,
+    "LE": lax.le,
+    "GT": lax.gt,
+    "GE": lax.ge,
+}
+
+
+def total_order(x: Any) -> Any:
+    """Integers that are ordered as IEEE 754's totalOrder orders these numbers: -NaN < ... < NaN."""
+    bits = np.dtype(x.dtype).itemsize * 8
+    signed = lax.bitcast_convert_type(x, np.dtype(f"int{bits}"))
+    largest = np.array((1 << (bits - 1)) - 1, signed.dtype)
+    return jnp.where(signed < 0, lax.bitwise_xor(signed, largest), signed)
+
+
+@imports("stablehlo.compare")
+def compare(operation: Operation, x: Any, y: Any) -> Any:
+    if operation.word("compare_type") == "TOTALORDER" and jnp.issubdtype(x.dtype, jnp.floating):
+        x, y = total_order(lax.stop_gradient(x)), total_order(lax.stop_gradient(y))
+    return COMPARISONS[operation.word("comparison_direction")](x, y)
+
+
+@imports("stablehlo.select")
+def select(operation: Operation, which: Any, x: Any, y: Any) -> Any:
+    return lax.select(jnp.asarray(which), jnp.asarray(x), jnp.asarray(y))
+
+
+@imports("stablehlo.clamp")
+def clamp(operation: Operation, low: Any, x: Any, high: Any) -> Any:
+    """JAX differentiates by bounds only if they have the shape of what they bound."""
+    shape = operation.result().shape
+    low, high = (
+        one if isinstance(one, np.ndarray) else jnp.broadcast_to(one, shape) for one in (low, high)
+    )
+    return lax.clamp(low, x, high)
+
+
+@imports("stablehlo.map")
+def map_elements(operation: Operation, *operands: Any) -> Any:
+    """The region is a function of scalars."""
+    region = operation.region()
+    flat = [jnp.ravel(operand) for operand in operands]
+    found = jax.vmap(lambda *scalars: region(*scalars)[0])(*flat)
+    return jnp.reshape(found, operation.result().shape)

@@ -1,0 +1,53 @@
+"""Batch normalization."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxlib.mlir import ir
+
+from jaxfs.stablehlo.importer.op import Operation, imports
+
+
+def _features(operation: Operation, x: Any) -> tuple[float, int, tuple[int, ...], list[int]]:
+    epsilon = float(ir.FloatAttr(operation.attribute("epsilon")).value)
+    feature = operation.integer("feature_index")
+    others = tuple(d for d in range(x.ndim) if d != feature)
+    shape = [1] * x.ndim
+    shape[feature] = x.shape[feature]
+    return epsilon, feature, others, shape
+
+
+@imports("stablehlo.batch_norm_inference")
+def batch_norm_inference(
+    operation: Operation, x: Any, scale: Any, offset: Any, mean: Any, variance: Any
+) -> Any:
+    epsilon, _, _, shape = _features(operation, x)
+    scale, offset, mean, variance = (jnp.reshape(v, shape) for v in (scale, offset, mean, variance))
+    return (x - mean) / jnp.sqrt(variance + epsilon) * scale + offset
+
+
+@imports("stablehlo.batch_norm_training")
+def batch_norm_training(operation: Operation, x: Any, scale: Any, offset: Any) -> Any:
+    epsilon, _, others, shape = _features(operation, x)
+    mean = jnp.mean(x, others)
+    variance = jnp.mean(jnp.square(x - jnp.reshape(mean, shape)), others)
+    scaled = (x - jnp.reshape(mean, shape)) / jnp.sqrt(jnp.reshape(variance, shape) + epsilon)
+    return [scaled * jnp.reshape(scale, shape) + jnp.reshape(offset, shape), mean, variance]
+
+
+@imports("stablehlo.batch_norm_grad")
+def batch_norm_grad(
+    operation: Operation, x: Any, scale: Any, mean: Any, variance: Any, gradient: Any
+) -> Any:
+    epsilon, feature, others, shape = _features(operation, x)
+    count = x.size // x.shape[feature]
+    scale_, mean_, variance_ = (jnp.reshape(v, shape) for v in (scale, mean, variance))
+    centered, deviation = x - mean_, jnp.sqrt(variance_ + epsilon)
+    d_offset = jnp.sum(gradient, others)
+    product = jnp.sum(gradient * centered, others)
+    d_scale = product / jnp.reshape(deviation, product.shape)
+    part = gradient - jnp.reshape(d_offset, shape) / count
+    part -= centered * jnp.reshape(product, shape) / (variance_ + epsilon) / count
+    return [scale_ / deviation * part, d_scale, d_offset]

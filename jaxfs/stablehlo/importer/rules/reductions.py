@@ -1,0 +1,202 @@
+"""Reductions: over dimensions, over windows, and the scatter that turns a window's maximum back."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxfs.stablehlo.importer.custom_rules import differentiated_by
+from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.opaque import import_opaque
+from jaxfs.stablehlo.importer.reducers import identity, is_identity, monoid, sole_operation
+from jaxfs.stablehlo.importer.rewrites.softmax import is_only_a_shift
+
+_MONOIDS: dict[str, Callable[..., Any]] = {  # JAX knows them by identity
+    "add": lax.add,
+    "multiply": lax.mul,
+    "maximum": lax.max,
+    "minimum": lax.min,
+    "and": lax.bitwise_and,
+    "or": lax.bitwise_or,
+    "xor": lax.bitwise_xor,
+}
+_REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "add": lax.reduce_sum,
+    "multiply": lax.reduce_prod,
+    "maximum": lax.reduce_max,
+    "minimum": lax.reduce_min,
+    "and": lax.reduce_and,
+    "or": lax.reduce_or,
+    "xor": lax.reduce_xor,
+}
+_FOR_BOOL = {"add": "or", "multiply": "and"}
+
+
+@imports("stablehlo.reduce")
+def reduce(operation: Operation, *operands: Any) -> Any:
+    count = len(operands) // 2
+    arrays, initial = operands[:count], operands[count:]
+    dimensions = operation.integers("dimensions")
+    name = monoid(operation.block()) if count == 1 else None
+    if name is not None and not jnp.iscomplexobj(arrays[0]):
+        found = _reduce_monoid(name, arrays[0], initial[0], dimensions)
+        is_shift = name == "maximum" and is_only_a_shift(operation)
+        return lax.stop_gradient(found) if is_shift else found
+    if name == "add":
+        return lax.add(jnp.sum(arrays[0], dimensions), initial[0])
+    region = operation.region()
+
+    def computation(x: Sequence[Any], y: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(region(*x, *y))
+
+    found = _generic(computation, dimensions)(
+        tuple(jnp.asarray(a) for a in arrays), tuple(jnp.asarray(i) for i in initial)
+    )
+    return list(found) if count > 1 else found[0]
+
+
+def _generic(computation: Callable[..., Any], dimensions: tuple[int, ...]) -> Callable[..., Any]:
+    """A reduction by any computation, differentiated as a tree of it."""
+
+    def run(arrays: Any, initial: Any) -> Any:
+        return lax.reduce(arrays, initial, computation, dimensions)
+
+    def by_tree(arrays: Any, initial: Any) -> Any:
+        return _tree(computation, [_rows(array, dimensions) for array in arrays], initial)
+
+    return differentiated_by(run, by_tree)
+
+
+def _tree(computation: Callable[..., Any], rows: list[Any], initial: Sequence[Any]) -> Any:
+    """Along the first dimension, by halves."""
+    rows = [
+        jnp.concatenate([jnp.broadcast_to(start, (1, *row.shape[1:])), row])
+        for start, row in zip(initial, rows, strict=True)
+    ]
+    combine = _over_all(computation, rows[0].ndim)
+    while rows[0].shape[0] > 1:
+        half = rows[0].shape[0] // 2
+        both = combine(
+            tuple(row[:half] for row in rows), tuple(row[half : 2 * half] for row in rows)
+        )
+        rows = [jnp.concatenate([b, r[2 * half :]]) for b, r in zip(both, rows, strict=True)]
+    return tuple(row[0] for row in rows)
+
+
+def _rows(array: Any, dimensions: Sequence[int]) -> Any:
+    """The reduced dimensions as the first one, in their order."""
+    kept = [d for d in range(array.ndim) if d not in dimensions]
+    moved = jnp.transpose(array, (*dimensions, *kept))
+    return moved.reshape((-1, *(array.shape[d] for d in kept)))
+
+
+def _over_all(computation: Callable[..., Any], rank: int) -> Callable[..., Any]:
+    """A function of scalars on every element."""
+    for _ in range(rank):
+        computation = jax.vmap(computation)
+    return computation
+
+
+def _reduce_monoid(name: str, x: Any, initial: Any, dimensions: Sequence[int]) -> Any:
+    if np.dtype(x.dtype) == np.bool_:
+        name = _FOR_BOOL.get(name, name)
+    array = jnp.asarray(x) if type(x) is np.ndarray else x  # which takes a while of a tracer too
+    found = _REDUCTIONS[name](array, tuple(dimensions))
+    return found if is_identity(initial, name) else _MONOIDS[name](found, jnp.asarray(initial))
+
+
+def _window(operation: Operation, rank: int) -> dict[str, Any]:
+    ones = (1,) * rank
+    return {
+        "window_dimensions": operation.integers("window_dimensions", ones),
+        "window_strides": operation.integers("window_strides", ones),
+        "padding": operation.pairs("padding", rank),
+        "base_dilation": operation.integers("base_dilations", ones),
+        "window_dilation": operation.integers("window_dilations", ones),
+    }
+
+
+def _is_dilated(window: dict[str, Any]) -> bool:
+    return any(n != 1 for n in (*window["base_dilation"], *window["window_dilation"]))
+
+
+@imports("stablehlo.reduce_window")
+def reduce_window(operation: Operation, *operands: Any) -> Any:
+    count = len(operands) // 2
+    arrays, initial = operands[:count], operands[count:]
+    window = _window(operation, len(operation.operand().shape))
+    name = monoid(operation.block()) if count == 1 else None
+    if name in ("add", "maximum", "minimum") and (name == "add" or not _is_dilated(window)):
+        # JAX has no derivative of the others
+        x = jnp.asarray(arrays[0])
+        found = lax.reduce_window(x, identity(name, x.dtype), _MONOIDS[name], **window)
+        return found if is_identity(initial[0], name) else _MONOIDS[name](found, initial[0])
+    region = operation.region()
+
+    def computation(x: Sequence[Any], y: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(region(*x, *y))
+
+    def run(arrays: Any, initial: Any) -> Any:
+        return tuple(lax.reduce_window(arrays, initial, computation, **window))
+
+    def by_tree(arrays: Any, initial: Any) -> Any:
+        rows = [_windows(a, i, **window) for a, i in zip(arrays, initial, strict=True)]
+        return _tree(computation, rows, initial)
+
+    found = differentiated_by(run, by_tree)(
+        tuple(jnp.asarray(a) for a in arrays), tuple(jnp.asarray(i) for i in initial)
+    )
+    return list(found) if count > 1 else found[0]
+
+
+def _windows(
+    x: Any,
+    fill: Any,
+    window_dimensions: Sequence[int],
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    base_dilation: Sequence[int],
+    window_dilation: Sequence[int],
+) -> Any:
+    """What stands at each place of the window, one after another: [places, ...result]."""
+    edges = [
+        (low, high, spread - 1) for (low, high), spread in zip(padding, base_dilation, strict=True)
+    ]
+    padded = lax.pad(x, fill, edges)
+    rows = []
+    for place in itertools.product(*map(range, window_dimensions)):
+        start = [p * d for p, d in zip(place, window_dilation, strict=True)]
+        after = [
+            (n - 1 - p) * d
+            for p, n, d in zip(place, window_dimensions, window_dilation, strict=True)
+        ]
+        limit = [size - rest for size, rest in zip(padded.shape, after, strict=True)]
+        rows.append(lax.slice(padded, start, limit, window_strides))
+    return jnp.stack(rows)
+
+
+@imports("stablehlo.select_and_scatter")
+def select_and_scatter(operation: Operation, x: Any, source: Any, initial: Any) -> Any:
+    """The transpose of a window's maximum (or minimum): pooling's gradient is written so."""
+    found = sole_operation(operation.block(0))
+    scatter = monoid(operation.block(1))
+    if found is None or found[0] != "compare" or scatter != "add":
+        return import_opaque(operation, x, source, initial)
+    comparison = next(iter(operation.block(0).operations)).operation
+    is_maximum = "G" in str(comparison.attributes["comparison_direction"]).rpartition(" ")[2]
+    pool = _pool("maximum" if is_maximum else "minimum", operation)
+    _, pull = jax.vjp(pool, jnp.asarray(x))
+    (spread,) = pull(jnp.asarray(source))
+    return spread if is_identity(initial, "add") else lax.add(spread, initial)
+
+
+def _pool(name: str, operation: Operation) -> Callable[[Any], Any]:
+    rank = len(operation.operand().shape)
+    window = _window(operation, rank)
+    return lambda x: lax.reduce_window(x, identity(name, x.dtype), _MONOIDS[name], **window)

@@ -1,0 +1,130 @@
+"""Operations that move elements: constants, broadcasts, slices, reshapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxfs.stablehlo.importer.constants import constant_of, decode
+from jaxfs.stablehlo.importer.op import Operation, Type, imports
+
+
+def known(operation: Operation, value: Any, what: str) -> tuple[int, ...]:
+    """The numbers of an operand that has to be a constant."""
+    if isinstance(value, np.ndarray):
+        return tuple(int(number) for number in value.reshape(-1))
+    raise operation.refuse(f"its {what} are computed; only constants can be")
+
+
+@imports("stablehlo.constant", "chlo.constant")
+def constant(operation: Operation) -> Any:
+    """Each is read once; complex ones have no attribute to be known by."""
+    try:
+        attribute = operation.attribute("value")
+    except TypeError:
+        return constant_of(operation.mlir, operation.result())
+    return operation.once(attribute, _read)
+
+
+def _read(attribute: Any) -> Any:
+    return decode(attribute, Type.of(attribute.type))
+
+
+@imports("stablehlo.iota", "stablehlo.dynamic_iota")
+def iota(operation: Operation, *shape: Any) -> Any:
+    result = operation.result()
+    dimension = operation.integer("iota_dimension")
+    if np.dtype(result.dtype).kind in "iuf":
+        return lax.broadcasted_iota(result.dtype, result.shape, dimension)
+    wide = lax.broadcasted_iota(np.int32, result.shape, dimension)
+    return lax.convert_element_type(wide, result.dtype)
+
+
+@imports("stablehlo.broadcast_in_dim", "stablehlo.dynamic_broadcast_in_dim")
+def broadcast_in_dim(operation: Operation, x: Any, *shape: Any) -> Any:
+    """A constant is broadcast once: JAX takes longer over each than all else here."""
+    target = operation.result_shape()
+    key = (x.tobytes(), x.dtype, target) if type(x) is np.ndarray and not x.shape else None
+    if key in operation.memo:
+        return operation.memo[key]
+    found = lax.broadcast_in_dim(x, target, operation.integers("broadcast_dimensions"))
+    if key is not None:
+        operation.memo[key] = found
+    return found
+
+
+@imports("stablehlo.broadcast")
+def broadcast(operation: Operation, x: Any) -> Any:
+    return lax.broadcast(x, operation.integers("broadcast_sizes"))
+
+
+@imports("stablehlo.reshape", "stablehlo.dynamic_reshape")
+def reshape(operation: Operation, x: Any, *shape: Any) -> Any:
+    return lax.reshape(x, operation.result_shape())
+
+
+@imports("stablehlo.transpose")
+def transpose(operation: Operation, x: Any) -> Any:
+    return lax.transpose(x, operation.integers("permutation"))
+
+
+@imports("stablehlo.concatenate")
+def concatenate(operation: Operation, *parts: Any) -> Any:
+    return lax.concatenate([jnp.asarray(p) for p in parts], operation.integer("dimension"))
+
+
+@imports("stablehlo.reverse")
+def reverse(operation: Operation, x: Any) -> Any:
+    return lax.rev(x, operation.integers("dimensions"))
+
+
+@imports("stablehlo.pad")
+def pad(operation: Operation, x: Any, value: Any) -> Any:
+    edges = zip(
+        operation.integers("edge_padding_low"),
+        operation.integers("edge_padding_high"),
+        operation.integers("interior_padding"),
+        strict=True,
+    )
+    return lax.pad(x, value, list(edges))
+
+
+@imports("stablehlo.dynamic_pad")
+def dynamic_pad(operation: Operation, x: Any, value: Any, *edges: Any) -> Any:
+    low, high, interior = (known(operation, edge, "edges") for edge in edges)
+    return lax.pad(x, value, list(zip(low, high, interior, strict=True)))
+
+
+@imports("stablehlo.real_dynamic_slice")
+def real_dynamic_slice(operation: Operation, x: Any, *bounds: Any) -> Any:
+    start, limit, strides = (known(operation, bound, "bounds") for bound in bounds)
+    return lax.slice(x, start, limit, strides)
+
+
+@imports("stablehlo.dynamic_slice")
+def dynamic_slice(operation: Operation, x: Any, *start: Any) -> Any:
+    return lax.dynamic_slice(
+        x, start, operation.integers("slice_sizes"), allow_negative_indices=False
+    )
+
+
+@imports("stablehlo.dynamic_update_slice")
+def dynamic_update_slice(operation: Operation, x: Any, update: Any, *start: Any) -> Any:
+    return lax.dynamic_update_slice(x, update, start, allow_negative_indices=False)
+
+
+@imports("stablehlo.get_dimension_size")
+def get_dimension_size(operation: Operation, x: Any) -> Any:
+    return np.array(operation.operand().shape[operation.integer("dimension")], np.int32)
+
+
+@imports("stablehlo.set_dimension_size")
+def set_dimension_size(operation: Operation, x: Any, size: Any) -> Any:
+    """A size that is what it was changes nothing; others make bounded shapes."""
+    dimension = operation.integer("dimension")
+    if known(operation, size, "sizes") != (x.shape[dimension],):
+        raise operation.refuse("bounded shapes are not supported")
+    return x

@@ -1,0 +1,66 @@
+"""slice, and slices that together are a split.
+
+JAX writes a split as slices.  Differentiated one by one, each would give a padded array, all of
+which are added up; a split gives one concatenation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from jax import lax
+from jaxlib.mlir import ir
+
+from jaxfs.stablehlo.importer.op import Operation, imports
+
+
+@attrs.frozen
+class _Slice:
+    start: tuple[int, ...]
+    limit: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @classmethod
+    def of(cls, mlir: Any) -> _Slice:
+        keys = ("start_indices", "limit_indices", "strides")
+        return cls(*(tuple(ir.DenseI64ArrayAttr(mlir.attributes[key])) for key in keys))
+
+
+@imports("stablehlo.slice")
+def static_slice(operation: Operation, x: Any) -> Any:
+    own = _Slice.of(operation.mlir)
+    source = operation.mlir.operands[0]
+    if source not in operation.memo:
+        operation.memo[source] = _split(x, source, operation.mlir.block)
+    part = operation.memo[source].get(own)
+    return lax.slice(x, own.start, own.limit, own.strides) if part is None else part
+
+
+def _split(x: Any, source: Any, block: Any) -> Mapping[_Slice, Any]:
+    """What slices of ``source`` in a block are, where they are a split of it."""
+    users = (use.owner.operation for use in source.uses)
+    mlir = [user for user in users if user.name == "stablehlo.slice" and user.block == block]
+    slices = sorted({_Slice.of(one) for one in mlir}, key=lambda one: one.start)
+    dimension = _dimension(slices, tuple(x.shape))
+    if dimension is None:
+        return {}
+    sizes = [one.limit[dimension] - one.start[dimension] for one in slices]
+    return dict(zip(slices, lax.split(x, sizes, dimension), strict=True))
+
+
+def _dimension(slices: list[_Slice], shape: tuple[int, ...]) -> int | None:
+    """The dimension along which slices lie one after another and make the whole."""
+    cut = {
+        d
+        for one in slices
+        for d, size in enumerate(shape)
+        if (one.start[d], one.limit[d]) != (0, size)
+    }
+    if len(cut) != 1 or any(stride != 1 for one in slices for stride in one.strides):
+        return None
+    (dimension,) = cut
+    ends = [0, *(one.limit[dimension] for one in slices)]
+    starts = [*(one.start[dimension] for one in slices), shape[dimension]]
+    return dimension if starts == ends else None

@@ -1,0 +1,92 @@
+"""sort: a primitive of our own that carries the comparator.
+
+JAX's sort knows its own order only.  The derivative sorts an iota along, and gathers by it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import stablehlo
+
+from jaxfs import jaxcompat
+from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.single_op_module import module_of, new_module, sole, text_of
+from jaxfs.stablehlo.module.mlir_types import tensor_type
+from jaxfs.types.avals import BY_NUMPY, Aval
+
+sort_p = jaxcompat.Primitive("imported_sort")
+sort_p.multiple_results = True
+
+
+@imports("stablehlo.sort")
+def sort(operation: Operation, *operands: Any) -> Any:
+    arrays = [jnp.asarray(operand) for operand in operands]
+    rank = arrays[0].ndim
+    found = sort_p.bind(
+        *arrays,
+        comparator=text_of(module_of(operation.mlir)),
+        dimension=operation.integer("dimension", -1) % max(rank, 1),
+        is_stable=operation.flag("is_stable"),
+    )
+    return found if len(found) > 1 else found[0]
+
+
+def _abstract(*arrays: Any, **params: Any) -> list[Any]:
+    return [jaxcompat.shaped(array.shape, array.dtype) for array in arrays]
+
+
+def _module(*, comparator: str, dimension: int, is_stable: bool, avals: Any) -> str:
+    """The sort for these arrays, of which the comparator may know only the first ones."""
+    source = ir.Module.parse(comparator)
+    types = [_tensor(aval.shape, aval) for aval in avals]
+
+    def build(arguments: list[Any]) -> Any:
+        made: Any = stablehlo.SortOp(types, arguments, dimension=dimension, is_stable=is_stable)
+        sole(source).regions[0].blocks[0].append_to(made.regions[0])
+        _widen(made.regions[0].blocks[0], [_tensor((), aval) for aval in avals])
+        return made
+
+    with ir.Location.unknown():
+        return text_of(new_module(types, types, build))
+
+
+def _widen(block: Any, elements: list[Any]) -> None:
+    """Give the comparator two arguments for each array."""
+    known = len(list(block.arguments)) // 2
+    for element in elements[known:]:
+        for _ in range(2):
+            block.add_argument(element, ir.Location.unknown())
+
+
+def _tensor(shape: Any, aval: Any) -> Any:
+    return tensor_type(Aval(BY_NUMPY[np.dtype(aval.dtype)].short, tuple(shape)))
+
+
+def _differentiate(primals: Any, tangents: Any, *, dimension: int, **params: Any) -> Any:
+    iota = lax.broadcasted_iota(np.int32, primals[0].shape, dimension)
+    *found, places = sort_p.bind(*primals, iota, dimension=dimension, **params)
+    moved = [
+        tangent
+        if jaxcompat.is_zero(tangent)
+        else jnp.take_along_axis(tangent, places, dimension, mode="promise_in_bounds")
+        for tangent in tangents
+    ]
+    return found, moved
+
+
+def _batch(values: Any, dimensions: Any, *, dimension: int, **params: Any) -> Any:
+    size = next(v.shape[d] for v, d in zip(values, dimensions, strict=True) if d is not None)
+    moved = [
+        jnp.broadcast_to(v, (size, *v.shape)) if d is None else jnp.moveaxis(v, d, 0)
+        for v, d in zip(values, dimensions, strict=True)
+    ]
+    return sort_p.bind(*moved, dimension=dimension + 1, **params), [0] * len(moved)
+
+
+sort_p.def_abstract_eval(_abstract)
+jaxcompat.register(sort_p, _module, jvp=_differentiate, batching=_batch)

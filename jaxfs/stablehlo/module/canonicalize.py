@@ -1,0 +1,160 @@
+"""One form for equal programs: what is compiled, and hashed, is free of where it came from.
+
+Placement annotations, attributes of other frameworks, names and source locations go; the
+signature has kept what users need of them.  Programs of several devices keep how their arrays are
+spread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxlib.mlir import ir, passmanager
+from jaxlib.mlir.dialects import stablehlo
+
+from jaxfs.errors import Invalid, NotSupported
+from jaxfs.stablehlo.module.parse import collected_diagnostics
+from jaxfs.stablehlo.module.partitions import PARTITIONS, partition_count, set_partition_count
+from jaxfs.stablehlo.module.walk import functions, operations, place
+from jaxfs.stablehlo.validate.custom_calls import PASS_THROUGH
+from jaxfs.stablehlo.validate.module import check_main
+
+_FUNCTION_ATTRIBUTES = frozenset({"function_type", "sym_name", "sym_visibility"})
+_SHARDINGS = ("mhlo.sharding", "sdy.sharding")
+_MEMORIES = ("mhlo.memory_kind", "mhlo.layout_mode", "jax.")
+_ANNOTATIONS = frozenset({"sdy.sharding_constraint", "sdy.reshard"})
+_TO_MEMORY = "annotate_device_placement"
+_TO_EACH = "SPMDFullToShardShape"
+_ROUND_TRIP = "xla.sdy.meshes"  # how Shardy's terms stood in a file before 2026
+
+
+def settle_placement(module: Any) -> None:
+    """Remove what says in which memory arrays stand, and on which device where there is one.
+
+    Raises Invalid for a module whose parts are for different numbers of devices.
+    """
+    _read_round_trip(module)
+    count = partition_count(module)
+    set_partition_count(module, count)
+    if count == 1:
+        drop_placement(module)
+    else:
+        _drop_memories(module)
+
+
+def make_whole(module: Any) -> None:
+    """Make a program of several devices one that gives the same numbers on a single device.
+
+    Raises NotSupported where each of them computes something of its own.
+    """
+    if partition_count(module) == 1:
+        return
+    for operation, _ in operations(module.operation):
+        if operation.name == "sdy.manual_computation" or _target(operation) == _TO_EACH:
+            raise NotSupported(
+                f"{place(operation)}each device computes by itself here (shard_map), so the "
+                "program can only run as it is; transform the function before it is exported"
+            )
+    drop_placement(module)
+
+
+def drop_placement(module: Any) -> None:
+    """Make a module whose arrays are only annotated one for a single device."""
+    set_partition_count(module, 1)
+    for operation in [operation for operation, _ in operations(module.operation)]:
+        _drop_placement(operation)
+
+
+def normalise(module: Any) -> None:
+    """Bring a module whose placement is settled into the form jaxfs compiles."""
+    is_spread = partition_count(module) > 1
+    for function in functions(module).values():
+        shardings = _shardings(function) if is_spread else {}
+        _drop_attributes(function, _FUNCTION_ATTRIBUTES)
+        for name, attribute in shardings.items():
+            function.attributes[name] = attribute
+    _drop_attributes(module.operation, frozenset({PARTITIONS}))
+    module.operation.attributes["sym_name"] = ir.StringAttr.get("main")
+    run_passes(module, "strip-debuginfo")
+
+
+def run_passes(module: Any, passes: str) -> None:
+    """Run an MLIR pipeline over the module."""
+    passmanager.PassManager.parse(f"builtin.module({passes})").run(module.operation)
+
+
+def artifact(module: Any) -> bytes:
+    """The module as a portable artifact of this toolchain's StableHLO version.
+
+    CHLO operations (erf, top_k ...) stay: XLA compiles some of them better than their expansions.
+    Raises Invalid for what StableHLO has no stored form of.
+    """
+    version = stablehlo.get_current_version()
+    with collected_diagnostics(module.context) as diagnostics:
+        try:
+            return bytes(stablehlo.serialize_portable_artifact(module, version, True))
+        except ValueError as error:
+            why = (diagnostics or [str(error)])[0]
+            raise Invalid(f"this cannot be stored: {why}", "\n".join(diagnostics)) from None
+
+
+def _read_round_trip(module: Any) -> None:
+    key, attributes = "mhlo.frontend_attributes", module.operation.attributes
+    if key in attributes and _ROUND_TRIP in attributes[key]:
+        check_main(module)  # the passes end the process where a function has no body
+        run_passes(module, "xla-sdy-round-trip-import-shardy-attrs,sdy-lift-inlined-meshes")
+
+
+def _shardings(function: Any) -> dict[str, Any]:
+    """How a function's arguments and results are spread."""
+    return {
+        key: ir.ArrayAttr.get([_only_shardings(entry) for entry in function.attributes[key]])
+        for key in ("arg_attrs", "res_attrs")
+        if key in function.attributes
+    }
+
+
+def _only_shardings(entry: Any) -> Any:
+    return ir.DictAttr.get({item.name: item.attr for item in entry if item.name in _SHARDINGS})
+
+
+def _drop_memories(module: Any) -> None:
+    for operation in [operation for operation, _ in operations(module.operation)]:
+        if _target(operation) == _TO_MEMORY:
+            _replace_by_operand(operation)
+        else:
+            _drop_beginning(operation, _MEMORIES)
+
+
+def _drop_placement(operation: Any) -> None:
+    if operation.name == "sdy.mesh":
+        operation.erase()
+    elif operation.name in _ANNOTATIONS or _target(operation) in PASS_THROUGH:
+        _replace_by_operand(operation)
+    else:
+        _drop_beginning(operation, (*_MEMORIES, "mhlo.sharding", "sdy."))
+
+
+def _target(operation: Any) -> str:
+    """What a custom call calls."""
+    if operation.name != "stablehlo.custom_call":
+        return ""
+    return str(operation.attributes["call_target_name"].value)
+
+
+def _replace_by_operand(operation: Any) -> None:
+    if [v.type for v in operation.operands] != [v.type for v in operation.results]:
+        raise Invalid(f"{place(operation)}an array is sharded over several devices here")
+    for result, operand in zip(operation.results, operation.operands, strict=True):
+        result.replace_all_uses_with(operand)
+    operation.erase()
+
+
+def _drop_beginning(operation: Any, beginnings: tuple[str, ...]) -> None:
+    for name in [name for name in operation.attributes if name.startswith(beginnings)]:
+        del operation.attributes[name]
+
+
+def _drop_attributes(operation: Any, kept: frozenset[str]) -> None:
+    for name in [name for name in operation.attributes if name not in kept]:
+        del operation.attributes[name]

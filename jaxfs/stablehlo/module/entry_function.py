@@ -1,0 +1,122 @@
+"""The entry function: its signature, and changes to its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import stablehlo
+
+from jaxfs.stablehlo.module.mlir_types import checked_aval
+from jaxfs.stablehlo.module.names import dotted, result_name, unique
+from jaxfs.stablehlo.module.walk import place
+from jaxfs.types.signature import Param, Signature
+
+_DONATED = ("tf.aliasing_output", "jax.buffer_donor")
+
+
+def entry_block(main: Any) -> Any:
+    return main.regions[0].blocks[0]
+
+
+def read_signature(main: Any, names: Sequence[str] = ()) -> Signature:
+    """The types and names of ``main``.  Raises Invalid naming a parameter jaxfs cannot hold.
+
+    An argument's name is that of its location (where jax.export writes it), else ``names``' one.
+    """
+    arguments = entry_block(main).arguments
+    found = read_names(main, names)
+    attributes = argument_attributes(main)
+    inputs = tuple(
+        Param(
+            name, checked_aval(a.type, _called(main, "argument", i, name)), _donated(attributes[i])
+        )
+        for i, (a, name) in enumerate(zip(arguments, found, strict=True))
+    )
+    return Signature(inputs, _outputs(main))
+
+
+def read_names(main: Any, names: Sequence[str] = ()) -> list[str]:
+    """The names of ``main``'s arguments, as in ``read_signature``; empty for those without."""
+    arguments = entry_block(main).arguments
+    return unique(_argument_name(a, i, names) for i, a in enumerate(arguments))
+
+
+def argument_attributes(main: Any) -> list[dict[str, Any]]:
+    """The attributes of each argument."""
+    return _attributes(main, "arg_attrs", len(entry_block(main).arguments))
+
+
+def _outputs(main: Any) -> tuple[Param, ...]:
+    types = main.attributes["function_type"].value.results
+    paths = [a.get("jax.result_info") for a in _attributes(main, "res_attrs", len(types))]
+    names = unique(result_name(path.value) if path is not None else "" for path in paths)
+    return tuple(
+        Param(name, checked_aval(t, _called(main, "result", i, name)))
+        for i, (t, name) in enumerate(zip(types, names, strict=True))
+    )
+
+
+def _attributes(main: Any, key: str, count: int) -> list[dict[str, Any]]:
+    if key not in main.attributes:
+        return [{} for _ in range(count)]
+    return [{item.name: item.attr for item in entry} for entry in main.attributes[key]]
+
+
+def _argument_name(argument: Any, index: int, names: Sequence[str]) -> str:
+    location = argument.location
+    if isinstance(location, ir.NameLoc):
+        return dotted(location.name_str)
+    return names[index] if index < len(names) else ""
+
+
+def _called(main: Any, kind: str, index: int, name: str) -> str:
+    return f"{place(main)}{kind} {index}" + (f" ({name})" if name else "")
+
+
+def _donated(attributes: Mapping[str, Any]) -> bool:
+    return any(name in attributes for name in _DONATED)
+
+
+def fix_argument(main: Any, index: int, value: int) -> None:
+    """Make an integer argument a constant, and drop it."""
+    block = entry_block(main)
+    argument = block.arguments[index]
+    argument.replace_all_uses_with(constant_at_start(block, argument.type, value))
+    block.erase_argument(index)
+    if "arg_attrs" in main.attributes:
+        kept = [entry for i, entry in enumerate(main.attributes["arg_attrs"]) if i != index]
+        main.attributes["arg_attrs"] = ir.ArrayAttr.get(kept)
+    _retype(main)
+
+
+def constant_at_start(block: Any, mlir_type: Any, value: int) -> Any:
+    """A new integer constant, before everything else in the block."""
+    with ir.InsertionPoint.at_block_begin(block), ir.Location.unknown():
+        number = ir.IntegerAttr.get(mlir_type.element_type, value)
+        return stablehlo.constant(ir.DenseElementsAttr.get_splat(mlir_type, number))
+
+
+def rearrange_arguments(main: Any, types: Sequence[Any], kept: Sequence[int]) -> None:
+    """Give ``main`` arguments of all ``types``; the old ones become those numbered ``kept``."""
+    block = entry_block(main)
+    old = list(block.arguments)
+    with ir.Location.unknown():
+        new = [block.add_argument(t, ir.Location.unknown()) for t in types]
+    for argument, index in zip(old, kept, strict=True):
+        argument.replace_all_uses_with(new[index])
+    for index in reversed(range(len(old))):
+        block.erase_argument(index)
+    if "arg_attrs" in main.attributes:
+        places = dict(zip(kept, main.attributes["arg_attrs"], strict=True))
+        nothing = ir.DictAttr.get({})
+        entries = [places.get(i, nothing) for i in range(len(types))]
+        main.attributes["arg_attrs"] = ir.ArrayAttr.get(entries)
+    _retype(main)
+
+
+def _retype(main: Any) -> None:
+    types = [argument.type for argument in entry_block(main).arguments]
+    results = main.attributes["function_type"].value.results
+    main.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(types, results))

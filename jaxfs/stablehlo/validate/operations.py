@@ -1,0 +1,90 @@
+"""Operations that MLIR's verifier lets pass and XLA then dies of, or worse, believes.
+
+A rule looks at one operation and says why it cannot be run, or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxlib.mlir import ir
+
+from jaxfs.stablehlo.module.mlir_types import aval_of
+from jaxfs.stablehlo.module.partitions import why_not_groups
+from jaxfs.stablehlo.validate.custom_calls import PASS_THROUGH, refusal
+
+Rule = Callable[[Any], str | None]
+
+
+def _custom_call(operation: Any) -> str | None:
+    target = operation.attributes["call_target_name"].value
+    operands = [aval_of(value.type) for value in operation.operands]
+    results = [aval_of(value.type) for value in operation.results]
+    configs = [] if target in PASS_THROUGH else _backend_configs(operation)
+    if len(configs) > 1:
+        why: str | None = "has its settings twice"
+    elif not all(isinstance(config, ir.DictAttr) for config in configs):
+        why = "has settings that are no dictionary"
+    else:
+        why = refusal(target, operands, results, _numbers(configs[0]) if configs else {})
+    return f"custom call @{target} {why}" if why else None
+
+
+def _backend_configs(operation: Any) -> list[Any]:
+    """Which of the two XLA hands to the native code depends on api_version."""
+    found = [
+        operation.attributes[name]
+        for name in ("backend_config", "mhlo.backend_config")
+        if name in operation.attributes
+    ]
+    return [one for one in found if not (isinstance(one, ir.StringAttr) and one.value == "")]
+
+
+def _numbers(config: Any) -> dict[str, int]:
+    entries = [config[i] for i in range(len(config))]
+    return {
+        entry.name: int(entry.attr.value)
+        for entry in entries
+        if isinstance(entry.attr, ir.IntegerAttr | ir.BoolAttr)
+    }
+
+
+def _fft(operation: Any) -> str | None:
+    """A transform of another length than the array's ends the engine (DUCC asserts)."""
+    length = list(operation.attributes["fft_length"])
+    whole = operation.results[0] if "IRFFT" in str(operation.attributes["fft_type"]) else None
+    shape = list((whole or operation.operands[0]).type.shape)[-len(length) :]
+    return None if length == shape else f"fft of length {length} is given an array of {shape}"
+
+
+def why_not_collective(operation: Any, device_count: int) -> str | None:
+    """Why devices cannot meet as this collective operation says."""
+    attribute = COLLECTIVES.get(operation.name, "replica_groups")
+    why = why_not_groups(operation.attributes[attribute], device_count)
+    if why is None:
+        return None
+    return f"{operation.name} {why}; the program runs on {_counted(device_count)}"
+
+
+def _counted(device_count: int) -> str:
+    return "one device" if device_count == 1 else f"{device_count} devices"
+
+
+RULES: dict[str, Rule] = {
+    "stablehlo.custom_call": _custom_call,
+    "stablehlo.fft": _fft,
+}
+COLLECTIVES: dict[str, str] = {  # operations and where they name devices
+    "stablehlo.collective_permute": "source_target_pairs",
+    **{
+        f"stablehlo.{name}": "replica_groups"
+        for name in (
+            "all_gather",
+            "all_reduce",
+            "all_to_all",
+            "collective_broadcast",
+            "reduce_scatter",
+        )
+    },
+}
