@@ -9,8 +9,9 @@ from typing import Any
 
 import jax
 
-from jaxfs import jaxcompat
 from jaxfs.engine.protocol import Device, Options
+from jaxfs.jaxcompat import executables as jax_executables
+from jaxfs.jaxcompat import mlir as jax_mlir
 
 _FIELDS = frozenset(
     {"platform", "id", "device_kind", "process_index", "local_hardware_id", "default_memory"}
@@ -37,7 +38,7 @@ def start(options: Options) -> list[Any]:
 
 def toolchain() -> str:
     """The versions a compiled executable depends on."""
-    return jaxcompat.toolchain()
+    return jax_mlir.toolchain()
 
 
 def resident_bytes(options: Options, devices: list[Any]) -> int:
@@ -51,7 +52,7 @@ def resident_bytes(options: Options, devices: list[Any]) -> int:
 
 def warm_up() -> None:
     """Import what JAX and we import at the first use of something."""
-    jaxcompat.initialize_custom_calls()
+    jax_executables.initialize_custom_calls()
     jax.jit(lambda x: x + 1)(0.0).block_until_ready()
 
 

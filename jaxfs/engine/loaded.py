@@ -13,11 +13,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxfs import jaxcompat
 from jaxfs.engine.memory import Memory
 from jaxfs.engine.protocol import Execute, Load
 from jaxfs.engine.residents import Residents
 from jaxfs.ipc.shared_memory import SegmentRef
+from jaxfs.jaxcompat import executables as jax_executables
 from jaxfs.types.avals import Aval
 from jaxfs.types.layout import output_offsets
 from jaxfs.types.signature import Signature
@@ -37,9 +37,9 @@ def load(message: Load, fd: int, devices: Sequence[Any]) -> LoadedExecutable:
     with os.fdopen(fd, "rb") as file:
         data = file.read()
     if message.serialized:
-        executable = jaxcompat.deserialize(data, devices)
+        executable = jax_executables.deserialize(data, devices)
     else:
-        executable = jaxcompat.compile_artifact(data, message.signature, devices)
+        executable = jax_executables.compile_artifact(data, message.signature, devices)
     return LoadedExecutable(executable, message.signature, devices)
 
 
@@ -55,22 +55,22 @@ class LoadedExecutable:
     def __init__(self, executable: Any, signature: Signature, devices: Sequence[Any]) -> None:
         self._device = devices[0] if len(devices) == 1 else None  # of more, nothing stays
         self._donated = {n for n, param in enumerate(signature.inputs) if param.donated}
-        opcodes = jaxcompat.opcodes(executable)
+        opcodes = jax_executables.opcodes(executable)
         if "kCustomCall" in opcodes:
-            jaxcompat.initialize_custom_calls()
+            jax_executables.initialize_custom_calls()
         self._inputs = [(aval.row.numpy, aval.shape) for aval in signature.input_avals]
         offsets, nbytes = output_offsets(signature)
         self._nbytes = nbytes
         self._outputs = list(zip(offsets, map(_Output, signature.output_avals), strict=True))
         whole = sum(aval.nbytes for aval in signature.input_avals) + nbytes
-        moved = jaxcompat.bytes_accessed(executable) or whole
-        moved += nbytes + jaxcompat.temporary_bytes(executable)
+        moved = jax_executables.bytes_accessed(executable) or whole
+        moved += nbytes + jax_executables.temporary_bytes(executable)
         is_alone = len(devices) == 1
         self.is_quick = is_alone and moved <= QUICK_BYTES and not opcodes & UNBOUNDED
         self.run: Any = (
-            jaxcompat.callable_of(executable, signature)
+            jax_executables.callable_of(executable, signature)
             if self.is_quick
-            else jaxcompat.concurrent_callable_of(executable)
+            else jax_executables.concurrent_callable_of(executable)
         )
         if not is_alone:
             self.run = _one_at_a_time(self.run)

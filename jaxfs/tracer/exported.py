@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from jaxfs import jaxcompat
 from jaxfs.errors import Invalid, JaxfsError
+from jaxfs.jaxcompat import export as jax_export
 from jaxfs.stablehlo.module.canonicalize import settle_placement
 from jaxfs.stablehlo.module.entry_function import (
     argument_attributes,
@@ -43,7 +43,7 @@ MAX_ENTRIES = 100_000  # of any list in the artifact's description
 _PLATFORM_NAMES = {"gpu": ("cuda", "rocm")}  # a device says gpu, an export cuda
 _DTYPES = {
     number: "u" + name[2:] if name.startswith("ui") else name
-    for number, name in jaxcompat.EXPORTED_DTYPES.items()
+    for number, name in jax_export.EXPORTED_DTYPES.items()
 }
 
 
@@ -112,7 +112,7 @@ def read_program(
 def read_structure(data: bytes) -> Structure:
     """What the exported function's arguments and result were made of.  Raises Invalid."""
     with _any_garbage():
-        table = jaxcompat.read_exported(data)
+        table = jax_export.read_exported(data)
         args, kwargs = _filled(table.InTree(), itertools.count())
         return Structure(tuple(args), dict(kwargs), _filled(table.OutTree(), itertools.count()))
 
@@ -152,7 +152,7 @@ def _fixed(exported: Exported, types: Sequence[Aval], outputs: Sequence[Aval]) -
 def read(data: bytes) -> Exported:
     """Read the flatbuffer.  Raises Invalid, whatever the bytes are."""
     with _any_garbage():
-        return _read(jaxcompat.read_exported(data))
+        return _read(jax_export.read_exported(data))
 
 
 @contextmanager
@@ -186,7 +186,7 @@ def _read(table: Any) -> Exported:
 
 
 def _check_kind(table: Any) -> None:
-    version, known = table.CallingConventionVersion(), jaxcompat.CALLING_CONVENTIONS
+    version, known = table.CallingConventionVersion(), jax_export.CALLING_CONVENTIONS
     if version not in known:
         raise Invalid(
             f"the program has calling convention {version}, this jax knows {known[0]} to "
@@ -237,7 +237,7 @@ def _named(tree: Any, avals: list[Shaped]) -> tuple[tuple[str, Shaped], ...]:
 
 def _nodes(tree: Any, path: str) -> Iterator[str | None]:
     """For each node of a pytree its key path if it is a leaf, else None."""
-    kind = jaxcompat.PYTREE_KINDS[tree.Kind()]
+    kind = jax_export.PYTREE_KINDS[tree.Kind()]
     yield path if kind == "leaf" else None
     for i in _indices(tree.ChildrenLength()):
         key = f"['{tree.ChildrenNames(i).decode()}']" if kind == "dict" else f"[{i}]"
@@ -246,7 +246,7 @@ def _nodes(tree: Any, path: str) -> Iterator[str | None]:
 
 def _filled(tree: Any, numbers: Iterator[int]) -> Any:
     """A pytree with numbered leaves; what Python class a node had does not matter here."""
-    kind = jaxcompat.PYTREE_KINDS[tree.Kind()]
+    kind = jax_export.PYTREE_KINDS[tree.Kind()]
     if kind in ("leaf", "none"):
         return next(numbers) if kind == "leaf" else None
     children = [_filled(tree.Children(i), numbers) for i in _indices(tree.ChildrenLength())]

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxfs import jaxcompat
+from jaxfs.jaxcompat import executables as jax_executables
 from jaxfs.tracer.options import FunctionOptions
 from jaxfs.tracer.pickles import read_pickle
 from jaxfs.tracer.protocol import Trace
@@ -33,7 +33,7 @@ _STEPS = ("vmap:axis_size=2", "grad")
 def warm_up(context: Any) -> None:
     """Read StableHLO and a pickle, and trace a small network and its gradient."""
     importlib.import_module("cloudpickle")  # which most pickles ask for
-    jaxcompat.look_for_no_plugins()
+    jax_executables.look_for_no_plugins()
     trace(context, _PROGRAM, Trace("cpu"))
     weights, x = struct((2, 2), "float32"), struct((2, 2), "float32")
     program = read_pickle(pickle.dumps((_network, weights, x)), FunctionOptions())

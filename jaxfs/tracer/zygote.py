@@ -29,8 +29,8 @@ from typing import Any
 import attrs
 import msgspec
 
-from jaxfs import jaxcompat
 from jaxfs.ipc.channel import Channel, Closed
+from jaxfs.jaxcompat import mlir as jax_mlir
 from jaxfs.posix.child_process import die_with_parent, keep_only
 from jaxfs.posix.page_cache import drop_code
 from jaxfs.tracer import sandbox
@@ -76,7 +76,7 @@ class Zygote:
 
     def serve(self) -> None:
         """Until the front closes its end."""
-        self._control.send(Hello(os.getpid(), jaxcompat.toolchain(), self._box.layers))
+        self._control.send(Hello(os.getpid(), jax_mlir.toolchain(), self._box.layers))
         try:
             while True:
                 for key, _ in self._selector.select():
@@ -162,7 +162,7 @@ def main() -> None:
     """Warm up what is slow the first time, then serve."""
     die_with_parent(os.getppid())
     control = socket.socket(fileno=int(sys.argv[1]))
-    context = jaxcompat.make_context()
+    context = jax_mlir.make_context()
     warm_up(context)
     gc.collect()
     gc.freeze()  # children's collections would copy every page of what is imported here

@@ -15,7 +15,7 @@ from jax import export, jit
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
-from jaxfs.jaxcompat import make_context
+from jaxfs.jaxcompat.mlir import make_context
 
 
 def interpret(source: str, rows: np.ndarray) -> list[np.ndarray]:

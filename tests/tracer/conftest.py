@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import trio
 
-from jaxfs import jaxcompat
+from jaxfs.jaxcompat import executables as jax_executables
 from jaxfs.tracer.client import TracerClient, open_tracer
 from jaxfs.tracer.protocol import Compile, Compiled, Traced, Untyped
 from jaxfs.types.signature import Signature
@@ -98,12 +98,12 @@ class Made(NamedTuple):
 
     def __call__(self, *inputs: Any) -> list[np.ndarray]:
         signature = self.traced.signature
-        jaxcompat.initialize_custom_calls()
-        built = jaxcompat.compile_artifact(self.artifact, signature, jax.devices("cpu")[:1])
+        jax_executables.initialize_custom_calls()
+        built = jax_executables.compile_artifact(self.artifact, signature, jax.devices("cpu")[:1])
         given = zip(inputs, signature.input_avals, strict=True)
         arrays = [np.asarray(one, aval.row.numpy) for one, aval in given]
         with jax.enable_x64(True):
-            outputs = jaxcompat.callable_of(built, signature)(*arrays)
+            outputs = jax_executables.callable_of(built, signature)(*arrays)
         return [np.asarray(output) for output in outputs]
 
 

@@ -1,8 +1,8 @@
 """StableHLO -> a function JAX can trace.
 
 A module is walked, each operation becomes an expression of jax.lax, and regions become closures; so
-grad, vmap, jvp, vjp, jit ... apply to a program from anywhere.  ``operation.TABLE`` has a function
-for each operation; those without one run as they are (``opaque``): they can be called and batched,
+grad, vmap, jvp, vjp, jit ... apply to a program from anywhere.  ``table.RULES`` has a function for
+each operation; those without one run as they are (``opaque``): they can be called and batched,
 and say so when asked for a derivative.
 
     from jaxfs.stablehlo import import_module
@@ -18,31 +18,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxfs import jaxcompat
+from jaxfs.jaxcompat import mlir as jax_mlir
 from jaxfs.stablehlo.importer.interpreter import ImportedFunction
-from jaxfs.stablehlo.importer.loops import control_flow  # noqa: F401  enters its functions into the table
-from jaxfs.stablehlo.importer.op import TABLE
-from jaxfs.stablehlo.importer.rewrites import sigmoid  # noqa: F401  as above
-from jaxfs.stablehlo.importer.rules import (  # noqa: F401  as above
-    chlo,
-    collectives,
-    convolution,
-    custom_calls,
-    elementwise,
-    indexing,
-    linalg,
-    normalization,
-    random,
-    reductions,
-    shapes,
-    slices,
-    sort,
-    tokens,
-)
+from jaxfs.stablehlo.importer.table import RULES
 from jaxfs.stablehlo.module.names import argument_names
 from jaxfs.stablehlo.module.parse import parse_bytecode, parse_text
 
-__all__ = ["TABLE", "ImportedFunction", "import_module"]
+__all__ = ["RULES", "ImportedFunction", "import_module"]
 
 
 def import_module(source: Any, *, context: Any = None) -> ImportedFunction:
@@ -52,8 +34,8 @@ def import_module(source: Any, *, context: Any = None) -> ImportedFunction:
     is no module; what cannot be imported is found when it is traced.
     """
     if isinstance(source, str):
-        module = parse_text(context or jaxcompat.make_context(), source)
+        module = parse_text(context or jax_mlir.make_context(), source)
         return ImportedFunction(module, argument_names(source))
     if isinstance(source, bytes):
-        source = parse_bytecode(context or jaxcompat.make_context(), source, "a module")
+        source = parse_bytecode(context or jax_mlir.make_context(), source, "a module")
     return ImportedFunction(source)

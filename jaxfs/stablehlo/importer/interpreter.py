@@ -14,8 +14,9 @@ import numpy as np
 
 from jaxfs.errors import Invalid, JaxfsError, NotSupported
 from jaxfs.stablehlo.importer import opaque
-from jaxfs.stablehlo.importer.op import TABLE, CannotImport, Import, Operation, Values
+from jaxfs.stablehlo.importer.op import CannotImport, Operation, Rule, Values
 from jaxfs.stablehlo.importer.rewrites.constant_folding import fold
+from jaxfs.stablehlo.importer.table import RULES
 from jaxfs.stablehlo.module.entry_function import read_signature
 from jaxfs.stablehlo.module.mlir_types import spelled
 from jaxfs.stablehlo.module.walk import functions, operations
@@ -174,7 +175,7 @@ def _known(operation: Operation, operands: list[Any]) -> Any:
 
 
 def _imported(operation: Operation, operands: list[Any]) -> Any:
-    function: Import = TABLE.get(operation.name, opaque.import_opaque)
+    function: Rule = RULES.get(operation.name, opaque.import_opaque)
     try:
         return function(operation, *operands)
     except _REFUSALS as error:

@@ -13,23 +13,16 @@ from jaxfs.stablehlo.module.walk import place
 from jaxfs.types.avals import BY_MLIR
 
 Values = Sequence[Any]
-Import = Callable[..., Any]  # (operation, *operands) -> a value, or a sequence of them
-TABLE: dict[str, Import] = {}
+Rule = Callable[..., Any]  # (operation, *operands) -> a value, or a sequence of them
 
 
 class CannotImport(NotSupported):
     """An operation that is not imported, or not transformed so; it names the operation."""
 
 
-def imports(*names: str) -> Callable[[Import], Import]:
-    """Enter a function into the table under the names of operations."""
-
-    def enter(function: Import) -> Import:
-        for name in names:
-            TABLE[name] = function
-        return function
-
-    return enter
+def elementwise_rule(function: Callable[..., Any]) -> Rule:
+    """Returns the rule of a function that looks at nothing but the operands' values."""
+    return lambda operation, *operands: function(*operands)
 
 
 def _integers(attribute: Any) -> tuple[int, ...]:

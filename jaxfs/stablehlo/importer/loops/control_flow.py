@@ -12,7 +12,7 @@ from jaxlib.mlir import ir
 
 from jaxfs.stablehlo.importer.custom_rules import differentiated_by, forward_only
 from jaxfs.stablehlo.importer.loops.trip_count import bounded, counted, runs_until_converged
-from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule
 
 MAX_TERMS = 2000  # of a series; as many as JAX takes
 _NO_WAY_BACK = (
@@ -23,7 +23,6 @@ _NUMBER = re.compile(r"_\d+\Z")
 _KNOWN = {"lgamma_impl": lax.lgamma, "digamma_impl": lax.digamma}
 
 
-@imports("func.call")
 def call(operation: Operation, *operands: Any) -> Any:
     """Some functions are known by name: JAX wrote them out in bits, which have no derivative."""
     name = ir.FlatSymbolRefAttr(operation.attribute("callee")).value
@@ -33,7 +32,6 @@ def call(operation: Operation, *operands: Any) -> Any:
     return _one_or_all(operation.called(name, operands))
 
 
-@imports("stablehlo.composite")
 def composite(operation: Operation, *operands: Any) -> Any:
     """What it is made of says what it is."""
     name = ir.FlatSymbolRefAttr(operation.attribute("decomposition")).value
@@ -44,13 +42,11 @@ def _one_or_all(values: Sequence[Any]) -> Any:
     return values[0] if len(values) == 1 else list(values)
 
 
-@imports("stablehlo.if")
 def branch(operation: Operation, which: Any) -> Any:
     yes, no = operation.region(0), operation.region(1)
     return _one_or_all(lax.cond(jnp.asarray(which), lambda: _arrays(yes()), lambda: _arrays(no())))
 
 
-@imports("stablehlo.case")
 def case(operation: Operation, which: Any) -> Any:
     """A number that is no branch's means the last one."""
     count = len(operation.mlir.regions)
@@ -64,7 +60,6 @@ def _arrays(values: Sequence[Any]) -> list[Any]:
     return [jnp.asarray(value) for value in values]
 
 
-@imports("stablehlo.while")
 def loop(operation: Operation, *initial: Any) -> Any:
     """A loop whose count is known is a scan, which can be differentiated backwards."""
     found = counted(operation, initial)
@@ -115,7 +110,16 @@ def _nan_if(condition: Any, value: Any) -> Any:
     return jnp.where(condition, jnp.nan, value).astype(value.dtype) if is_inexact else value
 
 
-@imports("stablehlo.optimization_barrier")
 def optimization_barrier(operation: Operation, *operands: Any) -> Any:
     barrier: Any = lax.optimization_barrier  # has no types
     return _one_or_all(list(barrier(tuple(operands))))
+
+
+RULES: dict[str, Rule] = {
+    "func.call": call,
+    "stablehlo.composite": composite,
+    "stablehlo.if": branch,
+    "stablehlo.case": case,
+    "stablehlo.while": loop,
+    "stablehlo.optimization_barrier": optimization_barrier,
+}

@@ -13,10 +13,9 @@ from jax import lax
 from jaxlib.mlir import ir
 
 from jaxfs.stablehlo.importer.constants import splat_of
-from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule
 
 
-@imports("stablehlo.divide")
 def divide(operation: Operation, x: Any, y: Any) -> Any:
     argument = _argument(*operation.mlir.operands)
     return lax.div(x, y) if argument is None else lax.logistic(operation.see(argument))
@@ -41,3 +40,8 @@ def _made_by(name: str, value: Any) -> list[Any] | None:
     if isinstance(owner, ir.Block) or owner.name != f"stablehlo.{name}":
         return None
     return list(owner.operands)
+
+
+RULES: dict[str, Rule] = {
+    "stablehlo.divide": divide,
+}

@@ -13,7 +13,7 @@ from jaxlib.mlir.dialects import chlo
 
 from jaxfs.stablehlo.importer.constants import decode
 from jaxfs.stablehlo.importer.custom_rules import next_after, zeta
-from jaxfs.stablehlo.importer.op import TABLE, Operation, Type, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule, Type, elementwise_rule
 from jaxfs.stablehlo.importer.rules.convolution import precision
 from jaxfs.stablehlo.importer.rules.elementwise import BINARY, COMPARISONS
 
@@ -56,14 +56,6 @@ BROADCASTING: dict[str, Callable[..., Any]] = {
 }
 
 
-def _enter(name: str, function: Callable[..., Any]) -> None:
-    TABLE[f"chlo.{name}"] = lambda operation, *operands: function(*operands)
-
-
-for _name, _function in FUNCTIONS.items():
-    _enter(_name, _function)
-
-
 def _broadcast(operation: Operation, operands: tuple[Any, ...]) -> list[Any]:
     """As numpy does it, unless the smaller operand's dimensions are named."""
     arrays = [jnp.asarray(operand) for operand in operands]
@@ -77,27 +69,18 @@ def _broadcast(operation: Operation, operands: tuple[Any, ...]) -> list[Any]:
     return list(jnp.broadcast_arrays(*arrays))
 
 
-def _enter_broadcasting(name: str, function: Callable[..., Any]) -> None:
-    TABLE[f"chlo.broadcast_{name}"] = lambda operation, *operands: function(
-        *_broadcast(operation, operands)
-    )
+def _broadcasting_rule(function: Callable[..., Any]) -> Rule:
+    return lambda operation, *operands: function(*_broadcast(operation, operands))
 
 
-for _name, _function in BROADCASTING.items():
-    _enter_broadcasting(_name, _function)
-
-
-@imports("chlo.broadcast_compare")
 def broadcast_compare(operation: Operation, x: Any, y: Any) -> Any:
     return COMPARISONS[operation.word("comparison_direction")](*_broadcast(operation, (x, y)))
 
 
-@imports("chlo.broadcast_select")
 def broadcast_select(operation: Operation, which: Any, x: Any, y: Any) -> Any:
     return jnp.where(which, x, y)
 
 
-@imports("chlo.constant_like")
 def constant_like(operation: Operation, x: Any) -> Any:
     result = operation.result()
     scalar = str(operation.attribute("value"))
@@ -108,13 +91,11 @@ def constant_like(operation: Operation, x: Any) -> Any:
     return jnp.broadcast_to(value, result.shape)
 
 
-@imports("chlo.top_k")
 def top_k(operation: Operation, x: Any) -> Any:
     values, places = lax.top_k(x, operation.integer("k"))
     return [values, places]
 
 
-@imports("chlo.mulhi")
 def mulhi(operation: Operation, x: Any, y: Any) -> Any:
     """The upper half of the product, from products of half as wide numbers."""
     unsigned = np.dtype(f"uint{x.dtype.itemsize * 8}")
@@ -136,7 +117,6 @@ def _unsigned_mulhi(x: Any, y: Any) -> Any:
     return x_high * y_high + (middle >> half) + (carried >> half)
 
 
-@imports("chlo.scan")
 def scan(operation: Operation, *operands: Any) -> Any:
     """The region takes a slice of each input, and the carries."""
     region, dimension = operation.region(), operation.integer("dimension")
@@ -154,7 +134,6 @@ def scan(operation: Operation, *operands: Any) -> Any:
     return found if len(found) > 1 else found[0]
 
 
-@imports("chlo.ragged_dot")
 def ragged_dot(operation: Operation, x: Any, y: Any, sizes: Any) -> Any:
     n = _RaggedNumbers(operation.attribute("ragged_dot_dimension_numbers"))
     contracting = (n.lhs_contracting_dimensions, n.rhs_contracting_dimensions)
@@ -171,3 +150,16 @@ def ragged_dot(operation: Operation, x: Any, y: Any, sizes: Any) -> Any:
         precision=precision(operation),
         preferred_element_type=operation.result().dtype,
     )
+
+
+RULES: dict[str, Rule] = {
+    **{f"chlo.{name}": elementwise_rule(function) for name, function in FUNCTIONS.items()},
+    **{f"chlo.broadcast_{name}": _broadcasting_rule(row) for name, row in BROADCASTING.items()},
+    "chlo.broadcast_compare": broadcast_compare,
+    "chlo.broadcast_select": broadcast_select,
+    "chlo.constant_like": constant_like,
+    "chlo.top_k": top_k,
+    "chlo.mulhi": mulhi,
+    "chlo.scan": scan,
+    "chlo.ragged_dot": ragged_dot,
+}

@@ -10,32 +10,21 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule
 from jaxfs.stablehlo.validate.operations import why_not_collective
 
 
-@imports(
-    "stablehlo.all_gather",
-    "stablehlo.all_reduce",
-    "stablehlo.all_to_all",
-    "stablehlo.collective_broadcast",
-    "stablehlo.collective_reduce",
-    "stablehlo.cross-replica-sum",
-    "stablehlo.reduce_scatter",
-)
 def alone(operation: Operation, *operands: Any) -> Any:
     _check_one_device(operation)
     return list(operands) if len(operands) > 1 else operands[0]
 
 
-@imports("stablehlo.collective_permute")
 def permute(operation: Operation, x: Any) -> Any:
     """Who is nobody's target gets zeros."""
     _check_one_device(operation)
     return x if operation.integers("source_target_pairs") else jnp.zeros_like(x)
 
 
-@imports("stablehlo.partition_id", "stablehlo.replica_id")
 def first(operation: Operation) -> Any:
     return np.zeros((), np.uint32)
 
@@ -48,3 +37,17 @@ def _check_one_device(operation: Operation) -> None:
         value.type for value in operation.mlir.results
     ]:
         raise operation.refuse("it is for several devices")
+
+
+RULES: dict[str, Rule] = {
+    "stablehlo.all_gather": alone,
+    "stablehlo.all_reduce": alone,
+    "stablehlo.all_to_all": alone,
+    "stablehlo.collective_broadcast": alone,
+    "stablehlo.collective_reduce": alone,
+    "stablehlo.cross-replica-sum": alone,
+    "stablehlo.reduce_scatter": alone,
+    "stablehlo.collective_permute": permute,
+    "stablehlo.partition_id": first,
+    "stablehlo.replica_id": first,
+}

@@ -11,7 +11,7 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.stablehlo.importer.custom_rules import differentiated_by
-from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule
 from jaxfs.stablehlo.importer.opaque import import_opaque
 
 PRECISIONS = {
@@ -34,7 +34,6 @@ def _precisions(attribute: Any) -> Any:
     return tuple(PRECISIONS[name] for name in names) if len(names) == 2 else None
 
 
-@imports("stablehlo.dot_general")
 def dot_general(operation: Operation, x: Any, y: Any) -> Any:
     """By an algorithm of its own, if it names one; the derivative then goes by JAX's."""
     if operation.has("algorithm"):
@@ -64,7 +63,6 @@ def _dimensions(attribute: Any) -> Any:
     )
 
 
-@imports("stablehlo.dot")
 def dot(operation: Operation, x: Any, y: Any) -> Any:
     contract = (((x.ndim - 1,), (0,)), ((), ()))
     return lax.dot_general(
@@ -76,13 +74,11 @@ def dot(operation: Operation, x: Any, y: Any) -> Any:
     )
 
 
-@imports("stablehlo.einsum", "stablehlo.unary_einsum")
 def einsum(operation: Operation, *operands: Any) -> Any:
     found = jnp.einsum(operation.string("einsum_config"), *operands)
     return lax.convert_element_type(found, operation.result().dtype)
 
 
-@imports("stablehlo.convolution", "stablehlo.dynamic_conv")
 def convolution(operation: Operation, x: Any, kernel: Any, *padding: Any) -> Any:
     n = stablehlo.ConvDimensionNumbers(operation.attribute("dimension_numbers"))
     spatial = tuple(n.kernel_spatial_dimensions)
@@ -113,6 +109,16 @@ def convolution(operation: Operation, x: Any, kernel: Any, *padding: Any) -> Any
     )
 
 
-@imports("stablehlo.fft")
 def fft(operation: Operation, x: Any) -> Any:
     return lax.fft(x, FFTS[operation.word("fft_type")], operation.integers("fft_length"))
+
+
+RULES: dict[str, Rule] = {
+    "stablehlo.dot_general": dot_general,
+    "stablehlo.dot": dot,
+    "stablehlo.einsum": einsum,
+    "stablehlo.unary_einsum": einsum,
+    "stablehlo.convolution": convolution,
+    "stablehlo.dynamic_conv": convolution,
+    "stablehlo.fft": fft,
+}

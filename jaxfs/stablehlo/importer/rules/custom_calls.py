@@ -15,7 +15,7 @@ from jax import lax
 from jaxlib.mlir import ir
 
 from jaxfs.stablehlo.importer.custom_rules import differentiated_by
-from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule
 from jaxfs.stablehlo.importer.opaque import import_opaque
 from jaxfs.stablehlo.importer.rules.linalg import geqrf, orgqr, product
 from jaxfs.stablehlo.validate.custom_calls import PASS_THROUGH
@@ -24,7 +24,6 @@ Target = Callable[..., Any]
 _LAPACK = re.compile(r"lapack_[sdcz](?P<name>[a-z0-9]+?)(?:_ffi)?\Z")
 
 
-@imports("stablehlo.custom_call")
 def custom_call(operation: Operation, *operands: Any) -> Any:
     target = operation.string("call_target_name")
     if target in PASS_THROUGH:
@@ -128,3 +127,8 @@ def _top_k(operation: Operation, x: Any) -> Any:
 
 
 _CALLS: dict[str, Target] = {"mhlo.topk": _top_k}
+
+
+RULES: dict[str, Rule] = {
+    "stablehlo.custom_call": custom_call,
+}

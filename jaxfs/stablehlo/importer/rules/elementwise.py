@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxfs.stablehlo.importer.op import TABLE, Operation, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule, elementwise_rule
 
 UNARY: dict[str, Callable[[Any], Any]] = {
     "abs": lax.abs,
@@ -68,28 +68,15 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def _enter(name: str, function: Callable[..., Any]) -> None:
-    TABLE[f"stablehlo.{name}"] = lambda operation, *operands: function(*operands)
-
-
-for _name, _function in UNARY.items():
-    _enter(_name, _function)
-for _name, _apply in BINARY.items():
-    _enter(_name, _apply)
-
-
-@imports("stablehlo.real")
 def real(operation: Operation, x: Any) -> Any:
     """Of a real number it is the number."""
     return lax.real(x) if jnp.iscomplexobj(x) else x
 
 
-@imports("stablehlo.imag")
 def imag(operation: Operation, x: Any) -> Any:
     return lax.imag(x) if jnp.iscomplexobj(x) else jnp.zeros_like(x)
 
 
-@imports("stablehlo.convert")
 def convert(operation: Operation, x: Any) -> Any:
     """A complex number becomes a real one by its real part, as XLA does it."""
     dtype = operation.result().dtype
@@ -98,12 +85,10 @@ def convert(operation: Operation, x: Any) -> Any:
     return lax.convert_element_type(x, dtype)
 
 
-@imports("stablehlo.bitcast_convert")
 def bitcast_convert(operation: Operation, x: Any) -> Any:
     return lax.bitcast_convert_type(x, operation.result().dtype)
 
 
-@imports("stablehlo.reduce_precision")
 def reduce_precision(operation: Operation, x: Any) -> Any:
     exponent, mantissa = operation.integer("exponent_bits"), operation.integer("mantissa_bits")
     return lax.reduce_precision(x, exponent, mantissa)
@@ -127,19 +112,16 @@ def total_order(x: Any) -> Any:
     return jnp.where(signed < 0, lax.bitwise_xor(signed, largest), signed)
 
 
-@imports("stablehlo.compare")
 def compare(operation: Operation, x: Any, y: Any) -> Any:
     if operation.word("compare_type") == "TOTALORDER" and jnp.issubdtype(x.dtype, jnp.floating):
         x, y = total_order(lax.stop_gradient(x)), total_order(lax.stop_gradient(y))
     return COMPARISONS[operation.word("comparison_direction")](x, y)
 
 
-@imports("stablehlo.select")
 def select(operation: Operation, which: Any, x: Any, y: Any) -> Any:
     return lax.select(jnp.asarray(which), jnp.asarray(x), jnp.asarray(y))
 
 
-@imports("stablehlo.clamp")
 def clamp(operation: Operation, low: Any, x: Any, high: Any) -> Any:
     """JAX differentiates by bounds only if they have the shape of what they bound."""
     shape = operation.result().shape
@@ -149,10 +131,28 @@ def clamp(operation: Operation, low: Any, x: Any, high: Any) -> Any:
     return lax.clamp(low, x, high)
 
 
-@imports("stablehlo.map")
 def map_elements(operation: Operation, *operands: Any) -> Any:
     """The region is a function of scalars."""
     region = operation.region()
     flat = [jnp.ravel(operand) for operand in operands]
     found = jax.vmap(lambda *scalars: region(*scalars)[0])(*flat)
     return jnp.reshape(found, operation.result().shape)
+
+
+RULES: dict[str, Rule] = {
+    **{f"stablehlo.{name}": elementwise_rule(function) for name, function in UNARY.items()},
+    **{
+        f"stablehlo.{name}": elementwise_rule(function)
+        for name, function in BINARY.items()
+        if name != "divide"  # see rewrites/sigmoid.py
+    },
+    "stablehlo.real": real,
+    "stablehlo.imag": imag,
+    "stablehlo.convert": convert,
+    "stablehlo.bitcast_convert": bitcast_convert,
+    "stablehlo.reduce_precision": reduce_precision,
+    "stablehlo.compare": compare,
+    "stablehlo.select": select,
+    "stablehlo.clamp": clamp,
+    "stablehlo.map": map_elements,
+}

@@ -11,7 +11,7 @@ from jax import lax
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
-from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule
 from jaxfs.stablehlo.importer.opaque import import_opaque
 from jaxfs.stablehlo.importer.rules.shapes import known
 
@@ -31,7 +31,6 @@ def _vectors_last(indices: Any, dimension: int) -> Any:
     return jnp.moveaxis(indices, dimension, -1)
 
 
-@imports("stablehlo.gather", "stablehlo.dynamic_gather")
 def gather(operation: Operation, x: Any, indices: Any, *sizes: Any) -> Any:
     n = stablehlo.GatherDimensionNumbers(operation.attribute("dimension_numbers"))
     slice_sizes = known(operation, sizes[0], "sizes") if sizes else None
@@ -56,7 +55,6 @@ def _moved(dimensions: Any, vector: int) -> tuple[int, ...]:
     return tuple(d - (d > vector) for d in dimensions)
 
 
-@imports("stablehlo.scatter")
 def scatter(operation: Operation, *operands: Any) -> Any:
     count = len(operands) // 2
     arrays, indices, updates = operands[:count], operands[count], operands[count + 1 :]
@@ -108,7 +106,6 @@ def _scatter_subtract(x: Any, indices: Any, updates: Any, *args: Any, **options:
     return lax.scatter_add(x, indices, lax.neg(updates), *args, **options)
 
 
-@imports("stablehlo.torch_index_select")
 def torch_index_select(operation: Operation, x: Any, indices: Any) -> Any:
     dimension, batches = operation.integer("dim"), operation.integer("batch_dims")
 
@@ -118,3 +115,11 @@ def torch_index_select(operation: Operation, x: Any, indices: Any) -> Any:
     for _ in range(batches):
         take = jax.vmap(take)
     return take(x, indices)
+
+
+RULES: dict[str, Rule] = {
+    "stablehlo.gather": gather,
+    "stablehlo.dynamic_gather": gather,
+    "stablehlo.scatter": scatter,
+    "stablehlo.torch_index_select": torch_index_select,
+}

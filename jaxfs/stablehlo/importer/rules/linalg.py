@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule
 
 
 def geqrf(a: Any) -> tuple[Any, Any]:
@@ -62,7 +62,6 @@ def product(a: Any, taus: Any) -> Any:
     return lax.linalg.householder_product(a, taus)
 
 
-@imports("stablehlo.cholesky")
 def cholesky(operation: Operation, a: Any) -> Any:
     if operation.flag("lower"):
         return lax.linalg.cholesky(a, symmetrize_input=False)
@@ -70,7 +69,6 @@ def cholesky(operation: Operation, a: Any) -> Any:
     return jnp.conj(jnp.swapaxes(lax.linalg.cholesky(turned, symmetrize_input=False), -1, -2))
 
 
-@imports("stablehlo.triangular_solve")
 def triangular_solve(operation: Operation, a: Any, b: Any) -> Any:
     how = operation.word("transpose_a")
     return lax.linalg.triangular_solve(
@@ -82,3 +80,9 @@ def triangular_solve(operation: Operation, a: Any, b: Any) -> Any:
         conjugate_a=how == "ADJOINT",
         unit_diagonal=operation.flag("unit_diagonal"),
     )
+
+
+RULES: dict[str, Rule] = {
+    "stablehlo.cholesky": cholesky,
+    "stablehlo.triangular_solve": triangular_solve,
+}

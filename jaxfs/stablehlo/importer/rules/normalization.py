@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxlib.mlir import ir
 
-from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule
 
 
 def _features(operation: Operation, x: Any) -> tuple[float, int, tuple[int, ...], list[int]]:
@@ -19,7 +19,6 @@ def _features(operation: Operation, x: Any) -> tuple[float, int, tuple[int, ...]
     return epsilon, feature, others, shape
 
 
-@imports("stablehlo.batch_norm_inference")
 def batch_norm_inference(
     operation: Operation, x: Any, scale: Any, offset: Any, mean: Any, variance: Any
 ) -> Any:
@@ -28,7 +27,6 @@ def batch_norm_inference(
     return (x - mean) / jnp.sqrt(variance + epsilon) * scale + offset
 
 
-@imports("stablehlo.batch_norm_training")
 def batch_norm_training(operation: Operation, x: Any, scale: Any, offset: Any) -> Any:
     epsilon, _, others, shape = _features(operation, x)
     mean = jnp.mean(x, others)
@@ -37,7 +35,6 @@ def batch_norm_training(operation: Operation, x: Any, scale: Any, offset: Any) -
     return [scaled * jnp.reshape(scale, shape) + jnp.reshape(offset, shape), mean, variance]
 
 
-@imports("stablehlo.batch_norm_grad")
 def batch_norm_grad(
     operation: Operation, x: Any, scale: Any, mean: Any, variance: Any, gradient: Any
 ) -> Any:
@@ -51,3 +48,10 @@ def batch_norm_grad(
     part = gradient - jnp.reshape(d_offset, shape) / count
     part -= centered * jnp.reshape(product, shape) / (variance_ + epsilon) / count
     return [scale_ / deviation * part, d_scale, d_offset]
+
+
+RULES: dict[str, Rule] = {
+    "stablehlo.batch_norm_inference": batch_norm_inference,
+    "stablehlo.batch_norm_training": batch_norm_training,
+    "stablehlo.batch_norm_grad": batch_norm_grad,
+}

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from jax import lax
 
-from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule
 
 
-@imports("stablehlo.rng_bit_generator")
 def rng_bit_generator(operation: Operation, state: Any) -> Any:
     algorithms = {
         "DEFAULT": lax.RandomAlgorithm.RNG_DEFAULT,
@@ -24,6 +23,12 @@ def rng_bit_generator(operation: Operation, state: Any) -> Any:
     return [new, lax.bitcast_convert_type(bits, output.dtype)]
 
 
-@imports("stablehlo.uniform_quantize", "stablehlo.uniform_dequantize")
 def quantized(operation: Operation, x: Any) -> Any:
     raise operation.refuse("quantized types are not in this jaxlib")
+
+
+RULES: dict[str, Rule] = {
+    "stablehlo.rng_bit_generator": rng_bit_generator,
+    "stablehlo.uniform_quantize": quantized,
+    "stablehlo.uniform_dequantize": quantized,
+}

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from jaxfs.stablehlo.importer.custom_rules import differentiated_by
-from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule
 from jaxfs.stablehlo.importer.opaque import import_opaque
 from jaxfs.stablehlo.importer.reducers import identity, is_identity, monoid, sole_operation
 from jaxfs.stablehlo.importer.rewrites.softmax import is_only_a_shift
@@ -38,7 +38,6 @@ _REDUCTIONS: dict[str, Callable[..., Any]] = {
 _FOR_BOOL = {"add": "or", "multiply": "and"}
 
 
-@imports("stablehlo.reduce")
 def reduce(operation: Operation, *operands: Any) -> Any:
     count = len(operands) // 2
     arrays, initial = operands[:count], operands[count:]
@@ -126,7 +125,6 @@ def _is_dilated(window: dict[str, Any]) -> bool:
     return any(n != 1 for n in (*window["base_dilation"], *window["window_dilation"]))
 
 
-@imports("stablehlo.reduce_window")
 def reduce_window(operation: Operation, *operands: Any) -> Any:
     count = len(operands) // 2
     arrays, initial = operands[:count], operands[count:]
@@ -181,7 +179,6 @@ def _windows(
     return jnp.stack(rows)
 
 
-@imports("stablehlo.select_and_scatter")
 def select_and_scatter(operation: Operation, x: Any, source: Any, initial: Any) -> Any:
     """The transpose of a window's maximum (or minimum): pooling's gradient is written so."""
     found = sole_operation(operation.block(0))
@@ -200,3 +197,10 @@ def _pool(name: str, operation: Operation) -> Callable[[Any], Any]:
     rank = len(operation.operand().shape)
     window = _window(operation, rank)
     return lambda x: lax.reduce_window(x, identity(name, x.dtype), _MONOIDS[name], **window)
+
+
+RULES: dict[str, Rule] = {
+    "stablehlo.reduce": reduce,
+    "stablehlo.reduce_window": reduce_window,
+    "stablehlo.select_and_scatter": select_and_scatter,
+}

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxfs.stablehlo.importer.constants import constant_of, decode
-from jaxfs.stablehlo.importer.op import Operation, Type, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule, Type
 
 
 def known(operation: Operation, value: Any, what: str) -> tuple[int, ...]:
@@ -19,7 +19,6 @@ def known(operation: Operation, value: Any, what: str) -> tuple[int, ...]:
     raise operation.refuse(f"its {what} are computed; only constants can be")
 
 
-@imports("stablehlo.constant", "chlo.constant")
 def constant(operation: Operation) -> Any:
     """Each is read once; complex ones have no attribute to be known by."""
     try:
@@ -33,7 +32,6 @@ def _read(attribute: Any) -> Any:
     return decode(attribute, Type.of(attribute.type))
 
 
-@imports("stablehlo.iota", "stablehlo.dynamic_iota")
 def iota(operation: Operation, *shape: Any) -> Any:
     result = operation.result()
     dimension = operation.integer("iota_dimension")
@@ -43,7 +41,6 @@ def iota(operation: Operation, *shape: Any) -> Any:
     return lax.convert_element_type(wide, result.dtype)
 
 
-@imports("stablehlo.broadcast_in_dim", "stablehlo.dynamic_broadcast_in_dim")
 def broadcast_in_dim(operation: Operation, x: Any, *shape: Any) -> Any:
     """A constant is broadcast once: JAX takes longer over each than all else here."""
     target = operation.result_shape()
@@ -56,32 +53,26 @@ def broadcast_in_dim(operation: Operation, x: Any, *shape: Any) -> Any:
     return found
 
 
-@imports("stablehlo.broadcast")
 def broadcast(operation: Operation, x: Any) -> Any:
     return lax.broadcast(x, operation.integers("broadcast_sizes"))
 
 
-@imports("stablehlo.reshape", "stablehlo.dynamic_reshape")
 def reshape(operation: Operation, x: Any, *shape: Any) -> Any:
     return lax.reshape(x, operation.result_shape())
 
 
-@imports("stablehlo.transpose")
 def transpose(operation: Operation, x: Any) -> Any:
     return lax.transpose(x, operation.integers("permutation"))
 
 
-@imports("stablehlo.concatenate")
 def concatenate(operation: Operation, *parts: Any) -> Any:
     return lax.concatenate([jnp.asarray(p) for p in parts], operation.integer("dimension"))
 
 
-@imports("stablehlo.reverse")
 def reverse(operation: Operation, x: Any) -> Any:
     return lax.rev(x, operation.integers("dimensions"))
 
 
-@imports("stablehlo.pad")
 def pad(operation: Operation, x: Any, value: Any) -> Any:
     edges = zip(
         operation.integers("edge_padding_low"),
@@ -92,39 +83,56 @@ def pad(operation: Operation, x: Any, value: Any) -> Any:
     return lax.pad(x, value, list(edges))
 
 
-@imports("stablehlo.dynamic_pad")
 def dynamic_pad(operation: Operation, x: Any, value: Any, *edges: Any) -> Any:
     low, high, interior = (known(operation, edge, "edges") for edge in edges)
     return lax.pad(x, value, list(zip(low, high, interior, strict=True)))
 
 
-@imports("stablehlo.real_dynamic_slice")
 def real_dynamic_slice(operation: Operation, x: Any, *bounds: Any) -> Any:
     start, limit, strides = (known(operation, bound, "bounds") for bound in bounds)
     return lax.slice(x, start, limit, strides)
 
 
-@imports("stablehlo.dynamic_slice")
 def dynamic_slice(operation: Operation, x: Any, *start: Any) -> Any:
     return lax.dynamic_slice(
         x, start, operation.integers("slice_sizes"), allow_negative_indices=False
     )
 
 
-@imports("stablehlo.dynamic_update_slice")
 def dynamic_update_slice(operation: Operation, x: Any, update: Any, *start: Any) -> Any:
     return lax.dynamic_update_slice(x, update, start, allow_negative_indices=False)
 
 
-@imports("stablehlo.get_dimension_size")
 def get_dimension_size(operation: Operation, x: Any) -> Any:
     return np.array(operation.operand().shape[operation.integer("dimension")], np.int32)
 
 
-@imports("stablehlo.set_dimension_size")
 def set_dimension_size(operation: Operation, x: Any, size: Any) -> Any:
     """A size that is what it was changes nothing; others make bounded shapes."""
     dimension = operation.integer("dimension")
     if known(operation, size, "sizes") != (x.shape[dimension],):
         raise operation.refuse("bounded shapes are not supported")
     return x
+
+
+RULES: dict[str, Rule] = {
+    "stablehlo.constant": constant,
+    "chlo.constant": constant,
+    "stablehlo.iota": iota,
+    "stablehlo.dynamic_iota": iota,
+    "stablehlo.broadcast_in_dim": broadcast_in_dim,
+    "stablehlo.dynamic_broadcast_in_dim": broadcast_in_dim,
+    "stablehlo.broadcast": broadcast,
+    "stablehlo.reshape": reshape,
+    "stablehlo.dynamic_reshape": reshape,
+    "stablehlo.transpose": transpose,
+    "stablehlo.concatenate": concatenate,
+    "stablehlo.reverse": reverse,
+    "stablehlo.pad": pad,
+    "stablehlo.dynamic_pad": dynamic_pad,
+    "stablehlo.real_dynamic_slice": real_dynamic_slice,
+    "stablehlo.dynamic_slice": dynamic_slice,
+    "stablehlo.dynamic_update_slice": dynamic_update_slice,
+    "stablehlo.get_dimension_size": get_dimension_size,
+    "stablehlo.set_dimension_size": set_dimension_size,
+}

@@ -13,7 +13,7 @@ import attrs
 from jax import lax
 from jaxlib.mlir import ir
 
-from jaxfs.stablehlo.importer.op import Operation, imports
+from jaxfs.stablehlo.importer.op import Operation, Rule
 
 
 @attrs.frozen
@@ -28,7 +28,6 @@ class _Slice:
         return cls(*(tuple(ir.DenseI64ArrayAttr(mlir.attributes[key])) for key in keys))
 
 
-@imports("stablehlo.slice")
 def static_slice(operation: Operation, x: Any) -> Any:
     own = _Slice.of(operation.mlir)
     source = operation.mlir.operands[0]
@@ -64,3 +63,8 @@ def _dimension(slices: list[_Slice], shape: tuple[int, ...]) -> int | None:
     ends = [0, *(one.limit[dimension] for one in slices)]
     starts = [*(one.start[dimension] for one in slices), shape[dimension]]
     return dimension if starts == ends else None
+
+
+RULES: dict[str, Rule] = {
+    "stablehlo.slice": static_slice,
+}

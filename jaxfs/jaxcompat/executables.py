@@ -1,86 +1,25 @@
-"""Every private name of jax that jaxfs needs, in one place.
-
-Tested with jax 0.10.2 and 0.12.0.  Only the tracer's children and the engine import this module.
-"""
+"""Compile StableHLO with XLA, and load, serialize and call what comes out."""
 
 from __future__ import annotations
 
-import inspect
 import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jaxlib.version
-from jax import export, tree_util
+from jax import tree_util
 from jax._src import config as jax_config
 from jax._src import core, sharding_impls, stages, xla_bridge
-from jax._src.export import serialization_generated
-from jax._src.interpreters import ad, mlir, pxla
-from jax._src.interpreters import batching as batching_rules
-from jax._src.lib import _jax, xla_client  # type: ignore[attr-defined]  # without __all__
+from jax._src.interpreters import pxla
+from jax._src.lib import xla_client  # type: ignore[attr-defined]  # without __all__
 from jax.experimental import serialize_executable
 from jaxlib.lapack import _lapack  # type: ignore[attr-defined]  # private
 from jaxlib.mlir import ir
-from jaxlib.mlir.dialects import func, stablehlo
+from jaxlib.mlir.dialects import stablehlo
 
+from jaxfs.jaxcompat.mlir import make_context
 from jaxfs.types.avals import Aval
 from jaxfs.types.signature import Signature
-
-
-def toolchain() -> str:
-    """The versions a compiled executable depends on."""
-    return f"jax {jax.__version__} jaxlib {jaxlib.version.__version__}"
-
-
-def make_context() -> Any:
-    """An MLIR context with jax's dialects, StableHLO and CHLO among them.
-
-    It starts no threads, so a process that holds one may fork.
-    """
-    context = mlir.make_ir_context()
-    context.enable_multithreading(False)
-    stablehlo.register_stablehlo_passes()
-    return context
-
-
-def read_exported(data: bytes) -> Any:
-    """The flatbuffer table of a jax.export artifact.
-
-    Unlike ``jax.export.deserialize`` it needs no registered pytree types and builds nothing.
-    """
-    table: Any = serialization_generated.Exported  # generated code has no types
-    return table.GetRootAsExported(data)
-
-
-CALLING_CONVENTIONS = range(  # of the jax.export artifacts this jax reads
-    export.minimum_supported_calling_convention_version,
-    export.maximum_supported_calling_convention_version + 1,
-)
-PYTREE_KINDS = {
-    number: name
-    for name, number in vars(serialization_generated.PyTreeDefKind).items()
-    if isinstance(number, int)
-}
-EXPORTED_DTYPES = {
-    number: name
-    for name, number in vars(serialization_generated.DType).items()
-    if isinstance(number, int)
-}
-
-
-def refine_shapes(module: Any) -> bytes:
-    """A module whose ``main`` has static inputs, with every `?` resolved, as bytecode.
-
-    Raises jaxlib's XlaRuntimeError for what cannot be, or what the program asserts of its shapes.
-    """
-    refined: bytes = _jax.mlir.refine_polymorphic_shapes(
-        mlir_module=mlir.module_to_bytecode(module),
-        enable_shape_assertions=True,
-        validate_static_shapes=True,
-        enable_shardy=True,
-    )
-    return refined
 
 
 def look_for_no_plugins() -> None:
@@ -246,76 +185,3 @@ def initialize_custom_calls() -> None:
     60 ms the first time, because it imports scipy.
     """
     _lapack.initialize()
-
-
-# Jaxprs
-
-
-def is_literal(var: Any) -> bool:
-    """Whether an input of an equation is a number rather than a variable."""
-    return isinstance(var, core.Literal)
-
-
-def evaluate(equation: Any, values: Sequence[Any]) -> list[Any]:
-    """What an equation of a jaxpr gives for values of its inputs."""
-    params = equation.primitive.get_bind_params(equation.params)
-    with equation.ctx.manager:
-        found = equation.primitive.bind(*values, **params)
-    return list(found) if equation.primitive.multiple_results else [found]
-
-
-# Primitives of our own
-
-Primitive: Any = core.Primitive
-
-
-def linear_identity(name: str, transpose: Callable[..., Any]) -> Any:
-    """A primitive that gives what it takes, and says by ``transpose`` what comes back."""
-    primitive = Primitive(name)
-    primitive.def_impl(lambda x, **_: x)
-    primitive.def_abstract_eval(lambda x, **_: x)
-    mlir.register_lowering(primitive, lambda _, x, **__: [x])
-    ad.deflinear2(primitive, transpose)  # type: ignore[no-untyped-call]  # jax has no types here
-    batching_rules.defvectorized(primitive)  # type: ignore[no-untyped-call]  # as above
-    return primitive
-
-
-def is_zero(tangent: Any) -> bool:
-    """Whether a tangent is a symbolic zero."""
-    return isinstance(tangent, ad.Zero)  # type: ignore[attr-defined]  # without __all__
-
-
-def shaped(shape: Sequence[int], dtype: Any) -> core.ShapedArray:
-    """The abstract value of an array."""
-    return core.ShapedArray(tuple(shape), dtype)
-
-
-def register(
-    primitive: Any,
-    text_of: Callable[..., str],
-    jvp: Callable[..., Any] | None = None,
-    batching: Callable[..., Any] | None = None,
-) -> None:
-    """Let a primitive lower to the StableHLO module that ``text_of`` writes for its parameters.
-
-    ``text_of`` gets the inputs' abstract values as ``avals`` too, where it takes them.
-    """
-    takes_avals = "avals" in inspect.signature(text_of).parameters
-
-    def lower(context: Any, *operands: Any, **params: Any) -> Any:
-        extra = {"avals": context.avals_in} if takes_avals else {}
-        module = ir.Module.parse(text_of(**params, **extra))
-        main: Any = next(iter(module.body.operations))
-        outputs = main.type.results
-        name = mlir.merge_mlir_modules(context.module_context.module, "imported", module)
-        return func.CallOp(outputs, ir.FlatSymbolRefAttr.get(name), operands).results
-
-    def evaluate(*operands: Any, **params: Any) -> Any:
-        return jax.jit(lambda *args: primitive.bind(*args, **params))(*operands)
-
-    primitive.def_impl(evaluate)
-    mlir.register_lowering(primitive, lower)
-    if jvp is not None:
-        ad.primitive_jvps[primitive] = jvp
-    if batching is not None:
-        batching_rules.primitive_batchers[primitive] = batching

@@ -1,0 +1,26 @@
+"""MLIR contexts, and the versions of the compiler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jaxlib.version
+from jax._src.interpreters import mlir
+from jaxlib.mlir.dialects import stablehlo
+
+
+def toolchain() -> str:
+    """The versions a compiled executable depends on."""
+    return f"jax {jax.__version__} jaxlib {jaxlib.version.__version__}"
+
+
+def make_context() -> Any:
+    """An MLIR context with jax's dialects, StableHLO and CHLO among them.
+
+    It starts no threads, so a process that holds one may fork.
+    """
+    context = mlir.make_ir_context()
+    context.enable_multithreading(False)
+    stablehlo.register_stablehlo_passes()
+    return context
