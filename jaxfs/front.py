@@ -25,6 +25,7 @@ from jaxfs.calls.bindings import restore_bindings
 from jaxfs.calls.call import Call
 from jaxfs.calls.keeper import Keeper
 from jaxfs.calls.registry import Calls
+from jaxfs.compiler.client.client import open_tracer
 from jaxfs.engine import protocol
 from jaxfs.engine.interface import Engines
 from jaxfs.engine.per_user import open_per_user
@@ -38,7 +39,6 @@ from jaxfs.programs.builder import Builder
 from jaxfs.programs.pickles import PicklePolicy
 from jaxfs.programs.registry import Programs
 from jaxfs.programs.store import Store
-from jaxfs.tracer.client import open_tracer
 from jaxfs.tree.system import System
 from jaxfs.tree.tree import Tree
 

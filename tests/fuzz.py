@@ -23,12 +23,12 @@ from pathlib import Path
 import attrs
 import trio
 
+from jaxfs.compiler.client.client import TracerClient, open_tracer
 from jaxfs.errors import Invalid, JaxfsError, NoSpace, TimedOut
-from jaxfs.tracer.client import TracerClient, open_tracer
+from tests.compiler.conftest import SAXPY, compile_cpu, trace
 from tests.hostile import control, exports, native
 from tests.hostile.files import stored
 from tests.hostile.mutations import BINARY, TEXT, mutated
-from tests.tracer.conftest import SAXPY, compile_cpu, trace
 
 DEADLINE_S = 10.0
 SLACK_S = 5.0

@@ -17,13 +17,13 @@ from jaxfs.calls.queue import Given, release_inputs
 from jaxfs.calls.requests import Find, Request, from_part
 from jaxfs.calls.sources import Part, leaf_order
 from jaxfs.codecs.infer import Wanted
+from jaxfs.compiler.protocol import Untyped
 from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotFound
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.credentials import SERIALS, Meta
 from jaxfs.programs.program import Derived, Program, Written
 from jaxfs.programs.registry import Programs
 from jaxfs.programs.version import Version
-from jaxfs.tracer.protocol import Untyped
 from jaxfs.types.buffers import Parameter
 
 

@@ -14,13 +14,13 @@ import trio
 from jaxfs.calls.call import release, typed_outputs
 from jaxfs.calls.queue import Given, release_inputs
 from jaxfs.calls.registry import Calls
+from jaxfs.compiler.client.client import TracerClient
 from jaxfs.engine.interface import Outcome, Range
 from jaxfs.errors import Invalid, RunFailed
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Caller
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.version import Version
-from jaxfs.tracer.client import TracerClient
 from jaxfs.types.avals import Aval
 from jaxfs.types.buffers import TypedBuffer
 

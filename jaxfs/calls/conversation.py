@@ -21,13 +21,13 @@ from jaxfs.calls.registry import Calls
 from jaxfs.calls.results import encode
 from jaxfs.codecs.formats import format_named
 from jaxfs.codecs.framing import Framer
+from jaxfs.compiler.protocol import Untyped
 from jaxfs.engine.interface import Outcome
 from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.posix.credentials import Caller
 from jaxfs.programs.program import Program
 from jaxfs.programs.version import Version
-from jaxfs.tracer.protocol import Untyped
 from jaxfs.types.buffers import Rope
 
 REPLY_WAIT_S = 50e-6  # standing still so long is cheaper than a turn of the event loop

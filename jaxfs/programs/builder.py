@@ -16,6 +16,9 @@ import attrs
 import msgspec
 import trio
 
+from jaxfs.compiler.client.client import TracerClient
+from jaxfs.compiler.protocol import Compile, Compiled, Traced, Untyped
+from jaxfs.compiler.sources.detect import is_pickle
 from jaxfs.engine.interface import Engines, Executable
 from jaxfs.engine.protocol import Device
 from jaxfs.errors import NoDevice
@@ -26,9 +29,6 @@ from jaxfs.programs.program import Written
 from jaxfs.programs.recipe import Recipe
 from jaxfs.programs.store import Store, sha256
 from jaxfs.programs.version import Version
-from jaxfs.tracer.client import TracerClient
-from jaxfs.tracer.protocol import Compile, Compiled, Traced, Untyped
-from jaxfs.tracer.source import is_pickle
 
 Product = TypeVar("Product")
 SERIALIZES = frozenset({"cpu"})  # platforms whose executables the throw-away process can make

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+from jaxfs.compiler.transforms.table import TABLE as TRANSFORMATIONS
 from jaxfs.errors import Invalid, NameTooLong
-from jaxfs.tracer.transforms.table import TABLE as TRANSFORMATIONS
 from jaxfs.types.avals import Aval
 
 MAX_NAME_BYTES = 128

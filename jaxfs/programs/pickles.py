@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from jaxfs.compiler.client.client import TracerClient
 from jaxfs.errors import AccessDenied
-from jaxfs.tracer.client import TracerClient
 
 
 class PicklePolicy:

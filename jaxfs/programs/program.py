@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import attrs
 import trio
 
+from jaxfs.compiler.protocol import Untyped
 from jaxfs.errors import BrokenProgram, Invalid, JaxfsError, NotSupported
 from jaxfs.posix.credentials import SERIALS, Meta
 from jaxfs.programs.names import types_name
@@ -20,7 +21,6 @@ from jaxfs.programs.recipe import Recipe
 from jaxfs.programs.stats import Stats
 from jaxfs.programs.store import BindingRecord
 from jaxfs.programs.version import Version
-from jaxfs.tracer.protocol import Untyped
 from jaxfs.types.avals import Aval
 
 Types = tuple[Aval, ...]

@@ -9,9 +9,9 @@ import sys
 
 import jaxfs
 from jaxfs import errors, roff
+from jaxfs.compiler.transforms.table import ROWS as TRANSFORMATIONS
+from jaxfs.compiler.transforms.table import Transformation
 from jaxfs.options import TABLE, Option
-from jaxfs.tracer.transforms.table import ROWS as TRANSFORMATIONS
-from jaxfs.tracer.transforms.table import Transformation
 from jaxfs.tree.readme import ordered
 from jaxfs.tree.rows import Directory, Row
 from jaxfs.tree.table import ROWS

@@ -9,6 +9,8 @@ import attrs
 
 from jaxfs.calls.call import now_usec
 from jaxfs.calls.registry import Calls
+from jaxfs.compiler.client.client import TracerClient
+from jaxfs.compiler.transforms.table import parse
 from jaxfs.engine.interface import Engines
 from jaxfs.engine.protocol import Device
 from jaxfs.errors import JaxfsError
@@ -16,8 +18,6 @@ from jaxfs.options import Options
 from jaxfs.posix.credentials import SERIALS, Caller, Meta
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.registry import Programs
-from jaxfs.tracer.client import TracerClient
-from jaxfs.tracer.transforms.table import parse
 from jaxfs.tree.error_log import ErrorLog
 from jaxfs.tree.timeline import Timeline
 

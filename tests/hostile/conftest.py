@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from jaxfs.compiler.client.client import TracerClient
+from jaxfs.compiler.protocol import Untyped
 from jaxfs.errors import Invalid, JaxfsError
-from jaxfs.tracer.client import TracerClient
-from jaxfs.tracer.protocol import Untyped
 from jaxfs.types.signature import Signature
+from tests.compiler.conftest import BlockingTracer, ask, compile_cpu
 from tests.engine.conftest import SharedEngine
 from tests.engine.programs import DEVICES
 from tests.hostile.case import VECTOR, Case, Stop, one
-from tests.tracer.conftest import BlockingTracer, ask, compile_cpu
 
 MEMORY_BYTES = 1 << 30
 HANGING_S = 5.0  # the deadline of what hangs

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from jaxfs.errors import Invalid, JaxfsError, NoSpace, TimedOut
+from tests.compiler.conftest import BlockingTracer
+from tests.compiler.test_processes import children
 from tests.hostile.case import ACCEPTED, AT_COMPILE, Stop
 from tests.hostile.conftest import GOOD, attempt
 from tests.hostile.corpus import CASES, document
-from tests.tracer.conftest import BlockingTracer
-from tests.tracer.test_processes import children
 
 DOCUMENT = Path(__file__).parents[2] / "docs/HOSTILE.md"
 REFUSED = [name for name, case in CASES.items() if case.stop not in ACCEPTED]

@@ -13,11 +13,11 @@ from jaxfs.engine.client import LocalEngine
 from jaxfs.engine.interface import Executable
 from jaxfs.errors import Cancelled, JaxfsError
 from jaxfs.types.avals import Aval
+from tests.compiler.conftest import BlockingTracer
 from tests.engine.conftest import SharedEngine, Submitted, arrays_of
 from tests.hostile.case import ACCEPTED, Case, Stop
 from tests.hostile.conftest import GOOD, attempt
 from tests.hostile.corpus import CASES
-from tests.tracer.conftest import BlockingTracer
 
 COMPILES = [name for name, case in CASES.items() if case.stop in ACCEPTED]
 ENDLESS = [name for name in COMPILES if CASES[name].stop is Stop.ENGINE and not CASES[name].errno]

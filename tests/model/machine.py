@@ -457,7 +457,7 @@ class Machine(RuleBasedStateMachine):
     @rule(rare=RARE)
     def kill_tracer(self, rare: bool) -> None:
         if rare and self.health["tracer"] == "ready":
-            os.kill(process_of("jaxfs.tracer", self.mount), signal.SIGKILL)
+            os.kill(process_of("jaxfs.compiler", self.mount), signal.SIGKILL)
             eventually(lambda: self.health["tracer"] == "idle")  # the next compile starts another
 
     @rule(rare=RARE)

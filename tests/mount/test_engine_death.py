@@ -79,14 +79,14 @@ def test_conversations_survive_the_engine(own_mount: Mount) -> None:
 
 def test_programs_compile_after_the_tracer_died(own_mount: Mount) -> None:
     own_mount.add("a.mlir", SAXPY)
-    os.kill(pid_of("jaxfs.tracer", own_mount), signal.SIGKILL)
+    os.kill(pid_of("jaxfs.compiler", own_mount), signal.SIGKILL)
     own_mount.add("b.mlir", SAXPY.replace("2.0", "7.0"))
     assert own_mount.keyed("programs/b/status")["state"] == "ready"
 
 
 def test_nothing_is_left_of_a_mount_that_ended(own_mount: Mount) -> None:
     own_mount.add("saxpy.mlir", SAXPY)
-    pids = [int(own_mount.keyed("health")["engine_pid"]), pid_of("jaxfs.tracer", own_mount)]
+    pids = [int(own_mount.keyed("health")["engine_pid"]), pid_of("jaxfs.compiler", own_mount)]
     own_mount.stop()
     for pid in pids:
         assert "jaxfs" not in command_of(pid)

@@ -141,4 +141,7 @@ def test_the_front_draws_nothing_itself(mount: Mount, saxpy: Path) -> None:
     engine = mount.keyed("health")["engine_pid"]
     front = Path(f"/proc/{engine}/stat").read_text().rpartition(")")[2].split()[1]
     assert "graphlay" not in Path(f"/proc/{front}/maps").read_text()
-    assert "graphlay" in Path(f"/proc/{process_of('jaxfs.tracer.zygote', mount)}/maps").read_text()
+    assert (
+        "graphlay"
+        in Path(f"/proc/{process_of('jaxfs.compiler.zygote.main', mount)}/maps").read_text()
+    )

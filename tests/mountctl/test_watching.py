@@ -160,7 +160,7 @@ def until_shown(terminal: int, words: bytes) -> None:
 def stopped(mount: Mount) -> Iterator[int]:
     """A tracer that stands still: whatever is compiled meanwhile takes until it may go on."""
     warm_up(mount)
-    zygote = process_of("jaxfs.tracer.zygote", mount)
+    zygote = process_of("jaxfs.compiler.zygote.main", mount)
     os.kill(zygote, signal.SIGSTOP)
     try:
         yield zygote

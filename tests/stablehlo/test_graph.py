@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxfs.compiler.jobs.draw import draw_artifact
+from jaxfs.compiler.protocol import Draw
 from jaxfs.errors import NotSupported
 from jaxfs.jaxcompat import mlir as jax_mlir
 from jaxfs.stablehlo.graph import MOST_BOXES, MOST_EDGES, draw
@@ -22,8 +24,6 @@ from jaxfs.stablehlo.module.canonicalize import artifact
 from jaxfs.stablehlo.module.entry_function import read_signature
 from jaxfs.stablehlo.module.parse import parse_text
 from jaxfs.stablehlo.module.walk import functions
-from jaxfs.tracer.draw import draw_artifact
-from jaxfs.tracer.protocol import Draw
 from jaxfs.types.signature import Signature
 
 CLOSED = Detail(calls=False, regions=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from jaxfs.compiler.protocol import Untyped
 from jaxfs.errors import (
     BrokenProgram,
     Invalid,
@@ -25,7 +26,6 @@ from jaxfs.programs.links import Link
 from jaxfs.programs.names import types_name
 from jaxfs.programs.program import Derived, Program, Staged, Written, root_of
 from jaxfs.programs.version import Version
-from jaxfs.tracer.protocol import Untyped
 from jaxfs.tree.disk import DiskFile, size_of
 from jaxfs.tree.handles import Handle, Upload
 from jaxfs.tree.rows import Directory, Entry, File, Row, Symlink

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from jaxfs.compiler.transforms.table import TABLE, help_text, parse
 from jaxfs.errors import NotFound
 from jaxfs.posix.credentials import Caller
 from jaxfs.programs.program import Derived
-from jaxfs.tracer.transforms.table import TABLE, help_text, parse
 from jaxfs.tree.files.programs import HERE
 from jaxfs.tree.rows import Directory, Entry, File, Row
 from jaxfs.tree.system import Chain, System

@@ -1,0 +1,133 @@
+"""Starting, hearing and ending a zygote."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import attrs
+import msgspec
+import trio
+
+import jaxfs
+from jaxfs.compiler.protocol import Control, Ended, Hello
+from jaxfs.compiler.sandbox import Limits
+from jaxfs.errors import RunFailed
+from jaxfs.ipc.channel import VERSION, AsyncChannel, Closed, pair
+
+START_S = 60.0  # a cold disk and a busy machine need many seconds to import jax
+END_S = 2.0
+# What a zygote needs of the front's environment; all else could only surprise it.
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "XLA_FLAGS")
+_SET = {
+    "JAX_PLATFORMS": "cpu",
+    "CUDA_VISIBLE_DEVICES": "",  # compiling takes no GPU memory
+    "JAX_ENABLE_X64": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+@attrs.define(eq=False)
+class ZygoteProcess:
+    """A zygote that has said Hello."""
+
+    process: subprocess.Popen[bytes]
+    channel: AsyncChannel[Control]
+    toolchain: str = ""
+    layers: tuple[str, ...] = ()
+    is_alive: bool = True
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @classmethod
+    async def start(cls, limits: Limits) -> ZygoteProcess:
+        """Start one and wait until it is warm.  Raises RunFailed with the reason.
+
+        No job gets more than ``limits``.
+        """
+        ours, theirs = pair()
+        channel: AsyncChannel[Control] = AsyncChannel(ours, Control)
+        with theirs:
+            arguments = [str(theirs.fileno()), msgspec.json.encode(limits).decode()]
+            # Not trio's open_process: that forks in a worker thread, and "parent death" in
+            # prctl(2) is the death of the forking thread.
+            process = subprocess.Popen(  # noqa: ASYNC220 it returns at the exec, in 2 ms
+                [sys.executable, "-P", "-m", "jaxfs.compiler.zygote.main", *arguments],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+                start_new_session=True,  # the terminal's Ctrl-C is for the front
+            )
+        zygote = cls(process, channel)
+        try:
+            hello = await _hello(channel)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await zygote.close()
+            raise
+        zygote.toolchain, zygote.layers = hello.toolchain, hello.layers
+        return zygote
+
+    async def endings(self) -> AsyncIterator[Ended]:
+        """Children's ends as they come, until the zygote's own."""
+        try:
+            while True:
+                message, fds = await self.channel.receive()
+                for fd in fds:
+                    os.close(fd)
+                if isinstance(message, Ended):
+                    yield message
+        except (Closed, msgspec.MsgspecError, trio.ClosedResourceError):
+            return
+        finally:
+            self.is_alive = False
+
+    async def close(self) -> None:
+        """End it; its children end with it."""
+        self.is_alive = False
+        self.channel.close()
+        with trio.move_on_after(END_S):
+            await self._wait()
+        if self.process.poll() is None:
+            self.process.kill()
+            await self._wait()
+
+    async def _wait(self) -> None:
+        if self.process.poll() is not None:
+            return
+        pidfd = os.pidfd_open(self.pid)
+        try:
+            await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            os.close(pidfd)
+        self.process.wait()
+
+
+async def _hello(channel: AsyncChannel[Control]) -> Hello:
+    try:
+        with trio.fail_after(START_S):
+            message, _ = await channel.receive()
+    except Closed:
+        raise RunFailed(
+            f"the tracer did not start; run '{sys.executable} -c \"import jax\"' to see why"
+        ) from None
+    except (trio.TooSlowError, msgspec.MsgspecError) as error:
+        raise RunFailed(
+            f"the tracer did not start: {error or f'no word in {START_S:g} s'}"
+        ) from None
+    if not isinstance(message, Hello) or message.version != VERSION:
+        raise RunFailed("the tracer is of another version than the front; install jaxfs again")
+    return message
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    home = str(Path(jaxfs.__file__).parent.parent)  # not every mount runs an installed jaxfs
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [home, kept.get("PYTHONPATH")]))
+    return {**kept, **_SET}

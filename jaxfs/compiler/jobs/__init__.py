@@ -1,0 +1,1 @@
+"""What a job does: trace, lower, compile, interpret, draw."""

@@ -1,0 +1,119 @@
+"""Artifact -> executable, in a process that may die of it."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import jax
+import msgspec
+
+from jaxfs.compiler.protocol import Compile, Compiled
+from jaxfs.errors import Invalid, JaxfsError, NoDevice, NoSpace
+from jaxfs.jaxcompat import executables as jax_executables
+from jaxfs.stablehlo.module.entry_function import read_signature
+from jaxfs.stablehlo.module.parse import parse_bytecode
+from jaxfs.stablehlo.module.partitions import partition_count
+from jaxfs.stablehlo.validate.module import check_main, check_module
+
+_COST = ("flops", "bytes accessed", "transcendentals")
+_MEMORY = {
+    "argument_bytes": "argument_size_in_bytes",
+    "output_bytes": "output_size_in_bytes",
+    "temp_bytes": "temp_size_in_bytes",
+    "alias_bytes": "alias_size_in_bytes",
+    "peak_bytes": "peak_memory_in_bytes",
+    "code_bytes": "generated_code_size_in_bytes",
+}
+_STATUS = re.compile(r"(?P<code>[A-Z_]+): (?P<message>.*)")
+
+
+class Executable(msgspec.Struct, frozen=True):
+    """What a compile hands back."""
+
+    compiled: Compiled
+    data: bytes
+    hlo: bytes
+
+
+def compile_artifact(context: Any, artifact: bytes, work: Compile) -> Executable:
+    """Compile for ``work``'s devices.  Raises Invalid, NoSpace, NoDevice with XLA's words.
+
+    Figures of a program of several devices are those of one of them.
+    """
+    devices = _devices(work)
+    module = parse_bytecode(context, artifact, "an artifact")
+    with context:
+        _check(module, work)
+    start = time.monotonic_ns()
+    with context:
+        executable = _compile(module, work, devices)
+    compile_usec = (time.monotonic_ns() - start) // 1000
+    raw = jax_executables.xla_executable(executable)
+    return Executable(
+        Compiled(compile_usec, _cost(raw), _memory(raw)),
+        jax_executables.serialize(executable),
+        "\n\n".join(module.to_string() for module in raw.hlo_modules()).encode(),
+    )
+
+
+def _check(module: Any, work: Compile) -> None:
+    """Look at the artifact again: the process that made it may have run its user's code.
+
+    An executable reads as many bytes as its module says, and writes into the inputs that it says
+    are donated, whatever the signature promised.
+    """
+    check_module(module)
+    found, promised = read_signature(check_main(module)), work.signature
+    types = (promised.input_avals, promised.output_avals)
+    if (
+        (found.input_avals, found.output_avals) != types
+        or any(
+            ours.donated > theirs.donated
+            for ours, theirs in zip(found.inputs, promised.inputs, strict=True)
+        )
+        or partition_count(module) != len(work.device_ids)
+    ):
+        raise Invalid("the artifact and its signature do not agree; write the program again")
+
+
+def _devices(work: Compile) -> list[jax.Device]:
+    if work.platform != "cpu":
+        raise Invalid(f"programs for {work.platform} are compiled by the engine itself")
+    found = {device.id: device for device in jax_executables.use_cpu(work.device_count)}
+    for number in work.device_ids:
+        if number not in found:
+            raise NoDevice(f"there is no device {work.platform}:{number}, only {len(found)}")
+    return [found[number] for number in work.device_ids]
+
+
+def _compile(module: Any, work: Compile, devices: list[jax.Device]) -> Any:
+    try:
+        return jax_executables.compile_module(module, work.signature, devices)
+    except jax.errors.JaxRuntimeError as error:
+        raise refusal(str(error)) from None
+    except AssertionError:  # in jax, which has no words for it
+        raise Invalid(
+            "an input or output of @main is spread so that there is no whole array (manual)"
+        ) from None
+
+
+def refusal(words: str) -> JaxfsError:
+    """The error for what XLA said: its status and first line, the rest as diagnostics."""
+    first = words.splitlines()[0] if words else "no reason given"
+    match = _STATUS.match(first)
+    if match and match["code"] == "RESOURCE_EXHAUSTED":
+        return NoSpace(f"the compiler ran out of memory: {match['message']}", words)
+    return Invalid(f"the compiler refused the program: {first}", words)
+
+
+def _cost(raw: Any) -> dict[str, float]:
+    found = raw.cost_analysis()
+    figures = found[0] if isinstance(found, list) else found
+    return {name.replace(" ", "_"): float(figures[name]) for name in _COST if name in figures}
+
+
+def _memory(raw: Any) -> dict[str, int]:
+    stats = raw.get_compiled_memory_stats()
+    return {name: int(getattr(stats, theirs)) for name, theirs in _MEMORY.items()}

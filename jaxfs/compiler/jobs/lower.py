@@ -1,0 +1,63 @@
+"""Traceable -> module: JAX traces and lowers, then the module is checked like any other."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+from jax import tree_util
+
+from jaxfs.compiler.jobs.traceable import Traceable, as_aval
+from jaxfs.compiler.jobs.user_errors import BY_JAX, as_python_tells
+from jaxfs.compiler.sources.detect import Program
+from jaxfs.compiler.transforms.named_outputs import named
+from jaxfs.errors import Invalid
+from jaxfs.stablehlo.module.canonicalize import settle_placement
+from jaxfs.stablehlo.module.entry_function import read_signature
+from jaxfs.stablehlo.module.names import unique
+from jaxfs.stablehlo.validate.module import check_main, check_module
+from jaxfs.types.signature import Param, Signature
+
+_PLATFORMS = {"gpu": "cuda"}  # a device says gpu
+
+
+def lower(program: Traceable, platform: str, *, wide: bool) -> Program:
+    """The module of a program whose types are known.
+
+    ``wide`` is whether JAX computes with 64 bits.  Raises Invalid with what the function raised, or
+    for what came out and cannot run here.
+    """
+    leaves, tree = tree_util.tree_flatten(program.args)
+    names: list[str] = []
+
+    def flat(*inputs: Any) -> tuple[Any, ...]:
+        outputs = named(program.function(*tree_util.tree_unflatten(tree, inputs)))
+        names[:] = unique(outputs.names)
+        return outputs.values
+
+    with jax.enable_x64(wide), _telling(program):
+        traced = jax.jit(flat, keep_unused=True).trace(*leaves)
+        outputs = tree_util.tree_leaves(traced.out_info)
+        lowered = traced.lower(lowering_platforms=(_PLATFORMS.get(platform, platform),))
+    module = lowered.compiler_ir("stablehlo")
+    with module.context:
+        settle_placement(module)
+        check_module(module)
+        found = read_signature(check_main(module))
+    signature = Signature(
+        tuple(map(Param, program.names(), map(as_aval, leaves), program.donates())),
+        tuple(map(Param, names, map(as_aval, outputs))),
+    )
+    _check_same(signature, found)
+    return Program(module, signature, program.source_format, program.platforms)
+
+
+def _telling(program: Traceable) -> AbstractContextManager[None]:
+    is_python = program.source_format == "pickle"
+    return as_python_tells(program.names(), (BaseException,) if is_python else BY_JAX)
+
+
+def _check_same(told: Signature, found: Signature) -> None:
+    if (told.input_avals, told.output_avals) != (found.input_avals, found.output_avals):
+        raise Invalid("the function was lowered to other types than it was traced with")

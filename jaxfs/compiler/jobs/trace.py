@@ -1,0 +1,99 @@
+"""Source -> artifact: the one way a program comes in.
+
+Whatever the user wrote becomes a checked module in normal form, its portable artifact, its text
+and its signature.  StableHLO without transformations goes straight there; all else is a Python
+function first, which JAX traces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import msgspec
+
+from jaxfs.compiler.jobs.imported import imported
+from jaxfs.compiler.jobs.lower import lower
+from jaxfs.compiler.jobs.traceable import Traceable, has_64_bits
+from jaxfs.compiler.jobs.user_errors import as_python_tells
+from jaxfs.compiler.protocol import Trace, Traced, Untyped
+from jaxfs.compiler.sources.detect import Program, detect
+from jaxfs.compiler.sources.jit_options import FunctionOptions
+from jaxfs.compiler.sources.pickle import read_pickle
+from jaxfs.compiler.sources.stablehlo import only_text, read_module
+from jaxfs.compiler.transforms.apply import transform
+from jaxfs.compiler.transforms.error_advice import in_words_of_paths
+from jaxfs.errors import AccessDenied, Invalid
+from jaxfs.stablehlo.module.canonicalize import artifact, normalise
+from jaxfs.stablehlo.module.partitions import partition_count
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """What a trace hands back."""
+
+    traced: Traced
+    data: bytes
+    text: bytes
+
+
+def trace(context: Any, source: bytes, work: Trace) -> Artifact | Untyped:
+    """Raises Invalid for what is no program, or none jaxfs runs; NotSupported for a transformation
+    that cannot be done to it."""
+    kind = detect(source)
+    with only_text():
+        if kind == "pickle" or work.steps:
+            program = _from_function(context, source, kind, work)
+        else:
+            program = read_module(context, source, kind, work.platform, work.types)
+        return program if isinstance(program, Untyped) else _artifact(program)
+
+
+def _artifact(program: Program) -> Artifact:
+    with program.module.context:
+        normalise(program.module)
+        text = str(program.module).encode()
+        data = artifact(program.module)
+        count = partition_count(program.module)
+    traced = Traced(program.source_format, program.signature, program.platforms, count)
+    return Artifact(traced, data, text)
+
+
+def _from_function(context: Any, source: bytes, kind: str, work: Trace) -> Program | Untyped:
+    """The program as a Python function, transformed and traced."""
+    program, is_wide = _function(context, source, kind, work)
+    with _computing(is_wide):
+        program = transform(program, work.steps)
+    if program.args is None and work.types is None:
+        return Untyped(program.source_format, program.names(), program.reason, program.inputs)
+    if work.types is not None:
+        program = program.typed(work.types)
+    with in_words_of_paths():
+        return lower(program, work.platform, wide=is_wide)
+
+
+def _function(context: Any, source: bytes, kind: str, work: Trace) -> tuple[Traceable, bool]:
+    """The program before its transformations, and whether JAX is to compute with 64 bits.
+
+    A pickled function gets the JAX its author had: with 64 bits only if its inputs have them.
+    StableHLO says the width of every value.
+    """
+    if kind != "pickle":
+        return imported(context, source, kind, work.platform), True
+    if not work.takes_pickles:
+        raise AccessDenied("pickled functions are not taken here; export it with jax.export")
+    options = FunctionOptions.parse(work.options)
+    if options.platforms and work.platform not in options.platforms:
+        here = " ".join(options.platforms)
+        raise Invalid(f"the option platforms is {here}, and the device is {work.platform}")
+    program = transform(read_pickle(source, options), options.steps)
+    if options.enable_x64 is not None:
+        return program, options.enable_x64
+    return program, has_64_bits(program.args, work.types or ())
+
+
+@contextmanager
+def _computing(is_wide: bool) -> Iterator[None]:
+    with in_words_of_paths(), jax.enable_x64(is_wide), as_python_tells():
+        yield

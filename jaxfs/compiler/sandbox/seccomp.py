@@ -1,0 +1,122 @@
+"""Which system calls a job may make.
+
+What tracing and compiling need is allowed: memory, threads, clocks, reading (Landlock says what),
+writing to what is open.  A refused call fails with EPERM, which Python tells as an OSError with a
+traceback; what only an attack makes ends the job with SIGSYS.  There is no way to another
+process: none is forked, executed, signalled or traced, and no socket, pipe or file is made.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import platform
+from collections.abc import Iterator
+
+import msgspec
+
+from jaxfs.compiler.sandbox.bpf import ALLOW, KILL, Check, Rule, assemble, refuse
+from jaxfs.compiler.sandbox.syscall_table import AUDIT_ARCH, numbers
+from jaxfs.posix import syscalls
+
+_PR_SET_SECCOMP, _MODE_FILTER = 22, 2
+_OWN_PID = -1  # stands for the job's process
+_EPERM = refuse(errno.EPERM)
+_CLONE_THREAD = 0x10000
+_CLONE_NEW = 0x7E020080  # every namespace's flag
+_MAP_SHARED_ANONYMOUS = 0x21  # RLIMIT_DATA does not count these pages
+_MAP_HUGETLB = 0x40000
+_TCGETS = 0x5401  # isatty(3)
+_F_COMMANDS = (0, 1, 2, 3, 4, 1030, 1034)  # DUPFD, [GS]ETFD, [GS]ETFL, DUPFD_CLOEXEC, GET_SEALS
+_PR_NAME = (15, 16)  # threads set their names
+
+_ALLOWED = """
+    read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close
+    close_range fsync fdatasync ftruncate fallocate fadvise64 open openat stat fstat lstat
+    newfstatat statx access faccessat readlink readlinkat getdents getdents64 getcwd dup dup2
+    dup3
+    brk munmap mprotect mremap madvise msync mincore pkey_alloc pkey_free pkey_mprotect
+    futex futex_waitv set_robust_list rseq membarrier arch_prctl set_tid_address gettid
+    sched_yield getcpu sched_getaffinity sched_getscheduler sched_getparam
+    sched_get_priority_max sched_get_priority_min
+    rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend
+    sigaltstack pause restart_syscall
+    nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time times getitimer
+    setitimer alarm
+    getpid getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp getpgid
+    getsid getrusage getrlimit uname sysinfo umask getpriority capget
+    getrandom poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait
+    epoll_pwait eventfd eventfd2 sendmsg getsockname getpeername getsockopt shutdown
+    get_mempolicy exit exit_group
+"""
+# The C library does without these when they are missing; a flag of theirs cannot be looked at.
+_UNKNOWN = """
+    clone3 openat2 faccessat2 epoll_pwait2 map_shadow_stack
+"""
+_FATAL = """
+    ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_open pidfd_getfd
+    pidfd_send_signal keyctl add_key request_key userfaultfd unshare setns mount umount2
+    pivot_root chroot move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr bpf
+    perf_event_open io_uring_setup io_uring_enter io_uring_register kexec_load kexec_file_load
+    init_module finit_module delete_module reboot swapon swapoff open_by_handle_at
+    name_to_handle_at fanotify_init quotactl acct iopl ioperm modify_ldt settimeofday
+    clock_settime adjtimex clock_adjtime sethostname setdomainname syslog vhangup lookup_dcookie
+    nfsservctl memfd_secret
+"""
+
+# Calls that are allowed with some arguments: any one of these, each a set of checks that must hold.
+_WITH_ARGUMENTS: dict[str, tuple[tuple[Check, ...], ...]] = {
+    "mmap": (
+        (
+            Check(3, 0, mask=_MAP_HUGETLB),
+            Check(3, 0x01, mask=_MAP_SHARED_ANONYMOUS),
+        ),
+        (Check(3, 0, mask=_MAP_HUGETLB | 0x01),),
+    ),
+    "clone": ((Check(0, _CLONE_THREAD, mask=_CLONE_THREAD | _CLONE_NEW),),),
+    "fcntl": tuple((Check(1, command),) for command in _F_COMMANDS),
+    "ioctl": ((Check(1, _TCGETS),),),
+    "prctl": tuple((Check(0, option),) for option in _PR_NAME),
+    "prlimit64": ((Check(0, 0),),),
+    "kill": ((Check(0, _OWN_PID),),),
+    "tgkill": ((Check(0, _OWN_PID),),),
+    "sendto": ((Check(4, 0), Check(4, 0, is_high=True)),),  # to whom it is connected
+    "setpriority": ((Check(0, 0), Check(1, 0)),),
+}
+
+
+def is_known() -> bool:
+    """Whether there is a filter for this kind of machine."""
+    return platform.machine() in AUDIT_ARCH
+
+
+def program(pid: int) -> bytes:
+    """The filter for the process ``pid``."""
+    return assemble(AUDIT_ARCH[platform.machine()], _rules(numbers(), pid), _EPERM)
+
+
+def enter(pid: int) -> None:
+    """Put this process, all its threads to come, under the filter, for ever."""
+    code = program(pid)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    header = _SockFprog(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
+    mode, at = ctypes.c_ulong(_MODE_FILTER), ctypes.byref(header)
+    syscalls.libc("prctl", _PR_SET_SECCOMP, mode, at, ctypes.c_ulong(0), ctypes.c_ulong(0))
+
+
+class _SockFprog(ctypes.Structure):
+    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def _rules(known: dict[str, int], pid: int) -> Iterator[Rule]:
+    for name, checks in _WITH_ARGUMENTS.items():
+        own = tuple(tuple(_filled_in(check, pid) for check in every) for every in checks)
+        yield Rule(known[name], ALLOW, own, otherwise=_EPERM)
+    for names, action in ((_ALLOWED, ALLOW), (_UNKNOWN, refuse(errno.ENOSYS)), (_FATAL, KILL)):
+        for name in names.split():
+            if name in known:  # not every machine has the old ones
+                yield Rule(known[name], action)
+
+
+def _filled_in(check: Check, pid: int) -> Check:
+    return msgspec.structs.replace(check, value=pid) if check.value == _OWN_PID else check

@@ -1,0 +1,1 @@
+"""What users write, as something JAX can trace or compile: one module per source format."""

@@ -1,0 +1,91 @@
+"""What a user may write as a program, told apart by content, not by extension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from jaxfs.compiler.protocol import Untyped
+from jaxfs.errors import Invalid
+from jaxfs.types.avals import Aval
+from jaxfs.types.signature import Signature
+
+BYTECODE_MAGIC = b"ML\xefR"
+_PRODUCER = b"StableHLO_v"  # what portable artifacts say behind the magic and a version byte
+
+
+class Program(msgspec.Struct):
+    """A parsed source: a module that is checked but not yet in normal form."""
+
+    module: Any
+    signature: Signature
+    source_format: str
+    platforms: tuple[str, ...] = ()
+
+
+Types = Sequence[Aval] | None
+# context, source, platform, the inputs' types where the call tells them
+Reader = Callable[[Any, bytes, str, Types], Program | Untyped]
+
+_PYTHON = "Python source; pickle the function with cloudpickle, or export it with jax.export"
+_OLD_PICKLE = "a pickle of protocol 0 or 1; use protocol 2 or later"
+# What people write by mistake: how it begins, what it is, what to do instead.
+_MISTAKES: tuple[tuple[bytes, str], ...] = (
+    (b"PK\x03\x04", "a zip or .npz file"),
+    (b"\x93NUMPY", "a .npy array; arrays are written to a program's call file"),
+    (b"\x7fELF", "native code; write StableHLO, or a jax.export artifact"),
+    (b"\x1f\x8b", "gzip data; unpack it first"),
+    (b"\x89HDF", "an HDF5 file; export the model with jax.export"),
+    (b"\xef\xbb\xbf", "text with a byte order mark; save it as UTF-8 without one"),
+    (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
+    (b"HloModule", "HLO text; write StableHLO text (jax.jit(f).lower(x).as_text())"),
+    (b"{ lambda", "a printed jaxpr; write jax.jit(f).lower(x).as_text()"),
+    (b"import ", _PYTHON),
+    (b"from ", _PYTHON),
+    (b"def ", _PYTHON),
+    (b"c__", _OLD_PICKLE),
+    (b"ccopy_reg\n", _OLD_PICKLE),
+    (b"ccloudpickle", _OLD_PICKLE),
+)
+
+
+def detect(data: bytes) -> str:
+    """The ``source_format`` of some bytes.  Raises Invalid for what cannot be a program."""
+    if not data.strip():
+        raise Invalid(
+            "not a program: the file is empty"
+            if not data
+            else "not a program: the file holds only white space"
+        )
+    if data.startswith(BYTECODE_MAGIC):
+        is_portable = data[5 : 5 + len(_PRODUCER)] == _PRODUCER
+        return "portable_artifact" if is_portable else "mlir_bytecode"
+    if is_pickle(data):
+        return "pickle"
+    _refuse_mistakes(data)
+    return "jax_export" if b"\0" in data[:64] else "stablehlo_text"
+
+
+def is_pickle(data: bytes) -> bool:
+    """A pickle of protocol 2 or later.  A jax.export artifact begins with an offset below 2^24."""
+    return data[:1] == b"\x80" and data[1:2] > b"\x01" and data[2:4] != b"\0\0"
+
+
+def _refuse_mistakes(data: bytes) -> None:
+    for magic, what in _MISTAKES:
+        if data.startswith(magic):
+            raise Invalid(f"not a program: this is {what}")
+
+
+def decode_text(data: bytes) -> str:
+    """UTF-8.  Raises Invalid naming the first bad byte."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise Invalid(
+            f"not a program: neither StableHLO text (byte {error.start} is not UTF-8), "
+            "nor MLIR bytecode, nor a jax.export artifact"
+        ) from None

@@ -1,0 +1,79 @@
+"""Shapes that are told with the call: `?` in StableHLO, symbolic sizes in jax.export artifacts.
+
+MLIR's passes do the work: the inputs' types are written into ``main`` and carried to all else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jaxlib.mlir import ir
+
+from jaxfs.compiler.protocol import Untyped
+from jaxfs.errors import Invalid
+from jaxfs.jaxcompat import export as jax_export
+from jaxfs.stablehlo.module.canonicalize import run_passes
+from jaxfs.stablehlo.module.entry_function import entry_block
+from jaxfs.stablehlo.module.mlir_types import checked_aval, tensor_type, why_not_shape
+from jaxfs.stablehlo.module.parse import parse_bytecode, verify
+from jaxfs.types.avals import BY_MLIR, Aval
+from jaxfs.types.partial_avals import UNKNOWN, Shaped, of_aval
+
+
+def is_dynamic(main: Any) -> bool:
+    """Whether the type of an input or output has a `?`."""
+    function = main.attributes["function_type"].value
+    return any(
+        isinstance(t, ir.RankedTensorType) and not t.has_static_shape
+        for t in (*function.inputs, *function.results)
+    )
+
+
+def of_arguments(main: Any) -> list[Shaped]:
+    """The types ``main`` takes.  Raises Invalid for one that is no array."""
+    return [_shaped(a.type, f"argument {i}") for i, a in enumerate(entry_block(main).arguments)]
+
+
+def _shaped(mlir_type: Any, what: str) -> Shaped:
+    is_array = isinstance(mlir_type, ir.RankedTensorType) and mlir_type.encoding is None
+    if not is_array or str(mlir_type.element_type) not in BY_MLIR:
+        return of_aval(checked_aval(mlir_type, what))  # says what is wrong
+    sizes = [
+        UNKNOWN if mlir_type.is_dynamic_dim(i) else int(mlir_type.shape[i])
+        for i in range(mlir_type.rank)
+    ]
+    if why := why_not_shape(tuple(size for size in sizes if isinstance(size, int))):
+        raise Invalid(f"{what} is {mlir_type}: {why}")
+    return Shaped(BY_MLIR[str(mlir_type.element_type)].short, tuple(sizes))
+
+
+def untyped(source_format: str, names: Sequence[str], inputs: Sequence[Shaped]) -> Untyped:
+    """The answer for a program that has no types before the call."""
+    parameters = tuple(name or f"arg{i}" for i, name in enumerate(names))
+    shown = [f"{n} {s}" for n, s in zip(parameters, inputs, strict=True) if s.aval is None]
+    reason = f"sizes come with the call: {', '.join(shown)}"[:1000]
+    return Untyped(source_format, parameters, reason, tuple(inputs))
+
+
+def refine(module: Any, types: Sequence[Aval]) -> Any:
+    """The module for inputs of these types.  Raises Invalid for sizes it does not take."""
+    context = module.context
+    listed = ",".join(str(tensor_type(aval)) for aval in types)
+    if types:
+        run_passes(module, f"stablehlo-refine-arguments{{types={listed}}}")
+    try:
+        data = jax_export.refine_shapes(module)
+    except jax.errors.JaxRuntimeError as error:
+        raise _refusal(str(error)) from None
+    refined = parse_bytecode(context, data, "a program of fixed sizes")
+    verify(context, refined)
+    return refined
+
+
+def _refusal(words: str) -> Invalid:
+    first = words.splitlines()[0] if words else "no reason given"
+    told = first.rpartition("error: ")[2].removeprefix('loc("shape_assertion"): ')
+    short = told.partition("  Using the following polymorphic shapes")[0]
+    return Invalid(f"the program does not take these sizes: {short}", words)

@@ -1,0 +1,320 @@
+"""jax.export artifacts.
+
+The flatbuffer is read here rather than by ``jax.export.deserialize``: that builds pytrees and so
+fails for every type the reading process has not registered, and only their key paths are needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from jaxfs.compiler.protocol import Untyped
+from jaxfs.compiler.sources.detect import BYTECODE_MAGIC, Program, Types
+from jaxfs.compiler.sources.dynamic_shapes import refine, untyped
+from jaxfs.errors import Invalid, JaxfsError
+from jaxfs.jaxcompat import export as jax_export
+from jaxfs.stablehlo.module.canonicalize import settle_placement
+from jaxfs.stablehlo.module.entry_function import (
+    argument_attributes,
+    fix_argument,
+    read_names,
+    read_signature,
+    rearrange_arguments,
+)
+from jaxfs.stablehlo.module.fold_cases import fold_constant_cases
+from jaxfs.stablehlo.module.mlir_types import tensor_type, why_not_shape
+from jaxfs.stablehlo.module.names import dotted, result_name, unique
+from jaxfs.stablehlo.module.parse import parse_bytecode, verify
+from jaxfs.stablehlo.module.partitions import partition_count
+from jaxfs.stablehlo.module.walk import functions
+from jaxfs.stablehlo.validate.module import check_main, check_module
+from jaxfs.types.avals import BY_SHORT, Aval
+from jaxfs.types.partial_avals import Shaped, check_types, of_aval
+from jaxfs.types.signature import Param, Signature
+
+MAX_SIZE = 200  # characters of one symbolic size
+_INNER = "_wrapped_jax_export_main"  # what ``main`` calls where sizes are symbolic
+MAX_ENTRIES = 100_000  # of any list in the artifact's description
+_PLATFORM_NAMES = {"gpu": ("cuda", "rocm")}  # a device says gpu, an export cuda
+_DTYPES = {
+    number: "u" + name[2:] if name.startswith("ui") else name
+    for number, name in jax_export.EXPORTED_DTYPES.items()
+}
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """The parts of an artifact that matter here."""
+
+    module: bytes
+    platforms: tuple[str, ...]
+    inputs: tuple[tuple[str, Shaped], ...]  # with key paths, ``[0]['w']``
+    outputs: tuple[tuple[str, Shaped], ...]
+    kept: tuple[int, ...]  # which inputs the module takes
+    devices: int
+
+    @property
+    def is_symbolic(self) -> bool:
+        return any(shaped.aval is None for _, shaped in (*self.inputs, *self.outputs))
+
+
+class Structure(msgspec.Struct, frozen=True):
+    """The pytrees of a function's arguments and result; leaves are the numbers of arrays."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: Any
+
+
+def read_program(
+    context: Any, data: bytes, platform: str, types: Types = None
+) -> Program | Untyped:
+    """The program of an artifact, for one platform.
+
+    ``types`` of all inputs fix its symbolic sizes; Untyped where it has some and there are none.
+    Raises Invalid.
+    """
+    exported = read(data)
+    index = _platform_index(exported.platforms, platform)
+    module = parse_bytecode(context, exported.module, "a jax.export artifact")
+    with context:
+        settle_placement(module)
+        _check_devices(exported, module)
+        if not exported.is_symbolic:
+            check_module(module)
+        _choose_platform(module, check_main(module), index)
+        labels = _labels(module, exported)
+        if exported.is_symbolic:
+            names, shapes = (
+                _input_names(exported, labels),
+                [shaped for _, shaped in exported.inputs],
+            )
+            if types is None:
+                return untyped("jax_export", names, shapes)
+            check_types(names, shapes, types)
+            module = refine(module, [types[i] for i in _kept(exported)])
+            exported = _fixed(exported, types, read_signature(check_main(module)).output_avals)
+            check_module(module)
+        main = functions(module)["main"]
+        signature = _signature(exported, read_signature(main), labels)
+        if len(exported.kept) != len(exported.inputs):
+            rearrange_arguments(
+                main, [tensor_type(a) for a in signature.input_avals], exported.kept
+            )
+        verify(context, module)
+    return Program(module, signature, "jax_export", exported.platforms)
+
+
+def read_structure(data: bytes) -> Structure:
+    """What the exported function's arguments and result were made of.  Raises Invalid."""
+    with _any_garbage():
+        table = jax_export.read_exported(data)
+        args, kwargs = _filled(table.InTree(), itertools.count())
+        return Structure(tuple(args), dict(kwargs), _filled(table.OutTree(), itertools.count()))
+
+
+def _check_devices(exported: Exported, module: Any) -> None:
+    """An abstract mesh may be in a program exported for one device."""
+    if exported.devices not in (1, found := partition_count(module)):
+        raise Invalid(f"the program is for {exported.devices} devices, its module for {found}")
+
+
+def _choose_platform(module: Any, main: Any, index: int) -> None:
+    if "jax.global_constant" in next(iter(argument_attributes(main)), {}):
+        fix_argument(main, 0, index)
+        fold_constant_cases(module)
+
+
+def _labels(module: Any, exported: Exported) -> dict[int, str]:
+    """The names that the module has for the inputs it takes.
+
+    With symbolic sizes they are on the function that ``main`` calls, behind those of the sizes.
+    """
+    found = functions(module)
+    names = read_names(found.get(_INNER, found["main"]))
+    kept = _kept(exported)
+    return dict(zip(kept, names[len(names) - len(kept) :], strict=True))
+
+
+def _fixed(exported: Exported, types: Sequence[Aval], outputs: Sequence[Aval]) -> Exported:
+    """The same description with the sizes of a call."""
+    return msgspec.structs.replace(
+        exported,
+        inputs=tuple((p, of_aval(t)) for (p, _), t in zip(exported.inputs, types, strict=True)),
+        outputs=tuple((p, of_aval(t)) for (p, _), t in zip(exported.outputs, outputs, strict=True)),
+    )
+
+
+def read(data: bytes) -> Exported:
+    """Read the flatbuffer.  Raises Invalid, whatever the bytes are."""
+    with _any_garbage():
+        return _read(jax_export.read_exported(data))
+
+
+@contextmanager
+def _any_garbage() -> Iterator[None]:
+    """flatbuffers checks nothing: any bytes may raise any exception."""
+    try:
+        yield
+    except JaxfsError:
+        raise
+    except Exception as error:
+        raise Invalid(
+            "not a program: binary data, neither MLIR bytecode nor a whole jax.export artifact",
+            repr(error),
+        ) from None
+
+
+def _read(table: Any) -> Exported:
+    module = table.MlirModuleSerializedAsNumpy().tobytes()
+    if not module.startswith(BYTECODE_MAGIC):
+        raise Invalid("not a program: binary data without a StableHLO module in it")
+    _check_kind(table)
+    kept = tuple(int(n) for n in table.ModuleKeptVarIdxAsNumpy()) if _inputs(table) else ()
+    return Exported(
+        module,
+        tuple(table.Platforms(i).decode() for i in _indices(table.PlatformsLength())),
+        _named(table.InTree(), _inputs(table)),
+        _named(table.OutTree(), _avals(table, "Out")),
+        kept,
+        table.NrDevices() or table.NrDevicesShort(),
+    )
+
+
+def _check_kind(table: Any) -> None:
+    version, known = table.CallingConventionVersion(), jax_export.CALLING_CONVENTIONS
+    if version not in known:
+        raise Invalid(
+            f"the program has calling convention {version}, this jax knows {known[0]} to "
+            f"{known[-1]}; export it with another version of jax"
+        )
+    if table.OrderedEffectsLength():
+        raise Invalid("the program has ordered effects (callbacks, prints); export it without")
+
+
+def _inputs(table: Any) -> list[Shaped]:
+    return _avals(table, "In")
+
+
+def _avals(table: Any, side: str) -> list[Shaped]:
+    """Newer artifacts keep each aval once and list numbers, older ones list the avals."""
+    numbers = f"{side}AvalsIdxs"
+    if hasattr(table, numbers) and (count := getattr(table, f"{numbers}Length")()):
+        return [_aval(table.UniqueAvals(getattr(table, numbers)(i))) for i in _indices(count)]
+    count = getattr(table, f"{side}AvalsLength")()
+    return [_aval(getattr(table, f"{side}Avals")(i)) for i in _indices(count)]
+
+
+def _aval(entry: Any) -> Shaped:
+    dtype = _DTYPES.get(entry.Dtype(), "unknown")
+    if dtype not in BY_SHORT:
+        raise Invalid(f"an input or output has the element type {dtype}, which is not supported")
+    words = [entry.Shape(i).decode() for i in _indices(entry.ShapeLength())]
+    sizes = [word.replace(" ", "")[:MAX_SIZE] for word in words]  # files have words between spaces
+    shaped = Shaped(dtype, tuple(int(size) if size.isdecimal() else size for size in sizes))
+    if why := why_not_shape(tuple(size for size in shaped.sizes if isinstance(size, int))):
+        raise Invalid(f"an input or output is {shaped}: {why}")
+    return shaped
+
+
+def _indices(length: int) -> range:
+    """The indices of a vector; a damaged artifact may claim any length."""
+    if length > MAX_ENTRIES:
+        raise Invalid(f"not a program: its description has a list of {length} entries")
+    return range(length)
+
+
+def _named(tree: Any, avals: list[Shaped]) -> tuple[tuple[str, Shaped], ...]:
+    """Each aval with its leaf's key path.  Nodes may be shared: a small tree can be endless."""
+    nodes = list(itertools.islice(_nodes(tree, ""), MAX_ENTRIES + 1))
+    paths = [path for path in nodes[: _indices(len(nodes)).stop] if path is not None]
+    return tuple(zip(paths, avals, strict=True))
+
+
+def _nodes(tree: Any, path: str) -> Iterator[str | None]:
+    """For each node of a pytree its key path if it is a leaf, else None."""
+    kind = jax_export.PYTREE_KINDS[tree.Kind()]
+    yield path if kind == "leaf" else None
+    for i in _indices(tree.ChildrenLength()):
+        key = f"['{tree.ChildrenNames(i).decode()}']" if kind == "dict" else f"[{i}]"
+        yield from _nodes(tree.Children(i), path + key)
+
+
+def _filled(tree: Any, numbers: Iterator[int]) -> Any:
+    """A pytree with numbered leaves; what Python class a node had does not matter here."""
+    kind = jax_export.PYTREE_KINDS[tree.Kind()]
+    if kind in ("leaf", "none"):
+        return next(numbers) if kind == "leaf" else None
+    children = [_filled(tree.Children(i), numbers) for i in _indices(tree.ChildrenLength())]
+    if kind == "dict":
+        keys = [tree.ChildrenNames(i).decode() for i in range(len(children))]
+        return dict(zip(keys, children, strict=True))
+    return children if kind == "list" else tuple(children)
+
+
+def _platform_index(platforms: tuple[str, ...], platform: str) -> int:
+    for name in _PLATFORM_NAMES.get(platform, (platform,)):
+        if name in platforms:
+            return platforms.index(name)
+    raise Invalid(
+        f"the program was exported for {' and '.join(platforms)}, the device is {platform}; "
+        f"export it with platforms=[{platform!r}] too"
+    )
+
+
+def _signature(exported: Exported, module: Signature, labels: dict[int, str]) -> Signature:
+    """All inputs, with the names the module has and the key paths of those it dropped."""
+    avals = [shaped.aval for _, shaped in exported.inputs]
+    if [avals[i] for i in _kept(exported)] != list(module.input_avals):
+        raise Invalid("not a program: its module and its list of inputs do not agree")
+    taken = dict(zip(exported.kept, module.inputs, strict=True))
+    inputs = [
+        Param(name, aval, i in taken and taken[i].donated)
+        for i, (name, aval) in enumerate(zip(_input_names(exported, labels), avals, strict=True))
+        if aval is not None
+    ]
+    return Signature(tuple(inputs), _outputs(exported, module))
+
+
+def _input_names(exported: Exported, labels: dict[int, str]) -> list[str]:
+    roots = _roots(exported, labels)
+    paths = [path for path, _ in exported.inputs]
+    return unique(labels.get(i) or _input_name(path, roots) for i, path in enumerate(paths))
+
+
+def _kept(exported: Exported) -> tuple[int, ...]:
+    """Which inputs the module takes, each at most once, in order."""
+    kept, count = exported.kept, len(exported.inputs)
+    is_ordered = all(a < b for a, b in itertools.pairwise(kept))
+    if not is_ordered or (kept and kept[-1] >= count):
+        raise Invalid(f"not a program: its module takes inputs {list(kept)[:20]} of {count}")
+    return kept
+
+
+def _outputs(exported: Exported, module: Signature) -> tuple[Param, ...]:
+    names = unique(result_name(f"result{path}") for path, _ in exported.outputs)
+    if [shaped.aval for _, shaped in exported.outputs] != list(module.output_avals):
+        raise Invalid("not a program: its module and its list of outputs do not agree")
+    return tuple(Param(n, p.aval) for n, p in zip(names, module.outputs, strict=True))
+
+
+def _roots(exported: Exported, labels: dict[int, str]) -> dict[str, str]:
+    """The names of the positional arguments (``0`` -> ``params``), as far as kept inputs tell."""
+    found = {}
+    for i, name in labels.items():
+        keys = dotted(exported.inputs[i][0]).split(".")
+        if keys[0] == "0" and name:
+            found[keys[1]] = name.split(".")[0]
+    return found
+
+
+def _input_name(path: str, roots: dict[str, str]) -> str:
+    """``p.w`` for ``0.0.w``: the tree is ``((arguments...), {keywords})``."""
+    side, *keys = dotted(path).split(".")
+    if not keys or side != "0":
+        return ".".join(keys)
+    return ".".join([roots.get(keys[0], f"arg{keys[0]}"), *keys[1:]])

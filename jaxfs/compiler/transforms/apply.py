@@ -1,0 +1,58 @@
+"""How each transformation is done: one function a row of ``table``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+import jax
+
+from jaxfs.compiler.jobs.traceable import Traceable
+from jaxfs.compiler.transforms.arguments import check_argnums
+from jaxfs.compiler.transforms.grad import grad, hessian, jacobian, value_and_grad
+from jaxfs.compiler.transforms.jvp_vjp import jvp, linearize, vjp
+from jaxfs.compiler.transforms.pmap import pmap
+from jaxfs.compiler.transforms.shardings import sharded
+from jaxfs.compiler.transforms.table import Step, parse
+from jaxfs.compiler.transforms.vmap import vmap
+
+Apply = Callable[[Traceable, Step], Traceable]
+
+
+def transform(program: Traceable, steps: Sequence[str]) -> Traceable:
+    """A program with steps done to it, the last of them first, as a path is read.
+
+    Raises Invalid for a step that does not fit the program's inputs; what does not fit what it
+    computes is found when it is traced.
+    """
+    for text in reversed(steps):
+        step = parse(text)
+        program = _APPLY[step.row.name](program, step)
+    return program
+
+
+def _jit(program: Traceable, step: Step) -> Traceable:
+    donated = check_argnums(program, step["donate_argnums"], "jit:donate_argnums")
+    program = sharded(program, step)
+    return attrs.evolve(program, donated=tuple(sorted({*program.donated, *donated})))
+
+
+def _checkpoint(program: Traceable, step: Step) -> Traceable:
+    function = jax.checkpoint(program.function, prevent_cse=step["prevent_cse"])
+    return attrs.evolve(program, function=function)
+
+
+_APPLY: dict[str, Apply] = {
+    "grad": grad,
+    "value_and_grad": value_and_grad,
+    "jacfwd": jacobian(jax.jacfwd),
+    "jacrev": jacobian(jax.jacrev),
+    "hessian": hessian,
+    "jit": _jit,
+    "vmap": vmap,
+    "pmap": pmap,
+    "jvp": jvp,
+    "linearize": linearize,
+    "vjp": vjp,
+    "checkpoint": _checkpoint,
+}

@@ -1,0 +1,71 @@
+"""Outputs that keep their names through transformations.
+
+A program gives any pytree.  What a transformation makes of it is flat and named: ``d_x`` for a
+gradient, ``tangent_y`` for a tangent.  The names ride on a pytree node, so that JAX carries them
+through vmap, jvp and the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+from jax import tree_util
+
+from jaxfs.compiler.jobs.traceable import named_leaves
+from jaxfs.errors import Invalid
+from jaxfs.stablehlo.module.names import result_name
+
+Pair = tuple[str, Any]
+
+
+class Named:
+    """A list of values, each with a name."""
+
+    def __init__(self, names: Sequence[str], values: Sequence[Any]) -> None:
+        self.names = tuple(names)
+        self.values = tuple(values)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        return list(zip(self.names, self.values, strict=True))
+
+
+def _flatten(named: Named) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    return named.values, named.names
+
+
+tree_util.register_pytree_node(Named, _flatten, Named)
+
+
+def of_pairs(pairs: Iterable[Pair]) -> Named:
+    """What JAX calls float0, the derivative of an integer, is no value and left out."""
+    kept = [(name, value) for name, value in pairs if value.dtype != jax.dtypes.float0]
+    return Named([name for name, _ in kept], [value for _, value in kept])
+
+
+def named(outputs: Any) -> Named:
+    """Any function's outputs, named as in its signature."""
+    if isinstance(outputs, Named):
+        return outputs
+    pairs = named_leaves("result", outputs)
+    return Named([result_name(name) for name, _ in pairs], [value for _, value in pairs])
+
+
+def naming(function: Callable[..., Any]) -> Callable[..., Named]:
+    """The same function, with names."""
+    return lambda *args: named(function(*args))
+
+
+def value_and_rest(outputs: Any) -> tuple[Any, Named]:
+    """What ``has_aux`` promises: the value to derive, and what only passes through."""
+    if isinstance(outputs, Named):
+        if len(outputs.values) < 2:
+            raise Invalid("has_aux needs a program with a value and something to pass on")
+        return outputs.values[0], Named(outputs.names[1:], outputs.values[1:])
+    if not isinstance(outputs, tuple | list) or len(outputs) < 2:
+        raise Invalid("has_aux needs a program that gives a tuple (value, extra)")
+    value, *rest = outputs
+    pairs = named_leaves("aux", rest[0] if len(rest) == 1 else rest)
+    return value, Named([name for name, _ in pairs], [one for _, one in pairs])

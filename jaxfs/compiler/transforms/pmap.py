@@ -1,0 +1,130 @@
+"""pmap: each element of a batch on a device of its own, in one program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import attrs
+import jax
+import jax.numpy as jnp
+from jax import tree_util
+
+from jaxfs.compiler.jobs.traceable import Traceable, named_leaves
+from jaxfs.compiler.transforms.arguments import shown
+from jaxfs.compiler.transforms.meshes import Mesh
+from jaxfs.compiler.transforms.named_outputs import Named, naming
+from jaxfs.compiler.transforms.shardings import PartitionSpec, abstract_mesh
+from jaxfs.compiler.transforms.table import Axes, Step
+from jaxfs.compiler.transforms.vmap import axes_for, batch_of, vmapped
+from jaxfs.errors import Invalid
+
+AXIS_NAME = "pmap"  # where the path gives none
+BATCH_UNKNOWN = "the size of the batch comes with the call; pmap:devices=N would fix it"
+
+
+def pmap(program: Traceable, step: Step) -> Traceable:
+    """Each element of the batch on a device of its own, as ``jax.pmap`` does."""
+
+    def function(*args: Any) -> Named:
+        axes = axes_for(step["in_axes"], len(args), "arguments", step)
+        size = _batch_size(program, args, axes, step)
+        if size == 1:
+            return vmapped(program, step, size)(*args)
+        return _on_each(program, step, size)(*args)
+
+    return batch_of(
+        attrs.evolve(program, function=function, donated=()), step, step["devices"], BATCH_UNKNOWN
+    )
+
+
+def _batch_size(program: Traceable, args: Sequence[Any], axes: Axes, step: Step) -> int:
+    """Raises Invalid where the arrays have no such axis, or sizes that differ."""
+    found: dict[int, tuple[str, Any]] = {}
+    for name, leaf, axis in _batched(program, args, axes):
+        if not -len(leaf.shape) <= axis < len(leaf.shape):
+            raise Invalid(f"{step.canonical}: {shown([(name, leaf)])} has no axis {axis}")
+        found.setdefault(leaf.shape[axis], (name, leaf))
+    if len(found) > 1:
+        raise Invalid(f"{step.canonical}: batches of different sizes: {shown([*found.values()])}")
+    size = int(next(iter(found), step["devices"] or 0))
+    if size == 0:
+        raise Invalid(f"{step.canonical}: there is no batch, or an empty one")
+    if size != (step["devices"] or size):
+        raise Invalid(f"{step.canonical}: the batch has {size} elements, not one for each device")
+    return size
+
+
+def _batched(program: Traceable, args: Sequence[Any], axes: Axes) -> Iterator[tuple[str, Any, int]]:
+    """The inputs that have a batch axis, with their names."""
+    for index, (arg, axis) in enumerate(zip(args, axes, strict=True)):
+        if axis is not None:
+            for name, leaf in named_leaves(program.parameter(index), arg):
+                yield name, leaf, axis
+
+
+def _on_each(program: Traceable, step: Step, size: int) -> Callable[..., Named]:
+    """A function that gives each device its element; collectives see the axis."""
+    name = step["axis_name"] or AXIS_NAME
+    mesh = abstract_mesh(Mesh(((name, size),)), step)
+
+    def function(*args: Any) -> Named:
+        axes, names = _axes_of_leaves(args, step), list[str]()
+        out_specs = [_spec(None if axis is None else 0, name) for axis in step["out_axes"]]
+        on_all: Any = jax.shard_map(
+            _on_one(program, step, tree_util.tree_structure(args), axes, names),
+            mesh=mesh,
+            in_specs=tuple(_spec(axis, name) for axis in axes),
+            out_specs=out_specs[0] if len(out_specs) == 1 else tuple(out_specs),
+            check_vma=False,  # as jax.pmap: what the derivative of psum is depends on it
+        )
+        values = on_all(*tree_util.tree_leaves(args))
+        out_axes = axes_for(step["out_axes"], len(names), "outputs", step)
+        return Named(names, tuple(map(_moved, values, out_axes)))
+
+    return function
+
+
+def _on_one(
+    program: Traceable, step: Step, tree: Any, axes: Axes, names: list[str]
+) -> Callable[..., tuple[Any, ...]]:
+    """What one device does: its element of each input -> its element of each output, in front.
+
+    ``names`` gets the names of the outputs.
+    """
+    inner = naming(program.function)
+
+    def on_one(*parts: Any) -> tuple[Any, ...]:
+        own = [_element(part, axis) for part, axis in zip(parts, axes, strict=True)]
+        outputs = inner(*tree_util.tree_unflatten(tree, own))
+        names[:] = outputs.names
+        out_axes = axes_for(step["out_axes"], len(names), "outputs", step)
+        return tuple(
+            value if axis is None else value[None]
+            for value, axis in zip(outputs.values, out_axes, strict=True)
+        )
+
+    return on_one
+
+
+def _axes_of_leaves(args: Sequence[Any], step: Step) -> Axes:
+    """The batch axis of each input, from 0."""
+    given = axes_for(step["in_axes"], len(args), "arguments", step)
+    return tuple(
+        axis if axis is None else axis % len(leaf.shape)
+        for arg, axis in zip(args, given, strict=True)
+        for leaf in tree_util.tree_leaves(arg)
+    )
+
+
+def _spec(axis: int | None, name: str) -> Any:
+    return PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, name)
+
+
+def _element(part: Any, axis: int | None) -> Any:
+    return part if axis is None else jnp.squeeze(part, axis)
+
+
+def _moved(value: Any, axis: int | None) -> Any:
+    """The batch's axis from the front to where it is wanted."""
+    return jnp.moveaxis(value, 0, axis) if axis else value

@@ -1,0 +1,245 @@
+"""Which transformations there are, with JAX's own names and options; imports no jax.
+
+A step is written ``name:option=value:option=value``.  Adding a transformation is adding a row here
+and one in ``apply``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from jaxfs.compiler.transforms import meshes
+from jaxfs.errors import Invalid
+
+Axes = tuple[int | None, ...]
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+MAX_STEP = 255  # characters, as of any file name
+
+
+def _integer(text: str) -> int:
+    if not re.fullmatch(r"-?\d{1,9}", text):
+        raise ValueError("an integer")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise ValueError("a number from 1")
+    return int(text)
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(_integer(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError("numbers of arguments with commas between, as 0,1") from None
+    if len(set(found)) < len(found):
+        raise ValueError("each argument once")
+    return found
+
+
+def _axes(text: str) -> Axes:
+    try:
+        return tuple(None if word == "_" else _integer(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError("axes with commas between, _ for none, as 0,_") from None
+
+
+def _flag(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("0 or 1")
+    return text == "1"
+
+
+def _name(text: str) -> str:
+    if not _WORD.match(text):
+        raise ValueError("a word of letters, digits and _")
+    return text
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, tuple):
+        return ",".join("_" if item is None else str(item) for item in value)
+    return str(value)
+
+
+@attrs.frozen
+class Option:
+    """One option.  ``read`` raises ValueError with a phrase that says what it expects."""
+
+    name: str
+    placeholder: str
+    help: str
+    read: Callable[[str], Any]
+    default: Any = None
+
+    @property
+    def explained(self) -> str:
+        """What it is for, and its default."""
+        default = "" if self.default in (None, ()) else f"; default {_written(self.default)}"
+        return self.help + default
+
+
+@attrs.frozen
+class Transformation:
+    """A row: a name, what it makes of a program ``f``, and its options."""
+
+    name: str
+    help: str
+    options: tuple[Option, ...] = ()
+
+    def option(self, name: str) -> Option:
+        """Raises Invalid, naming close ones."""
+        known = {option.name: option for option in self.options}
+        if name in known:
+            return known[name]
+        if not known:
+            raise Invalid(f"{self.name} has no options, and {name!r} was given")
+        close = difflib.get_close_matches(name, known)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"it has {' '.join(known)}"
+        raise Invalid(f"{self.name} has no option {name!r}; {hint}")
+
+
+@attrs.frozen
+class Step:
+    """A transformation with its options; every option has a value here."""
+
+    row: Transformation
+    values: dict[str, Any] = attrs.field(eq=False)
+    canonical: str
+
+    def __getitem__(self, option: str) -> Any:
+        return self.values[option]
+
+
+_ARGNUMS = Option("argnums", "I,J", "which inputs; several give one gradient each", _integers, (0,))
+_HAS_AUX = Option("has_aux", "0|1", "the program gives (value, extra): pass extra on", _flag, False)
+_HOLOMORPHIC = Option("holomorphic", "0|1", "promise that f is holomorphic", _flag, False)
+_ALLOW_INT = Option("allow_int", "0|1", "let integers have (float0) gradients", _flag, False)
+_GRAD = (_ARGNUMS, _HAS_AUX, _HOLOMORPHIC, _ALLOW_INT)
+_JAC = (_ARGNUMS, _HAS_AUX, _HOLOMORPHIC)
+_IN_AXES = Option("in_axes", "I,J", "the batch axis of each input, _ for none", _axes, (0,))
+_OUT_AXES = Option("out_axes", "I,J", "the batch axis of each output", _axes, (0,))
+_AXIS_NAME = Option("axis_name", "NAME", "a name for collectives inside", _name)
+
+ROWS: tuple[Transformation, ...] = (
+    Transformation("grad", "the gradient of a scalar f, for its first input or argnums", _GRAD),
+    Transformation("value_and_grad", "f's value, then what grad gives", _GRAD),
+    Transformation(
+        "jit",
+        "f itself; for its options.  With a mesh, on as many devices at once: arrays are spread "
+        "over them and come back whole, with the same numbers",
+        (
+            Option("donate_argnums", "I,J", "inputs whose memory f may use", _integers, ()),
+            Option(
+                "in_shardings",
+                "S,S",
+                "for each input, the mesh's axes over which its dimensions are spread: x for the "
+                "first dimension over x, _.x for the second, x.y, x+y for one over both; _ alone "
+                "leaves it to the compiler; one is for all inputs",
+                meshes.spreads,
+                (),
+            ),
+            Option("out_shardings", "S,S", "the same for each output", meshes.spreads, ()),
+            Option("mesh", "x4|x2y2", "the devices as axes with their sizes", meshes.mesh),
+        ),
+    ),
+    Transformation(
+        "vmap",
+        "f for each element of a batch; its size comes with the call, or from axis_size",
+        (
+            _IN_AXES,
+            _OUT_AXES,
+            Option("axis_size", "N", "the size of the batch", _positive),
+            _AXIS_NAME,
+        ),
+    ),
+    Transformation(
+        "pmap",
+        "f for each element of a batch, each on a device of its own: no more elements than "
+        "devices, and their number comes with the call or from devices",
+        (
+            _IN_AXES,
+            _OUT_AXES,
+            Option("devices", "N", "how many devices, which is the size of the batch", _positive),
+            _AXIS_NAME,
+        ),
+    ),
+    Transformation(
+        "jvp",
+        "f and its directional derivative: write the inputs, then a tangent for each that is not "
+        "an integer; read the outputs, then their tangents",
+    ),
+    Transformation(
+        "linearize",
+        "as jvp, by way of a linear function: write the inputs, then the tangents; read the "
+        "outputs, then their tangents",
+    ),
+    Transformation(
+        "vjp",
+        "f and its transposed derivative: write the inputs, then a cotangent for each output; read "
+        "the outputs, then a gradient for each input that is not an integer",
+    ),
+    Transformation("jacfwd", "the Jacobian, column by column: for few inputs", _JAC),
+    Transformation("jacrev", "the Jacobian, row by row: for few outputs", _JAC),
+    Transformation("hessian", "the second derivatives, jacfwd of jacrev", _JAC),
+    Transformation(
+        "checkpoint",
+        "f, whose gradient computes again instead of keeping what it needs",
+        (Option("prevent_cse", "0|1", "keep the compiler from undoing it", _flag, True),),
+    ),
+)
+TABLE: dict[str, Transformation] = {row.name: row for row in ROWS}
+
+
+def parse(text: str) -> Step:
+    """A step as written in a path.  Raises Invalid, naming close names."""
+    name, *words = text.split(":")
+    row = TABLE.get(name)
+    if row is None:
+        close = difflib.get_close_matches(name, TABLE)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {' '.join(TABLE)}"
+        raise Invalid(f"there is no transformation {name!r}; {hint}")
+    given = [_read(row, word) for word in words]
+    names = [option.name for option, _ in given]
+    if len(set(names)) < len(names):
+        raise Invalid(f"{text}: an option stands there twice")
+    values = {option.name: option.default for option in row.options}
+    values |= {option.name: value for option, value in given}
+    return Step(row, values, _canonical(row, values))
+
+
+def _read(row: Transformation, word: str) -> tuple[Option, Any]:
+    name, _, text = word.partition("=")
+    option = row.option(name)
+    try:
+        return option, option.read(text)
+    except ValueError as error:
+        raise Invalid(f"{row.name}:{name} takes {error}, and was given {text!r}") from None
+
+
+def _canonical(row: Transformation, values: dict[str, Any]) -> str:
+    given = [
+        f"{option.name}={_written(values[option.name])}"
+        for option in row.options
+        if values[option.name] != option.default
+    ]
+    return ":".join([row.name, *given])
+
+
+def help_text(name: str) -> str:
+    """What a transformation does and its options, as its ``help`` file shows."""
+    row = TABLE[name]
+    lines = [textwrap.fill(row.help, 92, initial_indent=f"{name}: ", subsequent_indent="    ")]
+    for o in row.options:
+        written = f":{o.name}={o.placeholder}  {o.explained}"
+        lines.append(textwrap.fill(written, 92, initial_indent=" " * 4, subsequent_indent=" " * 8))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""The fork server: imports JAX once; each job is a fork of it."""

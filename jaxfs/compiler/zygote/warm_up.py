@@ -1,0 +1,48 @@
+"""What is slow the first time, done once in the zygote instead of in every job.
+
+JAX is traced through, which imports and caches much; it is not asked to lower or to compute, for
+that would start its backend, and threads, which no fork takes along.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxfs.compiler.jobs.trace import trace
+from jaxfs.compiler.jobs.traceable import struct
+from jaxfs.compiler.protocol import Trace
+from jaxfs.compiler.sources.jit_options import FunctionOptions
+from jaxfs.compiler.sources.pickle import read_pickle
+from jaxfs.compiler.transforms.apply import transform
+from jaxfs.jaxcompat import executables as jax_executables
+
+_PROGRAM = b"""
+func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> {
+  %0 = stablehlo.add %x, %x : tensor<2xf32>
+  return %0 : tensor<2xf32>
+}
+"""
+_STEPS = ("vmap:axis_size=2", "grad")
+
+
+def warm_up(context: Any) -> None:
+    """Read StableHLO and a pickle, and trace a small network and its gradient."""
+    importlib.import_module("cloudpickle")  # which most pickles ask for
+    jax_executables.look_for_no_plugins()
+    trace(context, _PROGRAM, Trace("cpu"))
+    weights, x = struct((2, 2), "float32"), struct((2, 2), "float32")
+    program = read_pickle(pickle.dumps((_network, weights, x)), FunctionOptions())
+    with jax.enable_x64(False):
+        for steps in ((), _STEPS):
+            ready = transform(program, steps)
+            jax.jit(ready.function).trace(*ready.args or ())
+
+
+def _network(w: Any, x: Any) -> Any:
+    hidden = jax.nn.relu(jnp.tanh(x @ w + 1.0))
+    return jnp.mean(jax.nn.softmax(hidden).sum(axis=0))

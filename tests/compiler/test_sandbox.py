@@ -1,0 +1,259 @@
+"""Each layer of the sandbox bites, alone where it can be; what a job needs gets through.
+
+Attacks from real pickles, through a mount, are in tests/hostile/test_attacks.py.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from jaxfs.compiler.sandbox import Limits, import_paths, missing, seccomp
+from jaxfs.compiler.sandbox.syscall_table import numbers
+from tests.compiler.jail import Ending, Request
+
+ROOT = Path(__file__).parents[2]
+LIMITS = Limits(memory_bytes=1 << 30, file_bytes=1 << 20, cpu_s=60)
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can be others")
+needs_layers = pytest.mark.skipif(not seccomp.is_known(), reason="no filter for this machine")
+SYSCALL = "import ctypes; ctypes.CDLL(None).syscall({})"
+
+
+class Jail:
+    """A process that runs code in the sandbox."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.compiler.jail", msgspec.json.encode(LIMITS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        self.layers: tuple[str, ...] = self._hear(tuple[str, ...])
+
+    def run(self, code: str, **options: Any) -> Ending:
+        """``user`` is whose rights to have, ``without`` names layers to leave out."""
+        assert self._process.stdin
+        self._process.stdin.write(msgspec.json.encode(Request(code, **options)) + b"\n")
+        self._process.stdin.flush()
+        ending: Ending = self._hear(Ending)
+        return ending
+
+    def _hear(self, kind: Any) -> Any:
+        assert self._process.stdout
+        return msgspec.json.decode(self._process.stdout.readline(), type=kind)
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def jail() -> Iterator[Jail]:
+    jail = Jail()
+    yield jail
+    jail.close()
+
+
+def needs(jail: Jail, layer: str) -> None:
+    if not any(found.startswith(layer) for found in jail.layers):
+        pytest.skip(f"this machine offers no {layer}")
+
+
+def test_needed_layers_are_told() -> None:
+    assert missing(("rlimits", "landlock:7")) == ["seccomp"]
+    assert missing(("landlock:1", "seccomp", "uid")) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os; os.fork()",
+        "import os; os.execv('/bin/true', ['true'])",
+        "import socket; socket.socket()",
+        "import socket; socket.socketpair()",
+        "import os; os.pipe()",
+        "import os; os.memfd_create('x')",
+        "import os; os.kill(1, 0)",
+        "import os; os.kill(os.getppid(), 9)",
+        "import os; os.setsid()",
+        "import os; os.setpriority(os.PRIO_USER, 0, 5)",
+        "import os; os.sched_setaffinity(0, {0})",
+        "import fcntl; fcntl.flock(0, fcntl.LOCK_EX)",
+        "import fcntl, os; fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid())",
+        "import mmap; mmap.mmap(-1, 4096)",
+        "import os; os.chmod('/', 0o777)",
+    ],
+)
+@needs_layers
+def test_refused_call_is_an_os_error_by_the_filter_alone(jail: Jail, code: str) -> None:
+    ending = jail.run(code, without=("landlock", "uid", "userns"))
+    assert ending.status == 1
+    assert "Operation not permitted" in ending.words
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ptrace", "keyctl", "userfaultfd", "unshare", "setns", "mount", "bpf", "kexec_load"),
+        *("io_uring_setup", "perf_event_open", "process_vm_readv", "pidfd_open", "memfd_secret"),
+    ],
+)
+@needs_layers
+def test_call_that_only_attacks_make_ends_the_job(jail: Jail, name: str) -> None:
+    number = numbers()[name]
+    assert jail.run(SYSCALL.format(f"{number}, 0, 0, 0, 0, 0")).status == -31
+
+
+@needs_layers
+def test_other_numbering_of_system_calls_ends_the_job(jail: Jail) -> None:
+    """x32's getpid(2); on other machines no such number exists, which kills as well."""
+    assert jail.run(SYSCALL.format(0x40000000 + 39)).status == -31
+
+
+def test_landlock_alone_lets_nothing_else_be_read_or_written(jail: Jail) -> None:
+    needs(jail, "landlock")
+    for code in ("open('/x', 'w')", "import os; os.listdir('/')", "import os; os.mkdir('/x')"):
+        ending = jail.run(code, without=("seccomp",))
+        assert ending.status == 1
+        assert "Permission denied" in ending.words or "Read-only" in ending.words
+
+
+def test_landlock_alone_keeps_signals_and_connections_in(jail: Jail) -> None:
+    if "landlock:7" not in jail.layers and "landlock:6" not in jail.layers:
+        pytest.skip("this kernel's Landlock does not know of signals")
+    only = {"without": ("seccomp", "uid", "userns")}
+    for code in (
+        "import os; os.kill(os.getppid(), 0)",
+        "import socket; socket.create_connection(('127.0.0.1', 1))",
+    ):
+        ending = jail.run(code, **only)
+        assert ending.status == 1
+        assert "not permitted" in ending.words or "Permission denied" in ending.words
+
+
+def test_room_holds_nothing_but_modules(jail: Jail) -> None:
+    needs(jail, "mountns")
+    code = (
+        "import os\n"
+        "for path in ('/home', '/root/.bashrc', '/etc/passwd', '/proc/self', '/run', '/old'):\n"
+        "    assert not os.path.lexists(path), path\n"
+        "assert os.statvfs('/usr/lib').f_flag & os.ST_RDONLY\n"
+    )
+    assert jail.run(code, without=("landlock", "seccomp")) == Ending(0, "")
+
+
+def test_room_has_no_network(jail: Jail) -> None:
+    needs(jail, "netns")
+    code = (
+        "import socket\n"
+        "assert [name for _, name in socket.if_nameindex()] == ['lo']\n"
+        "try: socket.create_connection(('127.0.0.1', 1), 1)\n"
+        "except OSError as error: print(error.errno)"
+    )
+    ending = jail.run(code, without=("landlock", "seccomp"))
+    assert ending == Ending(0, "101\n")  # ENETUNREACH: even the loopback is down
+
+
+def test_modules_are_imported_late_by_any_user(jail: Jail) -> None:
+    code = "import xml.dom.minidom, sqlite3, numpy.polynomial; import msgspec; print('here')"
+    assert jail.run(code) == Ending(0, "here\n")
+
+
+@needs_root
+def test_job_has_the_askers_identity_and_nobodys_instead_of_roots(jail: Jail) -> None:
+    code = "import os; print(os.getresuid(), os.getresgid(), os.getgroups())"
+    for user, uid, gid in ((None, 65534, 65534), ((0, 0), 65534, 65534), ((1234, 56), 1234, 56)):
+        ending = jail.run(code, user=user, without=("userns",))
+        assert ending.words == f"{(uid,) * 3} {(gid,) * 3} []\n"
+
+
+def test_job_has_no_capabilities_even_in_its_namespace(jail: Jail) -> None:
+    code = (
+        "import ctypes\n"
+        "header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()\n"
+        "assert ctypes.CDLL(None).capget(header, sets) == 0\n"
+        "print(list(sets))"
+    )
+    assert jail.run(code) == Ending(0, "[0, 0, 0, 0, 0, 0]\n")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "bytearray(100 << 30)",
+        "import mmap; mmap.mmap(-1, 2 << 30, flags=mmap.MAP_PRIVATE)",
+        "import mmap; mmap.mmap(-1, 1 << 45, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)",
+        "import mmap; mmap.mmap(-1, 1 << 30)",  # shared: by the filter
+        "import resource as r; r.setrlimit(r.RLIMIT_DATA, (r.RLIM_INFINITY,) * 2)",
+        "import os; [os.dup(0) for _ in range(100)]",
+    ],
+)
+@needs_layers
+def test_limit_is_kept(jail: Jail, code: str) -> None:
+    ending = jail.run(code)
+    assert ending.status == 1
+    assert any(
+        words in ending.words
+        for words in ("MemoryError", "Cannot allocate", "not permitted", "not allowed", "Too many")
+    )
+
+
+@pytest.mark.parametrize("without", [(), ("userns",)])
+def test_threads_are_bounded(jail: Jail, without: tuple[str, ...]) -> None:
+    if os.getuid() and "userns" not in jail.layers:
+        pytest.skip("counts all of this user's threads")
+    code = (
+        "import threading\n"
+        "stop = threading.Event()\n"
+        "for n in range(3000):\n"
+        "    try: threading.Thread(target=stop.wait, daemon=True).start()\n"
+        "    except RuntimeError: break\n"
+        "print(n)\n"
+    )
+    ending = jail.run(code, without=without)
+    bound = 64 + 16 * (os.cpu_count() or 1)
+    assert ending.status == 0
+    assert 16 <= int(ending.words) <= bound + 64  # others of this user may come and go
+
+
+@needs_layers
+def test_job_may_end_itself_and_its_end_is_told_as_it_was(jail: Jail) -> None:
+    assert jail.run("import os; os.abort()").status == -6
+    assert jail.run("import os; os.kill(os.getpid(), 15)").status == -15
+    assert jail.run("import ctypes; ctypes.string_at(0)").status == -11
+    assert jail.run("import os; os._exit(7)").status == 7
+
+
+@needs_layers
+def test_what_python_and_compilers_need_gets_through(jail: Jail) -> None:
+    code = (
+        "import mmap, os, threading, time, random, select\n"
+        "mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE, prot=7)\n"
+        "done = threading.Event()\n"
+        "threading.Thread(target=done.set).start()\n"
+        "assert done.wait(60)\n"
+        "time.sleep(0.001); os.urandom(4); os.sched_getaffinity(0); os.cpu_count()\n"
+        "os.setpriority(os.PRIO_PROCESS, 0, 10); select.poll()\n"
+        "open('/dev/urandom', 'rb').read(1)\n"
+    )
+    assert jail.run(code) == Ending(0, "")
+
+
+def test_mount_below_a_directory_of_modules_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking at the mount that waits for this very job could wait for ever."""
+    for name in ("project/package", "project/jax", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "project"), str(tmp_path / "elsewhere"), "/"])
+    monkeypatch.setattr(import_paths, "_fuse_mounts", lambda: {tmp_path / "project/jax"})
+    found = {path for path in import_paths.paths() if path.is_relative_to(tmp_path)}
+    assert found == {tmp_path / "project/package", tmp_path / "elsewhere"}
+    assert Path("/") not in import_paths.paths()
