@@ -27,16 +27,15 @@ from jaxfs.calls.keeper import Keeper
 from jaxfs.calls.registry import Calls
 from jaxfs.compiler.client.client import open_tracer
 from jaxfs.engine import protocol
+from jaxfs.engine.client.engines import open_per_user, open_shared
 from jaxfs.engine.interface import Engines
-from jaxfs.engine.per_user import open_per_user
-from jaxfs.engine.shared import open_shared
 from jaxfs.errors import Invalid, JaxfsError, RunFailed
 from jaxfs.fuse import session
 from jaxfs.fuse.operations import Filesystem
 from jaxfs.options import Options
 from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.programs.builder import Builder
-from jaxfs.programs.pickles import PicklePolicy
+from jaxfs.programs.pickle_policy import PicklePolicy
 from jaxfs.programs.registry import Programs
 from jaxfs.programs.store import Store
 from jaxfs.tree.system import System

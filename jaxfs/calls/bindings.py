@@ -21,9 +21,9 @@ from jaxfs.compiler.protocol import Untyped
 from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotFound
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.credentials import SERIALS, Meta
+from jaxfs.programs.compiled import Version
 from jaxfs.programs.program import Derived, Program, Written
 from jaxfs.programs.registry import Programs
-from jaxfs.programs.version import Version
 from jaxfs.types.buffers import Parameter
 
 

@@ -11,8 +11,8 @@ from jaxfs.calls.sources import Source, split
 from jaxfs.engine.interface import Input, Later, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed, TimedOut
 from jaxfs.posix.credentials import SERIALS, Meta
+from jaxfs.programs.compiled import Version
 from jaxfs.programs.program import Program
-from jaxfs.programs.version import Version
 from jaxfs.types.buffers import TypedBuffer
 from jaxfs.types.signature import Param
 

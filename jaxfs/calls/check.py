@@ -19,8 +19,8 @@ from jaxfs.engine.interface import Outcome, Range
 from jaxfs.errors import Invalid, RunFailed
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Caller
+from jaxfs.programs.compiled import Version
 from jaxfs.programs.program import Program, root_of
-from jaxfs.programs.version import Version
 from jaxfs.types.avals import Aval
 from jaxfs.types.buffers import TypedBuffer
 

@@ -26,8 +26,8 @@ from jaxfs.engine.interface import Outcome
 from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.posix.credentials import Caller
+from jaxfs.programs.compiled import Version
 from jaxfs.programs.program import Program
-from jaxfs.programs.version import Version
 from jaxfs.types.buffers import Rope
 
 REPLY_WAIT_S = 50e-6  # standing still so long is cheaper than a turn of the event loop

@@ -33,10 +33,10 @@ from jaxfs.ipc.spool import Spool
 from jaxfs.options import Options
 from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.programs import names
-from jaxfs.programs.derivations import Derivations
+from jaxfs.programs.compiled import Version
+from jaxfs.programs.derived import Derivations
 from jaxfs.programs.program import Program
 from jaxfs.programs.stats import Histogram
-from jaxfs.programs.version import Version
 from jaxfs.types.buffers import Parameter
 
 

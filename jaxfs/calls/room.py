@@ -11,8 +11,8 @@ from pathlib import Path
 
 from jaxfs.errors import NoSpace
 from jaxfs.ipc.shared_memory import Pool
-from jaxfs.programs.need import SMALL_BYTES, Need
-from jaxfs.programs.version import Version
+from jaxfs.programs.compiled import Version
+from jaxfs.programs.memory_need import SMALL_BYTES, Need
 
 CGROUPS = Path("/sys/fs/cgroup")
 

@@ -1,0 +1,1 @@
+"""Engines run executables; the front speaks one protocol with all of them."""

@@ -22,13 +22,13 @@ from jaxfs.compiler.sources.detect import is_pickle
 from jaxfs.engine.interface import Engines, Executable
 from jaxfs.engine.protocol import Device
 from jaxfs.errors import NoDevice
-from jaxfs.outlive import Work
+from jaxfs.programs.build_key import Recipe
+from jaxfs.programs.compiled import Version
 from jaxfs.programs.jobs import Job, Jobs, Kind
-from jaxfs.programs.pickles import PicklePolicy
+from jaxfs.programs.pickle_policy import PicklePolicy
 from jaxfs.programs.program import Written
-from jaxfs.programs.recipe import Recipe
+from jaxfs.programs.single_flight import Work
 from jaxfs.programs.store import Store, sha256
-from jaxfs.programs.version import Version
 
 Product = TypeVar("Product")
 SERIALIZES = frozenset({"cpu"})  # platforms whose executables the throw-away process can make

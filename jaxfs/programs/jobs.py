@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import attrs
 
 from jaxfs.errors import JaxfsError
-from jaxfs.programs.recipe import Recipe
+from jaxfs.programs.build_key import Recipe
 from jaxfs.programs.stats import Histogram
 
 KEEP = 1000  # of those that have ended

@@ -16,11 +16,11 @@ import trio
 from jaxfs.compiler.protocol import Untyped
 from jaxfs.errors import BrokenProgram, Invalid, JaxfsError, NotSupported
 from jaxfs.posix.credentials import SERIALS, Meta
+from jaxfs.programs.build_key import Recipe
+from jaxfs.programs.compiled import Version
 from jaxfs.programs.names import types_name
-from jaxfs.programs.recipe import Recipe
 from jaxfs.programs.stats import Stats
 from jaxfs.programs.store import BindingRecord
-from jaxfs.programs.version import Version
 from jaxfs.types.avals import Aval
 
 Types = tuple[Aval, ...]

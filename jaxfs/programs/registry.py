@@ -18,16 +18,16 @@ from jaxfs.errors import (
     NotFound,
     RunFailed,
 )
-from jaxfs.outlive import Work
 from jaxfs.posix.credentials import Meta
 from jaxfs.programs import names
+from jaxfs.programs.build_key import Recipe
 from jaxfs.programs.builder import Author, Builder, aside
-from jaxfs.programs.derivations import Derivations
+from jaxfs.programs.compiled import Version
+from jaxfs.programs.derived import Derivations
 from jaxfs.programs.links import Link, Links
 from jaxfs.programs.program import Derived, Program, Staged, Written, root_of
-from jaxfs.programs.recipe import Recipe
+from jaxfs.programs.single_flight import Work
 from jaxfs.programs.store import Record, sha256
-from jaxfs.programs.version import Version
 from jaxfs.types.avals import parse_aval
 
 MAX_LINKS = 40  # one behind the other, as the kernel follows

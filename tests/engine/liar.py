@@ -13,7 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from jaxfs.engine import protocol, server, worker
+from jaxfs.engine import protocol
+from jaxfs.engine.worker import main as worker_main
+from jaxfs.engine.worker import server
 from jaxfs.ipc.channel import send_fds
 
 Tell = Callable[[socket.socket, int], None]
@@ -58,7 +60,7 @@ def main(lie: str, mark: Path, fd: int, options: str) -> None:
             execute(self, message)
 
     setattr(server.Server, "_execute", lying)  # noqa: B010  # mypy: a method is no variable
-    worker.main(fd, msgspec.json.decode(options, type=protocol.Options))
+    worker_main.main(fd, msgspec.json.decode(options, type=protocol.Options))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import trio
 
-from jaxfs.engine.client import LocalEngine, open_local_engine
-from jaxfs.engine.dispatcher import ATTEMPTS
+from jaxfs.engine.client.client import LocalEngine, open_local_engine
+from jaxfs.engine.client.dispatcher import ATTEMPTS
+from jaxfs.engine.client.quarantine import Suspects
 from jaxfs.engine.interface import Range
 from jaxfs.engine.protocol import Options
-from jaxfs.engine.suspects import Suspects
 from jaxfs.errors import Cancelled, RunFailed
 from jaxfs.ipc.shared_memory import Pool
 from tests.engine.conftest import CPU, Programs, Submitted, call, run_with_engine, submit

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxfs.engine import process
-from jaxfs.engine.client import LocalEngine
+from jaxfs.engine.client import process
+from jaxfs.engine.client.client import LocalEngine
 from jaxfs.ipc.shared_memory import Pool
 from tests.engine import liar
 from tests.engine.conftest import Programs, call, run_with_engine

@@ -12,10 +12,9 @@ import pytest
 import trio
 import trio.testing
 
-from jaxfs.engine import client, process
-from jaxfs.engine.client import LocalEngine
-from jaxfs.engine.per_user import UserEngines, open_per_user
-from jaxfs.engine.shared import open_shared
+from jaxfs.engine.client import client, process
+from jaxfs.engine.client.client import LocalEngine
+from jaxfs.engine.client.engines import UserEngines, open_per_user, open_shared
 from jaxfs.errors import RunFailed
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.privileges import User, environment

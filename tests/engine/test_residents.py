@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import trio
 
-from jaxfs.engine.client import LocalEngine, open_local_engine
+from jaxfs.engine.client.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Later, Outcome, Range
 from jaxfs.engine.protocol import Options
 from jaxfs.ipc.shared_memory import Pool, Segment

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from jaxfs.engine.client import LocalEngine
+from jaxfs.engine.client.client import LocalEngine
 from jaxfs.engine.interface import Executable, Range
 from jaxfs.errors import NoSpace, RunFailed
 from jaxfs.ipc.channel import INLINE_BYTES
@@ -263,7 +263,7 @@ def test_statistics_name_every_device(shared: SharedEngine) -> None:
 
 def test_the_front_side_imports_no_jax() -> None:
     code = (
-        "import sys, jaxfs.engine.client; "
+        "import sys, jaxfs.engine.client.client; "
         "sys.exit(any(m.split('.')[0] in ('jax', 'jaxlib') for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

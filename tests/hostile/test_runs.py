@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import trio
 
-from jaxfs.engine.client import LocalEngine
+from jaxfs.engine.client.client import LocalEngine
 from jaxfs.engine.interface import Executable
 from jaxfs.errors import Cancelled, JaxfsError
 from jaxfs.types.avals import Aval

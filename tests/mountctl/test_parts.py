@@ -84,7 +84,12 @@ def test_daemon_is_known_by_its_command_line() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["bash"], ["python", "-m", "jaxfs", "{"], ["python", "-m", "jaxfs.engine.worker", "{}"]],
+    [
+        [],
+        ["bash"],
+        ["python", "-m", "jaxfs", "{"],
+        ["python", "-m", "jaxfs.engine.worker.main", "{}"],
+    ],
 )
 def test_other_command_lines_are_no_daemons(command: list[str]) -> None:
     assert processes.served_by(command) is None

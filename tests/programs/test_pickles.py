@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from jaxfs.errors import AccessDenied
-from jaxfs.programs.pickles import PicklePolicy
+from jaxfs.programs.pickle_policy import PicklePolicy
 
 OWNER, OTHER = 1000, 1001
 

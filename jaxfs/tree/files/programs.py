@@ -22,10 +22,10 @@ from jaxfs.errors import (
 )
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Caller, Meta
+from jaxfs.programs.compiled import Version
 from jaxfs.programs.links import Link
 from jaxfs.programs.names import types_name
 from jaxfs.programs.program import Derived, Program, Staged, Written, root_of
-from jaxfs.programs.version import Version
 from jaxfs.tree.disk import DiskFile, size_of
 from jaxfs.tree.handles import Handle, Upload
 from jaxfs.tree.rows import Directory, Entry, File, Row, Symlink

@@ -1,7 +1,7 @@
 """The engine process: the only one that touches a device.
 
-``python -m jaxfs.engine.worker <descriptor> <options as JSON>``; the front starts it with exec,
-because a fork of a process with threads or a live JAX backend is broken.
+``python -m jaxfs.engine.worker.main <descriptor> <options as JSON>``; the front starts it with
+exec, because a fork of a process with threads or a live JAX backend is broken.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import traceback
 import msgspec
 
 from jaxfs.engine.protocol import DIAGNOSTICS_BYTES, Options, Ready, Request, StartFailed
-from jaxfs.engine.residents import Residents
+from jaxfs.engine.worker.device_cache import Residents
 from jaxfs.ipc.channel import Channel, Closed
 from jaxfs.posix import privileges
 from jaxfs.posix.child_process import die_with_parent
@@ -50,7 +50,7 @@ def _let_devices_meet(device_count: int) -> None:
 def _serve(channel: Channel[Request], options: Options, parent: int) -> None:
     """Start JAX, become the user, report, and handle messages until the front is gone."""
     try:
-        from jaxfs.engine import devices, server
+        from jaxfs.engine.worker import devices, server
 
         found = devices.start(options)
         if options.user is not None:

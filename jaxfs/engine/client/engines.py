@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
-from jaxfs.engine.client import LocalEngine
+from jaxfs.engine.client.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Engine
 from jaxfs.engine.protocol import Device, Options
 from jaxfs.ipc.shared_memory import Pool
@@ -74,3 +74,32 @@ async def open_per_user(
         finally:
             with trio.CancelScope(shield=True):
                 await engines.close()
+
+
+class SharedEngine:
+    """Implements ``interface.Engines`` with the same engine for everybody."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self._engine = engine
+
+    @property
+    def toolchain(self) -> str:
+        return self._engine.toolchain
+
+    def devices(self) -> tuple[Device, ...]:
+        return self._engine.devices()
+
+    def of(self, uid: int) -> Engine:
+        return self._engine
+
+    def all(self) -> tuple[Engine, ...]:
+        return (self._engine,)
+
+
+@asynccontextmanager
+async def open_shared(options: Options) -> AsyncIterator[SharedEngine]:
+    """One engine that is ready, with its pool, ended on the way out."""
+    pool = Pool()
+    async with open_local_engine(options, pool) as engine:
+        yield SharedEngine(engine)
+    pool.close()

@@ -14,8 +14,8 @@ from jaxfs.compiler.protocol import Untyped
 from jaxfs.compiler.transforms.table import parse
 from jaxfs.errors import BrokenProgram, Cancelled, Invalid, JaxfsError
 from jaxfs.programs.builder import Author, Builder
+from jaxfs.programs.compiled import Version
 from jaxfs.programs.program import Derived, Program, Steps, Types, Written, root_of
-from jaxfs.programs.version import Version
 from jaxfs.types.partial_avals import check_types
 
 MAX_SPECIALIZATIONS = 256  # of one program; beyond them, the one that was not used for longest goes

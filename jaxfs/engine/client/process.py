@@ -10,8 +10,8 @@ import sys
 import msgspec
 import trio
 
+from jaxfs.engine.client.quarantine import how
 from jaxfs.engine.protocol import Options, Ready, Reply, StartFailed
-from jaxfs.engine.suspects import how
 from jaxfs.errors import RunFailed
 from jaxfs.ipc.channel import AsyncChannel, Closed, pair
 from jaxfs.posix.privileges import environment
@@ -19,8 +19,8 @@ from jaxfs.posix.stderr_log import Words
 
 START_S = 120.0  # a cold file system and a slow driver included
 TERM_S = 1.0
-COMMAND = (sys.executable, "-P", "-m", "jaxfs.engine.worker")
-COMMAND_OF_USER = (*COMMAND[:-1], "jaxfs.engine.user_worker")
+COMMAND = (sys.executable, "-P", "-m", "jaxfs.engine.worker.main")
+COMMAND_OF_USER = (*COMMAND[:-1], "jaxfs.engine.worker.user_main")
 MALLOC = "glibc.malloc.hugetlb=1"  # XLA allocates outputs anew: 64 MiB take 5 ms instead of 20
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 
 from jaxfs.engine.interface import Executable
-from jaxfs.programs.need import Need
+from jaxfs.programs.memory_need import Need
 from jaxfs.types.signature import Signature
 
 GRAPH_NAME = "graph-1.svg"  # another number when pictures change: they are kept

@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import trio
 
-from jaxfs.engine.dispatcher import Dispatcher
-from jaxfs.engine.generation import Generation
+from jaxfs.engine.client.connection import Generation
+from jaxfs.engine.client.dispatcher import Dispatcher
+from jaxfs.engine.client.process import WorkerProcess
+from jaxfs.engine.client.quarantine import GRACE_S
+from jaxfs.engine.client.run import Run
 from jaxfs.engine.interface import Executable, Input, Later, Outcome, State
-from jaxfs.engine.process import WorkerProcess
 from jaxfs.engine.protocol import Device, Options
-from jaxfs.engine.runs import Run
-from jaxfs.engine.suspects import GRACE_S
 from jaxfs.errors import Cancelled, JaxfsError, from_os_error
 from jaxfs.ipc.channel import Closed
 from jaxfs.ipc.shared_memory import Pool

@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxfs.engine.memory import Memory
 from jaxfs.engine.protocol import Execute, Load
-from jaxfs.engine.residents import Residents
+from jaxfs.engine.worker.device_cache import Residents
+from jaxfs.engine.worker.mappings import Memory
 from jaxfs.ipc.shared_memory import SegmentRef
 from jaxfs.jaxcompat import executables as jax_executables
 from jaxfs.types.avals import Aval

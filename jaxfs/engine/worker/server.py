@@ -15,11 +15,12 @@ from typing import Any
 
 import msgspec
 
-from jaxfs.engine import devices, protocol
-from jaxfs.engine.chains import Chains
-from jaxfs.engine.loaded import LoadedExecutable, load
-from jaxfs.engine.memory import Memory
-from jaxfs.engine.residents import Residents
+from jaxfs.engine import protocol
+from jaxfs.engine.worker import devices
+from jaxfs.engine.worker.dependencies import Chains
+from jaxfs.engine.worker.device_cache import Residents
+from jaxfs.engine.worker.executable import LoadedExecutable, load
+from jaxfs.engine.worker.mappings import Memory
 from jaxfs.ipc.channel import Channel, Closed
 
 SPIN_S = 100e-6

@@ -1,4 +1,4 @@
-"""The engine process of one user: ``python -m jaxfs.engine.user_worker``, else like ``worker``.
+"""The worker of one user, ``python -m jaxfs.engine.worker.user_main``; else like ``main``.
 
 It gives up rights before anything else is imported: numpy's libraries start threads as they are
 loaded, and a thread keeps what it has.
@@ -12,6 +12,6 @@ from jaxfs.posix import privileges
 
 if __name__ == "__main__":
     privileges.give_up_rights()
-    from jaxfs.engine import worker
+    from jaxfs.engine.worker import main
 
-    worker.main(*worker.arguments(sys.argv))
+    main.main(*main.arguments(sys.argv))

@@ -13,11 +13,11 @@ import msgspec
 import trio
 
 from jaxfs.engine import protocol
-from jaxfs.engine.generation import Generation, Nonsense
+from jaxfs.engine.client.connection import Generation, Nonsense
+from jaxfs.engine.client.quarantine import GRACE_S, Suspects
+from jaxfs.engine.client.run import Run
 from jaxfs.engine.interface import Outcome
 from jaxfs.engine.protocol import INPUT_FAILED, MAX_UNDER_WAY
-from jaxfs.engine.runs import Run
-from jaxfs.engine.suspects import GRACE_S, Suspects
 from jaxfs.errors import Cancelled, JaxfsError, RunFailed, from_errno, from_os_error
 from jaxfs.ipc.channel import Closed
 from jaxfs.ipc.shared_memory import Pool

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 
 import trio
 
+from jaxfs.engine.client.process import WorkerProcess
+from jaxfs.engine.client.run import Run
 from jaxfs.engine.interface import Executable
-from jaxfs.engine.process import WorkerProcess
 from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Skip, Statistics, Unload
-from jaxfs.engine.runs import Run
 from jaxfs.errors import Invalid, from_os_error
 from jaxfs.ipc.channel import TooLong
 from jaxfs.ipc.shared_memory import Pool
