@@ -21,9 +21,9 @@ import msgspec
 import trio
 
 from jaxfs import logs, systemd
-from jaxfs.calls.bindings import restore_bindings
+from jaxfs.arrays.bindings import restore_bindings
+from jaxfs.arrays.persistence import Keeper
 from jaxfs.calls.call import Call
-from jaxfs.calls.keeper import Keeper
 from jaxfs.calls.registry import Calls
 from jaxfs.compiler.client.client import open_tracer
 from jaxfs.engine import protocol

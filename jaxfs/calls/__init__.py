@@ -1,0 +1,1 @@
+"""One call, from submission to result."""

@@ -6,8 +6,10 @@ import time
 
 import attrs
 
-from jaxfs.calls.queue import Ticket
-from jaxfs.calls.sources import Source, split
+from jaxfs.arrays.producers import Part, Source, split
+from jaxfs.arrays.run_inputs import ScheduledRun
+from jaxfs.arrays.views import View, make_view
+from jaxfs.calls.scheduler import Ticket
 from jaxfs.engine.interface import Input, Later, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed, TimedOut
 from jaxfs.posix.credentials import SERIALS, Meta
@@ -61,6 +63,10 @@ class Call(Source):
     def result_mode(self) -> int:
         """The permission bits of its result."""
         return self.modes.get(RESULT, self.meta.mode) & 0o444
+
+    @property
+    def run(self) -> ScheduledRun | None:
+        return self.ticket
 
     @property
     def run_usec(self) -> int:
@@ -158,3 +164,11 @@ def release(outcome: Outcome) -> None:
 def typed_outputs(version: Version, outcome: Outcome) -> list[TypedBuffer]:
     """An outcome's outputs without a copy; valid while the outcome is held."""
     return split(version.signature.outputs, outcome.outputs)
+
+
+def view_of(call: Call, suffix: str) -> View:
+    """The view a suffix names, the same object each time.  Raises NotFound."""
+    found = call.views.get(suffix)
+    if not isinstance(found, View):
+        found = call.views[suffix] = make_view(call, Part(call, f"results/{call.id}"), suffix)
+    return found

@@ -12,13 +12,14 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from jaxfs.calls import requests
+from jaxfs.arrays.inputs import format_of
+from jaxfs.arrays.run_inputs import Given, release_inputs
+from jaxfs.arrays.views import encode
 from jaxfs.calls.call import now_usec, release, typed_outputs
-from jaxfs.calls.queue import Given, Ticket, release_inputs
-from jaxfs.calls.quick import Plan, plan_for
+from jaxfs.calls.fast_path import Plan, plan_for
 from jaxfs.calls.record import Record
 from jaxfs.calls.registry import Calls
-from jaxfs.calls.results import encode
+from jaxfs.calls.scheduler import Ticket
 from jaxfs.codecs.formats import format_named
 from jaxfs.codecs.framing import Framer
 from jaxfs.compiler.protocol import Untyped
@@ -136,7 +137,7 @@ class Conversation:
             if isinstance(served, Version):
                 await self._submit_complete(served)
             elif not self._form:  # nobody knows how much belongs to a request but who writes it
-                self._form = requests.format_of(self._spool, self._fixed)
+                self._form = format_of(self._spool, self._fixed)
         except BaseException:
             self._reset()
             raise
@@ -196,7 +197,7 @@ class Conversation:
 
     def _needed(self, version: Version) -> int | None:
         if self._framer is None:
-            self._form = requests.format_of(self._spool, self._fixed)
+            self._form = format_of(self._spool, self._fixed)
             if not format_named(self._form).is_framed:
                 return None  # ends where reading begins
             params = self._calls.open_params(self._program, version, self._caller)
@@ -295,7 +296,7 @@ class Conversation:
         """Reading begins: what was written must be a request, if only the end was not marked."""
         try:
             if not self._form:
-                self._form = requests.format_of(self._spool, self._fixed)
+                self._form = format_of(self._spool, self._fixed)
             await self._submit()
         except BaseException:
             self._reset()

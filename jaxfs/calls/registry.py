@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
-from jaxfs.calls.accounts import Accounts
-from jaxfs.calls.arrays import Array, Arrays
-from jaxfs.calls.bindings import all_inputs, all_types, bound, parameter_names
+from jaxfs.arrays.bindings import all_inputs, all_types, bound, parameter_names
+from jaxfs.arrays.inputs import Request
+from jaxfs.arrays.named import Array, Arrays
+from jaxfs.arrays.producers import Part
+from jaxfs.arrays.quotas import Accounts
+from jaxfs.arrays.run_inputs import Given, release_inputs
 from jaxfs.calls.call import Call, now_usec, release
-from jaxfs.calls.queue import Given, Queue, Ticket, release_inputs, soon
+from jaxfs.calls.memory_check import Room
 from jaxfs.calls.record import KEEP, Record
-from jaxfs.calls.requests import Request
-from jaxfs.calls.room import Room
-from jaxfs.calls.sources import Part
+from jaxfs.calls.scheduler import Queue, Ticket, soon
 from jaxfs.codecs.formats import FORMATS
 from jaxfs.engine.interface import Engine, Engines, Outcome
 from jaxfs.errors import (

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from jaxfs.arrays.producers import Source
+from jaxfs.arrays.views import View
 from jaxfs.calls.conversation import Conversation
-from jaxfs.calls.results import View
-from jaxfs.calls.sources import Source
 from jaxfs.errors import Invalid, JaxfsError, NotPermitted, NotReady
 from jaxfs.ipc.shared_memory import Segment
 from jaxfs.ipc.spool import Spool

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxfs.calls.arrays import Array
-from jaxfs.calls.bindings import Binding
+from jaxfs.arrays.bindings import Binding
+from jaxfs.arrays.named import Array
+from jaxfs.arrays.views import View
 from jaxfs.calls.call import RESULT, Call
-from jaxfs.calls.results import View
 from jaxfs.errors import NotPermitted
 from jaxfs.posix.credentials import Meta, allowed_to_readers
 from jaxfs.programs.links import Link

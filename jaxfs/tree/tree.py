@@ -11,8 +11,8 @@ import os
 import stat
 from collections import defaultdict
 
-from jaxfs.calls.arrays import Array
-from jaxfs.calls.results import View
+from jaxfs.arrays.named import Array
+from jaxfs.arrays.views import View
 from jaxfs.errors import Invalid, JaxfsError, NotFound, NotPermitted
 from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.tree.handles import Control, Handle, Snapshot, Status

@@ -73,7 +73,9 @@ def _is_front(entry: Path, mount: Mount) -> bool:
 
 
 def by_user(mount: Mount) -> dict[int, int]:
-    pids = [pid for pid, command in children_of(front_of(mount)) if "engine.worker.user_main" in command]
+    pids = [
+        pid for pid, command in children_of(front_of(mount)) if "engine.worker.user_main" in command
+    ]
     return {int(uid_of(pid)[0]): pid for pid in pids}
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 
-from jaxfs.calls.arrays import Array
+from jaxfs.arrays.named import Array
+from jaxfs.arrays.producers import Part
+from jaxfs.arrays.views import View, encode, view_of_array
 from jaxfs.calls.call import Call
-from jaxfs.calls.results import View, encode, view_of_array
-from jaxfs.calls.sources import Part
 from jaxfs.codecs import formats
 from jaxfs.errors import Invalid, JaxfsError, NotPermitted
 from jaxfs.ipc.spool import Spool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from jaxfs.calls.check import check
+from jaxfs.calls.reference_check import check
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Caller
 from jaxfs.programs.program import Program

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from jaxfs.calls.arrays import Array
-from jaxfs.calls.bindings import Binding, bind, bindings
+from jaxfs.arrays.bindings import Binding, bind, bindings
+from jaxfs.arrays.named import Array
 from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.programs import names
 from jaxfs.programs.program import Program

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 
 import trio
 
-from jaxfs.calls.call import Call
-from jaxfs.calls.results import View, view_of
-from jaxfs.calls.sources import Part
+from jaxfs.arrays.producers import Part
+from jaxfs.arrays.views import View
+from jaxfs.calls.call import Call, view_of
 from jaxfs.errors import JaxfsError
 from jaxfs.posix.credentials import Caller
 from jaxfs.tree.handles import EarlyResult, Handle, Result

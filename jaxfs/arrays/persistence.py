@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 import trio
 
-from jaxfs.calls.arrays import Array, Arrays
-from jaxfs.calls.sources import Part, Written, laid_out_bytes
+from jaxfs.arrays.named import Array, Arrays
+from jaxfs.arrays.producers import Part, Written, laid_out_bytes
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import JaxfsError
 from jaxfs.ipc.channel import INLINE_BYTES

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from jaxfs.calls.arrays import Array
-from jaxfs.calls.queue import Given, release_inputs
-from jaxfs.calls.requests import Find, Request, from_part
-from jaxfs.calls.sources import Part, leaf_order
+from jaxfs.arrays.inputs import Find, Request, from_part
+from jaxfs.arrays.named import Array
+from jaxfs.arrays.producers import Part, leaf_order
+from jaxfs.arrays.run_inputs import Given, release_inputs
 from jaxfs.codecs.infer import Wanted
 from jaxfs.compiler.protocol import Untyped
 from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotFound

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import trio
 
-from jaxfs.calls.queue import Given, release_inputs
-from jaxfs.calls.sources import Part, copied, leaf_order
+from jaxfs.arrays.producers import Part, copied, leaf_order
+from jaxfs.arrays.run_inputs import Given, release_inputs
 from jaxfs.codecs import formats, text_input
 from jaxfs.codecs.diagnostics import refuse
 from jaxfs.codecs.infer import ANYTHING, Found, Wanted

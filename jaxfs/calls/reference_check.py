@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import trio
 
+from jaxfs.arrays.run_inputs import Given, release_inputs
 from jaxfs.calls.call import release, typed_outputs
-from jaxfs.calls.queue import Given, release_inputs
 from jaxfs.calls.registry import Calls
 from jaxfs.compiler.client.client import TracerClient
 from jaxfs.engine.interface import Outcome, Range

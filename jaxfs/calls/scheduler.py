@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 import attrs
 import trio
 
+from jaxfs.arrays.run_inputs import Awaited, Given, ScheduledRun, release_inputs
 from jaxfs.engine.interface import Engine, Executable, Input, Later, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut, from_os_error
 
@@ -30,39 +30,6 @@ ABANDONED_S = 10.0  # for a run whose conversation was closed; nobody will ever 
 LOOKS = 20  # at the clock, in the time a run has; a run may have this part more
 MAX_PAUSE_S = 1.0
 _THERE = frozenset({Range, bytes})  # the types of inputs that nobody has to make first
-
-
-class Awaited(Protocol):
-    """An input that was not there when its run was submitted (``sources.Pending``)."""
-
-    @property
-    def done(self) -> trio.Event: ...
-
-    @property
-    def dependents(self) -> set[Ticket]: ...
-
-    @property
-    def ticket(self) -> Ticket | None: ...
-
-    def now(self) -> Input: ...
-
-    def later(self) -> Later: ...
-
-    def failure(self) -> JaxfsError | None: ...
-
-    def release(self) -> None: ...
-
-
-Given = Input | Awaited
-
-
-def release_inputs(inputs: Iterable[Given]) -> None:
-    """Let go of what inputs hold."""
-    for value in inputs:
-        if isinstance(value, Range):
-            value.segment.release()
-        elif not isinstance(value, bytes):
-            value.release()
 
 
 def soon(do: Callable[..., None], *arguments: object) -> None:
@@ -113,6 +80,10 @@ class Ticket:
     def stop(self) -> None:
         """As ``Queue.stop``."""
         self.queue.stop(self)
+
+    def precedes(self, other: ScheduledRun) -> bool:
+        """Whether the other's engine gets this one first: both are one user's there."""
+        return isinstance(other, Ticket) and other.user is self.user and not self.is_parked
 
 
 @attrs.define(eq=False)
@@ -197,8 +168,7 @@ class Queue:
             self._nursery.start_soon(self._park, ticket)
 
     def _is_ahead(self, value: Awaited, ticket: Ticket) -> bool:
-        first = value.ticket
-        return first is not None and first.user is ticket.user and not first.is_parked
+        return value.run is not None and value.run.precedes(ticket)
 
     async def _park(self, ticket: Ticket) -> None:
         for value in ticket.awaited:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
-from jaxfs.calls.queue import Ticket
+from jaxfs.arrays.run_inputs import ScheduledRun
 from jaxfs.engine.interface import Input, Later, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed
 from jaxfs.ipc.channel import INLINE_BYTES
@@ -41,7 +41,7 @@ class Source:
     done: trio.Event = attrs.field(factory=trio.Event)
     names: int = 0
     holds: int = 0
-    dependents: set[Ticket] = attrs.field(factory=set)
+    dependents: set[ScheduledRun] = attrs.field(factory=set)
     refund: Callable[[], None] | None = None  # of the memory it is charged for
 
     @property
@@ -57,6 +57,11 @@ class Source:
     @property
     def has_ended(self) -> bool:
         return self.done.is_set()
+
+    @property
+    def run(self) -> ScheduledRun | None:
+        """The run that makes them, if one does."""
+        return None
 
     @property
     def is_rejected(self) -> bool:
@@ -291,13 +296,13 @@ class Pending:
         return self.source.done
 
     @property
-    def dependents(self) -> set[Ticket]:
+    def dependents(self) -> set[ScheduledRun]:
         return self.source.dependents
 
     @property
-    def ticket(self) -> Ticket | None:
+    def run(self) -> ScheduledRun | None:
         """The run that makes it."""
-        return getattr(self.source, "ticket", None)
+        return self.source.run
 
     def now(self) -> Input:
         """It, from a source that has ended, retained.  Raises RunFailed, Cancelled."""

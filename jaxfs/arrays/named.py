@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 import attrs
 import trio
 
-from jaxfs.calls.accounts import Accounts
-from jaxfs.calls.queue import release_inputs
-from jaxfs.calls.requests import THREAD_BYTES, Find, Request
-from jaxfs.calls.sources import Part, Written, by_key_path
+from jaxfs.arrays.inputs import THREAD_BYTES, Find, Request
+from jaxfs.arrays.producers import Part, Written, by_key_path
+from jaxfs.arrays.quotas import Accounts
+from jaxfs.arrays.run_inputs import release_inputs
 from jaxfs.codecs import formats
 from jaxfs.codecs.infer import Found
 from jaxfs.engine.interface import Input, Range

@@ -8,7 +8,7 @@ import attrs
 import pytest
 import trio
 
-from jaxfs.calls.queue import ABANDONED_S, UNDER_WAY, UNDER_WAY_PER_USER, Queue, Ticket
+from jaxfs.calls.scheduler import ABANDONED_S, UNDER_WAY, UNDER_WAY_PER_USER, Queue, Ticket
 from jaxfs.engine.interface import Executable, Input, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut
 from jaxfs.ipc.shared_memory import Pool

@@ -8,10 +8,9 @@ from typing import Protocol
 import attrs
 import trio
 
-from jaxfs.calls.arrays import Array
-from jaxfs.calls.call import Call
-from jaxfs.calls.requests import CHEAP, THREAD_BYTES
-from jaxfs.calls.sources import Part, Source
+from jaxfs.arrays.inputs import CHEAP, THREAD_BYTES
+from jaxfs.arrays.named import Array
+from jaxfs.arrays.producers import Part, Source
 from jaxfs.codecs import formats
 from jaxfs.errors import NotFound
 from jaxfs.posix.credentials import SERIALS, Meta
@@ -95,23 +94,16 @@ async def encode(form: str, params: tuple[Param, ...], buffers: list[TypedBuffer
     return formats.encode(form, params, buffers)
 
 
-def view_of(call: Call, suffix: str) -> View:
-    """The view a suffix names, the same object each time.  Raises NotFound."""
-    found = call.views.get(suffix)
-    if not isinstance(found, View):
-        found = call.views[suffix] = _view(call, Part(call, f"results/{call.id}"), suffix)
-    return found
-
-
 def view_of_array(array: Array, suffix: str) -> View:
     """The same of an array.  Raises NotFound; Invalid where nothing was written to it."""
     found = array.views.get(suffix)
     if not isinstance(found, View):
-        found = array.views[suffix] = _view(array, array.content(), suffix)
+        found = array.views[suffix] = make_view(array, array.content(), suffix)
     return found
 
 
-def _view(owner: Owner, part: Part, suffix: str) -> View:
+def make_view(owner: Owner, part: Part, suffix: str) -> View:
+    """Returns the view that a suffix names.  Raises NotFound for an array or format not there."""
     head, _, tail = suffix.rpartition(".")
     if not suffix:
         return View(owner, part, suffix, "npy")

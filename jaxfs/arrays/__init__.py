@@ -1,0 +1,1 @@
+"""Arrays with names and owners: who made them, who needs them, when they go."""
