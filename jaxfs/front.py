@@ -38,8 +38,8 @@ from jaxfs.programs.builder import Builder
 from jaxfs.programs.pickle_policy import PicklePolicy
 from jaxfs.programs.registry import Programs
 from jaxfs.programs.store import Store
-from jaxfs.tree.system import System
-from jaxfs.tree.tree import Tree
+from jaxfs.vfs.mount import System
+from jaxfs.vfs.vfs import Tree
 
 log = logging.getLogger(__name__)
 START_FAILED = 1  # exit code

@@ -29,8 +29,8 @@ from jaxfs.fuse.gone import GoneNames
 from jaxfs.fuse.interrupts import closes_what_it_wrote
 from jaxfs.fuse.polling import Pollers
 from jaxfs.posix.credentials import Caller
-from jaxfs.tree.nodes import ROOT_INO, Attributes, Changes
-from jaxfs.tree.tree import Tree
+from jaxfs.vfs.nodes import ROOT_INO, Attributes, Changes
+from jaxfs.vfs.vfs import Tree
 
 BLOCK_BYTES = 4096
 FIXED_S = 3600.0

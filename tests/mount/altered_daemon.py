@@ -11,8 +11,8 @@ from typing import Any
 
 from jaxfs import front
 from jaxfs.fuse import session
-from jaxfs.tree.system import System
-from jaxfs.tree.tree import Tree
+from jaxfs.vfs.mount import System
+from jaxfs.vfs.vfs import Tree
 
 FAULTS = ("lookup", "forget", "listing", "count_listed", "open", "release", "unlink")
 

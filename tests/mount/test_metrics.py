@@ -11,8 +11,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read
 
 from jaxfs.programs.stats import BOUNDS_USEC
-from jaxfs.tree.exposition import Sample, family
-from jaxfs.tree.files.metrics import METRICS
+from jaxfs.vfs.files.metrics import METRICS
+from jaxfs.vfs.monitoring.prometheus import Sample, family
 from tests.conftest import SAXPY, Mount
 
 UNITS = re.compile(r"_(total|seconds|bytes|info)$")

@@ -7,8 +7,8 @@ import stat
 
 import pytest
 
-from jaxfs.tree.rows import Directory, File
-from jaxfs.tree.table import ROWS
+from jaxfs.vfs.node_specs import Directory, File
+from jaxfs.vfs.table import ROWS
 from tests.conftest import SAXPY, Mount
 
 

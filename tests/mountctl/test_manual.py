@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from jaxfs import errors, options, roff
-from jaxfs.tree import manual as jaxfs_manual
-from jaxfs.tree.table import ROWS
+from jaxfs.vfs.help import manual as jaxfs_manual
+from jaxfs.vfs.table import ROWS
 from mountctl import arguments, install
 from mountctl import errors as exits
 from mountctl import manual as mountctl_manual

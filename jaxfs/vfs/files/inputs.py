@@ -9,11 +9,11 @@ from jaxfs.arrays.named import Array
 from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.programs import names
 from jaxfs.programs.program import Program
-from jaxfs.tree.files.arrays import array_facts, array_size, open_array
-from jaxfs.tree.files.programs import HERE
-from jaxfs.tree.handles import Handle
-from jaxfs.tree.rows import Directory, Entry, File, Row, Symlink
-from jaxfs.tree.system import System
+from jaxfs.vfs.files.arrays import array_facts, array_size, open_array
+from jaxfs.vfs.files.program import HERE
+from jaxfs.vfs.mount import System
+from jaxfs.vfs.node_specs import Directory, Entry, File, Row, Symlink
+from jaxfs.vfs.open_files.base import Handle
 
 INPUTS = f"{HERE}/inputs"
 LINK = f"{INPUTS}/<link>"

@@ -13,8 +13,8 @@ import attrs
 import trio
 
 from jaxfs.posix.credentials import Caller, Meta
-from jaxfs.tree.handles import Handle
-from jaxfs.tree.system import System
+from jaxfs.vfs.mount import System
+from jaxfs.vfs.open_files.base import Handle
 
 Subject = Any  # Program | Staged | Call | View | Device | System: what a row's functions take
 

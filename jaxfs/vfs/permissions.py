@@ -17,9 +17,9 @@ from jaxfs.errors import NotPermitted
 from jaxfs.posix.credentials import Meta, allowed_to_readers
 from jaxfs.programs.links import Link
 from jaxfs.programs.program import Derived, Program, Staged, root_of
-from jaxfs.tree.files.calls import CALLS
-from jaxfs.tree.files.programs import SOURCE
-from jaxfs.tree.rows import File, Row
+from jaxfs.vfs.files.calls import CALLS
+from jaxfs.vfs.files.programs import SOURCE
+from jaxfs.vfs.node_specs import File, Row
 
 
 def owner_of(subject: Any) -> Any:

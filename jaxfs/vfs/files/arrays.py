@@ -13,11 +13,12 @@ from jaxfs.codecs import formats
 from jaxfs.errors import Invalid, JaxfsError, NotPermitted
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Caller, Meta
-from jaxfs.tree.files.results import facts, facts_of, open_view, view_size
-from jaxfs.tree.handles import Handle, Upload
-from jaxfs.tree.rows import Directory, Entry, File, Row
-from jaxfs.tree.system import System
-from jaxfs.tree.text import flat_keyed, lines
+from jaxfs.vfs.files.results import facts, facts_of, open_view, view_size
+from jaxfs.vfs.mount import System
+from jaxfs.vfs.node_specs import Directory, Entry, File, Row
+from jaxfs.vfs.open_files.base import Handle
+from jaxfs.vfs.open_files.upload import Upload
+from jaxfs.vfs.text import flat_keyed, lines
 
 ARRAY = "arrays/<name>"
 FORMAT = "arrays/<name>.<format>"

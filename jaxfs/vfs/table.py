@@ -8,23 +8,21 @@ from __future__ import annotations
 from collections import defaultdict
 
 from jaxfs.posix.credentials import Caller
-from jaxfs.tree.files import (
+from jaxfs.vfs.files import (
     arrays,
     calls,
-    check,
     devices,
-    graph,
     inputs,
     metrics,
     mount,
+    program,
     programs,
     results,
-    trace,
     transformations,
 )
-from jaxfs.tree.readme import readme
-from jaxfs.tree.rows import File, Row
-from jaxfs.tree.system import System
+from jaxfs.vfs.help.readme import readme
+from jaxfs.vfs.mount import System
+from jaxfs.vfs.node_specs import File, Row
 
 
 def _readme(system: System, subject: System, caller: Caller) -> bytes:
@@ -35,13 +33,11 @@ ROWS: tuple[Row, ...] = (
     File("README", 0o444, "text", "how to use this mount", read=_readme),
     *mount.ROWS,
     *metrics.ROWS,
-    *trace.ROWS,
     *programs.ROWS,
+    *program.ROWS,
     *calls.ROWS,
     *arrays.ROWS,
     *inputs.ROWS,
-    *check.ROWS,
-    *graph.ROWS,
     *transformations.ROWS,
     *results.ROWS,
     *devices.ROWS,

@@ -12,10 +12,11 @@ from jaxfs.arrays.views import View
 from jaxfs.calls.call import Call, view_of
 from jaxfs.errors import JaxfsError
 from jaxfs.posix.credentials import Caller
-from jaxfs.tree.handles import EarlyResult, Handle, Result
-from jaxfs.tree.rows import Directory, Entry, File, Row
-from jaxfs.tree.system import System
-from jaxfs.tree.text import flat_keyed
+from jaxfs.vfs.mount import System
+from jaxfs.vfs.node_specs import Directory, Entry, File, Row
+from jaxfs.vfs.open_files.base import Handle
+from jaxfs.vfs.open_files.result import EarlyResult, Result
+from jaxfs.vfs.text import flat_keyed
 
 
 def call_status(system: System, call: Call, caller: Caller) -> bytes:

@@ -1,4 +1,4 @@
-"""``programs/``: sources, and a directory for each program."""
+"""``programs/<program>/``: what is known of one program, and what can be set."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from jaxfs.calls.reference_check import check
 from jaxfs.compiler.protocol import Untyped
 from jaxfs.errors import (
     BrokenProgram,
@@ -21,22 +22,20 @@ from jaxfs.errors import (
     RunFailed,
 )
 from jaxfs.ipc.spool import Spool
-from jaxfs.posix.credentials import Caller, Meta
+from jaxfs.posix.credentials import Caller
 from jaxfs.programs.compiled import Version
-from jaxfs.programs.links import Link
 from jaxfs.programs.names import types_name
-from jaxfs.programs.program import Derived, Program, Staged, Written, root_of
-from jaxfs.tree.disk import DiskFile, size_of
-from jaxfs.tree.handles import Handle, Upload
-from jaxfs.tree.rows import Directory, Entry, File, Row, Symlink
-from jaxfs.tree.system import System
-from jaxfs.tree.text import flat_keyed, line, lines
+from jaxfs.programs.program import Derived, Program, Written, root_of
 from jaxfs.types.avals import parse_aval
+from jaxfs.vfs.mount import System
+from jaxfs.vfs.node_specs import Directory, Entry, File, Row
+from jaxfs.vfs.open_files.base import Handle
+from jaxfs.vfs.open_files.control import Snapshot
+from jaxfs.vfs.open_files.disk import DiskFile, size_of
+from jaxfs.vfs.open_files.upload import Upload
+from jaxfs.vfs.text import flat_keyed, line, lines
 
 HERE = "programs/<program>"
-SOURCE = "programs/<program>.<ext>"
-STAGING = "programs/.<name>"
-LINK = "programs/<link>"
 
 
 def version_of(program: Program) -> Version:
@@ -57,79 +56,6 @@ async def make_first(program: Program) -> None:
     if isinstance(program, Derived):
         with contextlib.suppress(BrokenProgram, NotSupported):  # what is read next says why
             await program.serving()
-
-
-def _list(system: System, subject: System) -> Iterable[Entry]:
-    for program in system.programs:
-        yield Entry(program.name, HERE, program)
-        yield Entry(program.source_name, SOURCE, program)
-    for link in system.programs.links:
-        yield Entry(link.name, LINK, link)
-    for staged in system.programs.staged():
-        yield Entry(staged.name, STAGING, staged)
-
-
-def _find(system: System, subject: System, name: str) -> Entry | None:
-    program = system.programs.get(name)
-    if program is not None:
-        return Entry(name, HERE, program)
-    link = system.programs.links.get(name)
-    if link is not None:
-        return Entry(name, LINK, link)
-    found = system.programs.find_file(name)
-    if found is None:
-        return None
-    return Entry(name, STAGING if isinstance(found, Staged) else SOURCE, found)
-
-
-def _create(system: System, subject: System, name: str, meta: Meta) -> Entry:
-    found = system.programs.create(name, meta)
-    return Entry(name, STAGING if isinstance(found, Staged) else SOURCE, found)
-
-
-def _symlink(system: System, subject: System, name: str, target: str, meta: Meta) -> Entry:
-    return Entry(name, LINK, system.programs.link(name, target, meta))
-
-
-def _target(system: System, link: Link) -> str:
-    return link.target
-
-
-def _unlink(system: System, entry: Entry) -> None:
-    system.programs.remove(entry.name)
-
-
-async def _rename(system: System, old: str, new: str, replace: bool) -> None:
-    await system.programs.rename(old, new, replace=replace)
-
-
-async def _open_source(system: System, program: Written, caller: Caller, flags: int) -> Handle:
-    if flags & os.O_ACCMODE == os.O_RDONLY:
-        return DiskFile(system.programs.source_path(program))
-
-    async def commit(spool: Spool) -> None:
-        await system.programs.commit(program, spool.view())
-
-    def before() -> bytes:
-        return system.programs.read_source(program)
-
-    return Upload(system.calls.spool(caller.uid), commit, flags, before)
-
-
-def _source_size(system: System, program: Written) -> int:
-    return program.source_bytes
-
-
-async def _open_staged(system: System, staged: Staged, caller: Caller, flags: int) -> Handle:
-    async def commit(spool: Spool) -> None:
-        staged.data = bytes(spool.view())
-        staged.meta.touch()
-
-    return Upload(system.calls.spool(caller.uid), commit, flags, lambda: staged.data, plain=True)
-
-
-def _staged_size(system: System, staged: Staged) -> int:
-    return len(staged.data)
 
 
 def _quarantine(system: System, program: Program, caller: Caller) -> str:
@@ -267,35 +193,29 @@ def _file(
     return File(f"{HERE}/{name}", mode, form, text, read=read, write=write, prepare=prepare)  # type: ignore[arg-type]  # a row's functions
 
 
+async def _open_check(system: System, program: Program, caller: Caller, flags: int) -> Handle:
+    if flags & os.O_ACCMODE == os.O_RDONLY:
+        return Snapshot(program.checked.encode())
+
+    async def commit(spool: Spool) -> None:
+        program.checked = await check(system.calls, system.tracer, program, caller, spool)
+
+    return Upload(system.calls.spool(caller.uid), commit, flags)
+
+
+def _check_size(system: System, program: Program) -> int:
+    return len(program.checked.encode())
+
+
+async def _open_graph(system: System, program: Program, caller: Caller, flags: int) -> Handle:
+    return DiskFile(await system.programs.draw(program, version_of(program)))
+
+
+def _graph_size(system: System, program: Program) -> int:
+    return size_of(version_of(program).graph_path)
+
+
 ROWS: tuple[Row, ...] = (
-    Directory(
-        "programs",
-        0o1777,
-        "write a program here and it is compiled",
-        entries=_list,
-        find=_find,
-        create=_create,
-        symlink=_symlink,
-        unlink=_unlink,
-        rename=_rename,
-    ),
-    File(
-        SOURCE,
-        0o666,
-        "binary or text",
-        "the source, byte for byte (.mlir .mlirbc .jaxexport .pkl; content decides, not the name)",
-        open=_open_source,
-        size=_source_size,
-    ),
-    File(
-        STAGING,
-        0o666,
-        "binary or text",
-        "a staging file: compiled when it is renamed to a program's name",
-        open=_open_staged,
-        size=_staged_size,
-    ),
-    Symlink(LINK, "a name for a program that stands elsewhere, made with ln -s", _target),
     Directory(HERE, 0o755, "one program"),
     File(
         f"{HERE}/status",
@@ -363,4 +283,22 @@ ROWS: tuple[Row, ...] = (
         entries=_list_specializations,
     ),
     _file("stats", "flat keyed", "calls, errors, quantiles of times", _stats),
+    File(
+        f"{HERE}/check",
+        0o666,
+        "nested keyed",
+        "write inputs, or random, then read how far the outputs are from those of StableHLO's "
+        "reference interpreter",
+        open=_open_check,
+        size=_check_size,
+    ),
+    File(
+        f"{HERE}/graph.svg",
+        0o444,
+        "SVG",
+        "the program as a picture; made when it is first opened, and of size 0 before",
+        open=_open_graph,
+        size=_graph_size,
+        prepare=make_first,
+    ),
 )

@@ -18,8 +18,8 @@ from jaxfs.options import Options
 from jaxfs.posix.credentials import SERIALS, Caller, Meta
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.registry import Programs
-from jaxfs.tree.error_log import ErrorLog
-from jaxfs.tree.timeline import Timeline
+from jaxfs.vfs.monitoring.error_log import ErrorLog
+from jaxfs.vfs.monitoring.perfetto import Timeline
 
 
 @attrs.define(eq=False)

@@ -6,7 +6,7 @@ import stat
 
 import attrs
 
-from jaxfs.tree.rows import Directory, Row, Subject
+from jaxfs.vfs.node_specs import Directory, Row, Subject
 
 ROOT_INO = 1
 

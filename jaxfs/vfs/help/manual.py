@@ -1,6 +1,6 @@
 """jaxfs(7), made from the node table and its neighbours so that it cannot go stale.
 
-``python -m jaxfs.tree.manual`` prints it; docs/man/ keeps it, ``mountctl install`` installs it.
+``python -m jaxfs.vfs.help.manual`` prints it; docs/man/ keeps it, ``mountctl install`` installs it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from jaxfs import errors, roff
 from jaxfs.compiler.transforms.table import ROWS as TRANSFORMATIONS
 from jaxfs.compiler.transforms.table import Transformation
 from jaxfs.options import TABLE, Option
-from jaxfs.tree.readme import ordered
-from jaxfs.tree.rows import Directory, Row
-from jaxfs.tree.table import ROWS
+from jaxfs.vfs.help.readme import ordered
+from jaxfs.vfs.node_specs import Directory, Row
+from jaxfs.vfs.table import ROWS
 
 DESCRIPTION = """
 jaxfs is a FUSE filesystem. While it is mounted, any process that can open a file can compile,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import jaxfs
 from jaxfs.calls.call import now_usec
 from jaxfs.posix.credentials import Caller
-from jaxfs.tree.rows import Directory, File, Row
-from jaxfs.tree.system import System
-from jaxfs.tree.text import flat_keyed, line
+from jaxfs.vfs.mount import System
+from jaxfs.vfs.node_specs import Directory, File, Row
+from jaxfs.vfs.text import flat_keyed, line
 
 
 def _version(system: System, subject: System, caller: Caller) -> bytes:

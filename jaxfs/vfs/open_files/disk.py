@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from jaxfs.errors import RunFailed
-from jaxfs.tree.handles import Handle
+from jaxfs.vfs.open_files.base import Handle
 
 
 def size_of(path: Path) -> int:

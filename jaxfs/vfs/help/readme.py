@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from jaxfs import errors
-from jaxfs.tree.rows import Directory, Row
+from jaxfs.vfs.node_specs import Directory, Row
 
 INTRODUCTION = """\
 jaxfs: JAX programs and devices as files.

@@ -8,9 +8,9 @@ from jaxfs.compiler.transforms.table import TABLE, help_text, parse
 from jaxfs.errors import NotFound
 from jaxfs.posix.credentials import Caller
 from jaxfs.programs.program import Derived
-from jaxfs.tree.files.programs import HERE
-from jaxfs.tree.rows import Directory, Entry, File, Row
-from jaxfs.tree.system import Chain, System
+from jaxfs.vfs.files.program import HERE
+from jaxfs.vfs.mount import Chain, System
+from jaxfs.vfs.node_specs import Directory, Entry, File, Row
 
 ROOT = "transformations"
 STEP = f"{ROOT}/<transformation>"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 from jaxfs.engine.protocol import Device
 from jaxfs.posix.credentials import Caller
-from jaxfs.tree.rows import Directory, Entry, File, Row
-from jaxfs.tree.system import DeviceNode, System
-from jaxfs.tree.text import flat_keyed, line, lines
+from jaxfs.vfs.mount import DeviceNode, System
+from jaxfs.vfs.node_specs import Directory, Entry, File, Row
+from jaxfs.vfs.text import flat_keyed, line, lines
 
 HERE = "devices/<device>"
 

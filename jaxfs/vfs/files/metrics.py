@@ -12,9 +12,9 @@ import jaxfs
 from jaxfs.calls.call import now_usec
 from jaxfs.posix.credentials import Caller
 from jaxfs.programs.program import Program
-from jaxfs.tree.exposition import SECOND_USEC, Kind, Sample, family, histogram
-from jaxfs.tree.rows import File, Row
-from jaxfs.tree.system import System
+from jaxfs.vfs.monitoring.prometheus import SECOND_USEC, Kind, Sample, family, histogram
+from jaxfs.vfs.mount import System
+from jaxfs.vfs.node_specs import File, Row
 
 
 class Metric(NamedTuple):
@@ -259,6 +259,11 @@ async def _look(system: System) -> None:
         await system.learn_memory()
 
 
+def _read_trace(system: System, subject: System, caller: Caller) -> bytes:
+    sees_all = caller.uid in (0, system.meta.uid)
+    return system.timeline.text(None if sees_all else caller.uid)
+
+
 ROWS: tuple[Row, ...] = (
     File(
         "metrics",
@@ -267,5 +272,12 @@ ROWS: tuple[Row, ...] = (
         "counters, gauges and histograms for monitoring",
         read=_read,
         prepare=_look,
+    ),
+    File(
+        "trace",
+        0o444,
+        "Chrome trace JSON",
+        "your last calls and compiles for ui.perfetto.dev: front, queue, upload, run, download",
+        read=_read_trace,
     ),
 )

@@ -13,11 +13,14 @@ from jaxfs.errors import JaxfsError, NameTaken
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.programs.program import Program
-from jaxfs.tree.files.programs import HERE
-from jaxfs.tree.files.results import call_status
-from jaxfs.tree.handles import Handle, Snapshot, Talk, Upload
-from jaxfs.tree.rows import Directory, Entry, File, Row
-from jaxfs.tree.system import System
+from jaxfs.vfs.files.program import HERE
+from jaxfs.vfs.files.results import call_status
+from jaxfs.vfs.mount import System
+from jaxfs.vfs.node_specs import Directory, Entry, File, Row
+from jaxfs.vfs.open_files.base import Handle
+from jaxfs.vfs.open_files.call import Talk
+from jaxfs.vfs.open_files.control import Snapshot
+from jaxfs.vfs.open_files.upload import Upload
 
 CALLS = f"{HERE}/calls"
 

@@ -1,0 +1,1 @@
+"""What exists, without FUSE and JAX: names, directories, permissions, open files."""

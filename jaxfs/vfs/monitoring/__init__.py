@@ -1,0 +1,1 @@
+"""What the mount shows of itself: errors, metrics, a trace."""

@@ -1,0 +1,1 @@
+"""What an open file does: one module per kind."""

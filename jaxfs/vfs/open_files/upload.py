@@ -1,0 +1,81 @@
+"""Files that take bytes and commit them when they are closed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+
+from jaxfs.errors import JaxfsError
+from jaxfs.ipc.spool import Spool
+from jaxfs.vfs.open_files.base import Handle
+
+Commit = Callable[[Spool], Awaitable[None]]
+
+
+class Upload(Handle):
+    """A file that is written as a whole and committed by the flush after the last write.
+
+    ``commit`` gets the bytes; what it raises is what close(2) returns.  A flush with nothing new
+    does nothing: shells flush before they write.  A failed commit is told at each close until
+    something new is written: numpy writes through a duplicate of the descriptor, and does not look
+    what closing that one says.  A plain one is kept whatever it is: also emptied
+    by O_TRUNC, also half written by a process that was killed.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        commit: Commit,
+        flags: int,
+        before: Callable[[], bytes] = bytes,
+        *,
+        plain: bool = False,
+    ) -> None:
+        self._spool = spool
+        self._commit = commit
+        self.is_plain = plain
+        self._appends = bool(flags & os.O_APPEND)
+        self._dirty = plain and bool(flags & os.O_TRUNC)
+        self._failure: JaxfsError | None = None
+        try:
+            kept = b"" if flags & os.O_TRUNC else before()
+            if kept:
+                spool.write(0, kept)
+        except BaseException:
+            spool.close()
+            raise
+
+    async def read(self, offset: int, size: int) -> bytes:
+        return self._spool.read(offset, size)
+
+    async def write(self, offset: int, data: bytes) -> int:
+        self._dirty, self.mtime_ns = True, None
+        if self._appends:  # the kernel's offset may be the end of what another writer has
+            return self._spool.append(data)
+        return self._spool.write(offset, data)
+
+    async def truncate(self, size: int) -> None:
+        self._dirty = self._dirty or size != self._spool.size
+        self._spool.truncate(size)
+
+    def is_dirty(self) -> bool:
+        return self._dirty and (self.is_plain or self._spool.size > 0)
+
+    async def flush(self) -> None:
+        if self.is_dirty():
+            self._dirty, self._failure = False, None
+            try:
+                await self._commit(self._spool)
+            except JaxfsError as error:
+                self._failure = error
+                raise
+        elif self._failure is not None and not self._dirty:
+            again = type(self._failure)(self._failure.reason, self._failure.diagnostics)
+            again.is_logged = True
+            raise again
+
+    def pending_size(self) -> int | None:
+        return self._spool.size
+
+    def release(self) -> None:
+        self._spool.close()
