@@ -60,7 +60,7 @@ class Lifecycle:
 
 def front_memory(jaxfs: Jaxfs, when: str) -> FrontMemory:
     """What /proc says of the front now."""
-    proc = Path("/proc") / str(jaxfs.front())
+    proc = Path("/proc") / str(jaxfs.front.main())
     rows = dict(row.split(":", 1) for row in (proc / "status").read_text().splitlines())
     rss, anonymous, shared = (
         int(rows[key].split()[0]) << 10 for key in ("VmRSS", "RssAnon", "RssShmem")

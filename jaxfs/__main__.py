@@ -2,6 +2,6 @@
 
 import sys
 
-from jaxfs.front import main
+from jaxfs.front.main import main
 
 sys.exit(main(sys.argv[1]))

@@ -17,7 +17,7 @@ import msgspec
 from jaxfs import options
 from jaxfs.errors import Invalid
 from jaxfs.options import Option, Options, duration
-from mountctl import standard
+from mountctl import mount8_options
 from mountctl.errors import BadOption
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -91,7 +91,7 @@ def parse(parts: Iterable[str], *, sloppy: bool = False) -> Arguments:
 def _take(part: str, found: dict[str, Any], *, sloppy: bool) -> None:
     if part == "exec":
         found.pop("noexec", None)
-    if standard.is_ignored(part) or (sloppy and part.partition("=")[0] not in TABLE):
+    if mount8_options.is_ignored(part) or (sloppy and part.partition("=")[0] not in TABLE):
         return
     name, value = options.read(part, TABLE)
     found[name] = value

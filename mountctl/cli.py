@@ -12,7 +12,7 @@ import msgspec
 
 import jaxfs
 from jaxfs.options import LOG_LEVELS
-from mountctl import arguments, mounts, topics
+from mountctl import arguments, help_topics, mounts
 from mountctl.errors import TABLE, NotSound
 from mountctl.mount import Wanted
 from mountctl.mount import mount as mount_jaxfs
@@ -125,12 +125,12 @@ def logs(follow: bool, lines: int, level: str | None, directory: str) -> None:
 @click.argument("directory", type=PATH, required=False)
 def top(once: bool, as_json: bool, delay: float, directory: str | None) -> None:
     """Watch the mount on DIRECTORY, or the only one: calls, queue, devices, memory, users."""
-    from mountctl import sample
+    from mountctl import mount_stats
     from mountctl import top as command
 
-    mountpoint = sample.only_mount(directory)
+    mountpoint = mount_stats.only_mount(directory)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(sample.read(mountpoint))))
+        click.echo(msgspec.json.format(msgspec.json.encode(mount_stats.read(mountpoint))))
     elif once or not sys.stdout.isatty():
         command.show(mountpoint, delay)
     else:
@@ -158,9 +158,9 @@ def doctor(as_json: bool) -> None:
 def add(directory: str | None, files: tuple[str, ...]) -> None:
     """Copy FILES into a mount's programs and wait until they are compiled."""
     from mountctl import add as command
-    from mountctl import sample
+    from mountctl import mount_stats
 
-    command.add(sample.only_mount(directory), [Path(file) for file in files])
+    command.add(mount_stats.only_mount(directory), [Path(file) for file in files])
 
 
 @main.command(epilog=EXIT_CODES, short_help="Measure what a call costs.")
@@ -170,9 +170,9 @@ def add(directory: str | None, files: tuple[str, ...]) -> None:
 def bench(seconds: float, as_json: bool, directory: str | None) -> None:
     """Measure the mount on DIRECTORY, or the only one: latency, calls a second, throughput."""
     from mountctl import bench as command
-    from mountctl import sample
+    from mountctl import mount_stats
 
-    found = command.measure(sample.only_mount(directory), seconds)
+    found = command.measure(mount_stats.only_mount(directory), seconds)
     if as_json:
         click.echo(command.as_json(found))
     else:
@@ -180,11 +180,11 @@ def bench(seconds: float, as_json: bool, directory: str | None) -> None:
 
 
 @main.command("help", short_help="Explain options or exit-codes.")
-@click.argument("topic", type=click.Choice(sorted(topics.TOPICS)), required=False)
+@click.argument("topic", type=click.Choice(sorted(help_topics.TOPICS)), required=False)
 @click.pass_context
 def help_command(context: click.Context, topic: str | None) -> None:
     """Explain TOPIC: options or exit-codes; without one, the commands."""
-    click.echo(topics.TOPICS[topic]() if topic else main.get_help(context.find_root()))
+    click.echo(help_topics.TOPICS[topic]() if topic else main.get_help(context.find_root()))
 
 
 if __name__ == "__main__":  # python -m mountctl.cli, where the script is not on the path

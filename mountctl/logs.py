@@ -16,7 +16,7 @@ import click
 from mountctl import processes, statedir
 from mountctl.errors import NotMounted, UnmountFailed
 
-LEVEL_NAME = "log_level"  # jaxfs.logs reads it
+LEVEL_NAME = "log_level"  # jaxfs.front.logs reads it
 STDERR = 2
 
 

@@ -13,7 +13,7 @@ import click
 import jaxfs
 from jaxfs import roff
 from jaxfs.options import Option
-from mountctl import arguments, install, standard
+from mountctl import arguments, install, mount8_options
 from mountctl.cli import main
 from mountctl.errors import MountctlError
 
@@ -66,7 +66,7 @@ def page() -> str:
             *(_option(name, option) for name, option in arguments.TABLE.items()),
             roff.heading("WORDS OF MOUNT(8)"),
             roff.paragraphs(STANDARD),
-            *(roff.entry(row.patterns, row.what) for row in standard.TABLE),
+            *(roff.entry(row.patterns, row.what) for row in mount8_options.TABLE),
             roff.heading("MOUNTING BY MOUNT(8)"),
             roff.paragraphs(HELPER),
             roff.heading("FILES"),

@@ -11,11 +11,11 @@ import attrs
 import click
 
 from jaxfs.options import Options
-from mountctl import checks, daemon, guard, mounts, statedir
+from mountctl import daemon, mountpoint_guard, mounts, preflight, statedir
 from mountctl.arguments import Arguments
-from mountctl.deadline import within
 from mountctl.errors import AlreadyMounted, BadOption, NotAnswering, StateDirUnusable
 from mountctl.signals import noted_signals
+from mountctl.timeouts import within
 
 
 @attrs.frozen
@@ -54,7 +54,7 @@ def check(wanted: Wanted) -> None:
     """Make way, and raise what would keep it from being mounted as far as can be told before."""
     if wanted.session_fd < 0:
         _make_way(wanted.mountpoint)
-        checks.check(checks.Request(wanted.mountpoint, wanted.options))
+        preflight.check(preflight.Request(wanted.mountpoint, wanted.options))
     elif not mounts.enforces_modes(wanted.mountpoint):
         raise BadOption(
             f"{wanted.mountpoint} is mounted with allow_other and without default_permissions:"
@@ -108,12 +108,12 @@ def _log_of(wanted: Wanted) -> Path | None:
 
 
 @contextmanager
-def _ground(wanted: Wanted) -> Iterator[guard.Ground | None]:
+def _ground(wanted: Wanted) -> Iterator[mountpoint_guard.Ground | None]:
     """The directory below; None where it cannot be had, because it is covered already."""
     if wanted.session_fd >= 0:
         yield None
         return
-    with guard.held(wanted.mountpoint, wanted.state_dir) as ground:
+    with mountpoint_guard.held(wanted.mountpoint, wanted.state_dir) as ground:
         ground.lift()
         yield ground
 

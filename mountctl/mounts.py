@@ -12,8 +12,8 @@ from pathlib import Path
 
 import attrs
 
-from mountctl.deadline import within
 from mountctl.errors import Busy, NoMountPoint, UnmountFailed
+from mountctl.timeouts import within
 
 FSTYPE = "fuse.jaxfs"
 ANSWER_S = 2.0  # a mount that takes longer to tell its state counts as hung

@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-from mountctl import waits
+from mountctl import blocked_opens
 from mountctl.mounts import parse
 
 PROC = Path("/proc")
@@ -119,7 +119,7 @@ def _inside(path: str, mountpoint: str) -> bool:
 def _used(pid: int) -> Iterator[tuple[str, str]]:
     """(how, path) of what a process has open; reading links asks no filesystem."""
     home = PROC / str(pid)
-    for path in waits.opening(pid):
+    for path in blocked_opens.opening(pid):
         yield "waits to open", path
     for how in ("cwd", "root", "exe"):
         with contextlib.suppress(OSError):

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mountctl import mounts, processes
-from mountctl.deadline import within
 from mountctl.errors import NotMounted
-from mountctl.sample import flat_keyed
+from mountctl.mount_stats import flat_keyed
+from mountctl.timeouts import within
 
 STATE_OF_ERRNO = {
     errno.ENOTCONN: "stale",  # the daemon is gone

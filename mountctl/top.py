@@ -21,8 +21,8 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from mountctl import sample
-from mountctl.sample import Program, Sample
+from mountctl import mount_stats
+from mountctl.mount_stats import Program, Sample
 from mountctl.status import STYLES, duration
 
 ROWS = 20  # programs and users that are shown
@@ -152,9 +152,9 @@ def screen(now: Sample, before: Sample) -> RenderableType:
 
 def once(mountpoint: str, interval_s: float) -> tuple[Sample, Sample]:
     """Two samples, for the rates between them.  Raises NotMounted, NotAnswering."""
-    before = sample.read(mountpoint)
+    before = mount_stats.read(mountpoint)
     time.sleep(interval_s)
-    return sample.read(mountpoint), before
+    return mount_stats.read(mountpoint), before
 
 
 def show(mountpoint: str, interval_s: float, console: Console | None = None) -> None:
@@ -167,11 +167,11 @@ def show(mountpoint: str, interval_s: float, console: Console | None = None) -> 
 
 def live(mountpoint: str, interval_s: float) -> None:
     """Until q or Ctrl-C.  Raises NotMounted, NotAnswering when the mount goes away."""
-    before = sample.read(mountpoint)
+    before = mount_stats.read(mountpoint)
     picture = Live(screen(before, before), screen=True, auto_refresh=False)
     with contextlib.suppress(KeyboardInterrupt), _keys(), picture as shown:
         while not _quit_within(interval_s):
-            now = sample.read(mountpoint)
+            now = mount_stats.read(mountpoint)
             shown.update(screen(now, before), refresh=True)
             before = now
 

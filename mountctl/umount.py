@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import click
 
-from mountctl import guard, mounts, processes, statedir
+from mountctl import mountpoint_guard, mounts, processes, statedir
 from mountctl.errors import Busy, NotMounted, UnmountFailed
 
 END_S = 30.0  # running calls are stopped, the engine closes its devices
@@ -27,7 +27,7 @@ def umount(mountpoint: str, *, force: bool = False, unguard: bool = False) -> No
     if mounts.is_mounted(mountpoint) or not unguard:
         _take_away(mountpoint, force=force)
     if unguard:
-        with guard.held(mountpoint, state_dir) as ground:
+        with mountpoint_guard.held(mountpoint, state_dir) as ground:
             ground.unguard()
 
 

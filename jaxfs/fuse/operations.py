@@ -14,7 +14,8 @@ from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT
 
 from jaxfs.errors import Invalid, NotPermitted
 from jaxfs.fuse import INTERRUPTS
-from jaxfs.fuse.boundary import (
+from jaxfs.fuse.dentry_invalidation import GoneNames
+from jaxfs.fuse.error_boundary import (
     answering,
     at_handle,
     at_inode,
@@ -25,9 +26,8 @@ from jaxfs.fuse.boundary import (
     unanswered,
     waiting,
 )
-from jaxfs.fuse.gone import GoneNames
 from jaxfs.fuse.interrupts import closes_what_it_wrote
-from jaxfs.fuse.polling import Pollers
+from jaxfs.fuse.poll import Pollers
 from jaxfs.posix.credentials import Caller
 from jaxfs.vfs.nodes import ROOT_INO, Attributes, Changes
 from jaxfs.vfs.vfs import Tree

@@ -9,7 +9,9 @@ it is killed.
 from __future__ import annotations
 
 import logging
+import math
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +21,9 @@ import pyfuse3
 import trio
 
 from jaxfs.errors import RunFailed
-from jaxfs.fuse import INTERRUPTS, reading
-from jaxfs.fuse.limits import wait_limit_s
+from jaxfs.fuse import INTERRUPTS, request_loop
 from jaxfs.fuse.operations import Filesystem
-from jaxfs.fuse.overheard import overheard
-from jaxfs.fuse.watched import watched
+from jaxfs.fuse.watchdog import watched
 from jaxfs.options import Options
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Session:
 
     async def serve(self) -> None:
         """Answer requests until the filesystem is unmounted or ``stop`` is called."""
-        reading.install()
+        request_loop.install()
         with self._scope:
             await pyfuse3.main(min_tasks=4, max_tasks=MAX_TASKS)
 
@@ -106,3 +106,41 @@ async def answers(mountpoint: str) -> bool:
     """Whether a stat through the mount comes back."""
     found = await trio.to_thread.run_sync(os.stat, mountpoint)
     return found.st_ino == pyfuse3.ROOT_INODE
+
+
+SYSCTL = Path("/proc/sys/fs/fuse")
+KERNEL_LEAST_S = 15  # FUSE_TIMEOUT_TIMER_FREQ, fs/fuse/dev.c: shorter limits are this one
+MARGIN_S = 1.0
+
+
+def wait_limit_s(sysctl: Path = SYSCTL) -> float:
+    """Seconds after which a waiting request has to be answered; infinite without a limit."""
+    wanted = [_seconds(sysctl / f"{kind}_request_timeout") for kind in ("default", "max")]
+    limits = [seconds for seconds in wanted if seconds]
+    return max(KERNEL_LEAST_S, min(limits)) - MARGIN_S if limits else math.inf
+
+
+def _seconds(path: Path) -> int:
+    """0 is no limit, as in the kernel; so is a kernel without the file."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+@contextmanager
+def overheard() -> Iterator[list[str]]:
+    """The lines said inside the context, filled in at its end; they still reach stderr."""
+    lines: list[str] = []
+    sys.stderr.flush()
+    kept, heard = os.dup(2), os.memfd_create("stderr", os.MFD_CLOEXEC)
+    os.dup2(heard, 2)
+    try:
+        yield lines
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        said = os.pread(heard, 1 << 16, 0)
+        os.close(heard)
+        lines += said.decode(errors="replace").splitlines()
+        sys.stderr.write("".join(f"{line}\n" for line in lines))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jaxfs
 from jaxfs.options import Options
-from mountctl import checks
+from mountctl import preflight
 from mountctl.doctor.finding import Examination, Finding, fail, ok, warn
 from mountctl.errors import NoFuse, NoFusermount
 
@@ -40,13 +40,13 @@ def kernel() -> Iterator[Finding]:
 
 def device() -> Iterator[Finding]:
     try:
-        for holds in (checks.has_fuse, checks.may_mount):
-            holds(checks.Request("/", Options()))
+        for holds in (preflight.has_fuse, preflight.may_mount):
+            holds(preflight.Request("/", Options()))
     except (NoFuse, NoFusermount) as error:
         found, _, remedy = error.message.partition(": ")
         yield fail("FUSE device", found, remedy)
     else:
-        yield ok("FUSE device", f"{checks.FUSE_DEVICE} opens")
+        yield ok("FUSE device", f"{preflight.FUSE_DEVICE} opens")
 
 
 def libfuse() -> Iterator[Finding]:
@@ -77,10 +77,10 @@ def fusermount() -> Iterator[Finding]:
 
 def others() -> Iterator[Finding]:
     """Whether a plain user may let others into a mount."""
-    if os.geteuid() == 0 or checks.users_may():
+    if os.geteuid() == 0 or preflight.users_may():
         yield ok("allow_other", "may be used")
     else:
-        remedy = f"as root: echo user_allow_other >> {checks.FUSE_CONF}"
+        remedy = f"as root: echo user_allow_other >> {preflight.FUSE_CONF}"
         yield warn("allow_other", "is root's", remedy)
 
 

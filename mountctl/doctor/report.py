@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mountctl.doctor import fuse, here, limits, python, sandbox
+from mountctl.doctor import environment, fuse, limits, python, sandbox
 from mountctl.doctor.finding import Examination, Finding
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -17,7 +17,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     *sandbox.EXAMINATIONS,
     *python.EXAMINATIONS,
     *limits.EXAMINATIONS,
-    *here.EXAMINATIONS,
+    *environment.EXAMINATIONS,
 )
 
 

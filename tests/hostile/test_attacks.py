@@ -16,9 +16,9 @@ import attrs
 import pytest
 
 from tests.conftest import Mount, children_of, front_of, mounting
+from tests.e2e.test_permissions import ALICE, as_user
 from tests.hostile.attacks import ATTACKS, Attack
 from tests.hostile.test_mount import assert_works
-from tests.mount.test_permissions import ALICE, as_user
 
 DEADLINE_S = 4
 DOCUMENT = Path(__file__).parents[2] / "docs/ATTACKS.md"

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from jaxfs.errors import Invalid, JaxfsError, NoSpace, RunFailed
-from tests import fuzz
+from tests.tools import fuzz
 
 RUN_S = 0.5
 

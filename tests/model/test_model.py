@@ -1,4 +1,4 @@
-"""The state machine on a real mount; ``python -m tests.model.long`` runs it for longer."""
+"""The state machine on a real mount; ``python -m tests.tools.long_model_runs`` runs it for longer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVERY_DAY = settings(
     max_examples=25,
     stateful_step_count=40,
     report_multiple_bugs=False,
-    phases=[Phase.generate],  # shrinking takes minutes: tests.model.long --shrink
+    phases=[Phase.generate],  # shrinking takes minutes: tests.tools.long_model_runs --shrink
     suppress_health_check=list(HealthCheck),
 )
 

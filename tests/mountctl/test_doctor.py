@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mountctl import checks, errors, status
+from mountctl import errors, preflight, status
 from mountctl.cli import main
-from mountctl.doctor import fuse, here, limits, python, report, sandbox
+from mountctl.doctor import environment, fuse, limits, python, report, sandbox
 from mountctl.doctor.finding import Examination, Finding
 
 
@@ -26,7 +26,7 @@ def only(look: Examination) -> Finding:
 
 def test_machine_that_runs_these_tests_is_sound() -> None:
     findings = [
-        finding for look in report.EXAMINATIONS if look != here.mounts for finding in look()
+        finding for look in report.EXAMINATIONS if look != environment.mounts for finding in look()
     ]
     assert report.is_sound(findings), findings
     assert all(finding.remedy for finding in findings if finding.level != "ok")
@@ -37,7 +37,7 @@ def test_machine_that_runs_these_tests_is_sound() -> None:
 def test_missing_device_fails_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(checks, "FUSE_DEVICE", tmp_path / "fuse")
+    monkeypatch.setattr(preflight, "FUSE_DEVICE", tmp_path / "fuse")
     found = only(fuse.device)
     assert found.level == "fail"
     assert "modprobe fuse" in found.remedy
@@ -64,7 +64,7 @@ def test_allow_other_is_roots_unless_fuse_conf_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(checks, "FUSE_CONF", tmp_path / "fuse.conf")
+    monkeypatch.setattr(preflight, "FUSE_CONF", tmp_path / "fuse.conf")
     assert only(fuse.others).level == "warn"
     (tmp_path / "fuse.conf").write_text("user_allow_other\n")
     assert only(fuse.others).level == "ok"
@@ -138,7 +138,7 @@ def test_stale_mount_fails_with_the_command_that_removes_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(status, "status", lambda place: [status.Status("/jax", "stale")])
-    assert only(here.mounts).remedy == "mountctl umount /jax"
+    assert only(environment.mounts).remedy == "mountctl umount /jax"
 
 
 def test_doctors_exit_code_says_whether_something_fails(
@@ -146,7 +146,7 @@ def test_doctors_exit_code_says_whether_something_fails(
 ) -> None:
     monkeypatch.setattr(report, "EXAMINATIONS", (fuse.device,))
     assert CliRunner().invoke(main, ["doctor"]).exit_code == 0
-    monkeypatch.setattr(checks, "FUSE_DEVICE", tmp_path / "fuse")
+    monkeypatch.setattr(preflight, "FUSE_DEVICE", tmp_path / "fuse")
     failed = CliRunner().invoke(main, ["doctor"])
     assert failed.exit_code == errors.NotSound.exit_code
     assert "modprobe fuse" in failed.output and "0 ok, 0 warn, 1 fail" in failed.output

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mountctl import guard, statedir
+from mountctl import mountpoint_guard, statedir
 from mountctl.errors import NotPermitted
 from tests.conftest import Mount, mountctl
 
@@ -30,8 +30,8 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ground(place: Path, tmp_path: Path) -> Iterator[guard.Ground]:
-    with guard.held(str(place), tmp_path) as held:
+def ground(place: Path, tmp_path: Path) -> Iterator[mountpoint_guard.Ground]:
+    with mountpoint_guard.held(str(place), tmp_path) as held:
         yield held
         held.unguard()
 
@@ -44,7 +44,7 @@ def test_mount_leaves_its_directory_without_write_permission(own_mount: Mount) -
     assert mode(own_mount.path) == 0o755  # the mount's own
     subprocess.run([*mountctl("umount"), "--unguard", str(own_mount.path)], check=True)
     assert mode(own_mount.path) == 0o755
-    assert (own_mount.state_dir / guard.RECORD_NAME).read_text() == "0755\n"
+    assert (own_mount.state_dir / mountpoint_guard.RECORD_NAME).read_text() == "0755\n"
 
 
 def test_directory_can_be_given_back_without_a_mount(
@@ -53,14 +53,16 @@ def test_directory_can_be_given_back_without_a_mount(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
     state = statedir.default(str(place))
     state.mkdir(parents=True)
-    with guard.held(str(place), state) as held:
+    with mountpoint_guard.held(str(place), state) as held:
         held.guard("mode")
     assert mode(place) == 0o555
     subprocess.run([*mountctl("umount"), "--unguard", str(place)], check=True)
     assert mode(place) == 0o775
 
 
-def test_second_guard_does_not_forget_the_first_mode(place: Path, ground: guard.Ground) -> None:
+def test_second_guard_does_not_forget_the_first_mode(
+    place: Path, ground: mountpoint_guard.Ground
+) -> None:
     ground.guard("mode")
     ground.guard("mode")
     assert mode(place) == 0o555
@@ -68,13 +70,15 @@ def test_second_guard_does_not_forget_the_first_mode(place: Path, ground: guard.
     assert mode(place) == 0o775
 
 
-def test_no_guard_changes_nothing(place: Path, ground: guard.Ground) -> None:
+def test_no_guard_changes_nothing(place: Path, ground: mountpoint_guard.Ground) -> None:
     ground.guard("none")
     assert mode(place) == 0o775
 
 
 @as_root
-def test_immutable_directory_keeps_root_out_too(place: Path, ground: guard.Ground) -> None:
+def test_immutable_directory_keeps_root_out_too(
+    place: Path, ground: mountpoint_guard.Ground
+) -> None:
     try:
         ground.guard("immutable")
     except NotPermitted as error:
@@ -86,7 +90,7 @@ def test_immutable_directory_keeps_root_out_too(place: Path, ground: guard.Groun
 
 
 def test_failure_puts_the_mode_back(place: Path, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), guard.held(str(place), tmp_path) as held:
+    with pytest.raises(RuntimeError), mountpoint_guard.held(str(place), tmp_path) as held:
         held.guard("mode")
         raise RuntimeError
     assert mode(place) == 0o775
@@ -102,7 +106,7 @@ def test_plain_owner_may_mount_on_a_guarded_directory_again(place: Path, tmp_pat
         code = 255
         try:
             os.setresuid(20001, 20001, 20001)
-            guard.Ground(fd, tmp_path).lift()
+            mountpoint_guard.Ground(fd, tmp_path).lift()
             code = 0
         finally:
             os._exit(code)

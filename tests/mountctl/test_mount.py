@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from mountctl import deadline, errors, mounts, processes, sample
+from mountctl import errors, mount_stats, mounts, processes, timeouts
 from mountctl import mount as mounting
 from tests.conftest import Mount, eventually, mountctl
-from tests.mount.programs import FOREVER, SPIN
+from tests.e2e.programs import FOREVER, SPIN
 
 LIMIT_S = 60
 
@@ -64,7 +64,7 @@ def test_umount_returns_when_the_daemon_has_ended(place: Path, state: Path) -> N
     assert (done.returncode, done.stderr) == (0, "")
     assert "cpu:0" in done.stdout
     daemon = daemon_of(place)
-    health = sample.flat_keyed((place / "health").read_text())
+    health = mount_stats.flat_keyed((place / "health").read_text())
     engine = int(health["engine_pid"])
     assert run("umount", place).returncode == 0
     assert not mounts.is_mounted(str(place))
@@ -245,7 +245,7 @@ def test_foreground_unmounts_when_it_is_ended(
     with starting(place, state, "--foreground") as command:
         assert command.stdout is not None
         assert "ready in" in command.stdout.readline()
-        assert deadline.within(LIMIT_S, (place / "version").read_text).startswith("jaxfs ")
+        assert timeouts.within(LIMIT_S, (place / "version").read_text).startswith("jaxfs ")
         command.send_signal(number)
         _, logged = command.communicate(timeout=LIMIT_S)
     assert command.returncode == 0

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from jaxfs import options
-from mountctl import arguments, install, topics
+from mountctl import arguments, help_topics, install
 from mountctl.cli import main
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -17,7 +17,7 @@ TEXT = (DOCS / "OPERATIONS.md").read_text()
 
 
 def test_exit_codes_in_the_document_are_those_of_the_table() -> None:
-    assert f"$ mountctl help exit-codes\n{topics.exit_codes()}\n```" in TEXT
+    assert f"$ mountctl help exit-codes\n{help_topics.exit_codes()}\n```" in TEXT
 
 
 def test_every_installed_file_is_in_the_document() -> None:

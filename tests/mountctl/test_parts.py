@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mountctl import mounts, processes, statedir, status
-from mountctl.deadline import within
+from mountctl.timeouts import within
 
 MOUNTINFO = r"""
 36 35 98:0 / /mnt\040a rw,noatime master:1 - fuse.jaxfs jax\134fs rw,user_id=0

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 import jaxfs
 from jaxfs import options
 from jaxfs.options import Options
-from mountctl import checks, errors
+from mountctl import errors, preflight
 from mountctl.cli import main
 
 NOBODY = 65534
@@ -44,10 +44,10 @@ def reachable() -> Iterator[Path]:
 @pytest.fixture
 def usable_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device any user may open, as /dev/fuse is on most systems."""
-    monkeypatch.setattr(checks, "FUSE_DEVICE", Path("/dev/null"))
+    monkeypatch.setattr(preflight, "FUSE_DEVICE", Path("/dev/null"))
 
 
-def verdict_for_plain_user(request: checks.Request) -> tuple[int, str]:
+def verdict_for_plain_user(request: preflight.Request) -> tuple[int, str]:
     """What the checks tell a process that is not root's: 0, or the error's exit code and words."""
     theirs, ours = os.pipe()
     child = os.fork()
@@ -57,7 +57,7 @@ def verdict_for_plain_user(request: checks.Request) -> tuple[int, str]:
             os.setgroups([])
             os.setresgid(NOBODY, NOBODY, NOBODY)
             os.setresuid(NOBODY, NOBODY, NOBODY)
-            checks.check(request)
+            preflight.check(request)
             code = 0
         except errors.MountctlError as error:
             code = error.exit_code
@@ -70,7 +70,7 @@ def verdict_for_plain_user(request: checks.Request) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), told
 
 
-def exit_code_of_plain_user(request: checks.Request) -> int:
+def exit_code_of_plain_user(request: preflight.Request) -> int:
     return verdict_for_plain_user(request)[0]
 
 
@@ -107,7 +107,7 @@ def test_mount_point_with_files_in_it(empty: Path) -> None:
 
 def test_nonempty_lets_files_be_hidden(empty: Path) -> None:
     (empty / "thesis.tex").touch()
-    checks.is_empty(checks.Request(str(empty), options.parse(["nonempty"])))
+    preflight.is_empty(preflight.Request(str(empty), options.parse(["nonempty"])))
 
 
 def test_unknown_option_names_a_close_one(empty: Path) -> None:
@@ -139,7 +139,7 @@ def test_log_file_that_cannot_be_written_takes_the_new_state_dir_along(
 
 
 def test_missing_fuse_device(tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "FUSE_DEVICE", tmp_path / "fuse")
+    monkeypatch.setattr(preflight, "FUSE_DEVICE", tmp_path / "fuse")
     done = run("mount", empty)
     assert done.exit_code == errors.NoFuse.exit_code
     assert "modprobe fuse" in done.output
@@ -148,7 +148,7 @@ def test_missing_fuse_device(tmp_path: Path, empty: Path, monkeypatch: pytest.Mo
 def test_fuse_device_that_does_not_open(
     tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "FUSE_DEVICE", tmp_path)
+    monkeypatch.setattr(preflight, "FUSE_DEVICE", tmp_path)
     done = run("mount", empty)
     assert done.exit_code == errors.NoFuse.exit_code
     assert "cannot be opened (is a directory): load the module" in done.output
@@ -161,8 +161,8 @@ def test_plain_user_is_told_what_opens_the_fuse_device(
     os.chown(reachable, NOBODY, NOBODY)
     device = reachable.parent / "fuse"
     device.touch(mode=0o600)
-    monkeypatch.setattr(checks, "FUSE_DEVICE", device)
-    request = checks.Request(str(reachable), Options(), uid=NOBODY)
+    monkeypatch.setattr(preflight, "FUSE_DEVICE", device)
+    request = preflight.Request(str(reachable), Options(), uid=NOBODY)
     code, told = verdict_for_plain_user(request)
     assert code == errors.NoFuse.exit_code
     assert "cannot be opened (permission denied): as root: chmod 666" in told
@@ -170,14 +170,14 @@ def test_plain_user_is_told_what_opens_the_fuse_device(
 
 @as_root
 def test_plain_user_needs_a_writable_mount_point() -> None:
-    request = checks.Request("/", Options(nonempty=True), uid=NOBODY)
+    request = preflight.Request("/", Options(nonempty=True), uid=NOBODY)
     assert exit_code_of_plain_user(request) == errors.NotPermitted.exit_code
 
 
 @as_root
 def test_plain_user_needs_to_own_a_sticky_mount_point(reachable: Path) -> None:
     reachable.chmod(0o1777)
-    request = checks.Request(str(reachable), Options(), uid=NOBODY)
+    request = preflight.Request(str(reachable), Options(), uid=NOBODY)
     assert exit_code_of_plain_user(request) == errors.NotPermitted.exit_code
 
 
@@ -187,7 +187,7 @@ def test_plain_user_needs_fusermount(
 ) -> None:
     os.chown(reachable, NOBODY, NOBODY)
     monkeypatch.setenv("PATH", str(reachable))
-    request = checks.Request(str(reachable), Options(), uid=NOBODY)
+    request = preflight.Request(str(reachable), Options(), uid=NOBODY)
     assert exit_code_of_plain_user(request) == errors.NoFusermount.exit_code
 
 
@@ -206,8 +206,8 @@ def test_plain_user_lets_others_in_only_where_root_allows_it(
     os.chown(reachable, NOBODY, NOBODY)
     fuse_conf = reachable.parent / "fuse.conf"
     fuse_conf.write_text(conf)
-    monkeypatch.setattr(checks, "FUSE_CONF", fuse_conf)
-    request = checks.Request(str(reachable), Options(allow_other=True), uid=NOBODY)
+    monkeypatch.setattr(preflight, "FUSE_CONF", fuse_conf)
+    request = preflight.Request(str(reachable), Options(allow_other=True), uid=NOBODY)
     assert exit_code_of_plain_user(request) == exit_code
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from jaxfs import options
 from jaxfs.fuse import session
 from jaxfs.options import Options
-from mountctl import arguments, standard
+from mountctl import arguments, mount8_options
 from mountctl.cli import main
 from mountctl.errors import BadOption
 
@@ -30,9 +30,11 @@ def test_words_of_mount_that_change_nothing_are_ignored(word: str) -> None:
 
 
 def test_every_ignored_row_has_a_word_above() -> None:
-    patterns = [p for row in standard.TABLE if not row.refused for p in row.patterns.split()]
+    patterns = [p for row in mount8_options.TABLE if not row.refused for p in row.patterns.split()]
     covered = [
-        p for p in patterns if any(standard.Words(p, "").match(word) for word in IGNORED.split())
+        p
+        for p in patterns
+        if any(mount8_options.Words(p, "").match(word) for word in IGNORED.split())
     ]
     assert covered == patterns
 
@@ -88,4 +90,4 @@ def test_path_in_a_word_may_hold_a_comma() -> None:
 def test_help_shows_both_tables() -> None:
     told = CliRunner().invoke(main, ["help", "options"]).output
     assert all(f"\n{name}" in f"\n{told}" for name in arguments.TABLE)
-    assert all(row.why in told for row in standard.TABLE)
+    assert all(row.why in told for row in mount8_options.TABLE)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from jaxfs import logs, systemd
+from jaxfs.front import logs, systemd
 from mountctl import install as installation
 from mountctl import logs as mountctl_logs
 from mountctl.cli import main

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mountctl import bench, errors, sample, top
+from mountctl import bench, errors, mount_stats, top
 from tests.conftest import EXAMPLES, SAXPY, Mount, eventually, mountctl, process_of, warm_up
 from tests.mountctl.test_mount import run
 
@@ -38,7 +38,7 @@ def busy(mount: Mount) -> Mount:
 
 
 def test_sample_has_what_the_files_say(busy: Mount) -> None:
-    found = sample.read(str(busy.path))
+    found = mount_stats.read(str(busy.path))
     assert found.version == (busy.path / "version").read_text().strip()
     assert found.health["state"] == "ok"
     assert found.metrics["jaxfs_programs"] == 1
@@ -53,11 +53,11 @@ def test_sample_has_what_the_files_say(busy: Mount) -> None:
 
 
 def test_top_shows_rates_programs_devices_and_users(busy: Mount) -> None:
-    before = sample.read(str(busy.path))
+    before = mount_stats.read(str(busy.path))
     for number in range(3):
         os.unlink(busy.path / f"results/n{number}")
     ask(busy, 2)
-    now = sample.read(str(busy.path))
+    now = mount_stats.read(str(busy.path))
     shown = io.StringIO()
     Console(file=shown, width=100).print(top.screen(now, before))
     text = shown.getvalue()
@@ -177,7 +177,7 @@ def test_status_tells_phase_and_time_of_a_compile_under_way(mount: Mount, stoppe
         later = mount.keyed("programs/saxpy/status")
         assert later["state"] == "compiling"
         assert int(later["compile_elapsed_usec"]) > before > 0
-        found = sample.read(str(mount.path))
+        found = mount_stats.read(str(mount.path))
         assert [program.compile_phase for program in found.programs] == ["trace"]
         shown = io.StringIO()
         Console(file=shown, width=120).print(top.screen(found, found))

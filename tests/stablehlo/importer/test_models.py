@@ -123,7 +123,7 @@ def document() -> str:
             "in `tests/stablehlo/importer/models.py`. Values, batches and directional derivatives",
             f"are the original's to {TOLERANCE:g}, and so are gradients and second derivatives",
             "(Hessian times vector) where the table says yes. All are tried as files of a mount",
-            "too (`tests/mount/test_models.py`): by `vmap/...` and `jvp/value_and_grad/...`, which",
+            "too (`tests/e2e/test_models.py`): by `vmap/...` and `jvp/value_and_grad/...`, which",
             "gives second derivatives; those that take seconds to compile by `value_and_grad/...`.",
             "Made by",
             "`JAXFS_UPDATE_DOCS=1 python -m pytest tests/stablehlo/importer/test_models.py`.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jaxfs import options
-from mountctl import arguments, standard
+from mountctl import arguments, mount8_options
 from mountctl.errors import MountctlError
 
 
@@ -22,7 +22,7 @@ def _kinds() -> list[type[MountctlError]]:
 def all_options() -> str:
     return (
         f"{options.usage(arguments.TABLE)}\n\n"
-        f"Words of mount(8) that fstab lines may have:\n\n{standard.usage()}"
+        f"Words of mount(8) that fstab lines may have:\n\n{mount8_options.usage()}"
     )
 
 

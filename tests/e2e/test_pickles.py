@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import Mount, eventually, mounting
-from tests.mount.programs import made
-from tests.mount.test_permissions import ALICE, as_user
+from tests.e2e.programs import made
+from tests.e2e.test_permissions import ALICE, as_user
 
 CALL = "echo '{1}' > programs/{0}/calls/{2} && cat results/{2}.json"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SAXPY, Mount, children_of, eventually, front_of, mounting
-from tests.mount.programs import made
+from tests.e2e.programs import made
 
 ALICE, BOB, CAROL, NOBODY = 20001, 20002, 20003, 65534
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="other users need root")

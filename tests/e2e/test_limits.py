@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SAXPY, Mount, eventually, mounting
-from tests.mount.programs import FOREVER, SECONDS, SPIN
-from tests.mount.test_permissions import ALICE, BOB, as_user
+from tests.e2e.programs import FOREVER, SECONDS, SPIN
+from tests.e2e.test_permissions import ALICE, BOB, as_user
 
 CAROL = 20003
 BIG = """

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import Mount
-from tests.mount.programs import made
-from tests.mount.test_pickles import CALL
+from tests.e2e.programs import made
+from tests.e2e.test_pickles import CALL
 
 LOSS = """
 func.func public @main(%w: tensor<3xf32>, %x: tensor<3xf32>)

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxfs import front
 from jaxfs.errors import Invalid
+from jaxfs.front import main
 from jaxfs.options import parse
 from tests.conftest import SAXPY, Mount, children_of, eventually, mounting
-from tests.mount.programs import FOREVER, SPIN
-from tests.mount.test_permissions import ALICE, BOB, as_user
+from tests.e2e.programs import FOREVER, SPIN
+from tests.e2e.test_permissions import ALICE, BOB, as_user
 
 CAROL = 20003
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="other users need root")
@@ -211,4 +211,4 @@ def test_idle_engines_end_and_come_back_by_themselves(brief: Mount) -> None:
 def test_plain_users_cannot_have_engines_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: ALICE)
     with pytest.raises(Invalid, match="root"):
-        front.open_engines(parse(["engine=per-user"]))
+        main.open_engines(parse(["engine=per-user"]))

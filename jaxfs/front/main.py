@@ -20,7 +20,6 @@ from pathlib import Path
 import msgspec
 import trio
 
-from jaxfs import logs, systemd
 from jaxfs.arrays.bindings import restore_bindings
 from jaxfs.arrays.persistence import Keeper
 from jaxfs.calls.call import Call
@@ -30,6 +29,7 @@ from jaxfs.engine import protocol
 from jaxfs.engine.client.engines import open_per_user, open_shared
 from jaxfs.engine.interface import Engines
 from jaxfs.errors import Invalid, JaxfsError, RunFailed
+from jaxfs.front import logs, systemd
 from jaxfs.fuse import session
 from jaxfs.fuse.operations import Filesystem
 from jaxfs.options import Options
@@ -41,7 +41,7 @@ from jaxfs.programs.store import Store
 from jaxfs.vfs.mount import System
 from jaxfs.vfs.vfs import Tree
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(__package__)
 START_FAILED = 1  # exit code
 TRIM_S = 5.0
 FRONT_NICENESS = -10

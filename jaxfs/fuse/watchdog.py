@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-WATCHER = Path(__file__).with_name("watcher.py")
+WATCHER = Path(__file__).with_name("watchdog_main.py")
 END_S = 1.0  # it looks once, and ends
 WAIT = 'read -r _; exec "$@" </dev/null'
 

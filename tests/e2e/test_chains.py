@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Mount, eventually, mounting
-from tests.mount.programs import FOREVER, SECONDS, SPIN
-from tests.mount.test_permissions import ALICE, BOB, as_user
+from tests.e2e.programs import FOREVER, SECONDS, SPIN
+from tests.e2e.test_permissions import ALICE, BOB, as_user
 
 ADD = """
 func.func @main(%a: tensor<i64>, %b: tensor<i64>) -> tensor<i64> {

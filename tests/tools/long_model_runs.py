@@ -1,4 +1,4 @@
-"""The state machine for as long as wanted: ``python -m tests.model.long --seconds 600``.
+"""The state machine for as long as wanted: ``python -m tests.tools.long_model_runs --seconds 600``.
 
 Each round is seeded with its number, so ``--first N --seconds 1`` does round N again; ``--shrink``
 then looks for the shortest way to the failure, which takes minutes.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from jaxfs import systemd
+from jaxfs.front import systemd
 from jaxfs.options import LOG_LEVELS, Options
 
 LEVEL_NAME = "log_level"  # in the state directory; read at SIGHUP

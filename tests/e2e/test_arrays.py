@@ -18,7 +18,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from tests.conftest import SAXPY, Footprint, Mount, eventually
-from tests.mount.programs import FOREVER, SECONDS, SPIN, made
+from tests.e2e.programs import FOREVER, SECONDS, SPIN, made
 
 STEP = """
 func.func @main(%w: tensor<4xf32>, %x: tensor<4xf32>) -> tensor<4xf32> {

@@ -18,12 +18,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jaxfs.fuse.limits import wait_limit_s
+from jaxfs.fuse.session import wait_limit_s
 from jaxfs.options import Options
 from mountctl import mounts, processes
 from tests.conftest import SAXPY, Mount, mountctl
-from tests.mount import altered_daemon, waiters
-from tests.mount.programs import FOREVER, SECONDS, SPIN
+from tests.e2e import altered_daemon, waiters
+from tests.e2e.programs import FOREVER, SECONDS, SPIN
 
 BOUND_S = 30  # generous: what takes longer hangs
 WAITERS = 100

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SAXPY, Mount, eventually
-from tests.mount.programs import SECONDS, SPIN
+from tests.e2e.programs import SECONDS, SPIN
 
 STAGES = ["queue", "upload", "run", "download"]
 Event = dict[str, Any]

@@ -18,8 +18,8 @@ from pathlib import Path
 import msgspec
 
 from mountctl import mounts
-from mountctl.deadline import within
 from mountctl.errors import NotAnswering, NotMounted
+from mountctl.timeouts import within
 
 PROGRAMS, RESULTS = 100, 10_000  # most that are looked at; the totals are those of all
 

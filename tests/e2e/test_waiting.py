@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.conftest import Mount
-from tests.mount.programs import FOREVER, SECONDS, SPIN
+from tests.e2e.programs import FOREVER, SECONDS, SPIN
 
 BOUND_S = 10  # far over what it takes: a test that waits longer hangs
 

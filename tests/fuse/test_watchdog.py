@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxfs.fuse import watched, watcher
+from jaxfs.fuse import watchdog, watchdog_main
 from mountctl import mounts
 
 NOBODY = 65534
@@ -39,7 +39,7 @@ def made() -> Iterator[Made]:
         return place
 
     yield make
-    LIBC.umount2(os.fsencode(place), watcher.MNT_DETACH)
+    LIBC.umount2(os.fsencode(place), watchdog_main.MNT_DETACH)
     place.rmdir()
     root.rmdir()
 
@@ -54,13 +54,13 @@ def all_mounts() -> list[mounts.Mount]:
 
 def watch(place: Path) -> None:
     """As it is run when the daemon is gone."""
-    command = [sys.executable, "-I", "-S", str(watched.WATCHER), str(place)]
+    command = [sys.executable, "-I", "-S", str(watchdog.WATCHER), str(place)]
     subprocess.run(command, check=True, timeout=30)
 
 
 def test_dead_mount_is_taken_away(made: Made) -> None:
     place = made("fuse.jaxfs")
-    assert watcher.is_dead(str(place))
+    assert watchdog_main.is_dead(str(place))
     watch(place)
     assert not is_mounted(place)
 
@@ -90,7 +90,7 @@ def test_plain_user_unmounts_by_fusermount(made: Made) -> None:
         try:
             os.setresgid(NOBODY, NOBODY, NOBODY)
             os.setresuid(NOBODY, NOBODY, NOBODY)
-            watcher.detach(str(place))
+            watchdog_main.detach(str(place))
         finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)

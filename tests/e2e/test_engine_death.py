@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.conftest import SAXPY, Mount
-from tests.mount.programs import SECONDS, SPIN
+from tests.e2e.programs import SECONDS, SPIN
 
 
 def pid_of(module: str, mount: Mount) -> int:

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save
 
 from tests.conftest import SAXPY, Mount
-from tests.mount.programs import made
+from tests.e2e.programs import made
 
 PREDICT = """
 def predict(params, x):

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 import pytest
 
 from tests.conftest import SAXPY, Mount, process_of
-from tests.mount.programs import SPIN
+from tests.e2e.programs import SPIN
 
 SVG = "{http://www.w3.org/2000/svg}"
 MOST_BOXES = 150

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SAXPY, Mount
-from tests.mount.programs import SECONDS, SPIN
+from tests.e2e.programs import SECONDS, SPIN
 
 BOUND_MS = 30_000  # a test that waits longer hangs
 SLOW = (SECONDS // 2).to_bytes(8, "little")

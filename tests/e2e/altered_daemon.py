@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from jaxfs import front
+from jaxfs.front import main
 from jaxfs.fuse import session
 from jaxfs.vfs.mount import System
 from jaxfs.vfs.vfs import Tree
@@ -38,4 +38,4 @@ ALTERATIONS: dict[str, Callable[[], None]] = {
 
 if __name__ == "__main__":
     ALTERATIONS[sys.argv[1]]()
-    sys.exit(front.main(sys.argv[2]))
+    sys.exit(main.main(sys.argv[2]))

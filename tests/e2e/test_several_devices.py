@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import Mount, eventually, mounting
-from tests.mount.programs import FOREVER, SPIN, made
-from tests.mount.test_check import figures
+from tests.e2e.programs import FOREVER, SPIN, made
+from tests.e2e.test_check import figures
 
 LOSS = """
 func.func public @main(%w: tensor<8x8xf32>, %x: tensor<4x8xf32>)
