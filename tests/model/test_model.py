@@ -1,4 +1,4 @@
-"""The state machine on a real mount; ``python -m tests.tools.long_model_runs`` runs it for longer."""
+"""The state machine on a real mount; ``python -m tests.tools.long_model_runs`` runs it longer."""
 
 from __future__ import annotations
 
