@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from jaxfs.arrays.run_inputs import ScheduledRun
-from jaxfs.engine.interface import Input, Later, Range
+from jaxfs.engine.interface import Input, OutputRef, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool, Segment
@@ -68,7 +68,7 @@ class Source:
         """Whether it was not even begun: nobody waits for it."""
         return False
 
-    def later(self, index: int) -> Later:
+    def later(self, index: int) -> OutputRef:
         """One array of a source that has not ended."""
         raise NotImplementedError
 
@@ -311,7 +311,7 @@ class Pending:
             raise failure
         return self.source.input(self.index, self.pool)
 
-    def later(self) -> Later:
+    def later(self) -> OutputRef:
         """It, from a source whose run is in the engine already."""
         return self.source.later(self.index)
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import trio
 
-from jaxfs.engine.interface import Input, Later, Range
+from jaxfs.engine.interface import Input, OutputRef, Range
 from jaxfs.errors import JaxfsError
 
 
@@ -39,7 +39,7 @@ class Awaited(Protocol):
 
     def now(self) -> Input: ...
 
-    def later(self) -> Later: ...
+    def later(self) -> OutputRef: ...
 
     def failure(self) -> JaxfsError | None: ...
 

@@ -10,7 +10,7 @@ from jaxfs.arrays.producers import Part, Source, split
 from jaxfs.arrays.run_inputs import ScheduledRun
 from jaxfs.arrays.views import View, make_view
 from jaxfs.calls.scheduler import Ticket
-from jaxfs.engine.interface import Input, Later, Outcome, Range
+from jaxfs.engine.interface import Input, OutputRef, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed, TimedOut
 from jaxfs.posix.credentials import SERIALS, Meta
 from jaxfs.programs.compiled import Version
@@ -121,9 +121,9 @@ class Call(Source):
         self.meta.touch()
         self.done.set()
 
-    def later(self, index: int) -> Later:
+    def later(self, index: int) -> OutputRef:
         assert self.ticket is not None  # only what was submitted is waited for
-        return Later(self.ticket.number, *self.place(index), self.value(index))
+        return OutputRef(self.ticket.number, *self.place(index), self.value(index))
 
     def outputs(self) -> list[TypedBuffer]:
         """The outputs, as they stand in memory.  Raises NotReady, or the call's own error."""

@@ -20,7 +20,7 @@ import attrs
 import trio
 
 from jaxfs.arrays.run_inputs import Awaited, Given, ScheduledRun, release_inputs
-from jaxfs.engine.interface import Engine, Executable, Input, Later, Outcome, Range
+from jaxfs.engine.interface import Engine, Executable, Input, OutputRef, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut, from_os_error
 
 UNDER_WAY = 192  # in the engine; fewer than it can take, so that it has no queue of its own
@@ -191,7 +191,7 @@ class Queue:
         return self._under_way < UNDER_WAY and len(user.running) < UNDER_WAY_PER_USER
 
     def _hand_over(self, ticket: Ticket) -> None:
-        inputs: tuple[Input | Later, ...] = ticket.inputs  # type: ignore[assignment]  # mostly so
+        inputs: tuple[Input | OutputRef, ...] = ticket.inputs  # type: ignore[assignment]  # mostly so
         if ticket.awaited:
             try:
                 inputs = self._found(ticket)
@@ -203,21 +203,21 @@ class Queue:
         ticket.number = self._engine.submit(
             ticket.executable, inputs, ticket.end, shared_as=ticket.shared_as
         )
-        release_inputs(value for value in inputs if not isinstance(value, Later))
+        release_inputs(value for value in inputs if not isinstance(value, OutputRef))
         ticket.inputs = ()
 
-    def _found(self, ticket: Ticket) -> tuple[Input | Later, ...]:
+    def _found(self, ticket: Ticket) -> tuple[Input | OutputRef, ...]:
         """The inputs, with what is there by now.  Raises what kept one from being made."""
         for value in ticket.awaited:
             failure = value.failure()
             if failure is not None:
                 raise failure
-        found = dict[Awaited, Input | Later]()
+        found = dict[Awaited, Input | OutputRef]()
         try:
             for value in ticket.awaited:
                 found[value] = value.now() if value.done.is_set() else value.later()
         except OSError as error:  # no memory for a copy in this engine's pool
-            release_inputs(one for one in found.values() if not isinstance(one, Later))
+            release_inputs(one for one in found.values() if not isinstance(one, OutputRef))
             raise from_os_error(error, "keeping the inputs of the run") from error
         return tuple(
             value if isinstance(value, Range | bytes) else found[value] for value in ticket.inputs

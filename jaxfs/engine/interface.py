@@ -53,7 +53,7 @@ class Range(msgspec.Struct, frozen=True):
 Input = Range | bytes
 
 
-class Later(msgspec.Struct, frozen=True):
+class OutputRef(msgspec.Struct, frozen=True):
     """Part of the outputs of a run that was submitted as ``shared_as`` and has not ended."""
 
     run: int
@@ -110,7 +110,7 @@ class Engine(Protocol):
     def submit(
         self,
         executable: Executable,
-        inputs: tuple[Input | Later, ...],
+        inputs: tuple[Input | OutputRef, ...],
         done: Callable[[Outcome], None],
         *,
         shared_as: int = 0,

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from jaxfs.engine.client.client import LocalEngine, open_local_engine
-from jaxfs.engine.interface import Later, Outcome, Range
+from jaxfs.engine.interface import OutputRef, Outcome, Range
 from jaxfs.engine.protocol import Options
 from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.types.layout import first_value
@@ -79,7 +79,7 @@ def test_output_stays_for_the_next_run(programs: Programs) -> None:
         with filled(engine, 1) as segment, filled(engine, 0) as other:
             program = programs["f32"]
             number = engine.submit(program, (Range(segment, 0, 32),), done, shared_as=SOURCE)
-            later = Later(number, 0, 32, first_value(SOURCE))
+            later = OutputRef(number, 0, 32, first_value(SOURCE))
             engine.submit(program, (later,), done)
             await ended.wait()
             assert [arrays_of(program, one)[0][0] for one in outcomes] == [2, 4]

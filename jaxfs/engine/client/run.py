@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from jaxfs.engine.interface import Executable, Input, Later, Outcome, Range
+from jaxfs.engine.interface import Executable, Input, OutputRef, Outcome, Range
 from jaxfs.engine.protocol import INPUT_FAILED
 from jaxfs.errors import Cancelled, RunFailed
 from jaxfs.ipc.channel import INLINE_BYTES
@@ -26,7 +26,7 @@ class Run:
 
     number: int
     executable: Executable
-    inputs: tuple[Input | Later, ...] | None
+    inputs: tuple[Input | OutputRef, ...] | None
     done: Callable[[Outcome], None]
     shared_as: int = 0  # its outputs may be other runs' inputs before it has ended
     output: Range | None = None
@@ -52,7 +52,7 @@ class Run:
         return tuple(
             value if isinstance(value, bytes) else _ref(value)
             for value in self.inputs or ()
-            if not isinstance(value, Later)  # ``hold`` left none
+            if not isinstance(value, OutputRef)  # ``hold`` left none
         )
 
     @property
@@ -82,9 +82,9 @@ class Run:
                 if isinstance(value, Range):
                     value.segment.retain()
 
-    def _placed(self, value: Input | Later, find: Callable[[int], Run | None]) -> Input:
+    def _placed(self, value: Input | OutputRef, find: Callable[[int], Run | None]) -> Input:
         """Where an input stands or will stand."""
-        if not isinstance(value, Later):
+        if not isinstance(value, OutputRef):
             return value
         other = find(value.run)
         if other is None or other.output is None:
