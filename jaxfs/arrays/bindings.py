@@ -17,13 +17,13 @@ from jaxfs.arrays.named import Array
 from jaxfs.arrays.producers import Part, leaf_order
 from jaxfs.arrays.run_inputs import Given, release_inputs
 from jaxfs.codecs.infer import Wanted
-from jaxfs.compiler.protocol import Untyped
+from jaxfs.compiler.job_protocol import Untyped
 from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotFound
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.credentials import SERIALS, Meta
 from jaxfs.programs.compiled import Version
 from jaxfs.programs.program import Derived, Program, Written
-from jaxfs.programs.registry import Programs
+from jaxfs.programs.program_registry import Programs
 from jaxfs.types.buffers import Parameter
 
 

@@ -19,7 +19,7 @@ from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.ipc.spool import Spool
 from jaxfs.types.buffers import Argument, Parameter, Reference, TypedBuffer
-from jaxfs.types.layout import ALIGNMENT
+from jaxfs.types.memory_layout import ALIGNMENT
 
 THREAD_BYTES = 1 << 18  # what takes longer to parse than this does not hold up the mount
 CHEAP = frozenset({"npy", "raw"})  # formats whose data is not looked at, only sliced

@@ -22,7 +22,7 @@ from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import SERIALS, Meta
 from jaxfs.programs import names
-from jaxfs.types.layout import ALIGNMENT, output_offsets
+from jaxfs.types.memory_layout import ALIGNMENT, output_offsets
 from jaxfs.types.signature import Param, Signature
 
 MAX_STRIDE_BYTES = 1 << 62

@@ -19,7 +19,7 @@ from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.types.buffers import Parameter, TypedBuffer
-from jaxfs.types.layout import ALIGNMENT, first_value, output_offsets
+from jaxfs.types.memory_layout import ALIGNMENT, first_value, output_offsets
 from jaxfs.types.signature import Param, Signature
 
 _NUMBERS = itertools.count(1)

@@ -10,7 +10,7 @@ from jaxfs.arrays.producers import Part, Source, split
 from jaxfs.arrays.run_inputs import ScheduledRun
 from jaxfs.arrays.views import View, make_view
 from jaxfs.calls.scheduler import Ticket
-from jaxfs.engine.interface import Input, OutputRef, Outcome, Range
+from jaxfs.engine.interface import Input, Outcome, OutputRef, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed, TimedOut
 from jaxfs.posix.credentials import SERIALS, Meta
 from jaxfs.programs.compiled import Version

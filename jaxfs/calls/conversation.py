@@ -16,13 +16,13 @@ from jaxfs.arrays.inputs import format_of
 from jaxfs.arrays.run_inputs import Given, release_inputs
 from jaxfs.arrays.views import encode
 from jaxfs.calls.call import now_usec, release, typed_outputs
+from jaxfs.calls.call_registry import Calls
 from jaxfs.calls.fast_path import Plan, plan_for
 from jaxfs.calls.record import Record
-from jaxfs.calls.registry import Calls
 from jaxfs.calls.scheduler import Ticket
 from jaxfs.codecs.formats import format_named
 from jaxfs.codecs.framing import Framer
-from jaxfs.compiler.protocol import Untyped
+from jaxfs.compiler.job_protocol import Untyped
 from jaxfs.engine.interface import Outcome
 from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
 from jaxfs.ipc.channel import INLINE_BYTES

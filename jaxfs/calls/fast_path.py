@@ -13,7 +13,7 @@ import attrs
 from jaxfs.engine.interface import Outcome
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.programs.compiled import Version
-from jaxfs.types.layout import output_offsets
+from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Signature
 
 

@@ -13,7 +13,7 @@ import trio
 
 from jaxfs.arrays.run_inputs import Given, release_inputs
 from jaxfs.calls.call import release, typed_outputs
-from jaxfs.calls.registry import Calls
+from jaxfs.calls.call_registry import Calls
 from jaxfs.compiler.client.client import TracerClient
 from jaxfs.engine.interface import Outcome, Range
 from jaxfs.errors import Invalid, RunFailed

@@ -20,7 +20,7 @@ import attrs
 import trio
 
 from jaxfs.arrays.run_inputs import Awaited, Given, ScheduledRun, release_inputs
-from jaxfs.engine.interface import Engine, Executable, Input, OutputRef, Outcome, Range
+from jaxfs.engine.interface import Engine, Executable, Input, Outcome, OutputRef, Range
 from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut, from_os_error
 
 UNDER_WAY = 192  # in the engine; fewer than it can take, so that it has no queue of its own

@@ -15,7 +15,7 @@ import msgspec
 from jaxfs.engine.protocol import Device
 from jaxfs.errors import JaxfsError
 from jaxfs.ipc.shared_memory import Pool, Segment
-from jaxfs.types.layout import output_offsets
+from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Signature
 
 State = Literal["idle", "starting", "ready", "restarting", "failed"]

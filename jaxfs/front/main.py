@@ -23,7 +23,7 @@ import trio
 from jaxfs.arrays.bindings import restore_bindings
 from jaxfs.arrays.persistence import Keeper
 from jaxfs.calls.call import Call
-from jaxfs.calls.registry import Calls
+from jaxfs.calls.call_registry import Calls
 from jaxfs.compiler.client.client import open_tracer
 from jaxfs.engine import protocol
 from jaxfs.engine.client.engines import open_per_user, open_shared
@@ -36,7 +36,7 @@ from jaxfs.options import Options
 from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.programs.builder import Builder
 from jaxfs.programs.pickle_policy import PicklePolicy
-from jaxfs.programs.registry import Programs
+from jaxfs.programs.program_registry import Programs
 from jaxfs.programs.store import Store
 from jaxfs.vfs.mount import System
 from jaxfs.vfs.vfs import Tree

@@ -18,7 +18,7 @@ from types import TracebackType
 
 import msgspec
 
-from jaxfs.types.layout import ALIGNMENT
+from jaxfs.types.memory_layout import ALIGNMENT
 
 PAGE_BYTES = mmap.PAGESIZE
 SLAB_BYTES = 1 << 17  # a segment that small ranges share

@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from jaxfs.compiler.client.client import TracerClient
-from jaxfs.compiler.protocol import Compile, Compiled, Traced, Untyped
+from jaxfs.compiler.job_protocol import Compile, Compiled, Traced, Untyped
 from jaxfs.compiler.sources.detect import is_pickle
 from jaxfs.engine.interface import Engines, Executable
 from jaxfs.engine.protocol import Device

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import trio
 
-from jaxfs.compiler.protocol import Untyped
+from jaxfs.compiler.job_protocol import Untyped
 from jaxfs.compiler.transforms.table import parse
 from jaxfs.errors import BrokenProgram, Cancelled, Invalid, JaxfsError
 from jaxfs.programs.builder import Author, Builder

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import attrs
 import trio
 
-from jaxfs.compiler.protocol import Untyped
+from jaxfs.compiler.job_protocol import Untyped
 from jaxfs.errors import BrokenProgram, Invalid, JaxfsError, NotSupported
 from jaxfs.posix.credentials import SERIALS, Meta
 from jaxfs.programs.build_key import Recipe

@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from jaxfs.calls.call import now_usec
-from jaxfs.calls.registry import Calls
+from jaxfs.calls.call_registry import Calls
 from jaxfs.compiler.client.client import TracerClient
 from jaxfs.compiler.transforms.table import parse
 from jaxfs.engine.interface import Engines
@@ -17,7 +17,7 @@ from jaxfs.errors import JaxfsError
 from jaxfs.options import Options
 from jaxfs.posix.credentials import SERIALS, Caller, Meta
 from jaxfs.programs.program import Program, root_of
-from jaxfs.programs.registry import Programs
+from jaxfs.programs.program_registry import Programs
 from jaxfs.vfs.monitoring.error_log import ErrorLog
 from jaxfs.vfs.monitoring.perfetto import Timeline
 

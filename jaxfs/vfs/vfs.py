@@ -17,11 +17,11 @@ from jaxfs.errors import Invalid, JaxfsError, NotFound, NotPermitted
 from jaxfs.posix.credentials import Caller, Meta
 from jaxfs.vfs.mount import System
 from jaxfs.vfs.node_specs import Directory, Entry, File, Row, Subject, Symlink
+from jaxfs.vfs.node_table import BY_PATTERN, CHILDREN, NUMBER
 from jaxfs.vfs.nodes import ROOT_INO, Attributes, Changes, Node
 from jaxfs.vfs.open_files.base import Handle
 from jaxfs.vfs.open_files.control import Control, Snapshot, Status
 from jaxfs.vfs.permissions import meta_of, mode_of, owner_of, set_mode, set_owner
-from jaxfs.vfs.table import BY_PATTERN, CHILDREN, NUMBER
 
 _KINDS = {File: stat.S_IFREG, Directory: stat.S_IFDIR, Symlink: stat.S_IFLNK}
 _ROWS_PER_SERIAL = 1024

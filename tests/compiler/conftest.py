@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from jaxfs.compiler.client.client import TracerClient, open_tracer
-from jaxfs.compiler.protocol import Compile, Compiled, Traced, Untyped
+from jaxfs.compiler.job_protocol import Compile, Compiled, Traced, Untyped
 from jaxfs.jaxcompat import executables as jax_executables
 from jaxfs.types.signature import Signature
 

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from jaxfs.compiler.client.replies import checked, crash, read_file
-from jaxfs.compiler.protocol import Ended, Reply, Untyped
+from jaxfs.compiler.job_protocol import Ended, Reply, Untyped
 from jaxfs.errors import Invalid, RunFailed
 from jaxfs.ipc.channel import AsyncChannel, Closed, pair, send_fds
 from jaxfs.types.partial_avals import Known, Shaped

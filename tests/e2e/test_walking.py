@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from jaxfs.vfs.node_specs import Directory, File
-from jaxfs.vfs.table import ROWS
+from jaxfs.vfs.node_table import ROWS
 from tests.conftest import SAXPY, Mount
 
 

@@ -19,7 +19,7 @@ from jaxfs.engine.client.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Executable, Input, Outcome, Range
 from jaxfs.engine.protocol import Options
 from jaxfs.ipc.shared_memory import Pool
-from jaxfs.types.layout import output_offsets
+from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Signature
 from tests.engine.programs import DEVICES
 

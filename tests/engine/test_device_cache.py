@@ -13,10 +13,10 @@ import pytest
 import trio
 
 from jaxfs.engine.client.client import LocalEngine, open_local_engine
-from jaxfs.engine.interface import OutputRef, Outcome, Range
+from jaxfs.engine.interface import Outcome, OutputRef, Range
 from jaxfs.engine.protocol import Options
 from jaxfs.ipc.shared_memory import Pool, Segment
-from jaxfs.types.layout import first_value
+from jaxfs.types.memory_layout import first_value
 from tests.engine.conftest import Programs, Submitted, arrays_of
 
 SOURCE = 7

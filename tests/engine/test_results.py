@@ -18,7 +18,7 @@ from jaxfs.errors import NoSpace, RunFailed
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.types.avals import BY_SHORT
-from jaxfs.types.layout import output_offsets
+from jaxfs.types.memory_layout import output_offsets
 from tests.engine.conftest import (
     Programs,
     SharedEngine,

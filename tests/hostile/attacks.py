@@ -154,7 +154,7 @@ ATTACKS: tuple[Attack, ...] = (
     Attack(
         "forge",
         "answer in the tracer's place, with files that are none",
-        "from jaxfs.compiler.protocol import Traced\n"
+        "from jaxfs.compiler.job_protocol import Traced\n"
         "from jaxfs.types.signature import Signature\n"
         "import msgspec, array\n"
         "data = msgspec.msgpack.encode(Traced('forged', Signature((), ()), ()))\n"

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from jaxfs.compiler.client.client import TracerClient
-from jaxfs.compiler.protocol import Untyped
+from jaxfs.compiler.job_protocol import Untyped
 from jaxfs.errors import Invalid, JaxfsError
 from jaxfs.types.signature import Signature
 from tests.compiler.conftest import BlockingTracer, ask, compile_cpu

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from jaxfs import errors, options, roff
 from jaxfs.vfs.help import manual as jaxfs_manual
-from jaxfs.vfs.table import ROWS
+from jaxfs.vfs.node_table import ROWS
 from mountctl import arguments, install
 from mountctl import errors as exits
 from mountctl import manual as mountctl_manual

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jaxfs.stablehlo.validate.custom_calls import refusal
+from jaxfs.stablehlo.validate.custom_call_targets import refusal
 from jaxfs.types.avals import Aval, parse_aval
 
 

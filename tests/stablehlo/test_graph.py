@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxfs.compiler.job_protocol import Draw
 from jaxfs.compiler.jobs.draw import draw_artifact
-from jaxfs.compiler.protocol import Draw
 from jaxfs.errors import NotSupported
 from jaxfs.jaxcompat import mlir as jax_mlir
 from jaxfs.stablehlo.graph import MOST_BOXES, MOST_EDGES, draw

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jaxfs.stablehlo.module.names import argument_names, dotted, result_name, unique
+from jaxfs.stablehlo.module.argument_names import argument_names, dotted, result_name, unique
 
 
 @pytest.mark.parametrize(

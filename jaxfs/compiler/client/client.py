@@ -19,7 +19,7 @@ import trio
 
 from jaxfs.compiler.client.replies import MAX_FILE_BYTES, Answer, checked, crash, read_file
 from jaxfs.compiler.client.zygote_process import ZygoteProcess
-from jaxfs.compiler.protocol import (
+from jaxfs.compiler.job_protocol import (
     Compile,
     Compiled,
     Draw,

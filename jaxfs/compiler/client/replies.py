@@ -10,7 +10,15 @@ import os
 import re
 import signal
 
-from jaxfs.compiler.protocol import FILES, Compiled, Drawn, Interpreted, Refused, Traced, Untyped
+from jaxfs.compiler.job_protocol import (
+    FILES,
+    Compiled,
+    Drawn,
+    Interpreted,
+    Refused,
+    Traced,
+    Untyped,
+)
 from jaxfs.errors import Invalid, JaxfsError, NoSpace, RunFailed, TimedOut, from_errno
 from jaxfs.types.avals import BY_SHORT
 from jaxfs.types.partial_avals import Known

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 import jaxfs
-from jaxfs.compiler.protocol import Control, Ended, Hello
+from jaxfs.compiler.job_protocol import Control, Ended, Hello
 from jaxfs.compiler.sandbox import Limits
 from jaxfs.errors import RunFailed
 from jaxfs.ipc.channel import VERSION, AsyncChannel, Closed, pair

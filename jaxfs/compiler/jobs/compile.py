@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import msgspec
 
-from jaxfs.compiler.protocol import Compile, Compiled
+from jaxfs.compiler.job_protocol import Compile, Compiled
 from jaxfs.errors import Invalid, JaxfsError, NoDevice, NoSpace
 from jaxfs.jaxcompat import executables as jax_executables
 from jaxfs.stablehlo.module.entry_function import read_signature

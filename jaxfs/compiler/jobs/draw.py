@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxfs.compiler.protocol import Draw
+from jaxfs.compiler.job_protocol import Draw
 from jaxfs.errors import NotSupported
 from jaxfs.stablehlo.graph import draw
 from jaxfs.stablehlo.module.parse import parse_bytecode

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from jax import tree_util
 
+from jaxfs.compiler.job_protocol import Untyped
 from jaxfs.compiler.jobs.traceable import Traceable, as_aval, as_struct
-from jaxfs.compiler.protocol import Untyped
 from jaxfs.compiler.sources import jax_export
 from jaxfs.compiler.sources.detect import Program
 from jaxfs.compiler.sources.stablehlo import read_module

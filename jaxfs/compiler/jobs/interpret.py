@@ -12,7 +12,7 @@ import numpy as np
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
-from jaxfs.compiler.protocol import Interpret
+from jaxfs.compiler.job_protocol import Interpret
 from jaxfs.errors import NotSupported
 from jaxfs.stablehlo.importer.constants import decode
 from jaxfs.stablehlo.importer.op import Type

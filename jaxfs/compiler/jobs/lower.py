@@ -13,9 +13,9 @@ from jaxfs.compiler.jobs.user_errors import BY_JAX, as_python_tells
 from jaxfs.compiler.sources.detect import Program
 from jaxfs.compiler.transforms.named_outputs import named
 from jaxfs.errors import Invalid
+from jaxfs.stablehlo.module.argument_names import unique
 from jaxfs.stablehlo.module.canonicalize import settle_placement
 from jaxfs.stablehlo.module.entry_function import read_signature
-from jaxfs.stablehlo.module.names import unique
 from jaxfs.stablehlo.validate.module import check_main, check_module
 from jaxfs.types.signature import Param, Signature
 

@@ -14,11 +14,11 @@ from typing import Any
 import jax
 import msgspec
 
+from jaxfs.compiler.job_protocol import Trace, Traced, Untyped
 from jaxfs.compiler.jobs.imported import imported
 from jaxfs.compiler.jobs.lower import lower
 from jaxfs.compiler.jobs.traceable import Traceable, has_64_bits
 from jaxfs.compiler.jobs.user_errors import as_python_tells
-from jaxfs.compiler.protocol import Trace, Traced, Untyped
 from jaxfs.compiler.sources.detect import Program, detect
 from jaxfs.compiler.sources.jit_options import FunctionOptions
 from jaxfs.compiler.sources.pickle import read_pickle

@@ -11,8 +11,8 @@ import jax
 from jax import tree_util
 
 from jaxfs.errors import Invalid
+from jaxfs.stablehlo.module.argument_names import dotted, unique
 from jaxfs.stablehlo.module.mlir_types import why_not_shape
-from jaxfs.stablehlo.module.names import dotted, unique
 from jaxfs.types.avals import BY_NUMPY, BY_SHORT, Aval
 from jaxfs.types.partial_avals import Known, of_aval
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from jaxfs.compiler.protocol import Untyped
+from jaxfs.compiler.job_protocol import Untyped
 from jaxfs.errors import Invalid
 from jaxfs.types.avals import Aval
 from jaxfs.types.signature import Signature

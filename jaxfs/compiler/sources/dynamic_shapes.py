@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jaxlib.mlir import ir
 
-from jaxfs.compiler.protocol import Untyped
+from jaxfs.compiler.job_protocol import Untyped
 from jaxfs.errors import Invalid
 from jaxfs.jaxcompat import export as jax_export
 from jaxfs.stablehlo.module.canonicalize import run_passes

@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
-from jaxfs.compiler.protocol import Untyped
+from jaxfs.compiler.job_protocol import Untyped
 from jaxfs.compiler.sources.detect import BYTECODE_MAGIC, Program, Types
 from jaxfs.compiler.sources.dynamic_shapes import refine, untyped
 from jaxfs.errors import Invalid, JaxfsError
 from jaxfs.jaxcompat import export as jax_export
+from jaxfs.stablehlo.module.argument_names import dotted, result_name, unique
 from jaxfs.stablehlo.module.canonicalize import settle_placement
 from jaxfs.stablehlo.module.entry_function import (
     argument_attributes,
@@ -28,7 +29,6 @@ from jaxfs.stablehlo.module.entry_function import (
 )
 from jaxfs.stablehlo.module.fold_cases import fold_constant_cases
 from jaxfs.stablehlo.module.mlir_types import tensor_type, why_not_shape
-from jaxfs.stablehlo.module.names import dotted, result_name, unique
 from jaxfs.stablehlo.module.parse import parse_bytecode, verify
 from jaxfs.stablehlo.module.partitions import partition_count
 from jaxfs.stablehlo.module.walk import functions

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from jaxfs.compiler.protocol import Untyped
+from jaxfs.compiler.job_protocol import Untyped
 from jaxfs.compiler.sources import dynamic_shapes, jax_export
 from jaxfs.compiler.sources.detect import Program, Reader, Types, decode_text
 from jaxfs.errors import Invalid
+from jaxfs.stablehlo.module.argument_names import argument_names
 from jaxfs.stablehlo.module.canonicalize import settle_placement
 from jaxfs.stablehlo.module.entry_function import read_names, read_signature
-from jaxfs.stablehlo.module.names import argument_names
 from jaxfs.stablehlo.module.parse import parse_bytecode, parse_text
 from jaxfs.stablehlo.validate.module import check_main, check_module
 from jaxfs.types.avals import Aval

@@ -15,7 +15,7 @@ from jax import tree_util
 
 from jaxfs.compiler.jobs.traceable import named_leaves
 from jaxfs.errors import Invalid
-from jaxfs.stablehlo.module.names import result_name
+from jaxfs.stablehlo.module.argument_names import result_name
 
 Pair = tuple[str, Any]
 

@@ -11,11 +11,7 @@ from typing import Any
 
 import msgspec
 
-from jaxfs.compiler.jobs.compile import compile_artifact
-from jaxfs.compiler.jobs.draw import draw_artifact
-from jaxfs.compiler.jobs.interpret import interpret
-from jaxfs.compiler.jobs.trace import trace
-from jaxfs.compiler.protocol import (
+from jaxfs.compiler.job_protocol import (
     Compile,
     Compiled,
     Draw,
@@ -28,6 +24,10 @@ from jaxfs.compiler.protocol import (
     Untyped,
     Work,
 )
+from jaxfs.compiler.jobs.compile import compile_artifact
+from jaxfs.compiler.jobs.draw import draw_artifact
+from jaxfs.compiler.jobs.interpret import interpret
+from jaxfs.compiler.jobs.trace import trace
 from jaxfs.errors import JaxfsError
 from jaxfs.ipc.channel import MAX_MESSAGE_BYTES, send_fds
 

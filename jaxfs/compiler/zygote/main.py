@@ -30,7 +30,7 @@ import attrs
 import msgspec
 
 from jaxfs.compiler import sandbox
-from jaxfs.compiler.protocol import FILES, Compile, Ended, Hello, Job, Kill, Request
+from jaxfs.compiler.job_protocol import FILES, Compile, Ended, Hello, Job, Kill, Request
 from jaxfs.compiler.zygote.job import run_job
 from jaxfs.compiler.zygote.warm_up import warm_up
 from jaxfs.ipc.channel import Channel, Closed

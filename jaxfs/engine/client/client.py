@@ -19,7 +19,7 @@ from jaxfs.engine.client.dispatcher import Dispatcher
 from jaxfs.engine.client.process import WorkerProcess
 from jaxfs.engine.client.quarantine import GRACE_S
 from jaxfs.engine.client.run import Run
-from jaxfs.engine.interface import Executable, Input, OutputRef, Outcome, State
+from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef, State
 from jaxfs.engine.protocol import Device, Options
 from jaxfs.errors import Cancelled, JaxfsError, from_os_error
 from jaxfs.ipc.channel import Closed

@@ -16,7 +16,7 @@ from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Skip, Statistic
 from jaxfs.errors import Invalid, from_os_error
 from jaxfs.ipc.channel import TooLong
 from jaxfs.ipc.shared_memory import Pool
-from jaxfs.types.layout import first_value
+from jaxfs.types.memory_layout import first_value
 from jaxfs.types.signature import Param, Signature
 
 

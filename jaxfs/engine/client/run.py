@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from jaxfs.engine.interface import Executable, Input, OutputRef, Outcome, Range
+from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef, Range
 from jaxfs.engine.protocol import INPUT_FAILED
 from jaxfs.errors import Cancelled, RunFailed
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool, Segment, SegmentRef
-from jaxfs.types.layout import ALIGNMENT
+from jaxfs.types.memory_layout import ALIGNMENT
 
 INLINE_TOTAL_BYTES = 4 * INLINE_BYTES  # of all inputs of a run, so that a message stays small
 

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
-from jaxfs.types.layout import SOURCE_SHIFT
+from jaxfs.types.memory_layout import SOURCE_SHIFT
 
 Key = tuple[int, int]  # the array's number, the device's id
 

@@ -19,7 +19,7 @@ from jaxfs.engine.worker.mappings import Memory
 from jaxfs.ipc.shared_memory import SegmentRef
 from jaxfs.jaxcompat import executables as jax_executables
 from jaxfs.types.avals import Aval
-from jaxfs.types.layout import output_offsets
+from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Signature
 
 QUICK_BYTES = 1 << 20

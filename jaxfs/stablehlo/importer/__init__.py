@@ -20,8 +20,8 @@ from typing import Any
 
 from jaxfs.jaxcompat import mlir as jax_mlir
 from jaxfs.stablehlo.importer.interpreter import ImportedFunction
-from jaxfs.stablehlo.importer.table import RULES
-from jaxfs.stablehlo.module.names import argument_names
+from jaxfs.stablehlo.importer.rule_table import RULES
+from jaxfs.stablehlo.module.argument_names import argument_names
 from jaxfs.stablehlo.module.parse import parse_bytecode, parse_text
 
 __all__ = ["RULES", "ImportedFunction", "import_module"]

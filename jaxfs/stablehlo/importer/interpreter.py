@@ -16,7 +16,7 @@ from jaxfs.errors import Invalid, JaxfsError, NotSupported
 from jaxfs.stablehlo.importer import opaque
 from jaxfs.stablehlo.importer.op import CannotImport, Operation, Rule, Values
 from jaxfs.stablehlo.importer.rewrites.constant_folding import fold
-from jaxfs.stablehlo.importer.table import RULES
+from jaxfs.stablehlo.importer.rule_table import RULES
 from jaxfs.stablehlo.module.entry_function import read_signature
 from jaxfs.stablehlo.module.mlir_types import spelled
 from jaxfs.stablehlo.module.walk import functions, operations

@@ -15,7 +15,7 @@ from jaxfs.errors import NotSupported
 from jaxfs.jaxcompat import jaxprs as jax_jaxprs
 from jaxfs.stablehlo.importer.op import CannotImport, Operation, Type
 from jaxfs.stablehlo.importer.single_op_module import module_of, text_of
-from jaxfs.stablehlo.validate.operations import RULES
+from jaxfs.stablehlo.validate.dangerous_operations import RULES
 
 opaque_p = jax_jaxprs.Primitive("imported_stablehlo")
 opaque_p.multiple_results = True

@@ -16,7 +16,7 @@ from jaxfs.errors import Invalid, NotSupported
 from jaxfs.stablehlo.module.parse import collected_diagnostics
 from jaxfs.stablehlo.module.partitions import PARTITIONS, partition_count, set_partition_count
 from jaxfs.stablehlo.module.walk import functions, operations, place
-from jaxfs.stablehlo.validate.custom_calls import PASS_THROUGH
+from jaxfs.stablehlo.validate.custom_call_targets import PASS_THROUGH
 from jaxfs.stablehlo.validate.module import check_main
 
 _FUNCTION_ATTRIBUTES = frozenset({"function_type", "sym_name", "sym_visibility"})

@@ -8,8 +8,8 @@ from typing import Any
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
+from jaxfs.stablehlo.module.argument_names import dotted, result_name, unique
 from jaxfs.stablehlo.module.mlir_types import checked_aval
-from jaxfs.stablehlo.module.names import dotted, result_name, unique
 from jaxfs.stablehlo.module.walk import place
 from jaxfs.types.signature import Param, Signature
 

@@ -17,7 +17,7 @@ from jaxfs.stablehlo.module import partitions
 from jaxfs.stablehlo.module.mlir_types import spelled, why_not_array
 from jaxfs.stablehlo.module.nesting import MAX_REGIONS
 from jaxfs.stablehlo.module.walk import functions, operations, place
-from jaxfs.stablehlo.validate.operations import COLLECTIVES, RULES, why_not_collective
+from jaxfs.stablehlo.validate.dangerous_operations import COLLECTIVES, RULES, why_not_collective
 
 MAX_OPERATIONS = 10_000_000  # with every call inlined, as XLA does
 

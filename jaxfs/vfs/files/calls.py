@@ -6,8 +6,8 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 
 from jaxfs.calls.call import Call
+from jaxfs.calls.call_registry import split_id
 from jaxfs.calls.conversation import Conversation
-from jaxfs.calls.registry import split_id
 from jaxfs.codecs.formats import FORMATS
 from jaxfs.errors import JaxfsError, NameTaken
 from jaxfs.ipc.spool import Spool
@@ -18,8 +18,8 @@ from jaxfs.vfs.files.results import call_status
 from jaxfs.vfs.mount import System
 from jaxfs.vfs.node_specs import Directory, Entry, File, Row
 from jaxfs.vfs.open_files.base import Handle
-from jaxfs.vfs.open_files.call import Talk
 from jaxfs.vfs.open_files.control import Snapshot
+from jaxfs.vfs.open_files.conversation_file import Talk
 from jaxfs.vfs.open_files.upload import Upload
 
 CALLS = f"{HERE}/calls"

@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from jaxfs.calls.reference_check import check
-from jaxfs.compiler.protocol import Untyped
+from jaxfs.compiler.job_protocol import Untyped
 from jaxfs.errors import (
     BrokenProgram,
     Invalid,

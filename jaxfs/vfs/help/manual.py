@@ -14,7 +14,7 @@ from jaxfs.compiler.transforms.table import Transformation
 from jaxfs.options import TABLE, Option
 from jaxfs.vfs.help.readme import ordered
 from jaxfs.vfs.node_specs import Directory, Row
-from jaxfs.vfs.table import ROWS
+from jaxfs.vfs.node_table import ROWS
 
 DESCRIPTION = """
 jaxfs is a FUSE filesystem. While it is mounted, any process that can open a file can compile,

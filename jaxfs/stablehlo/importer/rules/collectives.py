@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfs.stablehlo.importer.op import Operation, Rule
-from jaxfs.stablehlo.validate.operations import why_not_collective
+from jaxfs.stablehlo.validate.dangerous_operations import why_not_collective
 
 
 def alone(operation: Operation, *operands: Any) -> Any:

@@ -18,7 +18,7 @@ from jaxfs.stablehlo.importer.custom_rules import differentiated_by
 from jaxfs.stablehlo.importer.op import Operation, Rule
 from jaxfs.stablehlo.importer.opaque import import_opaque
 from jaxfs.stablehlo.importer.rules.linalg import geqrf, orgqr, product
-from jaxfs.stablehlo.validate.custom_calls import PASS_THROUGH
+from jaxfs.stablehlo.validate.custom_call_targets import PASS_THROUGH
 
 Target = Callable[..., Any]
 _LAPACK = re.compile(r"lapack_[sdcz](?P<name>[a-z0-9]+?)(?:_ffi)?\Z")

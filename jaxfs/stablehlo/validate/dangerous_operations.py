@@ -12,7 +12,7 @@ from jaxlib.mlir import ir
 
 from jaxfs.stablehlo.module.mlir_types import aval_of
 from jaxfs.stablehlo.module.partitions import why_not_groups
-from jaxfs.stablehlo.validate.custom_calls import PASS_THROUGH, refusal
+from jaxfs.stablehlo.validate.custom_call_targets import PASS_THROUGH, refusal
 
 Rule = Callable[[Any], str | None]
 
