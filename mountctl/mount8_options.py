@@ -14,7 +14,7 @@ from jaxfs.errors import Invalid
 
 
 @attrs.frozen
-class Words:
+class MountOption:
     """Patterns of words, as in fnmatch(3), and what becomes of them."""
 
     patterns: str  # separated by spaces
@@ -30,32 +30,36 @@ class Words:
         return any(fnmatch.fnmatchcase(word, pattern) for pattern in self.patterns.split())
 
 
-TABLE: tuple[Words, ...] = (
-    Words("defaults rw", "what every jaxfs is"),
-    Words("auto noauto nofail _netdev x-* X-*", "for whoever reads fstab: mount -a, systemd"),
-    Words("user users nouser owner noowner group nogroup", "mount(8) sees to who may mount"),
-    Words("user=* helper=* uhelper=* comment=*", "notes of mount(8)'s own"),
-    Words("dev nodev suid nosuid nosymfollow", "there are no such files in it"),
-    Words("exec", "the default"),
-    Words("atime noatime relatime norelatime strictatime nostrictatime", "it keeps no such times"),
-    Words("diratime nodiratime lazytime nolazytime", "it keeps no such times"),
-    Words("sync async dirsync", "close(2) says how it went in any case"),
-    Words("mand nomand iversion noiversion silent loud", "nothing here asks for it"),
-    Words("setuid=*", "mount.fuse3 has done so"),
-    Words(
+TABLE: tuple[MountOption, ...] = (
+    MountOption("defaults rw", "what every jaxfs is"),
+    MountOption("auto noauto nofail _netdev x-* X-*", "for whoever reads fstab: mount -a, systemd"),
+    MountOption("user users nouser owner noowner group nogroup", "mount(8) sees to who may mount"),
+    MountOption("user=* helper=* uhelper=* comment=*", "notes of mount(8)'s own"),
+    MountOption("dev nodev suid nosuid nosymfollow", "there are no such files in it"),
+    MountOption("exec", "the default"),
+    MountOption(
+        "atime noatime relatime norelatime strictatime nostrictatime", "it keeps no such times"
+    ),
+    MountOption("diratime nodiratime lazytime nolazytime", "it keeps no such times"),
+    MountOption("sync async dirsync", "close(2) says how it went in any case"),
+    MountOption("mand nomand iversion noiversion silent loud", "nothing here asks for it"),
+    MountOption("setuid=*", "mount.fuse3 has done so"),
+    MountOption(
         "ro",
         "asking is writing, so a read-only jaxfs could not be used; for programs nobody may change:"
         " chmod, or mount --bind -o ro of programs",
         refused=True,
     ),
-    Words(
+    MountOption(
         "uid=* gid=* umask=* fmask=* dmask=*",
         "files belong to who makes them, with the mode of their umask; to change that: chown and"
         " chmod, or mount as that user",
         refused=True,
     ),
-    Words("remount", "options are of a mount's whole life; umount, then mount", refused=True),
-    Words("fscontext=* defcontext=* rootcontext=*", "only context= is supported", refused=True),
+    MountOption("remount", "options are of a mount's whole life; umount, then mount", refused=True),
+    MountOption(
+        "fscontext=* defcontext=* rootcontext=*", "only context= is supported", refused=True
+    ),
 )
 
 

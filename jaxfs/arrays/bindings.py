@@ -12,17 +12,17 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from jaxfs.arrays.inputs import Find, Request, from_part
-from jaxfs.arrays.named import Array
-from jaxfs.arrays.producers import Part, leaf_order
-from jaxfs.arrays.run_inputs import Given, release_inputs
-from jaxfs.codecs.infer import Wanted
-from jaxfs.compiler.job_protocol import Untyped
+from jaxfs.arrays.inputs import FindArray, Request, input_of_ref
+from jaxfs.arrays.named import NamedArray
+from jaxfs.arrays.producers import ArrayRef, leaf_order
+from jaxfs.arrays.run_inputs import RunInput, release_inputs
+from jaxfs.codecs.infer import ExpectedParams
+from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotFound
 from jaxfs.ipc.shared_memory import Pool
-from jaxfs.posix.credentials import SERIALS, Meta
-from jaxfs.programs.compiled import Version
-from jaxfs.programs.program import Derived, Program, Written
+from jaxfs.posix.credentials import SERIALS, InodeAttr
+from jaxfs.programs.compiled import CompiledProgram
+from jaxfs.programs.program import DerivedProgram, Program, SourceProgram
 from jaxfs.programs.program_registry import Programs
 from jaxfs.types.buffers import Parameter
 
@@ -33,16 +33,16 @@ class Binding:
 
     program: Program
     key: str
-    meta: Meta
+    meta: InodeAttr
     target: str = ""
-    array: Array | None = None
+    array: NamedArray | None = None
     serial: int = attrs.field(factory=lambda: next(SERIALS))
 
     @property
     def path(self) -> str:
         return f"{self.program.path}/inputs/{self.key}"
 
-    def part(self, find: Find) -> Part:
+    def ref(self, find: FindArray) -> ArrayRef:
         """What it stands for now.  Raises what looking it up raises, naming the binding."""
         try:
             return self.array.content() if self.array is not None else find(self._leads_to())
@@ -71,7 +71,7 @@ def restore_bindings(programs: Programs) -> None:
             place: Program = program
             if record.steps:
                 place = programs.derivations.transform(program, tuple(record.steps))
-            meta = Meta(program.meta.uid, program.meta.gid, 0o777)
+            meta = InodeAttr(program.meta.uid, program.meta.gid, 0o777)
             bind(Binding(place, record.key, meta, target=record.target))
         program.kept_bindings = []
 
@@ -82,15 +82,15 @@ def bind(binding: Binding) -> None:
     if binding.key in program.inputs:
         raise NameTaken(f"{binding.path} is there already; remove it first")
     program.inputs[binding.key] = binding
-    if isinstance(program, Derived) and isinstance(program.base, Written):
+    if isinstance(program, DerivedProgram) and isinstance(program.base, SourceProgram):
         program.base.transformed.setdefault(program.steps, program)  # it stays, used or not
 
 
 @attrs.frozen
-class Bound:
+class BoundInput:
     """An input that is bound: array ``leaf`` of a part."""
 
-    part: Part
+    ref: ArrayRef
     leaf: int
 
 
@@ -100,21 +100,21 @@ def bindings(program: Program) -> dict[str, Binding]:
     return found
 
 
-def bound(program: Program, names: Sequence[str], find: Find) -> dict[int, Bound]:
+def bound(program: Program, names: Sequence[str], find: FindArray) -> dict[int, BoundInput]:
     """Which of the inputs with these names are bound, by number.
 
     Raises Invalid for a binding that fits no input, and what looking a binding up raises.
     """
-    found = dict[int, Bound]()
+    found = dict[int, BoundInput]()
     for binding in bindings(program).values():
-        part = binding.part(find)
+        part = binding.ref(find)
         leaves = [param.name for param in part.params]
         numbers = _numbers(binding, names, len(leaves))
         order = leaf_order([names[number] for number in numbers], leaves)
         for number, leaf in zip(numbers, order, strict=True):
             if number in found:
                 raise Invalid(f"{binding.path}: input {number} is bound twice")
-            found[number] = Bound(part, leaf)
+            found[number] = BoundInput(part, leaf)
     return found
 
 
@@ -135,39 +135,39 @@ def _numbers(binding: Binding, names: Sequence[str], count: int) -> Sequence[int
     return chosen
 
 
-def parameter_names(served: Version | Untyped) -> Sequence[str]:
+def parameter_names(served: CompiledProgram | UntypedProgram) -> Sequence[str]:
     """The names of the inputs; empty ones where the source tells none."""
-    if isinstance(served, Version):
+    if isinstance(served, CompiledProgram):
         return [param.name for param in served.signature.inputs]
     return served.parameters
 
 
 async def all_types(
-    request: Request, served: Untyped, fixed: Mapping[int, Bound]
+    request: Request, served: UntypedProgram, fixed: Mapping[int, BoundInput]
 ) -> Sequence[Parameter]:
     """The types of all inputs, those that are bound where they are bound."""
     rest = [number for number in range(len(served.parameters)) if number not in fixed]
     names, known = [served.parameters[n] for n in rest], [served.inputs[n] for n in rest]
-    params = list[Parameter](await request.infer(Wanted(names, known)))
+    params = list[Parameter](await request.infer(ExpectedParams(names, known)))
     for number, one in sorted(fixed.items()):
-        params.insert(number, one.part.params[one.leaf])
+        params.insert(number, one.ref.params[one.leaf])
     return params
 
 
 async def all_inputs(
-    request: Request, params: Sequence[Parameter], fixed: Mapping[int, Bound], pool: Pool
-) -> tuple[Given, ...]:
+    request: Request, params: Sequence[Parameter], fixed: Mapping[int, BoundInput], pool: Pool
+) -> tuple[RunInput, ...]:
     """All inputs in order: what the request brings, and what is bound."""
     wanted = [param for number, param in enumerate(params) if number not in fixed]
     given = await request.decode(wanted, pool)
     if not fixed:
         return tuple(given)
-    rest, found = iter(given), list[Given]()
+    rest, found = iter(given), list[RunInput]()
     try:
         for number, param in enumerate(params):
             one = fixed.get(number)
             if one is not None:
-                found.append(from_part(number, param, one.part, one.leaf, pool))
+                found.append(input_of_ref(number, param, one.ref, one.leaf, pool))
             else:
                 found.append(next(rest))
     except JaxfsError:

@@ -7,11 +7,11 @@ from typing import TypeVar
 
 import trio
 
-from jaxfs.arrays.producers import Part, copied, leaf_order
-from jaxfs.arrays.run_inputs import Given, release_inputs
+from jaxfs.arrays.producers import ArrayRef, copied, leaf_order
+from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.codecs import formats, text_input
 from jaxfs.codecs.diagnostics import refuse
-from jaxfs.codecs.infer import ANYTHING, Found, Wanted
+from jaxfs.codecs.infer import ANYTHING, ExpectedParams, InferredParam
 from jaxfs.codecs.infer import infer as infer_types
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import Invalid, JaxfsError, NotFound
@@ -24,7 +24,7 @@ from jaxfs.types.memory_layout import ALIGNMENT
 THREAD_BYTES = 1 << 18  # what takes longer to parse than this does not hold up the mount
 CHEAP = frozenset({"npy", "raw"})  # formats whose data is not looked at, only sliced
 Parsed = TypeVar("Parsed")
-Find = Callable[[str], Part]  # what a reference stands for; raises NotFound, AccessDenied
+FindArray = Callable[[str], ArrayRef]  # what a reference stands for; raises NotFound, AccessDenied
 
 
 def format_of(spool: Spool, wanted: str) -> str:
@@ -44,10 +44,10 @@ class Request:
         self._data = spool.view()
         self._segment = spool.segment
         self._is_long = spool.size > THREAD_BYTES and form not in CHEAP
-        self._parts: dict[str, Part | JaxfsError] = {}
+        self._parts: dict[str, ArrayRef | JaxfsError] = {}
 
     @classmethod
-    async def of(cls, spool: Spool, wanted: str, find: Find) -> Request:
+    async def of(cls, spool: Spool, wanted: str, find: FindArray) -> Request:
         """``wanted`` is a format, or empty for the one that the first bytes tell."""
         request = cls(spool, format_of(spool, wanted))
         if request.form == "json":
@@ -61,7 +61,7 @@ class Request:
             return await trio.to_thread.run_sync(parse, self._data, *rest)
         return parse(self._data, *rest)
 
-    def reference(self) -> Part | None:
+    def reference(self) -> ArrayRef | None:
         """What all of it stands for, where it is one reference.  Raises what looking it up did."""
         if len(self._parts) != 1 or len(bytes(self._data[:512]).split()) != 1:
             return None
@@ -70,19 +70,19 @@ class Request:
             raise part
         return part
 
-    async def infer(self, wanted: Wanted = ANYTHING) -> tuple[Found, ...]:
+    async def infer(self, wanted: ExpectedParams = ANYTHING) -> tuple[InferredParam, ...]:
         """The types it has, for a program that does not know all of its own.  Raises Invalid."""
         referred = {path: _avals(part) for path, part in self._parts.items()}
         return await self._parsed(lambda data: infer_types(self.form, data, wanted, referred))
 
-    async def decode(self, params: Sequence[Parameter], pool: Pool) -> list[Given]:
+    async def decode(self, params: Sequence[Parameter], pool: Pool) -> list[RunInput]:
         """Its inputs.  Raises Invalid with both types named, and what a reference's source says.
 
         Arrays that stand in ``pool`` already are handed on as ranges of it, without a copy; what
         another user has written into this one's call is copied.
         """
         arguments = self._by_name(await self._arguments(params), params)
-        inputs = list[Given]()
+        inputs = list[RunInput]()
         try:
             for index, argument in enumerate(arguments):
                 inputs.append(self._input(index, params[index], argument, pool))
@@ -102,7 +102,11 @@ class Request:
         found = list(arguments)
         for first, argument in enumerate(arguments):
             part = self._parts.get(argument.path) if isinstance(argument, Reference) else None
-            if not isinstance(argument, Reference) or argument.leaf or not isinstance(part, Part):
+            if (
+                not isinstance(argument, Reference)
+                or argument.leaf
+                or not isinstance(part, ArrayRef)
+            ):
                 continue  # what the first of them says goes for all
             leaves = [param.name for param in part.params]
             last = first + len(leaves)
@@ -110,16 +114,16 @@ class Request:
             found[first:last] = [Reference(argument.path, leaf) for leaf in order]
         return found
 
-    def _input(self, index: int, param: Parameter, argument: Argument, pool: Pool) -> Given:
+    def _input(self, index: int, param: Parameter, argument: Argument, pool: Pool) -> RunInput:
         if isinstance(argument, Reference):
             part = self._parts[argument.path]
             if isinstance(part, JaxfsError):
                 raise part
-            return from_part(index, param, part, argument.leaf, pool)
+            return input_of_ref(index, param, part, argument.leaf, pool)
         return as_input(argument, self._segment, pool)
 
 
-def _found(find: Find, path: str) -> Part | JaxfsError:
+def _found(find: FindArray, path: str) -> ArrayRef | JaxfsError:
     """What a word stands for, or why it stands for nothing: to be told if it is one."""
     try:
         return find(path)
@@ -129,14 +133,14 @@ def _found(find: Find, path: str) -> Part | JaxfsError:
         return error
 
 
-def _avals(part: Part | JaxfsError) -> tuple[Found, ...]:
+def _avals(part: ArrayRef | JaxfsError) -> tuple[InferredParam, ...]:
     """The types of what a reference stands for; the error is raised later, by its place."""
     if isinstance(part, JaxfsError):
         raise part
-    return tuple(Found(param.name, param.aval) for param in part.params)
+    return tuple(InferredParam(param.name, param.aval) for param in part.params)
 
 
-def from_part(index: int, param: Parameter, part: Part, leaf: int, pool: Pool) -> Given:
+def input_of_ref(index: int, param: Parameter, part: ArrayRef, leaf: int, pool: Pool) -> RunInput:
     """One array of a part as an input.  Raises Invalid naming both where the types differ."""
     given = part.params[leaf]
     if given.aval != param.aval:

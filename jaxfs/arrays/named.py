@@ -9,18 +9,18 @@ from collections.abc import Iterator, Sequence
 import attrs
 import trio
 
-from jaxfs.arrays.inputs import THREAD_BYTES, Find, Request
-from jaxfs.arrays.producers import Part, Written, by_key_path
-from jaxfs.arrays.quotas import Accounts
+from jaxfs.arrays.inputs import THREAD_BYTES, FindArray, Request
+from jaxfs.arrays.producers import ArrayRef, WrittenArrays, by_key_path
+from jaxfs.arrays.quotas import Quotas
 from jaxfs.arrays.run_inputs import release_inputs
 from jaxfs.codecs import formats
-from jaxfs.codecs.infer import Found
+from jaxfs.codecs.infer import InferredParam
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import Cancelled, Invalid, JaxfsError, NameTaken, from_os_error
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
-from jaxfs.posix.credentials import SERIALS, Meta
+from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.programs import names
 from jaxfs.types.memory_layout import ALIGNMENT, output_offsets
 from jaxfs.types.signature import Param, Signature
@@ -29,7 +29,7 @@ MAX_STRIDE_BYTES = 1 << 62
 
 
 @attrs.define(eq=False)
-class Array:
+class NamedArray:
     """A name for arrays: one, or a pytree's leaves.
 
     ``part`` is None until something was written.  ``serial`` changes with the content, so that the
@@ -37,10 +37,10 @@ class Array:
     """
 
     name: str
-    meta: Meta
+    meta: InodeAttr
     format: str = ""  # that the first write was announced in
     place: str = "arrays"  # the directory it stands in
-    part: Part | None = None
+    ref: ArrayRef | None = None
     error: JaxfsError | None = None
     is_removed: bool = False
     serial: int = attrs.field(factory=lambda: next(SERIALS))
@@ -59,65 +59,65 @@ class Array:
     @property
     def state(self) -> str:
         """empty | pending | ready | failed"""
-        if self.part is None:
+        if self.ref is None:
             return "failed" if self.error is not None else "empty"
-        if not self.part.source.has_ended:
+        if not self.ref.producer.has_ended:
             return "pending"
-        return "failed" if self.part.source.error is not None else "ready"
+        return "failed" if self.ref.producer.error is not None else "ready"
 
-    def show(self, part: Part | None) -> None:
+    def point_to(self, part: ArrayRef | None) -> None:
         """Stand for other arrays from now on."""
-        old, self.part = self.part, None
+        old, self.ref = self.ref, None
         if part is not None:
-            part.source.name()
-            self.part = Part(part.source, self.path, part.indices, part.prefix)
+            part.producer.add_link()
+            self.ref = ArrayRef(part.producer, self.path, part.indices, part.prefix)
             self.error = None
         if old is not None:
-            old.source.unname()
+            old.producer.drop_link()
             self.serial = next(SERIALS)
         self.views.clear()
 
     def remove(self) -> None:
         """Its name is gone, or another's; what is still being written to it comes too late."""
         self.is_removed = True
-        self.show(None)
+        self.point_to(None)
 
-    def content(self) -> Part:
+    def content(self) -> ArrayRef:
         """What it stands for.  Raises Invalid where nothing was written to it."""
-        if self.part is None:
+        if self.ref is None:
             reason = self.error.reason if self.error is not None else "nothing was written to it"
             raise Invalid(f"{self.path} is empty: {reason}")
-        return self.part
+        return self.ref
 
 
-class Arrays:
+class NamedArrays:
     """All arrays of a mount.  Their memory is charged to who wrote or called for it."""
 
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, accounts: Quotas) -> None:
         self._accounts = accounts
-        self._arrays: dict[str, Array] = {}
+        self._arrays: dict[str, NamedArray] = {}
 
-    def __iter__(self) -> Iterator[Array]:
+    def __iter__(self) -> Iterator[NamedArray]:
         return iter(tuple(self._arrays.values()))
 
-    def get(self, name: str) -> Array | None:
+    def get(self, name: str) -> NamedArray | None:
         """The array of this name."""
         return self._arrays.get(name)
 
-    def create(self, filename: str, meta: Meta) -> Array:
+    def create(self, filename: str, meta: InodeAttr) -> NamedArray:
         """``w``, or ``w.safetensors`` for what comes in that format.  Raises Invalid, NameTaken."""
         name, form = split_name(filename)
         if name in self._arrays:
             raise NameTaken(f"arrays/{name} is there already; remove it, or write to arrays/{name}")
-        array = self._arrays[name] = Array(name, meta, form)
+        array = self._arrays[name] = NamedArray(name, meta, form)
         return array
 
-    def put(self, name: str, part: Part, meta: Meta, *, replace: bool) -> Array:
+    def put(self, name: str, part: ArrayRef, meta: InodeAttr, *, replace: bool) -> NamedArray:
         """Give arrays that are there, or will be, a name.  Raises Invalid, NameTaken."""
         self._check_free(name, replace=replace)
         old = self._arrays.get(name)
-        array = self._arrays[name] = Array(name, meta)
-        array.show(part)
+        array = self._arrays[name] = NamedArray(name, meta)
+        array.point_to(part)
         if old is not None:
             old.remove()
         return array
@@ -129,7 +129,7 @@ class Arrays:
         if name in self._arrays and not replace:
             raise NameTaken(f"arrays/{name} is there already")
 
-    def rename(self, array: Array, new: str, *, replace: bool) -> None:
+    def rename(self, array: NamedArray, new: str, *, replace: bool) -> None:
         """It stays the same file, to who has it open too.  Raises Invalid, NameTaken."""
         if array.name == new:
             return
@@ -137,19 +137,19 @@ class Arrays:
         self._check_free(new, replace=replace)
         old = self._arrays.pop(new, None)
         array.name = new
-        array.part = Part(part.source, array.path, part.indices, part.prefix)
+        array.ref = ArrayRef(part.producer, array.path, part.indices, part.prefix)
         self._arrays[new] = self._arrays.pop(old_name)
         if old is not None:
             old.remove()
 
-    def remove(self, array: Array) -> None:
+    def remove(self, array: NamedArray) -> None:
         """The name goes; its memory too, where nothing else needs it."""
         if self._arrays.get(array.name) is array:
             del self._arrays[array.name]
         array.remove()
 
     async def write(
-        self, array: Array, spool: Spool, pool: Pool, uid: int, find: Find, form: str = ""
+        self, array: NamedArray, spool: Spool, pool: Pool, uid: int, find: FindArray, form: str = ""
     ) -> None:
         """Take what was written: arrays in a format that tells their types, or one reference.
 
@@ -161,15 +161,15 @@ class Arrays:
         except JaxfsError as error:
             array.error = error
             raise
-        array.show(part)
+        array.point_to(part)
         if array.is_removed:
-            array.show(None)
+            array.point_to(None)
             raise Cancelled(f"{array.path} was removed before it was written")
         array.meta.touch()
 
     async def _read(
-        self, array: Array, spool: Spool, pool: Pool, uid: int, find: Find, form: str
-    ) -> Part:
+        self, array: NamedArray, spool: Spool, pool: Pool, uid: int, find: FindArray, form: str
+    ) -> ArrayRef:
         request = await Request.of(spool, form or formats.detect_file(spool.view()), find)
         referred = request.reference()
         if referred is not None:
@@ -187,34 +187,34 @@ class Arrays:
         except BaseException:
             self._accounts.give_back(uid, nbytes)
             raise
-        source = Written(params, memory)
+        source = WrittenArrays(params, memory)
         source.refund = lambda: self._free(uid, nbytes, pool, source.number)
         source.done.set()
-        return Part(source, array.path)
+        return ArrayRef(source, array.path)
 
     def _free(self, uid: int, nbytes: int, pool: Pool, source: int) -> None:
         """Nobody needs what was written any more."""
         self._accounts.give_back(uid, nbytes)
         pool.forget(source)
 
-    def keep(self, name: str, meta: Meta, source: Written) -> Array:
+    def keep(self, name: str, meta: InodeAttr, source: WrittenArrays) -> NamedArray:
         """An array that was there before a remount."""
         nbytes = sum(param.aval.nbytes for param in source.params)
         with contextlib.suppress(JaxfsError):  # over a limit that was higher: it stays all the same
             self._accounts.reserve(meta.uid, nbytes)
             source.refund = lambda: self._accounts.give_back(meta.uid, nbytes)
         source.done.set()
-        return self.put(name, Part(source, f"arrays/{name}"), meta, replace=True)
+        return self.put(name, ArrayRef(source, f"arrays/{name}"), meta, replace=True)
 
 
-def _check_shape(found: Found) -> None:
+def _check_shape(found: InferredParam) -> None:
     """Raises Invalid for an empty array that numpy cannot hold: its strides would be too large."""
     nbytes = math.prod(size for size in found.aval.shape if size) * found.aval.row.itemsize
     if nbytes >= MAX_STRIDE_BYTES:
         raise Invalid(f"{found.aval} is too large for an array")
 
 
-async def _laid_out(request: Request, found: Sequence[Found], pool: Pool) -> Input:
+async def _laid_out(request: Request, found: Sequence[InferredParam], pool: Pool) -> Input:
     """Arrays as a source has them: where they were written, if they stand well there, or copied.
 
     Raises Invalid, NoSpace.

@@ -15,13 +15,13 @@ from pathlib import Path
 import msgspec
 import trio
 
-from jaxfs.arrays.named import Array, Arrays
-from jaxfs.arrays.producers import Part, Written, laid_out_bytes
+from jaxfs.arrays.named import NamedArray, NamedArrays
+from jaxfs.arrays.producers import ArrayRef, WrittenArrays, laid_out_bytes
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import JaxfsError
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import PAGE_BYTES, Pool
-from jaxfs.posix.credentials import Meta
+from jaxfs.posix.credentials import InodeAttr
 from jaxfs.types.avals import parse_aval
 from jaxfs.types.signature import Param
 
@@ -31,7 +31,7 @@ SUFFIX = ".array"
 log = logging.getLogger(__name__)
 
 
-class Header(msgspec.Struct, frozen=True):
+class ArrayFileHeader(msgspec.Struct, frozen=True):
     """What a file of an array begins with."""
 
     uid: int
@@ -42,13 +42,15 @@ class Header(msgspec.Struct, frozen=True):
     params: tuple[tuple[str, str], ...]  # name and type of each leaf
 
 
-class Keeper:
+class ArrayStore:
     """Keeps the arrays of a mount in a directory."""
 
-    def __init__(self, arrays: Arrays, place: Path) -> None:
+    def __init__(self, arrays: NamedArrays, place: Path) -> None:
         self._arrays = arrays
         self._place = place
-        self._kept: dict[str, tuple[int, Meta]] = {}  # name -> serial and owner as it was written
+        self._kept: dict[
+            str, tuple[int, InodeAttr]
+        ] = {}  # name -> serial and owner as it was written
         place.mkdir(mode=0o700, exist_ok=True)
 
     async def run(self) -> None:
@@ -66,9 +68,9 @@ class Keeper:
             del self._kept[name]
             self._path(name).unlink(missing_ok=True)
 
-    async def _save(self, array: Array) -> None:
+    async def _save(self, array: NamedArray) -> None:
         part, mark = array.content(), _mark(array)
-        held = part.source.hold()
+        held = part.producer.retain()
         try:
             header, memory = _header(array, part), laid_out_bytes(part.outputs())
             await trio.to_thread.run_sync(_write, self._path(array.name), header, memory)
@@ -88,28 +90,30 @@ class Keeper:
                 log.warning("%s cannot be read: %s", path, error)
                 continue
             params = tuple(Param(name, parse_aval(aval)) for name, aval in header.params)
-            meta = Meta(header.uid, header.gid, header.mode, mtime_ns=header.mtime_ns)
-            array = self._arrays.keep(path.name.removesuffix(SUFFIX), meta, Written(params, memory))
+            meta = InodeAttr(header.uid, header.gid, header.mode, mtime_ns=header.mtime_ns)
+            array = self._arrays.keep(
+                path.name.removesuffix(SUFFIX), meta, WrittenArrays(params, memory)
+            )
             self._kept[array.name] = _mark(array)
 
     def _path(self, name: str) -> Path:
         return self._place / f"{name}{SUFFIX}"
 
 
-def _mark(array: Array) -> tuple[int, Meta]:
+def _mark(array: NamedArray) -> tuple[int, InodeAttr]:
     """What has to be as it was, or else it is written again."""
     meta = array.meta
-    return array.serial, Meta(meta.uid, meta.gid, meta.mode, 0, meta.mtime_ns, 0)
+    return array.serial, InodeAttr(meta.uid, meta.gid, meta.mode, 0, meta.mtime_ns, 0)
 
 
-def _header(array: Array, part: Part) -> Header:
+def _header(array: NamedArray, part: ArrayRef) -> ArrayFileHeader:
     meta = array.meta
     params = tuple((param.name, str(param.aval)) for param in part.params)
     nbytes = sum(len(piece) for piece in laid_out_bytes(part.outputs()))
-    return Header(meta.uid, meta.gid, meta.mode, meta.mtime_ns, nbytes, params)
+    return ArrayFileHeader(meta.uid, meta.gid, meta.mode, meta.mtime_ns, nbytes, params)
 
 
-def _write(path: Path, header: Header, pieces: list[bytes | memoryview]) -> None:
+def _write(path: Path, header: ArrayFileHeader, pieces: list[bytes | memoryview]) -> None:
     scratch = path.with_name(f".new-{path.name}")
     line = msgspec.json.encode(header) + b"\n"
     try:
@@ -124,10 +128,10 @@ def _write(path: Path, header: Header, pieces: list[bytes | memoryview]) -> None
         scratch.unlink(missing_ok=True)
 
 
-def _read(path: Path, pool: Pool) -> tuple[Header, Input]:
+def _read(path: Path, pool: Pool) -> tuple[ArrayFileHeader, Input]:
     with open(path, "rb") as file:
         line = file.readline()
-        header = msgspec.json.decode(line, type=Header)
+        header = msgspec.json.decode(line, type=ArrayFileHeader)
         file.seek(-(-len(line) // PAGE_BYTES) * PAGE_BYTES)
         if header.nbytes <= INLINE_BYTES:
             return header, _exactly(file.read(header.nbytes), header.nbytes)

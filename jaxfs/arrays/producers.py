@@ -29,7 +29,7 @@ NUMBER_DIGITS = 18
 
 
 @attrs.define(eq=False, kw_only=True)
-class Source:
+class Producer:
     """What the outputs of a call and a written array have in common.
 
     ``names`` counts the files that show it, ``holds`` the runs that wait for it; ``dependents`` are
@@ -39,8 +39,8 @@ class Source:
     number: int = attrs.field(factory=lambda: next(_NUMBERS))
     error: JaxfsError | None = None
     done: trio.Event = attrs.field(factory=trio.Event)
-    names: int = 0
-    holds: int = 0
+    link_count: int = 0
+    consumers: int = 0
     dependents: set[ScheduledRun] = attrs.field(factory=set)
     refund: Callable[[], None] | None = None  # of the memory it is charged for
 
@@ -96,32 +96,32 @@ class Source:
         """The number by which an engine knows one array, wherever it stands."""
         return first_value(self.number) + index
 
-    def hold(self) -> Segment | None:
+    def retain(self) -> Segment | None:
         """Its shared memory, to be released by whoever reads it: an open file can be read to its
         end after it was removed."""
         return self.memory.segment.retain() if isinstance(self.memory, Range) else None
 
-    def rest(self) -> None:
+    def advise_unused(self) -> None:
         """Nobody reads it for now."""
         if isinstance(self.memory, Range):
             self.memory.segment.rest()
 
-    def name(self) -> None:
+    def add_link(self) -> None:
         """One more file shows it."""
-        self.names += 1
+        self.link_count += 1
 
-    def unname(self) -> None:
+    def drop_link(self) -> None:
         """One file less does."""
-        self.names -= 1
+        self.link_count -= 1
         self._drop_if_unused()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """A run that waited for it has ended."""
-        self.holds -= 1
+        self.consumers -= 1
         self._drop_if_unused()
 
     def _drop_if_unused(self) -> None:
-        if self.names <= 0 and self.holds <= 0:
+        if self.link_count <= 0 and self.consumers <= 0:
             self.drop()
             if self.refund is not None:
                 self.refund()
@@ -154,7 +154,7 @@ def split(params: Sequence[Parameter], memory: Input) -> list[TypedBuffer]:
 
 
 @attrs.define(eq=False)
-class Written(Source):
+class WrittenArrays(Producer):
     """Arrays somebody wrote."""
 
     _params: tuple[Param, ...]
@@ -189,13 +189,13 @@ def laid_out_bytes(buffers: Sequence[TypedBuffer]) -> list[bytes | memoryview]:
 
 
 @attrs.frozen(eq=False)
-class Part:
+class ArrayRef:
     """Some arrays of a source, in order; ``indices`` is None for all of them.
 
     ``prefix`` is cut from their names; ``path`` is what error messages call it.
     """
 
-    source: Source
+    producer: Producer
     path: str
     indices: tuple[int, ...] | None = None
     prefix: str = ""
@@ -203,7 +203,7 @@ class Part:
     @property
     def params(self) -> tuple[Param, ...]:
         """Names and types of its arrays."""
-        found = self.source.params
+        found = self.producer.params
         if self.indices is None:
             return found
         return tuple(
@@ -217,21 +217,21 @@ class Part:
 
     def outputs(self) -> list[TypedBuffer]:
         """As ``Source.outputs``."""
-        found = self.source.outputs()
+        found = self.producer.outputs()
         return found if self.indices is None else [found[index] for index in self.indices]
 
-    def input(self, number: int, pool: Pool) -> Input | Pending:
+    def input(self, number: int, pool: Pool) -> Input | FutureInput:
         """Its array ``number`` as a run's input.  Raises RunFailed, Cancelled of the source."""
         if not self.params[number].aval.nbytes:
             return b""
         index = number if self.indices is None else self.indices[number]
-        found = Pending(self.source, index, pool, self.path)
-        if self.source.has_ended:
+        found = FutureInput(self.producer, index, pool, self.path)
+        if self.producer.has_ended:
             return found.now()
-        self.source.holds += 1
+        self.producer.consumers += 1
         return found
 
-    def select(self, word: str) -> Part | None:
+    def select(self, word: str) -> ArrayRef | None:
         """The part a word names: a number, a name, or what several names begin with, as in a
         pytree's key path.  None where there is none."""
         chosen = _numbered(word, len(self.params))
@@ -244,9 +244,9 @@ class Part:
             chosen = tuple(n for n, name in enumerate(names) if name.startswith(prefix))
         if not chosen:
             return None
-        indices = self.indices or tuple(range(len(self.source.params)))
+        indices = self.indices or tuple(range(len(self.producer.params)))
         picked = tuple(indices[number] for number in chosen)
-        return Part(self.source, f"{self.path}.{word}", picked, self.prefix + prefix)
+        return ArrayRef(self.producer, f"{self.path}.{word}", picked, self.prefix + prefix)
 
 
 def leaf_order(names: Sequence[str], leaves: Sequence[str]) -> Sequence[int]:
@@ -283,42 +283,42 @@ def _numbered(word: str, count: int) -> tuple[int, ...] | None:
 
 
 @attrs.frozen(eq=False)
-class Pending:
+class FutureInput:
     """An input that another run has yet to make.  Implements ``queue.Awaited``."""
 
-    source: Source
+    producer: Producer
     index: int
     pool: Pool
     path: str
 
     @property
     def done(self) -> trio.Event:
-        return self.source.done
+        return self.producer.done
 
     @property
     def dependents(self) -> set[ScheduledRun]:
-        return self.source.dependents
+        return self.producer.dependents
 
     @property
     def run(self) -> ScheduledRun | None:
         """The run that makes it."""
-        return self.source.run
+        return self.producer.run
 
     def now(self) -> Input:
         """It, from a source that has ended, retained.  Raises RunFailed, Cancelled."""
         failure = self.failure()
         if failure is not None:
             raise failure
-        return self.source.input(self.index, self.pool)
+        return self.producer.input(self.index, self.pool)
 
     def later(self) -> OutputRef:
         """It, from a source whose run is in the engine already."""
-        return self.source.later(self.index)
+        return self.producer.later(self.index)
 
     def failure(self) -> JaxfsError | None:
         """Why it will not be there, if that is known."""
-        error = self.source.error
-        if error is None and self.source.has_ended and self.source.memory is None:
+        error = self.producer.error
+        if error is None and self.producer.has_ended and self.producer.memory is None:
             error = Cancelled("it was removed")
         if error is None:
             return None
@@ -328,4 +328,4 @@ class Pending:
 
     def release(self) -> None:
         """Whoever waited for it has ended."""
-        self.source.let_go()
+        self.producer.release()

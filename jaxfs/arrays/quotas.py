@@ -8,7 +8,7 @@ from collections.abc import Callable
 from jaxfs.errors import NoSpace, OverQuota
 
 
-class Accounts:
+class Quotas:
     """Counts bytes by user.
 
     ``limit_bytes`` is for the results of all together, ``share_bytes`` for all memory of each.

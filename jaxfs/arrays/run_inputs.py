@@ -18,14 +18,14 @@ class ScheduledRun(Protocol):
     def number(self) -> int:
         """The engine's number of it, 0 while it waits for its turn."""
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         """Cancel it, with its worker if it goes on."""
 
     def precedes(self, other: ScheduledRun) -> bool:
         """Whether an engine that gets both gets this one first."""
 
 
-class Awaited(Protocol):
+class PendingInput(Protocol):
     """An input that was not there when its run was submitted."""
 
     @property
@@ -46,10 +46,10 @@ class Awaited(Protocol):
     def release(self) -> None: ...
 
 
-Given = Input | Awaited
+RunInput = Input | PendingInput
 
 
-def release_inputs(inputs: Iterable[Given]) -> None:
+def release_inputs(inputs: Iterable[RunInput]) -> None:
     """Let go of what inputs hold."""
     for value in inputs:
         if isinstance(value, Range):

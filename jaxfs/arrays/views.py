@@ -9,20 +9,20 @@ import attrs
 import trio
 
 from jaxfs.arrays.inputs import CHEAP, THREAD_BYTES
-from jaxfs.arrays.named import Array
-from jaxfs.arrays.producers import Part, Source
+from jaxfs.arrays.named import NamedArray
+from jaxfs.arrays.producers import ArrayRef, Producer
 from jaxfs.codecs import formats
 from jaxfs.errors import NotFound
-from jaxfs.posix.credentials import SERIALS, Meta
+from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.types.buffers import Rope, TypedBuffer
 from jaxfs.types.signature import Param
 
 
-class Owner(Protocol):
+class ViewOwner(Protocol):
     """Whose file it is: a call, or an array."""
 
     @property
-    def meta(self) -> Meta: ...
+    def meta(self) -> InodeAttr: ...
 
     @property
     def serial(self) -> int: ...
@@ -35,8 +35,8 @@ class Owner(Protocol):
 class View:
     """One way to look at arrays: all or some, in a format."""
 
-    owner: Owner
-    part: Part
+    owner: ViewOwner
+    ref: ArrayRef
     suffix: str  # "", "0", "result", "txt", "0.txt" ...
     format: str
     serial: int = attrs.field(factory=lambda: next(SERIALS))
@@ -48,26 +48,26 @@ class View:
         return not self.suffix
 
     @property
-    def source(self) -> Source:
+    def producer(self) -> Producer:
         """Where its arrays come from."""
-        return self.part.source
+        return self.ref.producer
 
     def size(self) -> int:
         """The exact size: known from submission on where the format allows, else when done."""
         if self._rope is not None:
             return self._rope.nbytes
-        if not self.part.source.params or self.part.source.error is not None:
+        if not self.ref.producer.params or self.ref.producer.error is not None:
             return 0
-        fixed = _fixed_size(self.format, self.part.params)
+        fixed = _fixed_size(self.format, self.ref.params)
         if fixed is not None:
             return fixed
         return self._size_by_value()
 
     def _size_by_value(self) -> int:
         """Text is as long as its numbers: stat of a large one that nobody opened yet says 0."""
-        if self.part.source.memory is None or self.part.nbytes > THREAD_BYTES:
+        if self.ref.producer.memory is None or self.ref.nbytes > THREAD_BYTES:
             return 0
-        self._rope = formats.encode(self.format, self.part.params, self.part.outputs())
+        self._rope = formats.encode(self.format, self.ref.params, self.ref.outputs())
         return self._rope.nbytes
 
     async def load(self) -> Rope:
@@ -75,9 +75,9 @@ class View:
 
         Raises NotReady, Invalid, Cancelled for a removed result, or the source's own error.
         """
-        outputs = self.part.outputs()
+        outputs = self.ref.outputs()
         if self._rope is None:
-            self._rope = await encode(self.format, self.part.params, outputs)
+            self._rope = await encode(self.format, self.ref.params, outputs)
         return self._rope
 
 
@@ -94,7 +94,7 @@ async def encode(form: str, params: tuple[Param, ...], buffers: list[TypedBuffer
     return formats.encode(form, params, buffers)
 
 
-def view_of_array(array: Array, suffix: str) -> View:
+def view_of_array(array: NamedArray, suffix: str) -> View:
     """The same of an array.  Raises NotFound; Invalid where nothing was written to it."""
     found = array.views.get(suffix)
     if not isinstance(found, View):
@@ -102,7 +102,7 @@ def view_of_array(array: Array, suffix: str) -> View:
     return found
 
 
-def make_view(owner: Owner, part: Part, suffix: str) -> View:
+def make_view(owner: ViewOwner, part: ArrayRef, suffix: str) -> View:
     """Returns the view that a suffix names.  Raises NotFound for an array or format not there."""
     head, _, tail = suffix.rpartition(".")
     if not suffix:
@@ -114,7 +114,7 @@ def make_view(owner: Owner, part: Part, suffix: str) -> View:
     return View(owner, selected(part, suffix), suffix, "npy")
 
 
-def selected(part: Part, word: str) -> Part:
+def selected(part: ArrayRef, word: str) -> ArrayRef:
     """Raises NotFound."""
     found = part.select(word)
     if found is None:

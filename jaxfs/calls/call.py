@@ -6,14 +6,14 @@ import time
 
 import attrs
 
-from jaxfs.arrays.producers import Part, Source, split
+from jaxfs.arrays.producers import ArrayRef, Producer, split
 from jaxfs.arrays.run_inputs import ScheduledRun
 from jaxfs.arrays.views import View, make_view
-from jaxfs.calls.scheduler import Ticket
+from jaxfs.calls.scheduler import Run
 from jaxfs.engine.interface import Input, Outcome, OutputRef, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed, TimedOut
-from jaxfs.posix.credentials import SERIALS, Meta
-from jaxfs.programs.compiled import Version
+from jaxfs.posix.credentials import SERIALS, InodeAttr
+from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.program import Program
 from jaxfs.types.buffers import TypedBuffer
 from jaxfs.types.signature import Param
@@ -27,7 +27,7 @@ def now_usec() -> int:
 
 
 @attrs.define(eq=False)
-class Call(Source):
+class Call(Producer):
     """States: writing -> running -> done | failed | cancelled.
 
     ``version`` is known from submission on, and with it the exact size of the result.  ``format``
@@ -36,12 +36,12 @@ class Call(Source):
 
     id: str
     program: Program
-    meta: Meta
+    meta: InodeAttr
     format: str = ""
     state: str = "writing"
-    version: Version | None = None
+    compiled: CompiledProgram | None = None
     outcome: Outcome | None = None
-    ticket: Ticket | None = None  # from submission on
+    scheduled: Run | None = None  # from submission on
     input_bytes: int = 0
     begun_usec: int = 0  # when its inputs were complete, right or not
     submitted_usec: int = 0
@@ -53,7 +53,7 @@ class Call(Source):
 
     @property
     def params(self) -> tuple[Param, ...]:
-        return self.version.signature.outputs if self.version else ()
+        return self.compiled.signature.outputs if self.compiled else ()
 
     @property
     def memory(self) -> Input | None:
@@ -66,7 +66,7 @@ class Call(Source):
 
     @property
     def run(self) -> ScheduledRun | None:
-        return self.ticket
+        return self.scheduled
 
     @property
     def run_usec(self) -> int:
@@ -78,11 +78,11 @@ class Call(Source):
         return (self.ended_usec or now_usec()) - self.submitted_usec if self.submitted_usec else 0
 
     def begin(
-        self, version: Version, input_bytes: int, ticket: Ticket, submitted_usec: int
+        self, version: CompiledProgram, input_bytes: int, ticket: Run, submitted_usec: int
     ) -> None:
         """The inputs are complete and right."""
-        self.state, self.version, self.error = "running", version, None
-        self.ticket = ticket
+        self.state, self.compiled, self.error = "running", version, None
+        self.scheduled = ticket
         self.input_bytes, self.submitted_usec = input_bytes, submitted_usec
 
     def reject(self, error: JaxfsError) -> None:
@@ -122,17 +122,17 @@ class Call(Source):
         self.done.set()
 
     def later(self, index: int) -> OutputRef:
-        assert self.ticket is not None  # only what was submitted is waited for
-        return OutputRef(self.ticket.number, *self.place(index), self.value(index))
+        assert self.scheduled is not None  # only what was submitted is waited for
+        return OutputRef(self.scheduled.number, *self.place(index), self.value(index))
 
     def outputs(self) -> list[TypedBuffer]:
         """The outputs, as they stand in memory.  Raises NotReady, or the call's own error."""
         self.raise_error()
         if self.outcome is None and self.has_ended:
             raise Cancelled(f"results/{self.id} was removed")
-        if self.outcome is None or self.version is None:
+        if self.outcome is None or self.compiled is None:
             raise NotReady(f"results/{self.id} is not there yet")
-        return typed_outputs(self.version, self.outcome)
+        return typed_outputs(self.compiled, self.outcome)
 
     def raise_error(self) -> None:
         """Raise as a reader of the result meets it: ECANCELED, ETIMEDOUT, EIO for all else."""
@@ -145,9 +145,9 @@ class Call(Source):
 
     def drop(self) -> None:
         """Stop what runs, give the result's memory back."""
-        if not self.has_ended and self.ticket is not None:
+        if not self.has_ended and self.scheduled is not None:
             self.cancel(f"results/{self.id} was removed")
-            self.ticket.stop()
+            self.scheduled.kill()
         self.cancel(f"results/{self.id} was removed")
         self.views.clear()
         if self.outcome is not None:
@@ -161,7 +161,7 @@ def release(outcome: Outcome) -> None:
         outcome.outputs.segment.release()
 
 
-def typed_outputs(version: Version, outcome: Outcome) -> list[TypedBuffer]:
+def typed_outputs(version: CompiledProgram, outcome: Outcome) -> list[TypedBuffer]:
     """An outcome's outputs without a copy; valid while the outcome is held."""
     return split(version.signature.outputs, outcome.outputs)
 
@@ -170,5 +170,5 @@ def view_of(call: Call, suffix: str) -> View:
     """The view a suffix names, the same object each time.  Raises NotFound."""
     found = call.views.get(suffix)
     if not isinstance(found, View):
-        found = call.views[suffix] = make_view(call, Part(call, f"results/{call.id}"), suffix)
+        found = call.views[suffix] = make_view(call, ArrayRef(call, f"results/{call.id}"), suffix)
     return found

@@ -9,14 +9,14 @@ import trio
 
 from jaxfs.arrays.bindings import all_inputs, all_types, bound, parameter_names
 from jaxfs.arrays.inputs import Request
-from jaxfs.arrays.named import Array, Arrays
-from jaxfs.arrays.producers import Part
-from jaxfs.arrays.quotas import Accounts
-from jaxfs.arrays.run_inputs import Given, release_inputs
+from jaxfs.arrays.named import NamedArray, NamedArrays
+from jaxfs.arrays.producers import ArrayRef
+from jaxfs.arrays.quotas import Quotas
+from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.calls.call import Call, now_usec, release
-from jaxfs.calls.memory_check import Room
-from jaxfs.calls.record import KEEP, Record
-from jaxfs.calls.scheduler import Queue, Ticket, soon
+from jaxfs.calls.memory_check import MemoryCheck
+from jaxfs.calls.record import KEEP, CallRecord
+from jaxfs.calls.scheduler import Run, Scheduler, soon
 from jaxfs.codecs.formats import FORMATS
 from jaxfs.engine.interface import Engine, Engines, Outcome
 from jaxfs.errors import (
@@ -32,9 +32,9 @@ from jaxfs.errors import (
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
 from jaxfs.options import Options
-from jaxfs.posix.credentials import Caller, Meta
+from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs import names
-from jaxfs.programs.compiled import Version
+from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.derived import Derivations
 from jaxfs.programs.program import Program
 from jaxfs.programs.stats import Histogram
@@ -55,21 +55,21 @@ class Calls:
         failed: Callable[[Call, JaxfsError], None],
         nursery: trio.Nursery,
     ) -> None:
-        self.accounts = Accounts(options.max_result_bytes, options.share_bytes)
-        self.arrays = Arrays(self.accounts)
-        self.room = Room()
+        self.quotas = Quotas(options.max_result_bytes, options.share_bytes)
+        self.arrays = NamedArrays(self.quotas)
+        self.memory_check = MemoryCheck()
         self._engines = engines
         self._derivations = derivations
         self._options = options
         self._failed = failed
         self._nursery = nursery
-        self._queues: dict[Engine, Queue] = {}
+        self._schedulers: dict[Engine, Scheduler] = {}
         self._calls: dict[str, Call] = {}
         self.ended = 0  # calls of all kinds, conversations' included
         self.ended_badly = 0
         self.total_times = Histogram()
         self.run_times = Histogram()  # of those that ended well
-        self.recent: deque[Record] = deque(maxlen=KEEP)  # nobody has looked at yet
+        self.recent: deque[CallRecord] = deque(maxlen=KEEP)  # nobody has looked at yet
 
     def __iter__(self) -> Iterator[Call]:
         return iter(tuple(self._calls.values()))
@@ -82,12 +82,12 @@ class Calls:
         """What ``calls/`` of a program lists."""
         return [call for call in self if call.program is program and call.listed]
 
-    def queue(self, uid: int) -> Queue:
+    def scheduler(self, uid: int) -> Scheduler:
         """Where a user's runs wait for their turn."""
         engine = self._engines.of(uid)
-        queue = self._queues.get(engine)
+        queue = self._schedulers.get(engine)
         if queue is None:
-            queue = self._queues[engine] = Queue(
+            queue = self._schedulers[engine] = Scheduler(
                 engine,
                 self._nursery,
                 max_calls=self._options.max_calls_per_user,
@@ -98,7 +98,7 @@ class Calls:
     @property
     def waiting(self) -> int:
         """Runs that no engine has yet."""
-        return sum(queue.waiting for queue in self._queues.values())
+        return sum(queue.waiting for queue in self._schedulers.values())
 
     def pool(self, uid: int) -> Pool:
         """The shared memory of a user's engine."""
@@ -110,10 +110,10 @@ class Calls:
             self.pool(uid),
             self._options.max_write_bytes,
             hint_bytes,
-            lambda nbytes: self.accounts.charge(uid, nbytes),
+            lambda nbytes: self.quotas.charge(uid, nbytes),
         )
 
-    def create(self, program: Program, filename: str, meta: Meta) -> Call:
+    def create(self, program: Program, filename: str, meta: InodeAttr) -> Call:
         """``calls/<id>[.<format>]``.  Raises Invalid, NameTaken."""
         call_id, form = split_id(filename)
         taken = self._calls.get(call_id)
@@ -124,10 +124,10 @@ class Calls:
                 f"results/{call_id} is there already; remove it, or use another id for the call"
             )
         call = self._calls[call_id] = Call(call_id, program, meta, format=form)
-        call.name()
+        call.add_link()
         return call
 
-    def find(self, path: str, caller: Caller) -> Part:
+    def find(self, path: str, caller: Credentials) -> ArrayRef:
         """What ``arrays/<name>``, ``results/<id>`` or a part, ``results/<id>.0``, stands for.
 
         Raises NotFound, AccessDenied, and Invalid for a call that was not submitted.
@@ -139,13 +139,13 @@ class Calls:
             raise NotFound(f"there is no {path}")
         if not caller.may_read(owner.meta, owner.result_mode):
             raise AccessDenied(f"user {caller.uid} may not read {path}")
-        part = owner.content() if isinstance(owner, Array) else _content(owner)
+        part = owner.content() if isinstance(owner, NamedArray) else _content(owner)
         found = part.select(word) if word else part
         if found is None:
             raise NotFound(f"there is no array {word!r} in {part.path}")
         return found
 
-    async def submit(self, call: Call, spool: Spool, caller: Caller) -> None:
+    async def submit(self, call: Call, spool: Spool, caller: Credentials) -> None:
         """Check the inputs and start the run.  References in them are looked up with the rights of
         ``caller``, who writes; the call is its owner's.
 
@@ -173,22 +173,22 @@ class Calls:
         call.begin(version, spool.size, ticket, submitted_usec)
 
     async def read(
-        self, uid: int, caller: Caller, program: Program, spool: Spool, form: str
-    ) -> tuple[Version, tuple[Given, ...]]:
+        self, uid: int, caller: Credentials, program: Program, spool: Spool, form: str
+    ) -> tuple[CompiledProgram, tuple[RunInput, ...]]:
         """The inputs of one request, bound ones included, and what runs with them: for a program
         whose types come with the call, the specialization for these types, which is made if it is
         not there.
 
         Raises Invalid, BrokenProgram, and what making the specialization raises.
         """
-        served = await program.serving()
+        served = await program.wait_compiled()
 
-        def find(path: str) -> Part:
+        def find(path: str) -> ArrayRef:
             return self.find(path, caller)
 
         request = await Request.of(spool, form, find)
         fixed = bound(program, parameter_names(served), find) if program.inputs else {}
-        if isinstance(served, Version):
+        if isinstance(served, CompiledProgram):
             return served, await all_inputs(request, served.signature.inputs, fixed, self.pool(uid))
         params = await all_types(request, served, fixed)
         types = tuple(param.aval for param in params)
@@ -201,7 +201,7 @@ class Calls:
             raise
 
     def open_params(
-        self, program: Program, version: Version, caller: Caller
+        self, program: Program, version: CompiledProgram, caller: Credentials
     ) -> Sequence[Parameter]:
         """The parameters that a request has to bring: those that are not bound."""
         params = version.signature.inputs
@@ -210,10 +210,12 @@ class Calls:
         fixed = bound(program, parameter_names(version), lambda path: self.find(path, caller))
         return [param for number, param in enumerate(params) if number not in fixed]
 
-    def _admit(self, call: Call, version: Version, inputs: tuple[Given, ...], uid: int) -> Ticket:
+    def _admit(
+        self, call: Call, version: CompiledProgram, inputs: tuple[RunInput, ...], uid: int
+    ) -> Run:
         nbytes = version.executable.output_bytes
         try:
-            self.accounts.reserve(uid, nbytes)
+            self.quotas.reserve(uid, nbytes)
         except JaxfsError:
             release_inputs(inputs)
             raise
@@ -226,14 +228,14 @@ class Calls:
                 shared_as=call.number,
             )
         except JaxfsError:
-            self.accounts.give_back(uid, nbytes)
+            self.quotas.give_back(uid, nbytes)
             raise
         call.refund = lambda: self._free(uid, nbytes, call.number)
         return ticket
 
     def _free(self, uid: int, nbytes: int, source: int) -> None:
         """Nobody needs a result any more."""
-        self.accounts.give_back(uid, nbytes)
+        self.quotas.give_back(uid, nbytes)
         self.pool(uid).forget(source)
 
     def _check_open(self, call: Call) -> None:
@@ -245,26 +247,28 @@ class Calls:
     def run(
         self,
         uid: int,
-        version: Version,
-        inputs: tuple[Given, ...],
+        version: CompiledProgram,
+        inputs: tuple[RunInput, ...],
         done: Callable[[Outcome], None],
         *,
         shared_as: int = 0,
-    ) -> Ticket:
+    ) -> Run:
         """Run once; ``done`` gets the outcome from the event loop.  Takes over the inputs.
         ``shared_as`` lets other runs take the outputs before this one has ended.
 
         Raises NoSpace for what cannot fit, OverQuota for a user with too many unfinished calls.
         """
         if not version.is_small:
-            self.check_room(uid, version, inputs)
-        queue = self.queue(uid)
+            self.check_memory(uid, version, inputs)
+        queue = self.scheduler(uid)
         return queue.submit(uid, version.executable, inputs, done, shared_as=shared_as)
 
-    def check_room(self, uid: int, version: Version, inputs: tuple[Given, ...]) -> None:
+    def check_memory(
+        self, uid: int, version: CompiledProgram, inputs: tuple[RunInput, ...]
+    ) -> None:
         """Raises NoSpace, and gives the inputs back, where a run cannot fit."""
         try:
-            self.room.check(version, self.pool(uid))
+            self.memory_check.check(version, self.pool(uid))
         except NoSpace:
             release_inputs(inputs)
             raise
@@ -281,9 +285,9 @@ class Calls:
             self._failed(call, outcome.error)
 
     def _count_call(self, call: Call, outcome: Outcome) -> None:
-        assert call.version is not None  # it was submitted
+        assert call.compiled is not None  # it was submitted
         self.count(
-            Record(
+            CallRecord(
                 call.meta.uid,
                 call.program,
                 call.id,
@@ -294,12 +298,12 @@ class Calls:
                 outcome.run_usec,
                 call.ended_usec,
                 call.input_bytes,
-                call.version.executable.output_bytes,
+                call.compiled.executable.output_bytes,
                 outcome.error.errno_name if outcome.error else "",
             )
         )
 
-    def count(self, record: Record) -> None:
+    def count(self, record: CallRecord) -> None:
         """Keep a program's statistics, and the mount's."""
         self.recent.append(record)
         failed, run_usec = bool(record.errno), record.run_usec
@@ -318,18 +322,18 @@ class Calls:
         if self._calls.get(call.id) is not call:
             return
         del self._calls[call.id]
-        if call.names == 1 and not call.has_ended:
+        if call.link_count == 1 and not call.has_ended:
             call.cancel(f"results/{call.id} was removed")
-            if call.ticket is not None:
-                call.ticket.stop()
+            if call.scheduled is not None:
+                call.scheduled.kill()
             _stop_dependents(call)
-        call.unname()
+        call.drop_link()
 
     def give_away(self, call: Call) -> None:
         """The result has another name now: ``mv results/<id> arrays/<name>``."""
         if self._calls.get(call.id) is call:
             del self._calls[call.id]
-            call.unname()
+            call.drop_link()
 
     def unlist(self, call: Call) -> None:
         """``rm calls/<id>``: only the name goes; a call that was never submitted goes whole."""
@@ -338,16 +342,16 @@ class Calls:
             self.remove(call)
 
 
-def _content(call: Call) -> Part:
+def _content(call: Call) -> ArrayRef:
     if call.is_rejected or not call.submitted_usec:
         raise Invalid(f"call {call.id} was not submitted: there is no results/{call.id} yet")
-    return Part(call, f"results/{call.id}")
+    return ArrayRef(call, f"results/{call.id}")
 
 
 def _stop_dependents(call: Call) -> None:
     """A cancelled call cancels those that wait for it."""
     for ticket in tuple(call.dependents):
-        soon(ticket.stop)
+        soon(ticket.kill)
 
 
 def split_id(filename: str) -> tuple[str, str]:

@@ -13,21 +13,21 @@ import attrs
 import trio
 
 from jaxfs.arrays.inputs import format_of
-from jaxfs.arrays.run_inputs import Given, release_inputs
+from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.arrays.views import encode
 from jaxfs.calls.call import now_usec, release, typed_outputs
 from jaxfs.calls.call_registry import Calls
-from jaxfs.calls.fast_path import Plan, plan_for
-from jaxfs.calls.record import Record
-from jaxfs.calls.scheduler import Ticket
+from jaxfs.calls.fast_path import FastPath, fast_path_for
+from jaxfs.calls.record import CallRecord
+from jaxfs.calls.scheduler import Run
 from jaxfs.codecs.formats import format_named
 from jaxfs.codecs.framing import Framer
-from jaxfs.compiler.job_protocol import Untyped
+from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.engine.interface import Outcome
 from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
 from jaxfs.ipc.channel import INLINE_BYTES
-from jaxfs.posix.credentials import Caller
-from jaxfs.programs.compiled import Version
+from jaxfs.posix.credentials import Credentials
+from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.program import Program
 from jaxfs.types.buffers import Rope
 
@@ -38,10 +38,10 @@ MAX_UNREAD = 1 << 16  # replies; who goes on asking and never reads is told so
 
 
 @attrs.define(eq=False)
-class _Reply:
+class _PendingReply:
     """What one request gets: an outcome once there is one, then its bytes."""
 
-    version: Version
+    compiled: CompiledProgram
     form: str
     program: Program
     calls: Calls
@@ -50,7 +50,7 @@ class _Reply:
     begun_usec: int  # 0: when it was asked
     refund: Callable[[], None] | None = None  # of the memory that large outputs take
     asked_usec: int = attrs.field(factory=now_usec)
-    ticket: Ticket | None = None
+    run: Run | None = None
     outcome: Outcome | None = None
     rope: Rope | None = None
     offset: int = 0
@@ -60,7 +60,7 @@ class _Reply:
     def arrive(self, outcome: Outcome) -> None:
         if not isinstance(outcome.error, Cancelled):
             self._count(outcome)
-        self.ticket = None  # it knows us too: a circle is work for the garbage collector
+        self.run = None  # it knows us too: a circle is work for the garbage collector
         if self.dropped:
             release(outcome)
             return
@@ -69,7 +69,7 @@ class _Reply:
 
     def _count(self, outcome: Outcome) -> None:
         self.calls.count(
-            Record(
+            CallRecord(
                 self.uid,
                 self.program,
                 "",
@@ -80,7 +80,7 @@ class _Reply:
                 outcome.run_usec,
                 now_usec(),
                 self.input_bytes,
-                self.version.executable.output_bytes,
+                self.compiled.executable.output_bytes,
                 outcome.error.errno_name if outcome.error else "",
             )
         )
@@ -98,8 +98,8 @@ class _Reply:
     async def encoded(self, outcome: Outcome) -> Rope:
         """The reply's bytes, in the format of the request."""
         if self.rope is None:
-            outputs = typed_outputs(self.version, outcome)
-            self.rope = await encode(self.form, self.version.signature.outputs, outputs)
+            outputs = typed_outputs(self.compiled, outcome)
+            self.rope = await encode(self.form, self.compiled.signature.outputs, outputs)
         return self.rope
 
 
@@ -109,18 +109,18 @@ class Conversation:
     ``form`` is fixed by the suffix, or empty: each request tells its own.
     """
 
-    def __init__(self, calls: Calls, program: Program, form: str, caller: Caller) -> None:
+    def __init__(self, calls: Calls, program: Program, form: str, caller: Credentials) -> None:
         self._calls = calls
         self._program = program
         self._fixed = form
         self._caller = caller
         self._uid = uid = caller.uid
-        self._queue = calls.queue(uid)
-        self._replies: deque[_Reply] = deque()
+        self._queue = calls.scheduler(uid)
+        self._replies: deque[_PendingReply] = deque()
         self._spool = calls.spool(uid)
         self._framer: Framer | None = None
         self._form = ""
-        self._plan: Plan | None = None
+        self._plan: FastPath | None = None
         self._hurried = 0
         self._asked: trio.Event | None = None  # made where somebody polls
 
@@ -130,11 +130,11 @@ class Conversation:
         Raises Invalid (the request is dropped, the next write begins the next one), TooBig,
         BrokenProgram, NoSpace, OverQuota.
         """
-        served = self._program.version or await self._program.serving()
+        served = self._program.compiled or await self._program.wait_compiled()
         try:
             self._make_room(served, len(data))
             self._spool.append(data)
-            if isinstance(served, Version):
+            if isinstance(served, CompiledProgram):
                 await self._submit_complete(served)
             elif not self._form:  # nobody knows how much belongs to a request but who writes it
                 self._form = format_of(self._spool, self._fixed)
@@ -149,11 +149,11 @@ class Conversation:
         A reply that comes at once is taken at once too, while nobody else waits for one: the event
         loop then has no reason to wake up for it.
         """
-        version = self._program.version
+        version = self._program.compiled
         if self._fixed != "raw" or version is None or self._spool.size or self._program.inputs:
             return False
         if self._plan is None or self._plan.version is not version:
-            self._plan = plan_for(version)
+            self._plan = fast_path_for(version)
         if self._plan is None or len(data) != self._plan.nbytes:
             return False
         self._run(version, "raw", self._plan.split(data), len(data))
@@ -170,7 +170,7 @@ class Conversation:
         if not self._replies or self._spool.size or self._plan is None:
             return None
         reply = self._replies[0]
-        if reply.outcome is None or reply.offset or reply.version is not self._plan.version:
+        if reply.outcome is None or reply.offset or reply.compiled is not self._plan.version:
             return None
         data = self._plan.reply(reply.outcome) if reply.form == "raw" else None
         if data is None or len(data) > size:
@@ -178,14 +178,14 @@ class Conversation:
         self._replies.popleft()
         return data
 
-    def _make_room(self, served: Version | Untyped, nbytes: int) -> None:
+    def _make_room(self, served: CompiledProgram | UntypedProgram, nbytes: int) -> None:
         if self._spool.size == 0 and nbytes > INLINE_BYTES // 4:
             expected = 0
-            if isinstance(served, Version):
+            if isinstance(served, CompiledProgram):
                 expected = sum(aval.nbytes + 256 for aval in served.signature.input_avals)
             self._spool = self._calls.spool(self._uid, max(nbytes, expected))
 
-    async def _submit_complete(self, version: Version) -> None:
+    async def _submit_complete(self, version: CompiledProgram) -> None:
         while self._spool.size:
             needed = self._needed(version)
             if needed is None or needed > self._spool.size:
@@ -195,7 +195,7 @@ class Conversation:
             await self._submit()
             self._spool.append(rest)
 
-    def _needed(self, version: Version) -> int | None:
+    def _needed(self, version: CompiledProgram) -> int | None:
         if self._framer is None:
             self._form = format_of(self._spool, self._fixed)
             if not format_named(self._form).is_framed:
@@ -221,13 +221,15 @@ class Conversation:
 
     def _run(
         self,
-        version: Version,
+        version: CompiledProgram,
         form: str,
-        inputs: tuple[Given, ...],
+        inputs: tuple[RunInput, ...],
         nbytes: int,
         begun_usec: int = 0,
     ) -> None:
-        reply = _Reply(version, form, self._program, self._calls, self._uid, nbytes, begun_usec)
+        reply = _PendingReply(
+            version, form, self._program, self._calls, self._uid, nbytes, begun_usec
+        )
         try:
             self._reserve(reply)
         except OverQuota:
@@ -235,8 +237,8 @@ class Conversation:
             raise
         try:
             if not version.is_small:
-                self._calls.check_room(self._uid, version, inputs)
-            reply.ticket = self._queue.submit(self._uid, version.executable, inputs, reply.arrive)
+                self._calls.check_memory(self._uid, version, inputs)
+            reply.run = self._queue.submit(self._uid, version.executable, inputs, reply.arrive)
         except BaseException:
             reply.drop()
             raise
@@ -245,12 +247,12 @@ class Conversation:
             self._asked.set()
             self._asked = None
 
-    def _reserve(self, reply: _Reply) -> None:
+    def _reserve(self, reply: _PendingReply) -> None:
         if len(self._replies) >= MAX_UNREAD:
             raise OverQuota(f"{MAX_UNREAD} replies of this file were not read; read some first")
-        nbytes = reply.version.executable.output_bytes
+        nbytes = reply.compiled.executable.output_bytes
         if nbytes > INLINE_BYTES:
-            reply.refund = self._calls.accounts.charge(self._uid, nbytes)
+            reply.refund = self._calls.quotas.charge(self._uid, nbytes)
 
     async def read(self, size: int, *, wait: bool = True) -> bytes | memoryview:
         """The next bytes of the replies; b"" once all is answered.
@@ -266,7 +268,9 @@ class Conversation:
                 return data
         return b""
 
-    async def _read_from(self, reply: _Reply, size: int, *, wait: bool) -> bytes | memoryview:
+    async def _read_from(
+        self, reply: _PendingReply, size: int, *, wait: bool
+    ) -> bytes | memoryview:
         if reply.outcome is None:
             self._queue.poll(REPLY_WAIT_S if wait and not self._hurried else 0.0)
         if reply.outcome is None:
@@ -287,7 +291,7 @@ class Conversation:
             self._drop_first(reply)
         return data
 
-    def _drop_first(self, reply: _Reply) -> None:
+    def _drop_first(self, reply: _PendingReply) -> None:
         if self._replies and self._replies[0] is reply:
             self._replies.popleft()
         reply.drop()
@@ -319,7 +323,7 @@ class Conversation:
         """
         if self._replies:
             return self._replies[0].outcome is not None
-        ends_here = self._program.version is None or not self._is_framed()
+        ends_here = self._program.compiled is None or not self._is_framed()
         return bool(self._spool.size and self._form and ends_here)
 
     def _is_framed(self) -> bool:
@@ -341,8 +345,6 @@ class Conversation:
         """Nobody reads any more: what runs may end soon, what waits need not begin."""
         self._spool.close()
         replies, self._replies = self._replies, deque()
-        self._queue.abandon(
-            reply.ticket for reply in replies if reply.ticket and reply.outcome is None
-        )
+        self._queue.abandon(reply.run for reply in replies if reply.run and reply.outcome is None)
         for reply in replies:
             reply.drop()

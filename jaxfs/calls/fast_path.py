@@ -12,20 +12,20 @@ import attrs
 
 from jaxfs.engine.interface import Outcome
 from jaxfs.ipc.channel import INLINE_BYTES
-from jaxfs.programs.compiled import Version
+from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Signature
 
 
 @attrs.frozen
-class Plan:
+class FastPath:
     """``parts`` are the inputs' places in a request; ``nbytes`` its length.
 
     ``outputs_are_reply`` says that the engine's outputs, byte for byte, are the reply: no padding
     between them.
     """
 
-    version: Version
+    version: CompiledProgram
     nbytes: int
     parts: tuple[slice, ...]
     outputs_are_reply: bool
@@ -43,7 +43,7 @@ class Plan:
         return None
 
 
-def plan_for(version: Version) -> Plan | None:
+def fast_path_for(version: CompiledProgram) -> FastPath | None:
     """The short way for a version, if its requests are small and any bytes will do for them."""
     signature = version.signature
     ends = [0, *itertools.accumulate(aval.nbytes for aval in signature.input_avals)]
@@ -51,7 +51,7 @@ def plan_for(version: Version) -> Plan | None:
     if not signature.inputs or ends[-1] > INLINE_BYTES or not any_bits:
         return None
     parts = tuple(slice(start, stop) for start, stop in itertools.pairwise(ends))
-    return Plan(version, ends[-1], parts, _is_packed(signature))
+    return FastPath(version, ends[-1], parts, _is_packed(signature))
 
 
 def _is_packed(signature: Signature) -> bool:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from jaxfs.errors import NoSpace
 from jaxfs.ipc.shared_memory import Pool
-from jaxfs.programs.compiled import Version
-from jaxfs.programs.memory_need import SMALL_BYTES, Need
+from jaxfs.programs.compiled import CompiledProgram
+from jaxfs.programs.memory_need import SMALL_BYTES, MemoryNeed
 
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-class Room:
+class MemoryCheck:
     """Says whether a run fits.
 
     ``limits`` are the bytes of those devices that have memory of their own, by name; the others
@@ -27,7 +27,7 @@ class Room:
     def __init__(self) -> None:
         self.limits: dict[str, int] = {}
 
-    def check(self, version: Version, pool: Pool) -> None:
+    def check(self, version: CompiledProgram, pool: Pool) -> None:
         """Raises NoSpace with the numbers where a run of this version cannot fit.
 
         Free memory of ``pool`` is memory the run can have.
@@ -43,7 +43,7 @@ class Room:
             _compare(need, need.on_host, offered, "the machine has available")
 
 
-def _compare(need: Need, needed: int, offered: int, who: str) -> None:
+def _compare(need: MemoryNeed, needed: int, offered: int, who: str) -> None:
     if needed > offered:
         raise NoSpace(
             f"a run takes {needed} bytes of memory ({need.inputs} of inputs, {need.outputs} of "
@@ -53,7 +53,7 @@ def _compare(need: Need, needed: int, offered: int, who: str) -> None:
 
 def available_bytes() -> int:
     """Memory of the machine that can be had without swapping, no more than the cgroup allows."""
-    return min([_meminfo("MemAvailable"), *_cgroup_rooms()])
+    return min([_meminfo("MemAvailable"), *_cgroup_free_bytes()])
 
 
 def _meminfo(key: str) -> int:
@@ -64,19 +64,19 @@ def _meminfo(key: str) -> int:
     raise LookupError(f"/proc/meminfo has no {key}")
 
 
-def _cgroup_rooms() -> Iterator[int]:
+def _cgroup_free_bytes() -> Iterator[int]:
     """What is left in our cgroup (version 2) and each one above it that has a limit."""
-    paths = [line[3:] for line in _words("/proc/self/cgroup") if line.startswith("0::")]
+    paths = [line[3:] for line in _lines_of("/proc/self/cgroup") if line.startswith("0::")]
     ours = CGROUPS / paths[0].lstrip("/") if paths else CGROUPS
     for place in [ours, *ours.parents]:
-        limit = _words(place / "memory.max")
+        limit = _lines_of(place / "memory.max")
         if limit and limit[0].isdecimal():
-            stat = dict(line.split() for line in _words(place / "memory.stat"))
-            used = int(_words(place / "memory.current")[0]) - int(stat.get("inactive_file", 0))
+            stat = dict(line.split() for line in _lines_of(place / "memory.stat"))
+            used = int(_lines_of(place / "memory.current")[0]) - int(stat.get("inactive_file", 0))
             yield max(0, int(limit[0]) - used)
 
 
-def _words(path: Path | str) -> list[str]:
+def _lines_of(path: Path | str) -> list[str]:
     """The lines of a file, none where it is not there."""
     try:
         return Path(path).read_text().splitlines()

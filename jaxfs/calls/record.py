@@ -9,7 +9,7 @@ from jaxfs.programs.program import Program
 KEEP = 1000  # of the last ones, for ``trace``
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):
+class CallRecord(msgspec.Struct, frozen=True, gc=False):
     """Made at each call, so it is only kept here; ``timeline`` makes sense of it.
 
     Times are microseconds of CLOCK_MONOTONIC, in the order of the fields; 0: it was never there.

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import trio
 
-from jaxfs.arrays.run_inputs import Given, release_inputs
+from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.calls.call import release, typed_outputs
 from jaxfs.calls.call_registry import Calls
-from jaxfs.compiler.client.client import TracerClient
+from jaxfs.compiler.client.client import CompilerClient
 from jaxfs.engine.interface import Outcome, Range
 from jaxfs.errors import Invalid, RunFailed
 from jaxfs.ipc.spool import Spool
-from jaxfs.posix.credentials import Caller
-from jaxfs.programs.compiled import Version
+from jaxfs.posix.credentials import Credentials
+from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.program import Program, root_of
 from jaxfs.types.avals import Aval
 from jaxfs.types.buffers import TypedBuffer
@@ -29,7 +29,7 @@ MAX_BYTES = 64 << 20  # of inputs; the interpreter is slow
 
 
 async def check(
-    calls: Calls, tracer: TracerClient, program: Program, caller: Caller, spool: Spool
+    calls: Calls, tracer: CompilerClient, program: Program, caller: Credentials, spool: Spool
 ) -> str:
     """``out.0 name=... max_abs_difference=...`` for each output, a line each.
 
@@ -58,7 +58,7 @@ async def check(
         release(outcome)
 
 
-def _bytes_of(value: Given) -> bytes:
+def _bytes_of(value: RunInput) -> bytes:
     if isinstance(value, Range):
         return value.segment.read(value.offset, value.nbytes)
     if not isinstance(value, bytes):
@@ -66,9 +66,9 @@ def _bytes_of(value: Given) -> bytes:
     return value
 
 
-async def _random(program: Program) -> tuple[Version, tuple[Given, ...]]:
-    served = await program.serving()
-    if not isinstance(served, Version):
+async def _random(program: Program) -> tuple[CompiledProgram, tuple[RunInput, ...]]:
+    served = await program.wait_compiled()
+    if not isinstance(served, CompiledProgram):
         raise Invalid(f"{program.path} has no types of its own; write inputs instead of random")
     random = np.random.default_rng(0)
     arrays = [_draw(random, aval) for aval in served.signature.input_avals]
@@ -83,7 +83,9 @@ def _draw(random: np.random.Generator, aval: Aval) -> np.ndarray[Any, Any]:
     return np.asarray(random.integers(0, 2, aval.shape)).astype(dtype)
 
 
-async def _run(calls: Calls, uid: int, version: Version, inputs: tuple[Given, ...]) -> Outcome:
+async def _run(
+    calls: Calls, uid: int, version: CompiledProgram, inputs: tuple[RunInput, ...]
+) -> Outcome:
     ended, outcomes = trio.Event(), list[Outcome]()
 
     def done(outcome: Outcome) -> None:
@@ -94,7 +96,7 @@ async def _run(calls: Calls, uid: int, version: Version, inputs: tuple[Given, ..
     try:
         await ended.wait()
     except BaseException:
-        calls.queue(uid).abandon([ticket])
+        calls.scheduler(uid).abandon([ticket])
         raise
     if outcomes[0].error is not None:
         raise RunFailed(outcomes[0].error.reason, outcomes[0].error.diagnostics)
@@ -102,14 +104,14 @@ async def _run(calls: Calls, uid: int, version: Version, inputs: tuple[Given, ..
 
 
 async def _interpret(
-    tracer: TracerClient, version: Version, program: Program, inputs: bytes
+    tracer: CompilerClient, version: CompiledProgram, program: Program, inputs: bytes
 ) -> bytes:
     artifact = (version.stablehlo_path.parent / "artifact").read_bytes()
     meta = root_of(program).meta
     return await tracer.interpret(artifact, inputs, version.signature, user=(meta.uid, meta.gid))
 
 
-def _compare(version: Version, found: Sequence[TypedBuffer], expected: bytes) -> str:
+def _compare(version: CompiledProgram, found: Sequence[TypedBuffer], expected: bytes) -> str:
     lines, offset = [], 0
     for number, (param, buffer) in enumerate(zip(version.signature.outputs, found, strict=True)):
         right = np.frombuffer(expected, param.aval.row.numpy, param.aval.size, offset)

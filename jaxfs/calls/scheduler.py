@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 import attrs
 import trio
 
-from jaxfs.arrays.run_inputs import Awaited, Given, ScheduledRun, release_inputs
+from jaxfs.arrays.run_inputs import PendingInput, RunInput, ScheduledRun, release_inputs
 from jaxfs.engine.interface import Engine, Executable, Input, Outcome, OutputRef, Range
 from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut, from_os_error
 
@@ -38,20 +38,20 @@ def soon(do: Callable[..., None], *arguments: object) -> None:
 
 
 @attrs.define(eq=False)
-class Ticket:
+class Run:
     """One run, from submission to its end; ``done`` is called once.
 
     ``shared_as``: other runs may take its outputs before it has ended.  ``awaited`` are its inputs
     that were not there.
     """
 
-    queue: Queue
-    user: _User
+    scheduler: Scheduler
+    user: _UserQueue
     executable: Executable
-    inputs: tuple[Given, ...]
+    inputs: tuple[RunInput, ...]
     done: Callable[[Outcome], None]
     shared_as: int = 0
-    awaited: tuple[Awaited, ...] = ()
+    awaited: tuple[PendingInput, ...] = ()
     is_parked: bool = False  # in no line: what it waits for is another user's, or another engine's
     number: int = 0  # the engine's, 0 while it waits here
     limit_s: float = 0.0  # 0: none
@@ -65,7 +65,7 @@ class Ticket:
             return
         self.has_ended = True
         self.done(self._explained(outcome) if self.awaited else outcome)
-        self.queue.left(self)  # then: whose turn it is now may take what this one has made
+        self.scheduler.finish(self)  # then: whose turn it is now may take what this one has made
         awaited, self.awaited = self.awaited, ()
         for value in awaited:
             value.dependents.discard(self)
@@ -77,26 +77,26 @@ class Ticket:
         cause = next((failure for failure in failures if failure is not None), None)
         return outcome if cause is None else Outcome(error=cause)
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         """As ``Queue.stop``."""
-        self.queue.stop(self)
+        self.scheduler.kill(self)
 
     def precedes(self, other: ScheduledRun) -> bool:
         """Whether the other's engine gets this one first: both are one user's there."""
-        return isinstance(other, Ticket) and other.user is self.user and not self.is_parked
+        return isinstance(other, Run) and other.user is self.user and not self.is_parked
 
 
 @attrs.define(eq=False)
-class _User:
+class _UserQueue:
     """What one user has unfinished."""
 
     uid: int
-    running: set[Ticket] = attrs.field(factory=set)
-    waiting: OrderedDict[Ticket, None] = attrs.field(factory=OrderedDict)
+    running: set[Run] = attrs.field(factory=set)
+    waiting: OrderedDict[Run, None] = attrs.field(factory=OrderedDict)
     unfinished: int = 0
 
 
-class Queue:
+class Scheduler:
     """Between those who ask and one engine.
 
     ``max_calls`` bounds what a user may have unfinished, ``limit_s`` how long a run may take from
@@ -110,8 +110,8 @@ class Queue:
         self._nursery = nursery
         self._max_calls = max_calls
         self._limit_s = limit_s
-        self._users: dict[int, _User] = {}  # kept: there are not many users
-        self._turns: OrderedDict[int, _User] = OrderedDict()  # who waits, next first
+        self._users: dict[int, _UserQueue] = {}  # kept: there are not many users
+        self._turns: OrderedDict[int, _UserQueue] = OrderedDict()  # who waits, next first
         self._under_way = 0
         self._restarts = engine.restarts
         nursery.start_soon(self._watch)
@@ -125,30 +125,30 @@ class Queue:
         self,
         uid: int,
         executable: Executable,
-        inputs: tuple[Given, ...],
+        inputs: tuple[RunInput, ...],
         done: Callable[[Outcome], None],
         *,
         shared_as: int = 0,
-    ) -> Ticket:
+    ) -> Run:
         """Run once; ``done`` gets the outcome from the event loop, not before this returns.
 
         Takes over the inputs, also where it raises OverQuota.  ``shared_as`` as of the engine.
         """
         user = self._users.get(uid)
         if user is None:
-            user = self._users[uid] = _User(uid)
+            user = self._users[uid] = _UserQueue(uid)
         if 0 < self._max_calls <= user.unfinished:
             release_inputs(inputs)
             raise self._over_quota(user)
         user.unfinished += 1
-        ticket = Ticket(self, user, executable, inputs, done, shared_as, limit_s=self._limit_s)
+        ticket = Run(self, user, executable, inputs, done, shared_as, limit_s=self._limit_s)
         if all(type(value) in _THERE for value in inputs):
-            self._line_up(ticket)
+            self._enqueue(ticket)
         else:
-            self._line_up_after(ticket)
+            self._enqueue_after(ticket)
         return ticket
 
-    def _line_up(self, ticket: Ticket) -> None:
+    def _enqueue(self, ticket: Run) -> None:
         user = ticket.user
         if self._may_run(user) and not user.waiting:
             self._hand_over(ticket)
@@ -156,28 +156,28 @@ class Queue:
             user.waiting[ticket] = None
             self._turns[user.uid] = user
 
-    def _line_up_after(self, ticket: Ticket) -> None:
+    def _enqueue_after(self, ticket: Run) -> None:
         """Behind what it takes the outputs of, or not before that has ended."""
         ticket.awaited = tuple(v for v in ticket.inputs if not isinstance(v, Range | bytes))
         for value in ticket.awaited:
             value.dependents.add(ticket)
         if all(value.done.is_set() or self._is_ahead(value, ticket) for value in ticket.awaited):
-            self._line_up(ticket)
+            self._enqueue(ticket)
         else:
             ticket.is_parked = True
             self._nursery.start_soon(self._park, ticket)
 
-    def _is_ahead(self, value: Awaited, ticket: Ticket) -> bool:
+    def _is_ahead(self, value: PendingInput, ticket: Run) -> bool:
         return value.run is not None and value.run.precedes(ticket)
 
-    async def _park(self, ticket: Ticket) -> None:
+    async def _park(self, ticket: Run) -> None:
         for value in ticket.awaited:
             await value.done.wait()
         if not ticket.has_ended:
             ticket.is_parked = False
-            self._line_up(ticket)
+            self._enqueue(ticket)
 
-    def _over_quota(self, user: _User) -> OverQuota:
+    def _over_quota(self, user: _UserQueue) -> OverQuota:
         return OverQuota(
             f"{user.unfinished} calls of user {user.uid} are unfinished, the most a user may have "
             f"(-o max_calls_per_user); wait for some, or remove their results"
@@ -187,10 +187,10 @@ class Queue:
         """Take what the engine has answered already, or answers within so short a time."""
         self._engine.poll(wait_s)
 
-    def _may_run(self, user: _User) -> bool:
+    def _may_run(self, user: _UserQueue) -> bool:
         return self._under_way < UNDER_WAY and len(user.running) < UNDER_WAY_PER_USER
 
-    def _hand_over(self, ticket: Ticket) -> None:
+    def _hand_over(self, ticket: Run) -> None:
         inputs: tuple[Input | OutputRef, ...] = ticket.inputs  # type: ignore[assignment]  # mostly so
         if ticket.awaited:
             try:
@@ -206,13 +206,13 @@ class Queue:
         release_inputs(value for value in inputs if not isinstance(value, OutputRef))
         ticket.inputs = ()
 
-    def _found(self, ticket: Ticket) -> tuple[Input | OutputRef, ...]:
+    def _found(self, ticket: Run) -> tuple[Input | OutputRef, ...]:
         """The inputs, with what is there by now.  Raises what kept one from being made."""
         for value in ticket.awaited:
             failure = value.failure()
             if failure is not None:
                 raise failure
-        found = dict[Awaited, Input | OutputRef]()
+        found = dict[PendingInput, Input | OutputRef]()
         try:
             for value in ticket.awaited:
                 found[value] = value.now() if value.done.is_set() else value.later()
@@ -223,11 +223,11 @@ class Queue:
             value if isinstance(value, Range | bytes) else found[value] for value in ticket.inputs
         )
 
-    def _fail_soon(self, ticket: Ticket, error: JaxfsError) -> None:
+    def _fail_soon(self, ticket: Run, error: JaxfsError) -> None:
         """Its submitter hears of it from the event loop."""
         soon(ticket.end, Outcome(error=error))
 
-    def left(self, ticket: Ticket) -> None:
+    def finish(self, ticket: Run) -> None:
         """A run has ended: whoever's turn it is gets its place."""
         user = ticket.user
         user.unfinished -= 1
@@ -242,21 +242,21 @@ class Queue:
                 return
             self._take_turn(following)
 
-    def _take_turn(self, user: _User) -> None:
+    def _take_turn(self, user: _UserQueue) -> None:
         ticket, _ = user.waiting.popitem(last=False)
         self._turns.move_to_end(user.uid)
         if not user.waiting:
             del self._turns[user.uid]
         self._hand_over(ticket)
 
-    def _leave(self, ticket: Ticket) -> None:
+    def _leave(self, ticket: Run) -> None:
         ticket.user.waiting.pop(ticket, None)
         if not ticket.user.waiting:
             self._turns.pop(ticket.user.uid, None)
         release_inputs(value for value in ticket.inputs if isinstance(value, Range))
         ticket.inputs = ()
 
-    def cancel(self, ticket: Ticket, *, kill: bool = False) -> None:
+    def cancel(self, ticket: Run, *, kill: bool = False) -> None:
         """End a run with Cancelled: one that waits here before this returns, else as the engine
         does (``Engine.cancel``)."""
         if ticket.number:
@@ -264,17 +264,17 @@ class Queue:
         elif not ticket.has_ended:
             ticket.end(Outcome(error=Cancelled("the run was cancelled")))
 
-    def stop(self, ticket: Ticket) -> None:
+    def kill(self, ticket: Run) -> None:
         """Cancel, and end a run that goes on with its engine; others' runs start again there."""
         self.cancel(ticket)
         if ticket.number:
-            self._nursery.start_soon(self._kill, ticket)
+            self._nursery.start_soon(self._kill_later, ticket)
 
-    async def _kill(self, ticket: Ticket) -> None:
+    async def _kill_later(self, ticket: Run) -> None:
         await trio.sleep(STOP_GRACE_S)
         self.cancel(ticket, kill=True)
 
-    def abandon(self, tickets: Iterable[Ticket]) -> None:
+    def abandon(self, tickets: Iterable[Run]) -> None:
         """Nobody will see what these give: they need not begin, and must not go on for ever."""
         for ticket in tickets:
             if not ticket.number:
@@ -287,9 +287,9 @@ class Queue:
         pause_s = min(MAX_PAUSE_S, self._limit_s / LOOKS or MAX_PAUSE_S)
         while True:
             await trio.sleep(pause_s)
-            self.look(trio.current_time())
+            self.expire_overdue(trio.current_time())
 
-    def look(self, now_s: float) -> None:
+    def expire_overdue(self, now_s: float) -> None:
         """End the runs whose time is up.
 
         A run that had to start again, because the engine died or was ended for another run, has
@@ -305,7 +305,7 @@ class Queue:
             elif 0 < ticket.limit_s <= now_s - ticket.since_s:
                 self._expire(ticket)
 
-    def _expire(self, ticket: Ticket) -> None:
+    def _expire(self, ticket: Run) -> None:
         ticket.end(
             Outcome(
                 error=TimedOut(
@@ -314,4 +314,4 @@ class Queue:
                 )
             )
         )
-        self.stop(ticket)
+        self.kill(ticket)

@@ -72,7 +72,7 @@ FORMATS: tuple[Format, ...] = (
         npy.encode,
         npy.size,
         decode=npy.decode,
-        frames=npy.Frames,
+        frames=npy.NpyFrames,
     ),
     Format("npz", "numpy's archive of arrays, by name", npz.encode, npz.size, decode=npz.decode),
     Format(
@@ -82,7 +82,7 @@ FORMATS: tuple[Format, ...] = (
         safetensors.size,
         safetensors.check,
         safetensors.decode,
-        safetensors.Frames,
+        safetensors.SafetensorsFrames,
     ),
     Format(
         "raw",
@@ -90,7 +90,7 @@ FORMATS: tuple[Format, ...] = (
         raw.encode,
         raw.size,
         decode=raw.decode,
-        frames=raw.Frames,
+        frames=raw.RawFrames,
     ),
     Format(
         "json",
@@ -98,7 +98,7 @@ FORMATS: tuple[Format, ...] = (
         text_output.encode_json,
         check=text_output.check_json,
         decode=text_input.decode,
-        frames=text_input.Frames,
+        frames=text_input.TextFrames,
     ),
     Format("txt", "numbers for people, a row a line", text_output.encode_txt),
     Format(

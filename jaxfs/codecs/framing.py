@@ -28,7 +28,7 @@ class Framer:
                 f"a conversation cannot tell where {name} data ends; submit it as a file of calls/"
             )
         self._params = params
-        self._frames = text_input.Frames(params, count) if name == "json" else frames(params)
+        self._frames = text_input.TextFrames(params, count) if name == "json" else frames(params)
         self._known: int | None = None
 
     def needed(self, buffer: memoryview) -> int | None:

@@ -61,7 +61,7 @@ def decode_one(
     return _in_memory_order(found, stored, index, param), start + param.aval.nbytes
 
 
-def checked_header(data: memoryview, index: int, param: Parameter) -> Header | None:
+def checked_header(data: memoryview, index: int, param: Parameter) -> NpyHeader | None:
     """The header at the start of ``data`` if it is all there; Invalid if it is not ``param``'s."""
     try:
         found = read_header(data)
@@ -73,7 +73,7 @@ def checked_header(data: memoryview, index: int, param: Parameter) -> Header | N
 
 
 def _in_memory_order(
-    found: Header, buffer: TypedBuffer, index: int, param: Parameter
+    found: NpyHeader, buffer: TypedBuffer, index: int, param: Parameter
 ) -> TypedBuffer:
     """Fortran order and big-endian data rearranged; anything else as it is."""
     fortran = found.fortran_order and len(found.shape) > 1
@@ -88,7 +88,7 @@ def _in_memory_order(
     return typed(index, param, flat_bytes(array))
 
 
-class Frames:
+class NpyFrames:
     """Finds the end of one request in a conversation.  See ``framing.Framer``."""
 
     def __init__(self, params: Sequence[Parameter]) -> None:
@@ -131,7 +131,7 @@ _CODES_OF = {
 }
 
 
-class Header(msgspec.Struct, frozen=True):
+class NpyHeader(msgspec.Struct, frozen=True):
     """What a .npy header says.  ``code`` is the dtype without its byte order: ``f4``, ``V2``."""
 
     code: str
@@ -154,7 +154,7 @@ class Header(msgspec.Struct, frozen=True):
         return self.shape == aval.shape and self.code in _CODES_OF[aval.dtype]
 
 
-def read_header(data: memoryview) -> Header | None:
+def read_header(data: memoryview) -> NpyHeader | None:
     """The header at the start of ``data``, or None while it is not all there.
 
     Raises Invalid when ``data`` cannot be the start of a .npy file.
@@ -182,13 +182,13 @@ def _length_format(prefix: bytes) -> str:
 
 
 @functools.lru_cache(256)  # requests come with the same few headers
-def _parse(header: bytes, nbytes: int) -> Header:
+def _parse(header: bytes, nbytes: int) -> NpyHeader:
     text = header.decode("utf-8", "replace").strip()
     fields = _fields(text)
     descr = _DESCR.match(fields.get("descr", ""))
     if fields.keys() != _VALUE_OF.keys() or descr is None:
         raise Invalid(f"a .npy header that describes no plain array: {text[:200]!r}")
-    return Header(
+    return NpyHeader(
         code=descr["code"],
         big_endian=descr["order"] == ">",
         fortran_order=fields["fortran_order"] == "True",

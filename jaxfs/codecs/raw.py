@@ -30,7 +30,7 @@ def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
     return arguments
 
 
-class Frames:
+class RawFrames:
     """The end of one request: always after the same number of bytes."""
 
     def __init__(self, params: Sequence[Parameter]) -> None:

@@ -45,7 +45,7 @@ DTYPES = {
 _NAMES = {short: name for name, short in DTYPES.items()}
 
 
-class Entry(msgspec.Struct, frozen=True):
+class TensorEntry(msgspec.Struct, frozen=True):
     """One tensor; ``data_offsets`` count from the end of the header."""
 
     dtype: str
@@ -82,11 +82,11 @@ def size(params: Sequence[Parameter]) -> int:
 
 
 def _header(params: Sequence[Parameter]) -> bytes:
-    entries: dict[str, Entry] = {}
+    entries: dict[str, TensorEntry] = {}
     end = 0
     for name, param in zip(member_names(params), params, strict=True):
         start, end = end, end + param.aval.nbytes
-        entries[name] = Entry(_NAMES[param.aval.dtype], param.aval.shape, (start, end))
+        entries[name] = TensorEntry(_NAMES[param.aval.dtype], param.aval.shape, (start, end))
     text = msgspec.json.encode(entries)
     text += b" " * (-len(text) % _ALIGNMENT)
     return _LENGTH.pack(len(text)) + text
@@ -125,13 +125,13 @@ def types(data: memoryview) -> list[tuple[str, Aval]]:
     return [(name, Aval(DTYPES[entry.dtype], entry.shape)) for name, entry in entries]
 
 
-def _checked(params: Sequence[Parameter], entries: dict[str, Entry]) -> list[int]:
+def _checked(params: Sequence[Parameter], entries: dict[str, TensorEntry]) -> list[int]:
     """Where the data of each parameter begins.  Raises Invalid for other names and types."""
     names = in_signature_order(params, list(entries))
     return [_begin(entries[name], i, params[i]) for i, name in enumerate(names)]
 
 
-def _begin(entry: Entry, index: int, param: Parameter) -> int:
+def _begin(entry: TensorEntry, index: int, param: Parameter) -> int:
     begin, end = entry.data_offsets
     if (DTYPES.get(entry.dtype), entry.shape) != (param.aval.dtype, param.aval.shape):
         raise refuse(index, param, entry)
@@ -140,7 +140,7 @@ def _begin(entry: Entry, index: int, param: Parameter) -> int:
     return begin
 
 
-def _read_header(data: memoryview) -> tuple[int, dict[str, Entry]] | None:
+def _read_header(data: memoryview) -> tuple[int, dict[str, TensorEntry]] | None:
     """Where the data begins, and the tensors; None while the header is not all there."""
     if len(data) < _LENGTH.size:
         return None
@@ -151,16 +151,16 @@ def _read_header(data: memoryview) -> tuple[int, dict[str, Entry]] | None:
     return (start, _entries(data[_LENGTH.size : start])) if len(data) >= start else None
 
 
-def _entries(header: memoryview) -> dict[str, Entry]:
+def _entries(header: memoryview) -> dict[str, TensorEntry]:
     try:
         table = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         table.pop(_METADATA, None)
-        return {name: msgspec.json.decode(raw, type=Entry) for name, raw in table.items()}
+        return {name: msgspec.json.decode(raw, type=TensorEntry) for name, raw in table.items()}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"a damaged safetensors header: {error}") from error
 
 
-class Frames:
+class SafetensorsFrames:
     """The end of one request: its header, then the inputs' own sizes."""
 
     def __init__(self, params: Sequence[Parameter]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from jaxfs.codecs.diagnostics import refuse, refuse_count
 from jaxfs.codecs.literals import buffer_of
-from jaxfs.codecs.tokenizer import Words, split
+from jaxfs.codecs.tokenizer import Tokenizer, split
 from jaxfs.types.buffers import Argument, Parameter, Reference
 
 _PATH = r"(?:arrays|results)/[A-Za-z0-9_][A-Za-z0-9_.-]*"
@@ -69,7 +69,7 @@ def _argument(index: int, param: Parameter, word: bytes) -> Argument:
     return buffer_of(index, param, text)
 
 
-class Frames:
+class TextFrames:
     """The end of one request: the newline after its last word; a line of its own without inputs.
 
     ``count`` says how many arrays a reference stands for.
@@ -79,7 +79,7 @@ class Frames:
         self, params: Sequence[Parameter], count: Callable[[str], int] = lambda path: 1
     ) -> None:
         self._count = len(params)
-        self._words = Words(enough=self._count)
+        self._words = Tokenizer(enough=self._count)
         self._count_of = count
         self._seen = 0  # words that were counted
         self._more = 0  # arrays that these stand for, beyond one each

@@ -19,7 +19,7 @@ _STRING = re.compile(rb'["\\]')
 _UNCOUNTED = re.compile(rb'[\n\[{"]')
 
 
-class Words:
+class Tokenizer:
     """Finds words and line ends in text that grows.
 
     ``spans`` are the (start, end) of the complete words.  Beyond ``enough`` words, where given,
@@ -93,6 +93,6 @@ def split(text: memoryview) -> list[bytes]:
     """The words of a whole text.  Raises Invalid for an open bracket or string."""
     if _NESTED.search(text) is None:
         return bytes(text).split()
-    words = Words()
+    words = Tokenizer()
     words.finish(text)
     return [bytes(text[start:end]) for start, end in words.spans]

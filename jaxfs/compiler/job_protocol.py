@@ -13,7 +13,7 @@ import msgspec
 
 from jaxfs.ipc.channel import VERSION
 from jaxfs.types.avals import Aval
-from jaxfs.types.partial_avals import Known
+from jaxfs.types.partial_avals import KnownAval
 from jaxfs.types.signature import Signature
 
 FILES = 2  # that a job which worked hands back
@@ -110,7 +110,7 @@ class Traced(msgspec.Struct, frozen=True, tag=True):
     partitions: int = 1  # how many devices it runs on
 
 
-class Untyped(msgspec.Struct, frozen=True, tag=True):
+class UntypedProgram(msgspec.Struct, frozen=True, tag=True):
     """The program is well, and what it takes is known only with ``types``.  No descriptors.
 
     ``parameters`` are the names of its inputs, flat, or of its arguments where even their structure
@@ -120,7 +120,9 @@ class Untyped(msgspec.Struct, frozen=True, tag=True):
     source_format: str
     parameters: tuple[str, ...]
     reason: str
-    inputs: tuple[Known, ...]  # no default: what older ones left in the state directory is not read
+    inputs: tuple[
+        KnownAval, ...
+    ]  # no default: what older ones left in the state directory is not read
 
 
 class Compiled(msgspec.Struct, frozen=True, tag=True):
@@ -149,4 +151,4 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 Request = Job | Kill
 Control = Hello | Ended
-Reply = Traced | Untyped | Compiled | Interpreted | Drawn | Refused
+Reply = Traced | UntypedProgram | Compiled | Interpreted | Drawn | Refused

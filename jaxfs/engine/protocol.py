@@ -15,7 +15,7 @@ from jaxfs.posix.privileges import User
 from jaxfs.types.signature import Signature
 
 
-class Options(msgspec.Struct, frozen=True):
+class EngineOptions(msgspec.Struct, frozen=True):
     """How an engine process starts; its one command-line argument, as JSON.
 
     ``platform`` is what JAX calls it (``cpu``, ``cuda``), empty for JAX's choice; ``devices`` asks
@@ -166,7 +166,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     diagnostics: str = ""
 
 
-class Stats(msgspec.Struct, frozen=True, tag=True):
+class MemoryStatistics(msgspec.Struct, frozen=True, tag=True):
     """A device's memory figures by device id, as JAX names them; empty where it tells none."""
 
     request: int
@@ -174,7 +174,7 @@ class Stats(msgspec.Struct, frozen=True, tag=True):
 
 
 Request = Attach | Detach | Load | Unload | Execute | Skip | Statistics
-Reply = Ready | StartFailed | Loaded | LoadFailed | Done | Failed | Stats
+Reply = Ready | StartFailed | Loaded | LoadFailed | Done | Failed | MemoryStatistics
 INPUT_FAILED = "the run one of its inputs comes from failed"
 MAX_UNDER_WAY = 256  # runs the front sends before it waits for answers
 DIAGNOSTICS_BYTES = 16 << 10  # a message keeps the end of longer ones

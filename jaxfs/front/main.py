@@ -21,10 +21,10 @@ import msgspec
 import trio
 
 from jaxfs.arrays.bindings import restore_bindings
-from jaxfs.arrays.persistence import Keeper
+from jaxfs.arrays.persistence import ArrayStore
 from jaxfs.calls.call import Call
 from jaxfs.calls.call_registry import Calls
-from jaxfs.compiler.client.client import open_tracer
+from jaxfs.compiler.client.client import open_compiler
 from jaxfs.engine import protocol
 from jaxfs.engine.client.engines import open_per_user, open_shared
 from jaxfs.engine.interface import Engines
@@ -33,13 +33,13 @@ from jaxfs.front import logs, systemd
 from jaxfs.fuse import session
 from jaxfs.fuse.operations import Filesystem
 from jaxfs.options import Options
-from jaxfs.posix.credentials import Caller, Meta
+from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs.builder import Builder
 from jaxfs.programs.pickle_policy import PicklePolicy
 from jaxfs.programs.program_registry import Programs
 from jaxfs.programs.store import Store
-from jaxfs.vfs.mount import System
-from jaxfs.vfs.vfs import Tree
+from jaxfs.vfs.mount import Mount
+from jaxfs.vfs.vfs import Vfs
 
 log = logging.getLogger(__package__)
 START_FAILED = 1  # exit code
@@ -60,7 +60,7 @@ class Launch(msgspec.Struct, frozen=True):
     session_fd: int = -1
 
 
-class Herald:
+class ReadyPipe:
     """Says once, on a descriptor, how the start went."""
 
     def __init__(self, fd: int) -> None:
@@ -95,7 +95,7 @@ def main(document: str) -> int:
         if fd >= 0:
             os.set_inheritable(fd, False)
     _allow_many_files()
-    herald = Herald(launch.ready_fd)
+    herald = ReadyPipe(launch.ready_fd)
     try:
         trio.run(_run, launch, herald)
     except BaseException as error:
@@ -118,7 +118,7 @@ def _first_reason(error: BaseException) -> BaseException:
     return error
 
 
-async def _run(launch: Launch, herald: Herald) -> None:
+async def _run(launch: Launch, herald: ReadyPipe) -> None:
     try:
         store = Store(Path(launch.state_dir))
     except OSError as error:
@@ -134,10 +134,10 @@ async def _run(launch: Launch, herald: Herald) -> None:
 
 
 @asynccontextmanager
-async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncIterator[System]:
+async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncIterator[Mount]:
     options = launch.options
     async with (
-        open_tracer(deadline_s=options.compile_timeout) as tracer,
+        open_compiler(deadline_s=options.compile_timeout) as tracer,
         open_engines(options) as engines,
     ):
         if options.zygote == "eager":
@@ -147,17 +147,17 @@ async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncI
         programs = Programs(builder, nursery)
 
         def failed(call: Call, error: JaxfsError) -> None:
-            caller = Caller(call.meta.uid, call.meta.gid)
+            caller = Credentials(call.meta.uid, call.meta.gid)
             system.note(caller, f"results/{call.id}", error)
 
         calls = Calls(engines, programs.derivations, options, failed, nursery)
-        meta = Meta(os.getuid(), os.getgid(), 0o755)
-        system = System(options, programs, calls, engines, tracer, meta)
+        meta = InodeAttr(os.getuid(), os.getgid(), 0o755)
+        system = Mount(options, programs, calls, engines, tracer, meta)
         system.learn_devices()
         programs.restore()
         restore_bindings(programs)
         if options.keep_arrays:
-            keeper = Keeper(calls.arrays, store.root / "arrays")
+            keeper = ArrayStore(calls.arrays, store.root / "arrays")
             keeper.restore(calls.pool(os.getuid()))
             nursery.start_soon(keeper.run)
         yield system
@@ -168,7 +168,7 @@ async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncI
 
 def open_engines(options: Options) -> AbstractAsyncContextManager[Engines]:
     """The engines a mount with these options has.  Raises Invalid where it cannot have them."""
-    wanted = protocol.Options(platform=options.platform or "", devices=options.devices or 0)
+    wanted = protocol.EngineOptions(platform=options.platform or "", devices=options.devices or 0)
     if options.engine == "shared":
         return open_shared(wanted)
     if os.getuid() != 0:
@@ -178,9 +178,9 @@ def open_engines(options: Options) -> AbstractAsyncContextManager[Engines]:
     return open_per_user(wanted, os.getuid(), options.engine_idle)
 
 
-async def _serve(launch: Launch, system: System, nursery: trio.Nursery, herald: Herald) -> None:
+async def _serve(launch: Launch, system: Mount, nursery: trio.Nursery, herald: ReadyPipe) -> None:
     options = session.mount_options(launch.options)
-    filesystem = Filesystem(Tree(system), nursery)
+    filesystem = Filesystem(Vfs(system), nursery)
     with session.mounted(filesystem, launch.mountpoint, options, launch.session_fd) as mount:
         nursery.start_soon(_stop_on_signal, mount)
         nursery.start_soon(_reload_on_signal, Path(launch.state_dir))
@@ -191,7 +191,7 @@ async def _serve(launch: Launch, system: System, nursery: trio.Nursery, herald: 
         await mount.serve()
 
 
-async def _announce(launch: Launch, system: System, herald: Herald) -> None:
+async def _announce(launch: Launch, system: Mount, herald: ReadyPipe) -> None:
     """Ready is: a stat through the mount answers, and the engine is up."""
     if not await session.answers(launch.mountpoint):
         raise RunFailed(f"{launch.mountpoint} does not show the new mount")

@@ -12,7 +12,7 @@ PAUSE_S = 0.25  # a loop that uses the same names again does not have them inval
 MAX_NAMES = 1024
 
 
-class GoneNames:
+class DentryInvalidator:
     """Has the kernel forget names, some at a time: each takes another thread's turn."""
 
     def __init__(self, nursery: trio.Nursery) -> None:

@@ -25,47 +25,47 @@ from jaxfs.errors import (
     from_os_error,
 )
 from jaxfs.fuse import INTERRUPTS
-from jaxfs.posix.credentials import Caller
+from jaxfs.posix.credentials import Credentials
 
 if TYPE_CHECKING:
     from jaxfs.fuse.operations import Filesystem
 
 log = logging.getLogger(__name__)
 Handler = TypeVar("Handler", bound=Callable[..., Coroutine[Any, Any, Any]])
-Where = Callable[["Filesystem", tuple[Any, ...]], tuple[Caller, str]]
+Where = Callable[["Filesystem", tuple[Any, ...]], tuple[Credentials, str]]
 # Everyday answers, not worth a line in error_log.
 QUIET = (NotFound, NotReady, Interrupted, Unmounted)
 
 
-def caller_of(ctx: pyfuse3.RequestContext) -> Caller:
+def caller_of(ctx: pyfuse3.RequestContext) -> Credentials:
     """The process behind a request, in our own terms."""
-    return Caller(ctx.uid, ctx.gid, ctx.pid, ctx.umask)
+    return Credentials(ctx.uid, ctx.gid, ctx.pid, ctx.umask)
 
 
-def at_inode(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Caller, str]:
+def at_inode(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (inode, ..., ctx)."""
     return caller_of(args[-1]), fs.tree.path(args[0])
 
 
-def at_name(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Caller, str]:
+def at_name(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (parent inode, name, ..., ctx)."""
     name = args[1].decode(errors="replace")
     return caller_of(args[-1]), f"{fs.tree.path(args[0])}/{name}"
 
 
-def at_handle(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Caller, str]:
+def at_handle(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (file handle, ...), which pyfuse3 gives no context."""
     handle = fs.tree.handle(args[0])
     return handle.caller, handle.path
 
 
-def at_listing(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Caller, str]:
+def at_listing(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (directory handle, ...)."""
     listing = fs.listings[args[0]]
     return listing.caller, fs.tree.path(listing.inode)
 
 
-def at_root(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Caller, str]:
+def at_root(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (ctx), which are about the whole mount."""
     return caller_of(args[-1]), ""
 

@@ -78,7 +78,7 @@ _HARMLESS_MASK = sum(1 << (number - 1) for number in HARMLESS)
 _MASKS = re.compile(rb"SigPnd:\t(\w+)\nShdPnd:\t(\w+)\nSigBlk:\t(\w+)\nSigIgn:\t(\w+)\n")
 
 
-class Caller(NamedTuple):
+class RequestInfo(NamedTuple):
     """Who sent a request: ``unique`` names it, ``pid`` is the thread (0 where unknown)."""
 
     unique: int
@@ -115,7 +115,7 @@ class _Wait:
 
     __slots__ = ("_interrupts", "caller", "interrupted", "scope")
 
-    def __init__(self, interrupts: Interrupts, caller: Caller) -> None:
+    def __init__(self, interrupts: Interrupts, caller: RequestInfo) -> None:
         self._interrupts = interrupts
         self.caller = caller
         self.scope = trio.CancelScope()
@@ -170,18 +170,18 @@ class Interrupts:
         """Whether requests really pass through the C library; meaningful once one was served."""
         return self._library is not None and self._library.requests() > 0
 
-    def current(self, ctx: RequestContext | None = None) -> Caller:
+    def current(self, ctx: RequestContext | None = None) -> RequestInfo:
         """Whose request the handler serves; to be called before the handler's first await.
 
         ``ctx`` is pyfuse3's, where the handler got one: all there is without the C library.
         """
         if self._library is not None:
-            return Caller(*self._library.current())
+            return RequestInfo(*self._library.current())
         if ctx is None:
-            return Caller(next(self._uniques), 0, 0, 0, 0)
-        return Caller(next(self._uniques), 0, ctx.pid, ctx.uid, ctx.gid)
+            return RequestInfo(next(self._uniques), 0, 0, 0, 0)
+        return RequestInfo(next(self._uniques), 0, ctx.pid, ctx.uid, ctx.gid)
 
-    def interruptible(self, caller: Caller) -> AbstractContextManager[None]:
+    def interruptible(self, caller: RequestInfo) -> AbstractContextManager[None]:
         """The part of a handler that waits; raises Interrupted when a signal ended it.
 
         What was finished when the signal came stays finished: no exception then.  One such part

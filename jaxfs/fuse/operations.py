@@ -14,7 +14,7 @@ from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT
 
 from jaxfs.errors import Invalid, NotPermitted
 from jaxfs.fuse import INTERRUPTS
-from jaxfs.fuse.dentry_invalidation import GoneNames
+from jaxfs.fuse.dentry_invalidation import DentryInvalidator
 from jaxfs.fuse.error_boundary import (
     answering,
     at_handle,
@@ -28,9 +28,9 @@ from jaxfs.fuse.error_boundary import (
 )
 from jaxfs.fuse.interrupts import closes_what_it_wrote
 from jaxfs.fuse.poll import Pollers
-from jaxfs.posix.credentials import Caller
+from jaxfs.posix.credentials import Credentials
 from jaxfs.vfs.nodes import ROOT_INO, Attributes, Changes
-from jaxfs.vfs.vfs import Tree
+from jaxfs.vfs.vfs import Vfs
 
 BLOCK_BYTES = 4096
 FIXED_S = 3600.0
@@ -43,7 +43,7 @@ class Listing:
     """An open directory, as it was when it was opened."""
 
     inode: InodeT
-    caller: Caller
+    caller: Credentials
     entries: list[tuple[str, Attributes]]
 
 
@@ -84,12 +84,12 @@ class Filesystem(pyfuse3.Operations):
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(self, tree: Tree, nursery: trio.Nursery) -> None:
+    def __init__(self, tree: Vfs, nursery: trio.Nursery) -> None:
         super().__init__()
         self.tree = tree
         self.listings: dict[int, Listing] = {}
         self._pollers = Pollers(nursery)
-        self._gone = GoneNames(nursery)
+        self._gone = DentryInvalidator(nursery)
         self._numbers = itertools.count(1)
 
     @answering(at_name)

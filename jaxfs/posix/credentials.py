@@ -13,7 +13,7 @@ SERIALS: Iterator[int] = itertools.count(1)  # every object that is shown as fil
 
 
 @attrs.frozen
-class Caller:
+class Credentials:
     """The process behind a request."""
 
     uid: int
@@ -25,7 +25,7 @@ class Caller:
         """The mode a new file gets: the kernel has not applied the umask for us."""
         return wanted & 0o777 & ~self.umask
 
-    def may_read(self, meta: Meta, mode: int) -> bool:
+    def may_read(self, meta: InodeAttr, mode: int) -> bool:
         """Whether it could open a file of this owner and these permission bits for reading."""
         if self.uid in (0, meta.uid):
             return self.uid == 0 or bool(mode & 0o400)
@@ -50,7 +50,7 @@ def now_ns() -> int:
 
 
 @attrs.define
-class Meta:
+class InodeAttr:
     """Owner, permission bits and times (nanoseconds since the epoch) of one object."""
 
     uid: int
@@ -61,7 +61,7 @@ class Meta:
     ctime_ns: int = attrs.field(factory=now_ns)
 
     @classmethod
-    def of(cls, caller: Caller, wanted: int) -> Meta:
+    def of(cls, caller: Credentials, wanted: int) -> InodeAttr:
         """For a file that ``caller`` creates with mode ``wanted``."""
         return cls(caller.uid, caller.gid, caller.mode(wanted))
 

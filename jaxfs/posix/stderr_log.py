@@ -16,7 +16,7 @@ READ_BYTES = 4 << 10
 log = logging.getLogger(__name__)
 
 
-class Words:
+class StderrLog:
     """A pipe from a process that runs as ``uid``, which is to be given ``theirs``."""
 
     def __init__(self, uid: int) -> None:

@@ -8,7 +8,7 @@ from jaxfs.types.avals import Aval
 
 
 @attrs.frozen
-class Recipe:
+class BuildKey:
     """A source by content, what is done to it, and for which types.
 
     ``steps`` are transformations as in a path, ``options`` those of the source's jit.  ``types``
@@ -20,7 +20,7 @@ class Recipe:
     steps: tuple[str, ...] = ()
     types: tuple[Aval, ...] | None = None
 
-    def then(self, steps: tuple[str, ...], types: tuple[Aval, ...] | None) -> Recipe:
+    def then(self, steps: tuple[str, ...], types: tuple[Aval, ...] | None) -> BuildKey:
         """This, transformed further or specialized."""
         return attrs.evolve(self, steps=(*steps, *self.steps), types=types or self.types)
 

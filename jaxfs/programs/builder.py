@@ -16,18 +16,18 @@ import attrs
 import msgspec
 import trio
 
-from jaxfs.compiler.client.client import TracerClient
-from jaxfs.compiler.job_protocol import Compile, Compiled, Traced, Untyped
+from jaxfs.compiler.client.client import CompilerClient
+from jaxfs.compiler.job_protocol import Compile, Compiled, Traced, UntypedProgram
 from jaxfs.compiler.sources.detect import is_pickle
 from jaxfs.engine.interface import Engines, Executable
 from jaxfs.engine.protocol import Device
 from jaxfs.errors import NoDevice
-from jaxfs.programs.build_key import Recipe
-from jaxfs.programs.compiled import Version
-from jaxfs.programs.jobs import Job, Jobs, Kind
+from jaxfs.programs.build_key import BuildKey
+from jaxfs.programs.compiled import CompiledProgram
+from jaxfs.programs.jobs import BuildJob, BuildJobs, Kind
 from jaxfs.programs.pickle_policy import PicklePolicy
-from jaxfs.programs.program import Written
-from jaxfs.programs.single_flight import Work
+from jaxfs.programs.program import SourceProgram
+from jaxfs.programs.single_flight import SingleFlight
 from jaxfs.programs.store import Store, sha256
 
 Product = TypeVar("Product")
@@ -53,7 +53,7 @@ class Author:
     program: str
 
     @classmethod
-    def of(cls, program: Written) -> Author:
+    def of(cls, program: SourceProgram) -> Author:
         return cls(program.meta.uid, program.meta.gid, program.name)
 
 
@@ -63,7 +63,7 @@ class Builder:
     def __init__(
         self,
         store: Store,
-        tracer: TracerClient,
+        tracer: CompilerClient,
         engines: Engines,
         pickles: PicklePolicy,
         nursery: trio.Nursery,
@@ -73,8 +73,8 @@ class Builder:
         self._engines = engines
         self._pickles = pickles
         self._nursery = nursery
-        self._under_way: dict[str, Work[Any]] = {}
-        self.jobs = Jobs()
+        self._under_way: dict[str, SingleFlight[Any]] = {}
+        self.jobs = BuildJobs()
 
     @property
     def store(self) -> Store:
@@ -106,7 +106,9 @@ class Builder:
         known = " ".join(device.name for device in devices)
         raise NoDevice(f"there is no device {name!r}; there are {known}")
 
-    async def build(self, recipe: Recipe, device: Device, author: Author) -> Version | Untyped:
+    async def build(
+        self, recipe: BuildKey, device: Device, author: Author
+    ) -> CompiledProgram | UntypedProgram:
         """Everything from a source in the store to a version that can run.
 
         Raises Invalid, NoSpace, AccessDenied ...
@@ -120,15 +122,15 @@ class Builder:
             traced = await self._once(
                 key, lambda: self._trace(key, recipe, device, author, takes_pickles=is_function)
             )
-        if isinstance(traced, Untyped):
+        if isinstance(traced, UntypedProgram):
             return traced
         return await self._version(recipe, key, traced, device, author)
 
-    def recall(self, recipe: Recipe, device: Device) -> Version | Untyped | None:
+    def recall(self, recipe: BuildKey, device: Device) -> CompiledProgram | UntypedProgram | None:
         """What a known recipe makes, if all its parts are in the state directory."""
         artifact = self._artifact_key(recipe, device)
         traced = self._traced(artifact)
-        if traced is None or isinstance(traced, Untyped):
+        if traced is None or isinstance(traced, UntypedProgram):
             return traced
         try:
             devices = self.devices_for(traced, device)
@@ -140,18 +142,18 @@ class Builder:
             return None
         return self._assemble(recipe.source_sha256, artifact, traced, devices, compiled)
 
-    def _is_pickle(self, recipe: Recipe) -> bool:
+    def _is_pickle(self, recipe: BuildKey) -> bool:
         with self._store.source_path(recipe.source_sha256).open("rb") as source:
             return is_pickle(source.read(16))
 
-    def _traced(self, key: str) -> Traced | Untyped | None:
+    def _traced(self, key: str) -> Traced | UntypedProgram | None:
         return self._store.info("artifacts", key, Traced) or self._store.info(
-            "artifacts", key, Untyped
+            "artifacts", key, UntypedProgram
         )
 
     async def _version(
-        self, recipe: Recipe, artifact: str, traced: Traced, device: Device, author: Author
-    ) -> Version:
+        self, recipe: BuildKey, artifact: str, traced: Traced, device: Device, author: Author
+    ) -> CompiledProgram:
         compiled: Compiled | None = None
         devices = self.devices_for(traced, device)
         key = self._executable_key(artifact, devices)
@@ -166,19 +168,23 @@ class Builder:
             await self._once(key, lambda: self._load(key, recipe, version, author))
         return version
 
-    async def _load(self, key: str, recipe: Recipe, version: Version, author: Author) -> None:
+    async def _load(
+        self, key: str, recipe: BuildKey, version: CompiledProgram, author: Author
+    ) -> None:
         with self._doing("load", key, recipe, author) as job:
             job.begin()
             await self._engines.of(author.uid).load(version.executable)
 
-    async def draw(self, recipe: Recipe, version: Version, author: Author) -> Path:
+    async def draw(self, recipe: BuildKey, version: CompiledProgram, author: Author) -> Path:
         """The program as a picture, once for each content.  Raises NotSupported, NoSpace ..."""
         path = version.graph_path
         if not path.exists():
             await self._once(str(path), lambda: self._draw(path, recipe, version, author))
         return path
 
-    async def _draw(self, path: Path, recipe: Recipe, version: Version, author: Author) -> None:
+    async def _draw(
+        self, path: Path, recipe: BuildKey, version: CompiledProgram, author: Author
+    ) -> None:
         with (
             self._doing("draw", str(path), recipe, author) as job,
             path.with_name("artifact").open("rb") as file,
@@ -190,9 +196,9 @@ class Builder:
         self._store.put_file(path, picture)
 
     def _doing(
-        self, kind: Kind, key: str, recipe: Recipe, author: Author
-    ) -> AbstractContextManager[Job]:
-        job = Job(kind, author.uid, author.program, recipe)
+        self, kind: Kind, key: str, recipe: BuildKey, author: Author
+    ) -> AbstractContextManager[BuildJob]:
+        job = BuildJob(kind, author.uid, author.program, recipe)
         return self.jobs.doing(key, job)
 
     def _assemble(
@@ -202,13 +208,13 @@ class Builder:
         traced: Traced,
         devices: Sequence[Device],
         compiled: Compiled | None,
-    ) -> Version:
+    ) -> CompiledProgram:
         home = self._store.entry("artifacts", artifact)
         key = self._executable_key(artifact, devices)
         numbers = tuple(device.id for device in devices)
         built = self._store.entry("executables", key)
         path = built / "executable" if compiled else home / "artifact"
-        return Version(
+        return CompiledProgram(
             sha256=digest,
             source_format=traced.source_format,
             platforms=traced.platforms,
@@ -225,8 +231,8 @@ class Builder:
         )
 
     async def _trace(
-        self, key: str, recipe: Recipe, device: Device, author: Author, *, takes_pickles: bool
-    ) -> Traced | Untyped:
+        self, key: str, recipe: BuildKey, device: Device, author: Author, *, takes_pickles: bool
+    ) -> Traced | UntypedProgram:
         with (
             self._doing("trace", key, recipe, author) as job,
             self._store.source_path(recipe.source_sha256).open("rb") as source,
@@ -241,7 +247,7 @@ class Builder:
                 user=(author.uid, author.gid),
                 began=job.begin,
             )
-        if isinstance(made, Untyped):
+        if isinstance(made, UntypedProgram):
             self._store.put_entry("artifacts", key, made, {})
             return made
         traced, artifact, text = made
@@ -252,7 +258,7 @@ class Builder:
     async def _compile(
         self,
         key: str,
-        recipe: Recipe,
+        recipe: BuildKey,
         artifact: str,
         traced: Traced,
         devices: Sequence[Device],
@@ -272,7 +278,7 @@ class Builder:
         self._store.put_entry("executables", key, compiled, files)
         return compiled
 
-    def _artifact_key(self, recipe: Recipe, device: Device) -> str:
+    def _artifact_key(self, recipe: BuildKey, device: Device) -> str:
         return self._key("artifact", recipe.source_sha256, device.platform, *recipe.key)
 
     def _key(self, *parts: object) -> str:
@@ -293,6 +299,6 @@ class Builder:
                 finally:
                     del self._under_way[key]
 
-            work = self._under_way[key] = Work(self._nursery, make_and_land)
+            work = self._under_way[key] = SingleFlight(self._nursery, make_and_land)
         product: Product = await work.wait()
         return product

@@ -7,14 +7,14 @@ from pathlib import Path
 import attrs
 
 from jaxfs.engine.interface import Executable
-from jaxfs.programs.memory_need import Need
+from jaxfs.programs.memory_need import MemoryNeed
 from jaxfs.types.signature import Signature
 
 GRAPH_NAME = "graph-1.svg"  # another number when pictures change: they are kept
 
 
 @attrs.frozen
-class Version:
+class CompiledProgram:
     """What a source became.  Calls hold the version they began with.
 
     ``cost`` and ``memory`` are the compiler's figures, empty where it told none.
@@ -31,7 +31,7 @@ class Version:
     memory: dict[str, int]
     stablehlo_path: Path
     hlo_path: Path
-    need: Need = attrs.field(init=False)
+    need: MemoryNeed = attrs.field(init=False)
     is_small: bool = attrs.field(init=False)  # worked out here, once: asked before each run
 
     @property
@@ -45,8 +45,8 @@ class Version:
         return self.stablehlo_path.with_name(GRAPH_NAME)
 
     @need.default
-    def _need(self) -> Need:
-        return Need.of(self.executable, self.memory)
+    def _need(self) -> MemoryNeed:
+        return MemoryNeed.of(self.executable, self.memory)
 
     @is_small.default
     def _is_small(self) -> bool:

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import trio
 
-from jaxfs.compiler.job_protocol import Untyped
+from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.compiler.transforms.table import parse
 from jaxfs.errors import BrokenProgram, Cancelled, Invalid, JaxfsError
 from jaxfs.programs.builder import Author, Builder
-from jaxfs.programs.compiled import Version
-from jaxfs.programs.program import Derived, Program, Steps, Types, Written, root_of
+from jaxfs.programs.compiled import CompiledProgram
+from jaxfs.programs.program import DerivedProgram, Program, SourceProgram, Steps, Types, root_of
 from jaxfs.types.partial_avals import check_types
 
 MAX_SPECIALIZATIONS = 256  # of one program; beyond them, the one that was not used for longest goes
@@ -26,34 +26,34 @@ class Derivations:
     """Makes derived programs, each once; ``remember`` keeps which there are."""
 
     def __init__(
-        self, builder: Builder, remember: Callable[[Written], None], nursery: trio.Nursery
+        self, builder: Builder, remember: Callable[[SourceProgram], None], nursery: trio.Nursery
     ) -> None:
         self._builder = builder
         self._remember = remember
         self._nursery = nursery
 
-    def transform(self, base: Written, steps: Steps) -> Derived:
+    def transform(self, base: SourceProgram, steps: Steps) -> DerivedProgram:
         """The program ``base`` becomes by ``steps``, the same object each time.  Raises Invalid."""
         if not steps:
             raise Invalid("no transformation was named")
         canonical = tuple(parse(step).canonical for step in steps)
         found = base.known.get(canonical)
         if found is None:
-            found = Derived(base=base, steps=canonical, start=self.start)
+            found = DerivedProgram(base=base, steps=canonical, start=self.start)
             base.known[canonical] = found
         return found
 
-    def specialize(self, base: Program, types: Types) -> Derived:
+    def specialize(self, base: Program, types: Types) -> DerivedProgram:
         """``base`` for inputs of these types, the same object each time."""
         found = base.specializations.pop(types, None)
         if found is None or found.is_outdated:
-            found = Derived(base=base, types=types, start=self.start)
+            found = DerivedProgram(base=base, types=types, start=self.start)
             while len(base.specializations) >= MAX_SPECIALIZATIONS:
                 base.specializations.pop(next(iter(base.specializations)))
         base.specializations[types] = found  # behind those that were not used since
         return found
 
-    async def version_for(self, base: Program, types: Types) -> Version:
+    async def version_for(self, base: Program, types: Types) -> CompiledProgram:
         """What ``base`` is for these types.  Raises Invalid for types that do not fit what is known
         of its inputs, and what making it raised."""
         if base.untyped is not None and base.untyped.inputs:
@@ -66,19 +66,19 @@ class Derivations:
                 raise
             error = derived.error
             raise type(error)(error.reason, error.diagnostics) from None
-        assert isinstance(served, Version)
+        assert isinstance(served, CompiledProgram)
         return served
 
-    def start(self, derived: Derived) -> None:
+    def start(self, derived: DerivedProgram) -> None:
         """Begin to make a program; it is listed from now on."""
-        if derived.types is None and isinstance(derived.base, Written):
+        if derived.types is None and isinstance(derived.base, SourceProgram):
             derived.base.transformed[derived.steps] = derived
         self._nursery.start_soon(self._make, derived, derived.begin_build())
 
-    async def _make(self, derived: Derived, number: int) -> None:
-        outcome: Version | Untyped | JaxfsError = Cancelled("it was interrupted")
+    async def _make(self, derived: DerivedProgram, number: int) -> None:
+        outcome: CompiledProgram | UntypedProgram | JaxfsError = Cancelled("it was interrupted")
         try:
-            await derived.base.serving()
+            await derived.base.wait_compiled()
             outcome = await self._build(derived)
         except JaxfsError as error:
             outcome = error
@@ -89,18 +89,18 @@ class Derivations:
             if derived.end_build(number, outcome):
                 self._note(derived)
 
-    def _note(self, derived: Derived) -> None:
+    def _note(self, derived: DerivedProgram) -> None:
         try:
             self._remember(root_of(derived))
         except JaxfsError as error:  # a full disk: it is there all the same, until a remount
             log.warning("%s will not be there after a remount: %s", derived.path, error)
 
-    async def _build(self, derived: Derived) -> Version | Untyped:
+    async def _build(self, derived: DerivedProgram) -> CompiledProgram | UntypedProgram:
         root = root_of(derived)
         device = self._builder.device(derived.device or root.device)
-        derived.making = derived.recipe
-        made = await self._builder.build(derived.making, device, Author.of(root))
-        if isinstance(made, Untyped) and derived.types is not None:
+        derived.building = derived.recipe
+        made = await self._builder.build(derived.building, device, Author.of(root))
+        if isinstance(made, UntypedProgram) and derived.types is not None:
             raise Invalid(f"{made.reason}; the types {derived.types} do not settle that")
         return made
 
@@ -114,7 +114,7 @@ class Derivations:
             derived.forget()
             self.start(derived)
 
-    def recall(self, base: Written, steps: Steps, types: Types | None) -> None:
+    def recall(self, base: SourceProgram, steps: Steps, types: Types | None) -> None:
         """List a derived program again that was there before a remount, if its parts are."""
         derived = self.specialize(base, types) if types else self.transform(base, steps)
         made = self._builder.recall(derived.recipe, self._builder.device(base.device))

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import attrs
 
 from jaxfs.errors import JaxfsError
-from jaxfs.programs.build_key import Recipe
+from jaxfs.programs.build_key import BuildKey
 from jaxfs.programs.stats import Histogram
 
 KEEP = 1000  # of those that have ended
@@ -23,7 +23,7 @@ def _now_usec() -> int:
 
 
 @attrs.define(eq=False)
-class Job:
+class BuildJob:
     """One step from a source to something that runs.
 
     ``trace`` reads, transforms and lowers, ``compile`` is the compiler's work, ``load`` the
@@ -35,7 +35,7 @@ class Job:
     kind: Kind
     uid: int
     program: str  # the written one it is made from
-    recipe: Recipe
+    build_key: BuildKey
     asked_usec: int = attrs.field(factory=_now_usec)
     started_usec: int = 0
     ended_usec: int = 0
@@ -51,23 +51,23 @@ class Job:
         return self.kind if self.started_usec else "waiting"
 
 
-class Jobs:
+class BuildJobs:
     """Those under way by key; the last ones that ended, that nobody has looked at yet; and how
     many ended how (by kind and errno) and how long they took, waiting not included."""
 
     def __init__(self) -> None:
-        self.under_way: dict[str, Job] = {}
-        self.recent: deque[Job] = deque(maxlen=KEEP)
+        self.under_way: dict[str, BuildJob] = {}
+        self.recent: deque[BuildJob] = deque(maxlen=KEEP)
         self.counts: Counter[tuple[Kind, str]] = Counter()
         self.times: dict[Kind, Histogram] = {kind: Histogram() for kind in get_args(Kind)}
 
-    def phase_of(self, recipe: Recipe | None) -> str:
+    def phase_of(self, recipe: BuildKey | None) -> str:
         """What is done for a recipe now; empty where nothing is."""
-        found = (job.phase for job in self.under_way.values() if job.recipe == recipe)
+        found = (job.phase for job in self.under_way.values() if job.build_key == recipe)
         return next(found, "")
 
     @contextlib.contextmanager
-    def doing(self, key: str, job: Job) -> Iterator[Job]:
+    def doing(self, key: str, job: BuildJob) -> Iterator[BuildJob]:
         """The time of the block is the job's, an error its end."""
         self.under_way[key] = job
         try:
@@ -80,7 +80,7 @@ class Jobs:
             del self.under_way[key]
             self._count(job)
 
-    def _count(self, job: Job) -> None:
+    def _count(self, job: BuildJob) -> None:
         self.recent.append(job)
         self.counts[job.kind, job.errno] += 1
         if job.started_usec:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import attrs
 
 from jaxfs.errors import NameTaken
-from jaxfs.posix.credentials import SERIALS, Meta
+from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.programs import names
 from jaxfs.programs.store import LinkRecord, Store
 
@@ -25,7 +25,7 @@ class Link:
 
     name: str
     target: str
-    meta: Meta
+    meta: InodeAttr
     serial: int = attrs.field(factory=lambda: next(SERIALS))
 
     def leads_to(self) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ class Links:
         self._store = store
         self._links: dict[str, Link] = {}
         for record in store.links():
-            meta = Meta(record.uid, record.gid, 0o777)
+            meta = InodeAttr(record.uid, record.gid, 0o777)
             self._links[record.name] = Link(record.name, record.target, meta)
 
     def __iter__(self) -> Iterator[Link]:
@@ -51,7 +51,7 @@ class Links:
         """The link of this name."""
         return self._links.get(name)
 
-    def create(self, name: str, target: str, meta: Meta) -> Link:
+    def create(self, name: str, target: str, meta: InodeAttr) -> Link:
         """Raises Invalid, NameTaken, NoSpace."""
         if names.check(name) in self._links:
             raise NameTaken(f"programs/{name} is there already")

@@ -12,7 +12,7 @@ SMALL_BYTES = 16 << 20  # runs that need no more always fit
 
 
 @attrs.frozen
-class Need:
+class MemoryNeed:
     """Bytes of one run.  ``temporary`` and ``aliased`` are 0 where the compiler told nothing."""
 
     inputs: int
@@ -21,7 +21,7 @@ class Need:
     aliased: int
 
     @classmethod
-    def of(cls, executable: Executable, told: Mapping[str, int]) -> Need:
+    def of(cls, executable: Executable, told: Mapping[str, int]) -> MemoryNeed:
         inputs = sum(aval.nbytes for aval in executable.signature.input_avals)
         return cls(
             inputs,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxfs.compiler.client.client import TracerClient
+from jaxfs.compiler.client.client import CompilerClient
 from jaxfs.errors import AccessDenied
 
 
@@ -12,7 +12,7 @@ class PicklePolicy:
     Without the sandbox none are taken, except with ``unsafe``, then the mounting user's.
     """
 
-    def __init__(self, rule: str, owner_uid: int, tracer: TracerClient) -> None:
+    def __init__(self, rule: str, owner_uid: int, tracer: CompilerClient) -> None:
         self._rule = rule
         self._owner_uid = owner_uid
         self._tracer = tracer

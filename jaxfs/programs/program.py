@@ -13,11 +13,11 @@ from weakref import WeakValueDictionary
 import attrs
 import trio
 
-from jaxfs.compiler.job_protocol import Untyped
+from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import BrokenProgram, Invalid, JaxfsError, NotSupported
-from jaxfs.posix.credentials import SERIALS, Meta
-from jaxfs.programs.build_key import Recipe
-from jaxfs.programs.compiled import Version
+from jaxfs.posix.credentials import SERIALS, InodeAttr
+from jaxfs.programs.build_key import BuildKey
+from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.names import types_name
 from jaxfs.programs.stats import Stats
 from jaxfs.programs.store import BindingRecord
@@ -37,17 +37,17 @@ class Program:
 
     device: str = ""  # empty: the first one
     modes: dict[str, int] = attrs.field(factory=dict)
-    version: Version | None = None
-    untyped: Untyped | None = None
+    compiled: CompiledProgram | None = None
+    untyped: UntypedProgram | None = None
     error: JaxfsError | None = None
     stats: Stats = attrs.field(factory=Stats)
     inputs: dict[str, Any] = attrs.field(factory=dict)  # bindings, by key: see calls.bindings
-    making: Recipe | None = None  # what is built now, the last where there are several
+    building: BuildKey | None = None  # what is built now, the last where there are several
     checked: str = ""  # what the last comparison with the reference interpreter said
     serial: int = attrs.field(factory=lambda: next(SERIALS))
-    specializations: dict[Types, Derived] = attrs.field(factory=dict)
-    transformed: dict[Steps, Derived] = attrs.field(factory=dict)  # those that were used
-    known: WeakValueDictionary[Steps, Derived] = attrs.field(factory=WeakValueDictionary)
+    specializations: dict[Types, DerivedProgram] = attrs.field(factory=dict)
+    transformed: dict[Steps, DerivedProgram] = attrs.field(factory=dict)  # those that were used
+    known: WeakValueDictionary[Steps, DerivedProgram] = attrs.field(factory=WeakValueDictionary)
     _builds: int = 0
     _building_since_s: float = 0.0
     _last_build: int = 0
@@ -65,12 +65,12 @@ class Program:
         return self.path
 
     @property
-    def meta(self) -> Meta:
+    def meta(self) -> InodeAttr:
         """Owner, mode and times."""
         raise NotImplementedError
 
     @property
-    def recipe(self) -> Recipe:
+    def build_key(self) -> BuildKey:
         """What decides what it computes."""
         raise NotImplementedError
 
@@ -85,7 +85,7 @@ class Program:
 
         A program that serves stays so while it is replaced.
         """
-        if self.version is not None:
+        if self.compiled is not None:
             return "ready"
         if self.untyped is not None:
             return "untyped"
@@ -94,9 +94,9 @@ class Program:
         return "failed" if self.error is not None else "unused"
 
     @property
-    def serves(self) -> Version | Untyped | None:
+    def current(self) -> CompiledProgram | UntypedProgram | None:
         """What calls meet."""
-        return self.version or self.untyped
+        return self.compiled or self.untyped
 
     @property
     def changed(self) -> trio.Event:
@@ -126,32 +126,34 @@ class Program:
         self._wake()
         return self._last_build
 
-    def end_build(self, number: int, outcome: Version | Untyped | JaxfsError) -> bool:
+    def end_build(
+        self, number: int, outcome: CompiledProgram | UntypedProgram | JaxfsError
+    ) -> bool:
         """The attempt has ended.  Returns whether what it made serves now.
 
         An attempt that ends after a younger one was installed changes nothing.
         """
         self._builds -= 1
         if not self._builds:
-            self.making = None
+            self.building = None
         latest = number > self._serving_build
         made = not isinstance(outcome, JaxfsError)
         if latest and made:
-            self.version = outcome if isinstance(outcome, Version) else None
-            self.untyped = outcome if isinstance(outcome, Untyped) else None
+            self.compiled = outcome if isinstance(outcome, CompiledProgram) else None
+            self.untyped = outcome if isinstance(outcome, UntypedProgram) else None
             self.error, self._serving_build = None, number
         elif latest and isinstance(outcome, JaxfsError):
             self.error = outcome
         self._wake()
         return latest and made
 
-    async def serving(self) -> Version | Untyped:
+    async def wait_compiled(self) -> CompiledProgram | UntypedProgram:
         """What to call, waiting while the first version compiles.  Raises BrokenProgram."""
-        while self.serves is None and self._builds:
+        while self.current is None and self._builds:
             await self._changed.wait()
-        if self.serves is None:
+        if self.current is None:
             raise BrokenProgram(f"{self.path} has no version that works; read {self.path}/error")
-        return self.serves
+        return self.current
 
     def _wake(self) -> None:
         self._changed.set()
@@ -159,12 +161,12 @@ class Program:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Written(Program):
+class SourceProgram(Program):
     """A program whose source is a file of ``programs/``."""
 
     name: str
     extension: str
-    owner: Meta
+    owner: InodeAttr
     options: dict[str, str] = attrs.field(factory=dict)
     source_sha256: str = ""
     source_bytes: int = 0
@@ -186,12 +188,12 @@ class Written(Program):
         return f"{self.name}.{self.extension}"
 
     @property
-    def meta(self) -> Meta:
+    def meta(self) -> InodeAttr:
         return self.owner
 
     @property
-    def recipe(self) -> Recipe:
-        return Recipe(self.source_sha256, tuple(sorted(self.options.items())))
+    def recipe(self) -> BuildKey:
+        return BuildKey(self.source_sha256, tuple(sorted(self.options.items())))
 
     @property
     def removed(self) -> bool:
@@ -209,7 +211,7 @@ class Written(Program):
 
 
 @attrs.define(eq=False, kw_only=True)
-class Derived(Program):
+class DerivedProgram(Program):
     """A program made from ``base``: by ``steps``, or by fixing its ``types``.
 
     It is made at its first use: ``start`` begins that.
@@ -218,7 +220,7 @@ class Derived(Program):
     base: Program
     steps: Steps = ()
     types: Types | None = None
-    start: Callable[[Derived], None]
+    start: Callable[[DerivedProgram], None]
     is_outdated: bool = False
 
     @property
@@ -228,12 +230,12 @@ class Derived(Program):
         return "/".join(["transformations", *self.steps, self.base.label])
 
     @property
-    def meta(self) -> Meta:
+    def meta(self) -> InodeAttr:
         return self.base.meta
 
     @property
-    def recipe(self) -> Recipe:
-        return self.base.recipe.then(self.steps, self.types)
+    def recipe(self) -> BuildKey:
+        return self.base.build_key.then(self.steps, self.types)
 
     @property
     def removed(self) -> bool:
@@ -241,33 +243,33 @@ class Derived(Program):
 
     def forget(self) -> None:
         """What served is not this program any more."""
-        self.version, self.untyped, self.error = None, None, None
+        self.compiled, self.untyped, self.error = None, None, None
 
-    async def serving(self) -> Version | Untyped:
+    async def serving(self) -> CompiledProgram | UntypedProgram:
         """Raises NotSupported, with the reason, for what cannot be transformed so."""
         if self.state == "unused":
             self.start(self)
         try:
-            return await super().serving()
+            return await super().wait_compiled()
         except BrokenProgram:
             if isinstance(self.error, NotSupported):
                 raise NotSupported(self.error.reason, self.error.diagnostics) from None
             raise
 
 
-def root_of(program: Program) -> Written:
+def root_of(program: Program) -> SourceProgram:
     """The written program that a program is made from."""
-    while isinstance(program, Derived):
+    while isinstance(program, DerivedProgram):
         program = program.base
-    assert isinstance(program, Written)
+    assert isinstance(program, SourceProgram)
     return program
 
 
 @attrs.define(eq=False)
-class Staged:
+class StagedFile:
     """A file whose name begins with a dot: kept as it is until it is renamed."""
 
     name: str
-    meta: Meta
+    meta: InodeAttr
     data: bytes = b""
     serial: int = attrs.field(factory=lambda: next(SERIALS))

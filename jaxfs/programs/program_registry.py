@@ -18,16 +18,16 @@ from jaxfs.errors import (
     NotFound,
     RunFailed,
 )
-from jaxfs.posix.credentials import Meta
+from jaxfs.posix.credentials import InodeAttr
 from jaxfs.programs import names
-from jaxfs.programs.build_key import Recipe
+from jaxfs.programs.build_key import BuildKey
 from jaxfs.programs.builder import Author, Builder, aside
-from jaxfs.programs.compiled import Version
+from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.derived import Derivations
 from jaxfs.programs.links import Link, Links
-from jaxfs.programs.program import Derived, Program, Staged, Written, root_of
-from jaxfs.programs.single_flight import Work
-from jaxfs.programs.store import Record, sha256
+from jaxfs.programs.program import DerivedProgram, Program, SourceProgram, StagedFile, root_of
+from jaxfs.programs.single_flight import SingleFlight
+from jaxfs.programs.store import ProgramRecord, sha256
 from jaxfs.types.avals import parse_aval
 
 MAX_LINKS = 40  # one behind the other, as the kernel follows
@@ -43,24 +43,24 @@ class Programs:
         self.jobs = builder.jobs
         self.derivations = Derivations(builder, self.remember, nursery)
         self.links = Links(builder.store)
-        self._programs: dict[str, Written] = {}
-        self._staged: dict[str, Staged] = {}
+        self._programs: dict[str, SourceProgram] = {}
+        self._staged: dict[str, StagedFile] = {}
 
-    def __iter__(self) -> Iterator[Written]:
+    def __iter__(self) -> Iterator[SourceProgram]:
         return iter(tuple(self._programs.values()))
 
     def __len__(self) -> int:
         return len(self._programs)
 
-    def get(self, name: str) -> Written | None:
+    def get(self, name: str) -> SourceProgram | None:
         """The program called ``name``."""
         return self._programs.get(name)
 
-    def staged(self) -> tuple[Staged, ...]:
+    def staged(self) -> tuple[StagedFile, ...]:
         """Files whose names begin with a dot."""
         return tuple(self._staged.values())
 
-    def find_file(self, filename: str) -> Written | Staged | None:
+    def find_file(self, filename: str) -> SourceProgram | StagedFile | None:
         """What stands at ``programs/<filename>``, source or staging file."""
         if names.is_staging(filename):
             return self._staged.get(filename)
@@ -74,9 +74,9 @@ class Programs:
         used = {program.source_sha256 for program in self}
         self._builder.store.drop_unused_sources(used)
 
-    def _restore(self, record: Record) -> None:
-        meta = Meta(record.uid, record.gid, record.mode, mtime_ns=record.mtime_ns)
-        program = Written(
+    def _restore(self, record: ProgramRecord) -> None:
+        meta = InodeAttr(record.uid, record.gid, record.mode, mtime_ns=record.mtime_ns)
+        program = SourceProgram(
             name=record.name,
             extension=record.extension,
             owner=meta,
@@ -104,7 +104,7 @@ class Programs:
         else:
             self._nursery.start_soon(self._rebuild, program, number)
 
-    def _restore_derived(self, program: Written, record: Record) -> None:
+    def _restore_derived(self, program: SourceProgram, record: ProgramRecord) -> None:
         for steps in record.transformed:
             with suppress(JaxfsError):  # of another version of jaxfs
                 self.derivations.recall(program, tuple(steps), None)
@@ -113,25 +113,25 @@ class Programs:
                 avals = tuple(parse_aval(text) for text in types)
                 self.derivations.recall(program, (), avals)
 
-    async def _rebuild(self, program: Written, number: int) -> None:
+    async def _rebuild(self, program: SourceProgram, number: int) -> None:
         try:
             source = self._builder.store.source_path(program.source_sha256).read_bytes()
             await self._build(program, number, source, program.device)
         except (JaxfsError, OSError) as error:
             log.warning("programs/%s did not compile again: %s", program.name, error)
 
-    def create(self, filename: str, meta: Meta) -> Written | Staged:
+    def create(self, filename: str, meta: InodeAttr) -> SourceProgram | StagedFile:
         """A new, empty file.  Raises Invalid, NameTaken."""
         names.check(filename)
         if names.is_staging(filename):
-            staged = self._staged[filename] = Staged(filename, meta)
+            staged = self._staged[filename] = StagedFile(filename, meta)
             return staged
         name, extension = names.split_source(filename)
         self._refuse_twin(name, extension)
-        program = self._programs[name] = Written(name=name, extension=extension, owner=meta)
+        program = self._programs[name] = SourceProgram(name=name, extension=extension, owner=meta)
         return program
 
-    def link(self, name: str, target: str, meta: Meta) -> Link:
+    def link(self, name: str, target: str, meta: InodeAttr) -> Link:
         """As symlink(2).  Raises Invalid, NameTaken."""
         if self.get(name) is not None or self.find_file(name) is not None:
             raise NameTaken(f"programs/{name} is there already")
@@ -139,7 +139,7 @@ class Programs:
             raise Invalid(f"{name!r} is the name of a transformation; choose another one")
         return self.links.create(name, target, meta)
 
-    def resolve(self, name: str) -> tuple[Written, tuple[str, ...]] | None:
+    def resolve(self, name: str) -> tuple[SourceProgram, tuple[str, ...]] | None:
         """The program and the transformations that a name stands for, through links."""
         steps: tuple[str, ...] = ()
         for _ in range(MAX_LINKS):
@@ -153,7 +153,7 @@ class Programs:
                 return None
         return None
 
-    def _refuse_twin(self, name: str, extension: str, renamed: Written | None = None) -> None:
+    def _refuse_twin(self, name: str, extension: str, renamed: SourceProgram | None = None) -> None:
         if self.links.get(name) is not None:
             raise NameTaken(f"programs/{name} is a link; remove it first")
         twin = self._programs.get(name)
@@ -163,7 +163,7 @@ class Programs:
                 f"or write to it: the content decides what it is, not the name"
             )
 
-    async def commit(self, program: Written, source: bytes | memoryview) -> None:
+    async def commit(self, program: SourceProgram, source: bytes | memoryview) -> None:
         """Compile ``source`` and let the program serve it.
 
         Raises what the compile raises; the version that served before then still does.
@@ -176,11 +176,11 @@ class Programs:
 
     async def _outlive(self, do: Callable[[], Awaitable[None]]) -> None:
         """Wait for work that goes on when the wait is interrupted."""
-        await Work(self._nursery, do).wait()
+        await SingleFlight(self._nursery, do).wait()
 
     async def _build(
         self,
-        program: Written,
+        program: SourceProgram,
         number: int,
         source: bytes | memoryview,
         device_name: str,
@@ -193,8 +193,8 @@ class Programs:
             if not len(source):
                 raise Invalid("the file is empty; write a program to it")
             digest = await aside(self._builder.store.put_source, source)
-            recipe = Recipe(digest, tuple(sorted(program.options.items())))
-            program.making = recipe
+            recipe = BuildKey(digest, tuple(sorted(program.options.items())))
+            program.building = recipe
             device = self._builder.device(device_name)
             made = await self._builder.build(recipe, device, Author.of(program))
             if program.removed:
@@ -218,22 +218,22 @@ class Programs:
             if not ended:  # interrupted, or a bug
                 program.end_build(number, Cancelled("the compile was interrupted"))
 
-    def _note_source(self, program: Written, digest: str, nbytes: int) -> None:
+    def _note_source(self, program: SourceProgram, digest: str, nbytes: int) -> None:
         if program.source_sha256 != digest:
             program.source_sha256, program.source_bytes = digest, nbytes
             program.meta.touch()
 
-    async def _keep_failed(self, program: Written, source: bytes | memoryview) -> None:
+    async def _keep_failed(self, program: SourceProgram, source: bytes | memoryview) -> None:
         """Show what was written, where no version that works would be hidden by it."""
-        if program.serves is None:
+        if program.current is None:
             self._note_source(program, await aside(sha256, source), len(source))
 
-    def remember(self, program: Written) -> None:
+    def remember(self, program: SourceProgram) -> None:
         """Write the program's record, if there is anything to come back to."""
-        if program.serves is None or program.removed:
+        if program.current is None or program.removed:
             return
         self._builder.store.put_record(
-            Record(
+            ProgramRecord(
                 name=program.name,
                 extension=program.extension,
                 sha256=program.source_sha256,
@@ -252,26 +252,26 @@ class Programs:
 
     async def move(self, program: Program, device_name: str) -> None:
         """Let a program run on another device.  Raises NoDevice, BrokenProgram ..."""
-        served = await program.serving()
-        if isinstance(served, Version) and len(served.devices) > 1:
+        served = await program.wait_compiled()
+        if isinstance(served, CompiledProgram) and len(served.devices) > 1:
             if device_name == served.device:
                 return
             raise Invalid(f"{program.path} runs on {served.device} at once and cannot be moved")
         device = self._builder.device(device_name)
-        if isinstance(program, Derived):
+        if isinstance(program, DerivedProgram):
             program.device = device.name
             self.derivations.outdate(program)
             program.forget()
             self.derivations.start(program)
             await program.serving()
-        elif isinstance(program, Written):
-            if isinstance(served, Version) and served.device == device.name:
+        elif isinstance(program, SourceProgram):
+            if isinstance(served, CompiledProgram) and served.device == device.name:
                 program.device = device.name
                 self.remember(program)
                 return
             await self._again(program, device.name)
 
-    async def set_options(self, program: Written, options: dict[str, str]) -> None:
+    async def set_options(self, program: SourceProgram, options: dict[str, str]) -> None:
         """Trace and compile a program again with other options; the old ones stay if it fails."""
         before, program.options = program.options, options
         try:
@@ -280,21 +280,21 @@ class Programs:
             program.options = before
             raise
 
-    async def _again(self, program: Written, device_name: str) -> None:
+    async def _again(self, program: SourceProgram, device_name: str) -> None:
         source, number = self.read_source(program), program.begin_build()
         await self._outlive(lambda: self._build(program, number, source, device_name))
 
-    def source_path(self, program: Written) -> Path | None:
+    def source_path(self, program: SourceProgram) -> Path | None:
         """Where the source stands; None where nothing was written yet."""
         digest = program.source_sha256
         path = self._builder.store.source_path(digest) if digest else None
         return path if path is not None and path.exists() else None
 
-    async def draw(self, program: Program, version: Version) -> Path:
+    async def draw(self, program: Program, version: CompiledProgram) -> Path:
         """A version as a picture.  Raises NotSupported, NoSpace ..."""
-        return await self._builder.draw(program.recipe, version, Author.of(root_of(program)))
+        return await self._builder.draw(program.build_key, version, Author.of(root_of(program)))
 
-    def read_source(self, program: Written) -> bytes:
+    def read_source(self, program: SourceProgram) -> bytes:
         """The source, byte for byte; empty where nothing was written yet."""
         path = self.source_path(program)
         try:
@@ -311,12 +311,12 @@ class Programs:
         found = self.find_file(filename)
         if found is None:
             raise NotFound(f"there is no programs/{filename}")
-        if isinstance(found, Staged):
+        if isinstance(found, StagedFile):
             del self._staged[filename]
             return
         self._forget(found)
 
-    def _forget(self, program: Written) -> None:
+    def _forget(self, program: SourceProgram) -> None:
         program.is_removed = True
         program.drop_inputs()
         del self._programs[program.name]
@@ -338,7 +338,7 @@ class Programs:
             raise NameTaken(f"programs/{new} is there already")
         if old == new:
             return
-        if isinstance(found, Staged):
+        if isinstance(found, StagedFile):
             staged = found
             await self._outlive(lambda: self._rename_staged(staged, new))
         elif names.is_staging(new):
@@ -353,17 +353,17 @@ class Programs:
         if link.name != new:
             self.links.rename(link, new)
 
-    async def _rename_staged(self, staged: Staged, new: str) -> None:
+    async def _rename_staged(self, staged: StagedFile, new: str) -> None:
         if names.is_staging(names.check(new)):
             self._drop_staged(staged)
             staged.name = new
             self._staged[new] = staged
             return
         program = self.find_file(new)
-        fresh = not isinstance(program, Written)
+        fresh = not isinstance(program, SourceProgram)
         if fresh:
             program = self.create(new, staged.meta)
-        assert isinstance(program, Written)
+        assert isinstance(program, SourceProgram)
         try:
             number, device = program.begin_build(), program.device
             await self._build(program, number, staged.data, device, shows_failed=False)
@@ -375,17 +375,17 @@ class Programs:
         self.remember(program)
         self._drop_staged(staged)
 
-    def _drop_staged(self, staged: Staged) -> None:
+    def _drop_staged(self, staged: StagedFile) -> None:
         """The name may be another file's by now: a compile takes its time."""
         if self._staged.get(staged.name) is staged:
             del self._staged[staged.name]
 
-    def _rename_to_staged(self, program: Written, new: str) -> None:
+    def _rename_to_staged(self, program: SourceProgram, new: str) -> None:
         names.check(new)
-        self._staged[new] = Staged(new, program.meta, self.read_source(program))
+        self._staged[new] = StagedFile(new, program.meta, self.read_source(program))
         self._forget(program)
 
-    def _rename_program(self, program: Written, new: str) -> None:
+    def _rename_program(self, program: SourceProgram, new: str) -> None:
         name, extension = names.split_source(new)
         self._refuse_twin(name, extension, program)
         other = self._programs.get(name)

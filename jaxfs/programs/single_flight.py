@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 Product = TypeVar("Product")
 
 
-class Work(Generic[Product]):
+class SingleFlight(Generic[Product]):
     """One piece of work under way in a nursery, for any number of waiters."""
 
     def __init__(self, nursery: trio.Nursery, do: Callable[[], Awaitable[Product]]) -> None:

@@ -39,7 +39,7 @@ class BindingRecord(msgspec.Struct, frozen=True):
     target: str
 
 
-class Record(msgspec.Struct, frozen=True):
+class ProgramRecord(msgspec.Struct, frozen=True):
     """One program, as it is remembered."""
 
     name: str
@@ -91,9 +91,9 @@ class Store:
         """Let another daemon have it."""
         self._lock.close()
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[ProgramRecord]:
         """All programs; a record that cannot be read is left where it is and skipped."""
-        return self._read_all("programs", Record)
+        return self._read_all("programs", ProgramRecord)
 
     def _read_all(self, place: str, kind: type[Info]) -> list[Info]:
         found = []
@@ -104,7 +104,7 @@ class Store:
                 continue
         return found
 
-    def put_record(self, record: Record) -> None:
+    def put_record(self, record: ProgramRecord) -> None:
         """Remember a program.  Raises NoSpace, RunFailed."""
         path = self.root / "programs" / f"{record.name}.json"
         self._write(path, msgspec.json.encode(record))

@@ -12,7 +12,7 @@ from jaxfs.types.avals import BY_SHORT, Aval, DType
 UNKNOWN = "?"
 
 
-class Shaped(msgspec.Struct, frozen=True, array_like=True):
+class PartialAval(msgspec.Struct, frozen=True, array_like=True):
     """A type whose sizes may be words: ``?``, or what jax.export calls them (``b``, ``2*b``)."""
 
     dtype: str
@@ -33,14 +33,14 @@ class Shaped(msgspec.Struct, frozen=True, array_like=True):
         return Aval(self.dtype, numbers) if len(numbers) == len(self.sizes) else None
 
 
-Known = Shaped | None  # what is known of an input: its type but for sizes, or nothing
+KnownAval = PartialAval | None  # what is known of an input: its type but for sizes, or nothing
 
 
-def of_aval(aval: Aval) -> Shaped:
-    return Shaped(aval.dtype, aval.shape)
+def of_aval(aval: Aval) -> PartialAval:
+    return PartialAval(aval.dtype, aval.shape)
 
 
-def check_types(names: Sequence[str], wanted: Sequence[Known], types: Sequence[Aval]) -> None:
+def check_types(names: Sequence[str], wanted: Sequence[KnownAval], types: Sequence[Aval]) -> None:
     """Raise Invalid naming the input, or the size, that does not fit.
 
     Where nothing is known of an input, it may also stand for several.
@@ -60,7 +60,7 @@ def check_types(names: Sequence[str], wanted: Sequence[Known], types: Sequence[A
 
 
 def _wrong_sizes(
-    shaped: Shaped, aval: Aval, name: str, known: dict[str, tuple[int, str]]
+    shaped: PartialAval, aval: Aval, name: str, known: dict[str, tuple[int, str]]
 ) -> Iterator[str]:
     """``known`` collects what each size's name stands for, and which input told it."""
     for axis, (size, found) in enumerate(zip(shaped.sizes, aval.shape, strict=True)):

@@ -9,13 +9,13 @@ import attrs
 
 from jaxfs.calls.call import now_usec
 from jaxfs.calls.call_registry import Calls
-from jaxfs.compiler.client.client import TracerClient
+from jaxfs.compiler.client.client import CompilerClient
 from jaxfs.compiler.transforms.table import parse
 from jaxfs.engine.interface import Engines
 from jaxfs.engine.protocol import Device
 from jaxfs.errors import JaxfsError
 from jaxfs.options import Options
-from jaxfs.posix.credentials import SERIALS, Caller, Meta
+from jaxfs.posix.credentials import SERIALS, Credentials, InodeAttr
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.program_registry import Programs
 from jaxfs.vfs.monitoring.error_log import ErrorLog
@@ -27,18 +27,18 @@ class DeviceNode:
     """A device as a directory; ``memory`` holds the figures of the last ``look``."""
 
     device: Device
-    meta: Meta
+    meta: InodeAttr
     look: Callable[[], Awaitable[None]]
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     memory: dict[str, int] = attrs.field(factory=dict)
 
 
 @attrs.define(eq=False)
-class Chain:
+class TransformPath:
     """Transformations as a directory; ``steps`` as they were written."""
 
     steps: tuple[str, ...]
-    meta: Meta
+    meta: InodeAttr
     serial: int = attrs.field(factory=lambda: next(SERIALS))
 
     @property
@@ -48,18 +48,20 @@ class Chain:
 
 
 @attrs.define(eq=False)
-class System:
+class Mount:
     """The parts of one mount.  ``meta`` is the mounting user's, for what belongs to the mount."""
 
     options: Options
     programs: Programs
     calls: Calls
     engines: Engines
-    tracer: TracerClient
-    meta: Meta
+    compiler: CompilerClient
+    meta: InodeAttr
     errors: ErrorLog = attrs.field(factory=ErrorLog)
     devices: dict[str, DeviceNode] = attrs.field(factory=dict)
-    chains: WeakValueDictionary[tuple[str, ...], Chain] = attrs.field(factory=WeakValueDictionary)
+    transform_paths: WeakValueDictionary[tuple[str, ...], TransformPath] = attrs.field(
+        factory=WeakValueDictionary
+    )
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     started_usec: int = attrs.field(factory=now_usec)
     internal_errors: int = 0
@@ -71,11 +73,11 @@ class System:
     def _timeline(self) -> Timeline:
         return Timeline(self.calls.recent, self.programs.jobs.recent)
 
-    def chain(self, steps: tuple[str, ...]) -> Chain:
+    def transform_path(self, steps: tuple[str, ...]) -> TransformPath:
         """The directory of some transformations, the same one while anybody knows it."""
-        found = self.chains.get(steps)
+        found = self.transform_paths.get(steps)
         if found is None:
-            found = self.chains[steps] = Chain(steps, self.meta)
+            found = self.transform_paths[steps] = TransformPath(steps, self.meta)
         return found
 
     def learn_devices(self) -> None:
@@ -91,7 +93,7 @@ class System:
         for node in self.devices.values():
             node.memory = figures.get(node.device.id, {})
             if "bytes_limit" in node.memory:
-                self.calls.room.limits[node.device.name] = node.memory["bytes_limit"]
+                self.calls.memory_check.limits[node.device.name] = node.memory["bytes_limit"]
 
     async def space(self) -> tuple[int, int]:
         """Total and free bytes for df: the devices' memory where they tell, else results'."""
@@ -100,7 +102,7 @@ class System:
         total = sum(memory["bytes_limit"] for memory in limits)
         used = sum(memory.get("bytes_in_use", 0) for memory in limits)
         if not total:
-            total, used = self.calls.accounts.limit_bytes, self.calls.accounts.result_bytes
+            total, used = self.calls.quotas.limit_bytes, self.calls.quotas.result_bytes
         return total, max(0, total - used)
 
     def remember(self, subject: object) -> None:
@@ -108,6 +110,6 @@ class System:
         if isinstance(subject, Program):
             self.programs.remember(root_of(subject))
 
-    def note(self, caller: Caller, path: str, error: JaxfsError) -> None:
+    def note(self, caller: Credentials, path: str, error: JaxfsError) -> None:
         """Keep an error for ``error_log``."""
         self.errors.add(caller.uid, path, error)

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import attrs
 import trio
 
-from jaxfs.posix.credentials import Caller, Meta
-from jaxfs.vfs.mount import System
+from jaxfs.posix.credentials import Credentials, InodeAttr
+from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.open_files.base import Handle
 
 Subject = Any  # Program | Staged | Call | View | Device | System: what a row's functions take
 
 
-class Entry(NamedTuple):
+class DirEntry(NamedTuple):
     """A name in a directory: which row, showing what."""
 
     name: str
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 @attrs.frozen
-class File:
+class FileSpec:
     """A row of a regular file.
 
     ``read`` gives the whole text, a snapshot at each open; ``write`` takes the whole text that was
@@ -43,13 +43,13 @@ class File:
     mode: int
     format: str
     help: str
-    read: Callable[[System, Subject, Caller], bytes] | None = None
-    write: Callable[[System, Subject, Caller, str], Awaitable[None]] | None = None
-    open: Callable[[System, Subject, Caller, int], Awaitable[Handle]] | None = None
-    size: Callable[[System, Subject], int] | None = None
+    read: Callable[[Mount, Subject, Credentials], bytes] | None = None
+    write: Callable[[Mount, Subject, Credentials, str], Awaitable[None]] | None = None
+    open: Callable[[Mount, Subject, Credentials, int], Awaitable[Handle]] | None = None
+    size: Callable[[Mount, Subject], int] | None = None
     changed: Callable[[Subject], trio.Event] | None = None
     prepare: Callable[[Subject], Awaitable[None]] | None = None
-    facts: Callable[[System, Subject], Mapping[str, str]] | None = None
+    xattrs: Callable[[Mount, Subject], Mapping[str, str]] | None = None
     listed: bool = True
 
     @property
@@ -59,7 +59,7 @@ class File:
 
 
 @attrs.frozen
-class Directory:
+class DirectorySpec:
     """A row of a directory.
 
     ``entries`` are the names that come and go; rows below it without ``<`` are always there.
@@ -70,14 +70,14 @@ class Directory:
     pattern: str
     mode: int
     help: str
-    entries: Callable[[System, Subject], Iterable[Entry]] | None = None
-    find: Callable[[System, Subject, str], Entry | None] | None = None
-    create: Callable[[System, Subject, str, Meta], Entry] | None = None
-    symlink: Callable[[System, Subject, str, str, Meta], Entry] | None = None
-    link: Callable[[System, Subject, str], Entry] | None = None
-    take: Callable[[System, Entry, str, bool], None] | None = None
-    unlink: Callable[[System, Entry], None] | None = None
-    rename: Callable[[System, str, str, bool], Awaitable[None]] | None = None
+    entries: Callable[[Mount, Subject], Iterable[DirEntry]] | None = None
+    find: Callable[[Mount, Subject, str], DirEntry | None] | None = None
+    create: Callable[[Mount, Subject, str, InodeAttr], DirEntry] | None = None
+    symlink: Callable[[Mount, Subject, str, str, InodeAttr], DirEntry] | None = None
+    link: Callable[[Mount, Subject, str], DirEntry] | None = None
+    take: Callable[[Mount, DirEntry, str, bool], None] | None = None
+    unlink: Callable[[Mount, DirEntry], None] | None = None
+    rename: Callable[[Mount, str, str, bool], Awaitable[None]] | None = None
 
     @property
     def name(self) -> str:
@@ -85,12 +85,12 @@ class Directory:
 
 
 @attrs.frozen
-class Symlink:
+class SymlinkSpec:
     """A row of a symbolic link."""
 
     pattern: str
     help: str
-    target: Callable[[System, Subject], str]
+    target: Callable[[Mount, Subject], str]
     mode: int = 0o777
     format: str = "symbolic link"
 
@@ -99,4 +99,4 @@ class Symlink:
         return self.pattern.rpartition("/")[2]
 
 
-Row = File | Directory | Symlink
+NodeSpec = FileSpec | DirectorySpec | SymlinkSpec

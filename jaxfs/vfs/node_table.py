@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from jaxfs.posix.credentials import Caller
+from jaxfs.posix.credentials import Credentials
 from jaxfs.vfs.files import (
     arrays,
     calls,
@@ -21,16 +21,16 @@ from jaxfs.vfs.files import (
     transformations,
 )
 from jaxfs.vfs.help.readme import readme
-from jaxfs.vfs.mount import System
-from jaxfs.vfs.node_specs import File, Row
+from jaxfs.vfs.mount import Mount
+from jaxfs.vfs.node_specs import FileSpec, NodeSpec
 
 
-def _readme(system: System, subject: System, caller: Caller) -> bytes:
+def _readme(system: Mount, subject: Mount, caller: Credentials) -> bytes:
     return readme(ROWS)
 
 
-ROWS: tuple[Row, ...] = (
-    File("README", 0o444, "text", "how to use this mount", read=_readme),
+ROWS: tuple[NodeSpec, ...] = (
+    FileSpec("README", 0o444, "text", "how to use this mount", read=_readme),
     *mount.ROWS,
     *metrics.ROWS,
     *programs.ROWS,
@@ -42,12 +42,12 @@ ROWS: tuple[Row, ...] = (
     *results.ROWS,
     *devices.ROWS,
 )
-BY_PATTERN: dict[str, Row] = {row.pattern: row for row in ROWS}
+BY_PATTERN: dict[str, NodeSpec] = {row.pattern: row for row in ROWS}
 NUMBER: dict[str, int] = {row.pattern: number for number, row in enumerate(ROWS)}
 
 
-def _static_children() -> dict[str, dict[str, Row]]:
-    children: dict[str, dict[str, Row]] = defaultdict(dict)
+def _static_children() -> dict[str, dict[str, NodeSpec]]:
+    children: dict[str, dict[str, NodeSpec]] = defaultdict(dict)
     for row in ROWS:
         parent, _, name = row.pattern.rpartition("/")
         if row.pattern and "<" not in name:

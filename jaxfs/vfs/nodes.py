@@ -6,7 +6,7 @@ import stat
 
 import attrs
 
-from jaxfs.vfs.node_specs import Directory, Row, Subject
+from jaxfs.vfs.node_specs import DirectorySpec, NodeSpec, Subject
 
 ROOT_INO = 1
 
@@ -16,14 +16,14 @@ class Node:
     """A row showing a subject, at a place."""
 
     ino: int
-    row: Row
+    row: NodeSpec
     subject: Subject
     name: str
     parent: int
 
     @property
     def is_dir(self) -> bool:
-        return isinstance(self.row, Directory)
+        return isinstance(self.row, DirectorySpec)
 
 
 @attrs.frozen

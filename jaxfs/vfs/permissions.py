@@ -10,16 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 from jaxfs.arrays.bindings import Binding
-from jaxfs.arrays.named import Array
+from jaxfs.arrays.named import NamedArray
 from jaxfs.arrays.views import View
 from jaxfs.calls.call import RESULT, Call
 from jaxfs.errors import NotPermitted
-from jaxfs.posix.credentials import Meta, allowed_to_readers
+from jaxfs.posix.credentials import InodeAttr, allowed_to_readers
 from jaxfs.programs.links import Link
-from jaxfs.programs.program import Derived, Program, Staged, root_of
+from jaxfs.programs.program import DerivedProgram, Program, StagedFile, root_of
 from jaxfs.vfs.files.calls import CALLS
 from jaxfs.vfs.files.programs import SOURCE
-from jaxfs.vfs.node_specs import File, Row
+from jaxfs.vfs.node_specs import FileSpec, NodeSpec
 
 
 def owner_of(subject: Any) -> Any:
@@ -27,42 +27,42 @@ def owner_of(subject: Any) -> Any:
     from, itself otherwise."""
     if isinstance(subject, Binding):
         return root_of(subject.program)
-    if isinstance(subject, Derived):
+    if isinstance(subject, DerivedProgram):
         return root_of(subject)
     return subject.owner if isinstance(subject, View) else subject
 
 
-def meta_of(subject: Any) -> Meta:
+def meta_of(subject: Any) -> InodeAttr:
     """The owner and times that count for a subject."""
-    meta: Meta = owner_of(subject).meta
+    meta: InodeAttr = owner_of(subject).meta
     return meta
 
 
-def mode_of(row: Row, subject: Any) -> int:
+def mode_of(row: NodeSpec, subject: Any) -> int:
     """The permission bits of a node."""
     if isinstance(subject, Program):
         if row.pattern == SOURCE:
             return subject.meta.mode
         return subject.modes.get(row.name, allowed_to_readers(row.mode, subject.meta.mode))
-    if isinstance(subject, Staged):
+    if isinstance(subject, StagedFile):
         return subject.meta.mode
     if isinstance(subject, Call) and row.pattern == f"{CALLS}/<id>":
         return subject.meta.mode
     owner = subject.owner if isinstance(subject, View) else subject
     if isinstance(owner, Call):
         return owner.modes.get(RESULT, owner.meta.mode) & row.mode
-    if isinstance(owner, Array):
+    if isinstance(owner, NamedArray):
         return owner.meta.mode & row.mode
-    if isinstance(owner, Binding) and isinstance(row, File):
+    if isinstance(owner, Binding) and isinstance(row, FileSpec):
         return allowed_to_readers(row.mode, root_of(owner.program).meta.mode)
     return row.mode
 
 
-def set_mode(row: Row, subject: Any, mode: int) -> None:
+def set_mode(row: NodeSpec, subject: Any, mode: int) -> None:
     """chmod.  Bits a file has no use for are not kept: modes never promise what cannot be done."""
     if isinstance(subject, Program) and row.pattern != SOURCE:
         subject.modes[row.name] = mode & row.mode
-    elif isinstance(subject, Program | Staged) or row.pattern == f"{CALLS}/<id>":
+    elif isinstance(subject, Program | StagedFile) or row.pattern == f"{CALLS}/<id>":
         subject.meta.mode = mode & row.mode
     else:
         _set_mode_of_arrays(subject.owner if isinstance(subject, View) else subject, mode)
@@ -71,7 +71,7 @@ def set_mode(row: Row, subject: Any, mode: int) -> None:
 def _set_mode_of_arrays(owner: Any, mode: int) -> None:
     if isinstance(owner, Call):
         owner.modes[RESULT] = mode & 0o444
-    elif isinstance(owner, Array):
+    elif isinstance(owner, NamedArray):
         owner.meta.mode = mode & 0o666
     else:
         raise NotPermitted("the mount's own files keep their modes")
@@ -79,7 +79,7 @@ def _set_mode_of_arrays(owner: Any, mode: int) -> None:
 
 def set_owner(subject: Any, uid: int | None, gid: int | None) -> None:
     """chown; the kernel has checked that the caller may."""
-    if not isinstance(subject, Program | Staged | Call | View | Array | Link):
+    if not isinstance(subject, Program | StagedFile | Call | View | NamedArray | Link):
         raise NotPermitted("the mount's own files keep their owner")
     meta = meta_of(subject)
     meta.uid = meta.uid if uid is None else uid

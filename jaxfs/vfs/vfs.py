@@ -11,32 +11,32 @@ import os
 import stat
 from collections import defaultdict
 
-from jaxfs.arrays.named import Array
+from jaxfs.arrays.named import NamedArray
 from jaxfs.arrays.views import View
 from jaxfs.errors import Invalid, JaxfsError, NotFound, NotPermitted
-from jaxfs.posix.credentials import Caller, Meta
-from jaxfs.vfs.mount import System
-from jaxfs.vfs.node_specs import Directory, Entry, File, Row, Subject, Symlink
+from jaxfs.posix.credentials import Credentials, InodeAttr
+from jaxfs.vfs.mount import Mount
+from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec, Subject, SymlinkSpec
 from jaxfs.vfs.node_table import BY_PATTERN, CHILDREN, NUMBER
 from jaxfs.vfs.nodes import ROOT_INO, Attributes, Changes, Node
 from jaxfs.vfs.open_files.base import Handle
 from jaxfs.vfs.open_files.control import Control, Snapshot, Status
 from jaxfs.vfs.permissions import meta_of, mode_of, owner_of, set_mode, set_owner
 
-_KINDS = {File: stat.S_IFREG, Directory: stat.S_IFDIR, Symlink: stat.S_IFLNK}
+_KINDS = {FileSpec: stat.S_IFREG, DirectorySpec: stat.S_IFDIR, SymlinkSpec: stat.S_IFLNK}
 _ROWS_PER_SERIAL = 1024
 
 
 def _family(subject: Subject) -> int:
     """The number of all that lives and dies with a subject's owner."""
     owner = owner_of(subject)
-    return owner.family if isinstance(owner, Array) else int(owner.serial)
+    return owner.family if isinstance(owner, NamedArray) else int(owner.serial)
 
 
-class Tree:
+class Vfs:
     """Everything the kernel asks for; raises ``jaxfs.errors`` only."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: Mount) -> None:
         self.system = system
         root = Node(ROOT_INO, BY_PATTERN[""], system, "", ROOT_INO)
         self._nodes: dict[int, Node] = {ROOT_INO: root}
@@ -49,7 +49,7 @@ class Tree:
 
     # names
 
-    def lookup(self, parent: int, name: str, caller: Caller) -> Attributes:
+    def lookup(self, parent: int, name: str, caller: Credentials) -> Attributes:
         """Find a name and count the kernel's reference.  Raises NotFound."""
         node = self._child(self.node(parent), name)
         return self._remember(node, caller)
@@ -76,11 +76,11 @@ class Tree:
             ino = node.parent
         return "/".join(reversed(parts))
 
-    def listing(self, ino: int, caller: Caller) -> list[tuple[str, Attributes]]:
+    def listing(self, ino: int, caller: Credentials) -> list[tuple[str, Attributes]]:
         """A directory's names with what stat would tell; counts no references."""
         parent = self.node(ino)
-        found = [Entry(name, row.pattern, parent.subject) for name, row in self._static(parent)]
-        if isinstance(parent.row, Directory) and parent.row.entries is not None:
+        found = [DirEntry(name, row.pattern, parent.subject) for name, row in self._static(parent)]
+        if isinstance(parent.row, DirectorySpec) and parent.row.entries is not None:
             found += parent.row.entries(self.system, parent.subject)
         nodes = [self._node(entry, parent) for entry in found]
         return [(node.name, self._attributes(node, caller)) for node in nodes]
@@ -99,22 +99,22 @@ class Tree:
         if node.ino == ino:
             self._keep_node(node)
 
-    def _static(self, parent: Node) -> list[tuple[str, Row]]:
+    def _static(self, parent: Node) -> list[tuple[str, NodeSpec]]:
         rows = CHILDREN.get(parent.row.pattern, {}).items()
-        return [(name, row) for name, row in rows if not isinstance(row, File) or row.listed]
+        return [(name, row) for name, row in rows if not isinstance(row, FileSpec) or row.listed]
 
     def _child(self, parent: Node, name: str) -> Node:
         row = CHILDREN.get(parent.row.pattern, {}).get(name)
         if row is not None:
-            return self._node(Entry(name, row.pattern, parent.subject), parent)
+            return self._node(DirEntry(name, row.pattern, parent.subject), parent)
         entry = self._find(parent, name)
         if entry is None:
             raise NotFound(f"there is no {name!r} in {self.path(parent.ino) or 'the mount'}")
         return self._node(entry, parent)
 
-    def _find(self, parent: Node, name: str) -> Entry | None:
+    def _find(self, parent: Node, name: str) -> DirEntry | None:
         row = parent.row
-        if not isinstance(row, Directory):
+        if not isinstance(row, DirectorySpec):
             return None
         if row.find is not None:
             return row.find(self.system, parent.subject, name)
@@ -124,14 +124,14 @@ class Tree:
     def _number(self, row: str, subject: Subject) -> int:
         return int(subject.serial) * _ROWS_PER_SERIAL + NUMBER[row] + 2
 
-    def _node(self, entry: Entry, parent: Node) -> Node:
+    def _node(self, entry: DirEntry, parent: Node) -> Node:
         ino = self._number(entry.row, entry.subject)
         known = self._nodes.get(ino)
         if known is not None and known.name == entry.name:
             return known
         return Node(ino, BY_PATTERN[entry.row], entry.subject, entry.name, parent.ino)
 
-    def _remember(self, node: Node, caller: Caller) -> Attributes:
+    def _remember(self, node: Node, caller: Credentials) -> Attributes:
         attributes = self._attributes(node, caller)
         self._keep_node(node)
         self._lookups[node.ino] += 1
@@ -166,12 +166,12 @@ class Tree:
 
     # attributes
 
-    def getattr(self, ino: int, caller: Caller) -> Attributes:
+    def getattr(self, ino: int, caller: Credentials) -> Attributes:
         """As stat(2)."""
         return self._attributes(self.node(ino), caller)
 
     async def setattr(
-        self, ino: int, changes: Changes, number: int | None, caller: Caller
+        self, ino: int, changes: Changes, number: int | None, caller: Credentials
     ) -> Attributes:
         """chmod, chown, utimes and truncate; the kernel has checked that the caller may."""
         node = self.node(ino)
@@ -194,7 +194,9 @@ class Tree:
         for writer in self._writers.get(node.ino, ()):
             writer.mtime_ns = mtime_ns
 
-    async def _truncate(self, node: Node, size: int, number: int | None, caller: Caller) -> None:
+    async def _truncate(
+        self, node: Node, size: int, number: int | None, caller: Credentials
+    ) -> None:
         if number is not None:
             await self.handle(number).truncate(size)
             return
@@ -205,7 +207,7 @@ class Tree:
         finally:
             handle.release()
 
-    def _attributes(self, node: Node, caller: Caller) -> Attributes:
+    def _attributes(self, node: Node, caller: Credentials) -> Attributes:
         meta = meta_of(node.subject)
         kind = _KINDS[type(node.row)]
         return Attributes(
@@ -224,14 +226,14 @@ class Tree:
     def _links(self, node: Node) -> int:
         """How many names the arrays of a file have."""
         subject = node.subject
-        if isinstance(subject, Array):
-            return subject.part.source.names if subject.part is not None else 1
-        return subject.source.names if isinstance(subject, View) else 1
+        if isinstance(subject, NamedArray):
+            return subject.ref.producer.link_count if subject.ref is not None else 1
+        return subject.producer.link_count if isinstance(subject, View) else 1
 
-    def _size(self, node: Node, caller: Caller) -> int:
-        if isinstance(node.row, Directory):
+    def _size(self, node: Node, caller: Credentials) -> int:
+        if isinstance(node.row, DirectorySpec):
             return 0
-        if isinstance(node.row, Symlink):
+        if isinstance(node.row, SymlinkSpec):
             return len(os.fsencode(node.row.target(self.system, node.subject)))
         for reader in self._readers.get(
             node.ino, ()
@@ -258,21 +260,21 @@ class Tree:
         """Whether an inode shows what an array was before: since the kernel looked its name up,
         the array was replaced or removed."""
         node = self.node(ino)
-        if isinstance(node.subject, Array):
+        if isinstance(node.subject, NamedArray):
             return self._number(node.row.pattern, node.subject) != ino
         view = node.subject
-        if not isinstance(view, View) or not isinstance(view.owner, Array):
+        if not isinstance(view, View) or not isinstance(view.owner, NamedArray):
             return False
         return view.owner.views.get(view.suffix) is not view
 
-    async def open(self, ino: int, flags: int, caller: Caller) -> tuple[int, Handle]:
+    async def open(self, ino: int, flags: int, caller: Credentials) -> tuple[int, Handle]:
         """As open(2).  May wait, for a result.  The kernel has checked the mode."""
         node = self.node(ino)
         return self._keep(node, await self._open(node, flags, caller), flags, caller)
 
-    async def _open(self, node: Node, flags: int, caller: Caller) -> Handle:
+    async def _open(self, node: Node, flags: int, caller: Credentials) -> Handle:
         row = node.row
-        if not isinstance(row, File):
+        if not isinstance(row, FileSpec):
             raise NotPermitted("a directory cannot be opened like a file")
         writes = flags & os.O_ACCMODE != os.O_RDONLY
         if writes and not row.mode & 0o222:
@@ -283,7 +285,9 @@ class Tree:
             return await row.open(self.system, node.subject, caller, flags)
         return self._open_text(row, node.subject, caller, writes)
 
-    def _open_text(self, row: File, subject: Subject, caller: Caller, writes: bool) -> Handle:
+    def _open_text(
+        self, row: FileSpec, subject: Subject, caller: Credentials, writes: bool
+    ) -> Handle:
         if writes and row.write is not None:
             write = row.write
 
@@ -298,7 +302,9 @@ class Tree:
             return Status(lambda: read(self.system, subject, caller), lambda: changed(subject))
         return Snapshot(row.read(self.system, subject, caller))
 
-    def _keep(self, node: Node, handle: Handle, flags: int, caller: Caller) -> tuple[int, Handle]:
+    def _keep(
+        self, node: Node, handle: Handle, flags: int, caller: Credentials
+    ) -> tuple[int, Handle]:
         number = next(self._numbers)
         handle.path, handle.caller, handle.ino = self.path(node.ino), caller, node.ino
         self._handles[number] = handle
@@ -332,13 +338,13 @@ class Tree:
     # changes to directories
 
     async def create(
-        self, parent: int, name: str, mode: int, flags: int, caller: Caller
+        self, parent: int, name: str, mode: int, flags: int, caller: Credentials
     ) -> tuple[int, Handle, Attributes]:
         """As open(2) with O_CREAT, for a name that is not there."""
         directory = self._changeable(parent)
         if directory.create is None:
             raise NotPermitted(f"nothing can be created in {self.path(parent)}")
-        meta = Meta.of(caller, mode)
+        meta = InodeAttr.of(caller, mode)
         place = self.node(parent)
         entry = directory.create(self.system, place.subject, name, meta)
         node = self._node(entry, place)
@@ -347,20 +353,20 @@ class Tree:
         number, handle = self._keep(node, handle, flags, caller)
         return number, handle, attributes
 
-    def symlink(self, parent: int, name: str, target: str, caller: Caller) -> Attributes:
+    def symlink(self, parent: int, name: str, target: str, caller: Credentials) -> Attributes:
         """As symlink(2)."""
         directory = self._changeable(parent)
         if directory.symlink is None:
             raise NotPermitted(f"nothing can be linked in {self.path(parent)}")
         place = self.node(parent)
-        meta = Meta(caller.uid, caller.gid, 0o777)
+        meta = InodeAttr(caller.uid, caller.gid, 0o777)
         entry = directory.symlink(self.system, place.subject, name, target, meta)
         return self._remember(self._node(entry, place), caller)
 
     def readlink(self, ino: int) -> str:
         """As readlink(2)."""
         node = self.node(ino)
-        if not isinstance(node.row, Symlink):
+        if not isinstance(node.row, SymlinkSpec):
             raise Invalid(f"{self.path(ino)} is no symbolic link")
         return node.row.target(self.system, node.subject)
 
@@ -392,7 +398,7 @@ class Tree:
         target.take(self.system, entry, new, replace)
         return [gone for gone in self.stale_names(entry.subject) if gone != (parent, old)]
 
-    def link(self, ino: int, new_parent: int, new: str, caller: Caller) -> Attributes:
+    def link(self, ino: int, new_parent: int, new: str, caller: Credentials) -> Attributes:
         """As link(2)."""
         directory, place = self._changeable(new_parent), self.node(new_parent)
         if directory.link is None:
@@ -405,13 +411,13 @@ class Tree:
     def facts(self, ino: int) -> dict[str, bytes]:
         """The extended attributes of a node, by name."""
         node = self.node(ino)
-        if not isinstance(node.row, File) or node.row.facts is None:
+        if not isinstance(node.row, FileSpec) or node.row.xattrs is None:
             return {}
-        found = node.row.facts(self.system, node.subject)
+        found = node.row.xattrs(self.system, node.subject)
         return {f"user.jaxfs.{name}": value.encode() for name, value in found.items()}
 
-    def _changeable(self, ino: int) -> Directory:
+    def _changeable(self, ino: int) -> DirectorySpec:
         row = self.node(ino).row
-        if not isinstance(row, Directory):
+        if not isinstance(row, DirectorySpec):
             raise NotFound(f"{self.path(ino)} is no directory")
         return row

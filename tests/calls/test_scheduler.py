@@ -8,7 +8,7 @@ import attrs
 import pytest
 import trio
 
-from jaxfs.calls.scheduler import ABANDONED_S, UNDER_WAY, UNDER_WAY_PER_USER, Queue, Ticket
+from jaxfs.calls.scheduler import ABANDONED_S, UNDER_WAY, UNDER_WAY_PER_USER, Run, Scheduler
 from jaxfs.engine.interface import Executable, Input, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut
 from jaxfs.ipc.shared_memory import Pool
@@ -56,10 +56,10 @@ class Desk:
     """A queue, its engine, and what each run was told, in the order of the answers."""
 
     engine: SlowEngine
-    queue: Queue
+    queue: Scheduler
     ended: list[tuple[str, JaxfsError | None]] = attrs.field(factory=list)
 
-    def ask(self, uid: int, name: str, inputs: tuple[Input, ...] = ()) -> Ticket:
+    def ask(self, uid: int, name: str, inputs: tuple[Input, ...] = ()) -> Run:
         return self.queue.submit(
             uid, PROGRAM, inputs, lambda outcome: self.ended.append((name, outcome.error))
         )
@@ -76,7 +76,7 @@ def at_desk(test: Callable[[Desk], None], max_calls: int = 0, limit_s: float = 0
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             engine = SlowEngine()
-            queue = Queue(engine, nursery, max_calls=max_calls, limit_s=limit_s)  # type: ignore[arg-type]  # as much of an Engine as a queue uses
+            queue = Scheduler(engine, nursery, max_calls=max_calls, limit_s=limit_s)  # type: ignore[arg-type]  # as much of an Engine as a queue uses
             test(Desk(engine, queue))
             nursery.cancel_scope.cancel()
 
@@ -155,13 +155,13 @@ def test_a_run_past_its_time_ends_with_timed_out_and_its_engine() -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             engine = SlowEngine()
-            queue = Queue(engine, nursery, limit_s=5.0)  # type: ignore[arg-type]  # as above
+            queue = Scheduler(engine, nursery, limit_s=5.0)  # type: ignore[arg-type]  # as above
             desk = Desk(engine, queue)
             desk.ask(ALICE, "endless")
-            queue.look(100.0)
-            queue.look(104.0)
+            queue.expire_overdue(100.0)
+            queue.expire_overdue(104.0)
             assert not desk.ended
-            queue.look(105.5)
+            queue.expire_overdue(105.5)
             ((name, error),) = desk.ended
             assert name == "endless" and isinstance(error, TimedOut)
             assert "call_timeout" in error.reason
@@ -173,12 +173,12 @@ def test_a_run_past_its_time_ends_with_timed_out_and_its_engine() -> None:
 def test_a_run_that_starts_again_has_all_of_its_time_again() -> None:
     def story(desk: Desk) -> None:
         desk.ask(ALICE, "unlucky")
-        desk.queue.look(100.0)
+        desk.queue.expire_overdue(100.0)
         desk.engine.restarts += 1
-        desk.queue.look(104.0)
-        desk.queue.look(108.0)
+        desk.queue.expire_overdue(104.0)
+        desk.queue.expire_overdue(108.0)
         assert not desk.ended
-        desk.queue.look(109.5)
+        desk.queue.expire_overdue(109.5)
         assert desk.names == ["unlucky"]
 
     at_desk(story, limit_s=5.0)
@@ -190,8 +190,8 @@ def test_what_was_abandoned_does_not_begin_and_does_not_go_on_for_ever() -> None
         fillers = [desk.ask(ALICE, f"f{n}") for n in range(UNDER_WAY_PER_USER)]
         desk.queue.abandon([running, *fillers])
         assert desk.names == [f"f{UNDER_WAY_PER_USER - 1}"]
-        desk.queue.look(1.0)
-        desk.queue.look(2.0 + ABANDONED_S)
+        desk.queue.expire_overdue(1.0)
+        desk.queue.expire_overdue(2.0 + ABANDONED_S)
         assert "running" in desk.names
 
     at_desk(story)

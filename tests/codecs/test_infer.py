@@ -12,22 +12,22 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from jaxfs.codecs import formats
-from jaxfs.codecs.infer import Wanted, infer
+from jaxfs.codecs.infer import ExpectedParams, infer
 from jaxfs.errors import Invalid
-from jaxfs.types.partial_avals import Known, Shaped
+from jaxfs.types.partial_avals import KnownAval, PartialAval
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 N = np.array(7, np.int64)
 
 
 def texts(form: str, data: bytes, *names: str) -> list[str]:
-    found = infer(form, memoryview(data), Wanted(names))
+    found = infer(form, memoryview(data), ExpectedParams(names))
     return [f"{one.name} {one.aval}".strip() for one in found]
 
 
-def shaped(text: str) -> Known:
+def shaped(text: str) -> KnownAval:
     dtype, _, sizes = text.rstrip("]").partition("[")
-    return Shaped(dtype, tuple(filter(None, sizes.split(",")))) if text else None
+    return PartialAval(dtype, tuple(filter(None, sizes.split(",")))) if text else None
 
 
 def npy(*arrays: np.ndarray) -> bytes:
@@ -86,14 +86,14 @@ def test_text_has_the_types_that_jax_gives_python_numbers(text: bytes, expected:
 def test_text_has_the_types_that_the_program_knows(
     text: bytes, known: list[str], expected: list[str]
 ) -> None:
-    wanted = Wanted(["x", "y"][: len(known)], [shaped(word) for word in known])
+    wanted = ExpectedParams(["x", "y"][: len(known)], [shaped(word) for word in known])
     found = infer("json", memoryview(text), wanted)
     assert [f"{one.name} {one.aval}".strip() for one in found] == expected
 
 
 def test_a_known_type_tells_what_numpy_has_no_name_for() -> None:
     narrow = np.ones((2, 3), ml_dtypes.bfloat16)
-    wanted = Wanted(["x", "y"], [shaped("bf16[?,3]"), shaped("i32[]")])
+    wanted = ExpectedParams(["x", "y"], [shaped("bf16[?,3]"), shaped("i32[]")])
     for form, data in [
         ("npy", npy(narrow, N)),
         ("npz", npz(y=N, x=narrow)),

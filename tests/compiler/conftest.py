@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import trio
 
-from jaxfs.compiler.client.client import TracerClient, open_tracer
-from jaxfs.compiler.job_protocol import Compile, Compiled, Traced, Untyped
+from jaxfs.compiler.client.client import CompilerClient, open_compiler
+from jaxfs.compiler.job_protocol import Compile, Compiled, Traced, UntypedProgram
 from jaxfs.jaxcompat import executables as jax_executables
 from jaxfs.types.signature import Signature
 
@@ -45,24 +45,28 @@ def memory_file(data: bytes) -> Iterator[int]:
 
 
 async def ask(
-    client: TracerClient, source: str | bytes, platform: str, deadline_s: float, how: dict[str, Any]
-) -> tuple[Traced, bytes, bytes] | Untyped:
+    client: CompilerClient,
+    source: str | bytes,
+    platform: str,
+    deadline_s: float,
+    how: dict[str, Any],
+) -> tuple[Traced, bytes, bytes] | UntypedProgram:
     """Trace bytes instead of an open file."""
     with memory_file(source.encode() if isinstance(source, str) else source) as fd:
         return await client.trace(fd, platform, deadline_s, **how)
 
 
 async def trace(
-    client: TracerClient, source: str | bytes, platform: str = "cpu", deadline_s: float = 60
+    client: CompilerClient, source: str | bytes, platform: str = "cpu", deadline_s: float = 60
 ) -> tuple[Traced, bytes, bytes]:
     """Trace a program that has types."""
     made = await ask(client, source, platform, deadline_s, {})
-    assert not isinstance(made, Untyped), made
+    assert not isinstance(made, UntypedProgram), made
     return made
 
 
 async def compile_cpu(
-    client: TracerClient,
+    client: CompilerClient,
     artifact: bytes,
     signature: Signature,
     devices: tuple[tuple[int, ...], int] = ((0,), 1),
@@ -118,7 +122,7 @@ class BlockingTracer:
         self._is_up.wait()
 
     async def _serve(self) -> None:
-        async with open_tracer(**self._options) as self.client:
+        async with open_compiler(**self._options) as self.client:
             self._token, self._closing = trio.lowlevel.current_trio_token(), trio.Event()
             self._is_up.set()
             await self._closing.wait()
@@ -131,20 +135,20 @@ class BlockingTracer:
 
     def ask(
         self, source: str | bytes, platform: str = "cpu", deadline_s: float = 60, **how: Any
-    ) -> tuple[Traced, bytes, bytes] | Untyped:
+    ) -> tuple[Traced, bytes, bytes] | UntypedProgram:
         """Trace with ``steps``, ``types``, ``options``; pickles are taken."""
         return self.run(ask, source, platform, deadline_s, {"takes_pickles": True, **how})
 
     def made(self, source: str | bytes, **how: Any) -> Made:
         """The artifact that ``ask`` gives."""
         answer = self.ask(source, **how)
-        assert not isinstance(answer, Untyped), answer
+        assert not isinstance(answer, UntypedProgram), answer
         return Made(*answer)
 
-    def untyped(self, source: str | bytes, **how: Any) -> Untyped:
+    def untyped(self, source: str | bytes, **how: Any) -> UntypedProgram:
         """The other answer that ``ask`` gives."""
         answer = self.ask(source, **how)
-        assert isinstance(answer, Untyped), answer
+        assert isinstance(answer, UntypedProgram), answer
         return answer
 
     def build(self, source: str | bytes) -> tuple[Traced, Compiled, bytes, str]:

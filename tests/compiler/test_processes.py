@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trio
 
-from jaxfs.compiler.client.client import TracerClient, open_tracer
+from jaxfs.compiler.client.client import CompilerClient, open_compiler
 from jaxfs.errors import Invalid, RunFailed, TimedOut
 from tests.compiler.conftest import SAXPY, BlockingTracer, compile_cpu, trace
 
@@ -31,11 +31,11 @@ LONG = (
 )
 
 
-def with_client(test: Callable[[TracerClient], Awaitable[None]], **options: Any) -> None:
+def with_client(test: Callable[[CompilerClient], Awaitable[None]], **options: Any) -> None:
     """Run an async test with a tracer of its own."""
 
     async def main() -> None:
-        async with open_tracer(**options) as client:
+        async with open_compiler(**options) as client:
             await test(client)
 
     trio.run(main)
@@ -57,14 +57,14 @@ def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
-async def end_a_child(client: TracerClient, number: signal.Signals) -> None:
+async def end_a_child(client: CompilerClient, number: signal.Signals) -> None:
     """What a crash looks like from outside; which programs crash XLA differs by version."""
     await until(lambda: children(client.pid))
     os.kill(children(client.pid)[0], number)
 
 
 def test_compiler_crash_is_told_and_costs_one_job() -> None:
-    async def test(client: TracerClient) -> None:
+    async def test(client: CompilerClient) -> None:
         traced, artifact, _ = await trace(client, LONG)
         zygote = client.pid
         async with trio.open_nursery() as nursery:
@@ -78,7 +78,7 @@ def test_compiler_crash_is_told_and_costs_one_job() -> None:
 
 
 def test_crash_does_not_disturb_jobs_beside_it() -> None:
-    async def test(client: TracerClient) -> None:
+    async def test(client: CompilerClient) -> None:
         traced, artifact, _ = await trace(client, LONG)
         ends: list[str] = []
 
@@ -100,7 +100,7 @@ def test_crash_does_not_disturb_jobs_beside_it() -> None:
 
 
 def test_jobs_wait_their_turn_and_all_get_their_own_answer() -> None:
-    async def test(client: TracerClient) -> None:
+    async def test(client: CompilerClient) -> None:
         answers: dict[int, str] = {}
         most = 0
 
@@ -128,7 +128,7 @@ def test_jobs_wait_their_turn_and_all_get_their_own_answer() -> None:
 
 
 def test_deadline_ends_the_process() -> None:
-    async def test(client: TracerClient) -> None:
+    async def test(client: CompilerClient) -> None:
         traced, artifact, _ = await trace(client, LONG)
         with pytest.raises(TimedOut, match="compiling took over 0 s"):
             await compile_cpu(client, artifact, traced.signature, deadline_s=0)
@@ -139,7 +139,7 @@ def test_deadline_ends_the_process() -> None:
 
 
 def test_cancelled_job_ends_its_process() -> None:
-    async def test(client: TracerClient) -> None:
+    async def test(client: CompilerClient) -> None:
         traced, artifact, _ = await trace(client, LONG)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(compile_cpu, client, artifact, traced.signature)
@@ -151,7 +151,7 @@ def test_cancelled_job_ends_its_process() -> None:
 
 
 def test_killed_child_is_reported_and_not_blamed_on_the_program() -> None:
-    async def test(client: TracerClient) -> None:
+    async def test(client: CompilerClient) -> None:
         traced, artifact, _ = await trace(client, LONG)
 
         async with trio.open_nursery() as nursery:
@@ -163,7 +163,7 @@ def test_killed_child_is_reported_and_not_blamed_on_the_program() -> None:
 
 
 def test_job_survives_the_zygotes_death() -> None:
-    async def test(client: TracerClient) -> None:
+    async def test(client: CompilerClient) -> None:
         traced, artifact, _ = await trace(client, LONG)
         first = client.pid
 
@@ -182,7 +182,7 @@ def test_job_survives_the_zygotes_death() -> None:
 
 
 def test_job_that_sees_two_zygotes_die_is_given_up() -> None:
-    async def test(client: TracerClient) -> None:
+    async def test(client: CompilerClient) -> None:
         traced, artifact, _ = await trace(client, LONG)
 
         async def kill_twice() -> None:
@@ -211,7 +211,7 @@ def test_front_side_imports_no_jax() -> None:
 def test_zygote_is_forked_by_the_thread_that_lives_as_long_as_the_front() -> None:
     """prctl's parent-death signal comes when the forking thread ends; trio's workers do."""
 
-    async def test(client: TracerClient) -> None:
+    async def test(client: CompilerClient) -> None:
         await client.start()
         assert client.pid in children(os.getpid(), threading.get_native_id())
 
@@ -219,7 +219,7 @@ def test_zygote_is_forked_by_the_thread_that_lives_as_long_as_the_front() -> Non
 
 
 def test_zygote_is_one_thread_and_leaves_nothing_behind() -> None:
-    async def test(client: TracerClient) -> None:
+    async def test(client: CompilerClient) -> None:
         assert client.state == "idle"
         traced, artifact, _ = await trace(client, LONG)
         assert client.state == "ready"

@@ -13,10 +13,10 @@ import pytest
 import trio
 
 from jaxfs.compiler.client.replies import checked, crash, read_file
-from jaxfs.compiler.job_protocol import Ended, Reply, Untyped
+from jaxfs.compiler.job_protocol import Ended, Reply, UntypedProgram
 from jaxfs.errors import Invalid, RunFailed
 from jaxfs.ipc.channel import AsyncChannel, Closed, pair, send_fds
-from jaxfs.types.partial_avals import Known, Shaped
+from jaxfs.types.partial_avals import KnownAval, PartialAval
 from tests.compiler.conftest import SAXPY, BlockingTracer, compile_cpu, memory_file
 
 
@@ -56,25 +56,25 @@ def test_what_is_no_whole_file_in_memory_is_not_read(make: Callable[[], int]) ->
     "known",
     [
         (),
-        (Shaped("f33", ("?",)),),
-        (Shaped("f32", (-1,)),),
-        (Shaped("f32", ("?",) * 65),),
-        (Shaped("f32", ("b\nin 1 y",)),),
-        (Shaped("f32", ("b" * 201,)),),
+        (PartialAval("f33", ("?",)),),
+        (PartialAval("f32", (-1,)),),
+        (PartialAval("f32", ("?",) * 65),),
+        (PartialAval("f32", ("b\nin 1 y",)),),
+        (PartialAval("f32", ("b" * 201,)),),
     ],
 )
-def test_types_that_cannot_be_are_not_believed(known: tuple[Known, ...]) -> None:
+def test_types_that_cannot_be_are_not_believed(known: tuple[KnownAval, ...]) -> None:
     with pytest.raises(RunFailed, match="an impossible answer"):
-        checked(Untyped("pickle", ("x",), "", known), [])
-    sane = Untyped("pickle", ("x",), "", (Shaped("f32", ("2*b", 3)),))
+        checked(UntypedProgram("pickle", ("x",), "", known), [])
+    sane = UntypedProgram("pickle", ("x",), "", (PartialAval("f32", ("2*b", 3)),))
     assert checked(sane, []) is sane
 
 
 def test_what_older_ones_kept_without_types_is_made_again() -> None:
-    made = msgspec.json.encode(Untyped("pickle", ("x",), "", (None,)))
-    assert msgspec.json.decode(made, type=Untyped).inputs == (None,)
+    made = msgspec.json.encode(UntypedProgram("pickle", ("x",), "", (None,)))
+    assert msgspec.json.decode(made, type=UntypedProgram).inputs == (None,)
     with pytest.raises(msgspec.ValidationError):
-        msgspec.json.decode(made.replace(b',"inputs":[null]', b""), type=Untyped)
+        msgspec.json.decode(made.replace(b',"inputs":[null]', b""), type=UntypedProgram)
 
 
 def test_file_that_grows_meanwhile_is_read_to_where_it_ended() -> None:

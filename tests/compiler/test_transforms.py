@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfs.compiler.transforms.table import TABLE, help_text, parse
+from jaxfs.compiler.transforms.table import TRANSFORMATIONS, help_text, parse
 from jaxfs.errors import Invalid, JaxfsError, NotSupported
 from jaxfs.types.avals import parse_aval
 from tests.compiler.conftest import BlockingTracer, Made, dumped
@@ -292,11 +292,11 @@ def test_batches_of_a_wrong_shape_name_the_input(tracer: BlockingTracer) -> None
 # The table
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_help_shows_every_option(name: str) -> None:
     text = help_text(name)
     assert text.startswith(f"{name}: ")
-    assert all(f":{option.name}=" in text for option in TABLE[name].options)
+    assert all(f":{option.name}=" in text for option in TRANSFORMATIONS[name].options)
 
 
 @pytest.mark.parametrize(

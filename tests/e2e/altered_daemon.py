@@ -11,8 +11,8 @@ from typing import Any
 
 from jaxfs.front import main
 from jaxfs.fuse import session
-from jaxfs.vfs.mount import System
-from jaxfs.vfs.vfs import Tree
+from jaxfs.vfs.mount import Mount
+from jaxfs.vfs.vfs import Vfs
 
 FAULTS = ("lookup", "forget", "listing", "count_listed", "open", "release", "unlink")
 
@@ -32,8 +32,8 @@ def _short_limit() -> None:
 
 ALTERATIONS: dict[str, Callable[[], None]] = {
     "limit": _short_limit,
-    "space": _fault(System, "space"),
-    **{name: _fault(Tree, name) for name in FAULTS},
+    "space": _fault(Mount, "space"),
+    **{name: _fault(Vfs, name) for name in FAULTS},
 }
 
 if __name__ == "__main__":

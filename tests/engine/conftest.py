@@ -17,13 +17,13 @@ import trio
 
 from jaxfs.engine.client.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Executable, Input, Outcome, Range
-from jaxfs.engine.protocol import Options
+from jaxfs.engine.protocol import EngineOptions
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Signature
 from tests.engine.programs import DEVICES
 
-CPU = Options(platform="cpu", devices=DEVICES)
+CPU = EngineOptions(platform="cpu", devices=DEVICES)
 DEVICE_IDS = {"on_device_3": (3,), "spread": tuple(range(DEVICES))}
 
 
@@ -148,7 +148,7 @@ def shared() -> Iterator[SharedEngine]:
     engine.stop()
 
 
-def run_with_engine(test: Any, options: Options = CPU) -> None:
+def run_with_engine(test: Any, options: EngineOptions = CPU) -> None:
     """``await test(engine, pool)`` with an engine of its own, within 60 s."""
 
     async def main() -> None:

@@ -42,7 +42,7 @@ LIES: dict[str, Tell] = {
     "too few bytes": _message(lambda call: protocol.Done(call, 1, b"\0")),
     "a load nobody asked for": _message(lambda call: protocol.Loaded(1000, 1)),
     "a failed load nobody asked for": _message(lambda call: protocol.LoadFailed(1000, 5, "no")),
-    "figures nobody asked for": _message(lambda call: protocol.Stats(1000, {})),
+    "figures nobody asked for": _message(lambda call: protocol.MemoryStatistics(1000, {})),
     "a second start": _message(lambda call: protocol.Ready(1, "cpu", "", ())),
     "descriptors": _descriptors,
 }
@@ -60,7 +60,7 @@ def main(lie: str, mark: Path, fd: int, options: str) -> None:
             execute(self, message)
 
     setattr(server.Server, "_execute", lying)  # noqa: B010  # mypy: a method is no variable
-    worker_main.main(fd, msgspec.json.decode(options, type=protocol.Options))
+    worker_main.main(fd, msgspec.json.decode(options, type=protocol.EngineOptions))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import trio
 
 from jaxfs.engine.client.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Outcome, OutputRef, Range
-from jaxfs.engine.protocol import Options
+from jaxfs.engine.protocol import EngineOptions
 from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.types.memory_layout import first_value
 from tests.engine.conftest import Programs, Submitted, arrays_of
@@ -26,7 +26,7 @@ LIMIT_BYTES = 100  # three arrays of 8 f32
 def served(story: Callable[[LocalEngine], Awaitable[None]]) -> None:
     async def main() -> None:
         pool = Pool()
-        options = Options(platform="cpu", resident_bytes=LIMIT_BYTES)
+        options = EngineOptions(platform="cpu", resident_bytes=LIMIT_BYTES)
         async with open_local_engine(options, pool) as engine:
             with trio.fail_after(60):
                 await story(engine)
@@ -130,8 +130,8 @@ def test_donated_input_does_not_take_the_array_that_stays(programs: Programs) ->
     served(story)
 
 
-@pytest.mark.parametrize("options", [Options(platform="cpu")])
-def test_cpu_computes_in_shared_memory_itself(programs: Programs, options: Options) -> None:
+@pytest.mark.parametrize("options", [EngineOptions(platform="cpu")])
+def test_cpu_computes_in_shared_memory_itself(programs: Programs, options: EngineOptions) -> None:
     async def main() -> Any:
         pool = Pool()
         async with open_local_engine(options, pool) as engine:

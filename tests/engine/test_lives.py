@@ -11,9 +11,9 @@ import trio
 
 from jaxfs.engine.client.client import LocalEngine, open_local_engine
 from jaxfs.engine.client.dispatcher import ATTEMPTS
-from jaxfs.engine.client.quarantine import Suspects
+from jaxfs.engine.client.quarantine import Quarantine
 from jaxfs.engine.interface import Range
-from jaxfs.engine.protocol import Options
+from jaxfs.engine.protocol import EngineOptions
 from jaxfs.errors import Cancelled, RunFailed
 from jaxfs.ipc.shared_memory import Pool
 from tests.engine.conftest import CPU, Programs, Submitted, call, run_with_engine, submit
@@ -170,7 +170,7 @@ def test_closing_cancels_what_runs_and_leaves_no_process(programs: Programs) -> 
 
 def test_an_engine_that_cannot_start_says_why(programs: Programs) -> None:
     async def main() -> None:
-        engine = LocalEngine(Options(platform="no_such_platform"), Pool())
+        engine = LocalEngine(EngineOptions(platform="no_such_platform"), Pool())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(engine.run)
             with pytest.raises(RunFailed, match="no_such_platform"):
@@ -223,29 +223,29 @@ SEGV, KILL = -signal.SIGSEGV, -signal.SIGKILL
 
 
 def test_one_program_alone_is_blamed_and_two_deaths_are_enough() -> None:
-    suspects = Suspects()
-    suspects.died({"a"}, [1], SEGV)
+    suspects = Quarantine()
+    suspects.record_death({"a"}, [1], SEGV)
     assert not suspects.quarantined
-    suspects.ran_well("a")
-    suspects.died({"a"}, [1], SEGV)
+    suspects.record_success("a")
+    suspects.record_death({"a"}, [1], SEGV)
     assert list(suspects.quarantined) == ["a"]
 
 
 def test_kills_from_outside_are_forgotten_when_the_program_runs_well() -> None:
-    suspects = Suspects()
+    suspects = Quarantine()
     for _ in range(5):
-        suspects.died({"a"}, [1], KILL)
-        suspects.ran_well("a")
+        suspects.record_death({"a"}, [1], KILL)
+        suspects.record_success("a")
     assert not suspects.quarantined
-    suspects.died({"a"}, [1], KILL)
-    suspects.died({"a"}, [1], KILL)
+    suspects.record_death({"a"}, [1], KILL)
+    suspects.record_death({"a"}, [1], KILL)
     assert "SIGKILL" in suspects.quarantined["a"]
 
 
 def test_several_programs_are_not_blamed_but_run_one_at_a_time() -> None:
-    suspects = Suspects()
-    suspects.died({"a", "b"}, [1, 2], SEGV)
-    suspects.died({"a", "b"}, [1, 2], SEGV)
+    suspects = Quarantine()
+    suspects.record_death({"a", "b"}, [1, 2], SEGV)
+    suspects.record_death({"a", "b"}, [1, 2], SEGV)
     assert not suspects.quarantined
     assert suspects.runs == {1, 2}
     suspects.ended(1)

@@ -18,7 +18,7 @@ from jaxfs.engine.client.engines import UserEngines, open_per_user, open_shared
 from jaxfs.errors import RunFailed
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.privileges import User, environment
-from jaxfs.posix.stderr_log import MOST_BYTES, Words
+from jaxfs.posix.stderr_log import MOST_BYTES, StderrLog
 from tests.engine.conftest import CPU, Programs, call, submit
 
 ONES = np.ones(8, "f4")
@@ -155,7 +155,7 @@ def test_what_an_engine_writes_comes_into_the_log_up_to_a_limit(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
-        words = Words(ALICE)
+        words = StderrLog(ALICE)
         os.write(words.theirs, b"one\n\x1b[2Jtwo\nthr")
         os.set_blocking(words.theirs, False)
         async with trio.open_nursery() as nursery:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from jaxfs.compiler.client.client import TracerClient
-from jaxfs.compiler.job_protocol import Untyped
+from jaxfs.compiler.client.client import CompilerClient
+from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import Invalid, JaxfsError
 from jaxfs.types.signature import Signature
 from tests.compiler.conftest import BlockingTracer, ask, compile_cpu
@@ -31,13 +31,13 @@ class Attempt(msgspec.Struct):
     signature: Signature = Signature((), ())
 
 
-async def attempt(client: TracerClient, case: Case) -> Attempt:
+async def attempt(client: CompilerClient, case: Case) -> Attempt:
     """Trace and compile for the engine's first device."""
     deadline_s = HANGING_S if case.stop is Stop.DEADLINE else OTHERS_S
     stage = "trace"
     try:
         made = await ask(client, case.data, "cpu", deadline_s, {})
-        if isinstance(made, Untyped):
+        if isinstance(made, UntypedProgram):
             return Attempt(stage, Invalid(made.reason))
         traced, artifact, _ = made
         stage = "compile"

@@ -34,7 +34,7 @@ def test_every_ignored_row_has_a_word_above() -> None:
     covered = [
         p
         for p in patterns
-        if any(mount8_options.Words(p, "").match(word) for word in IGNORED.split())
+        if any(mount8_options.MountOption(p, "").match(word) for word in IGNORED.split())
     ]
     assert covered == patterns
 

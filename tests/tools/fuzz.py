@@ -23,7 +23,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from jaxfs.compiler.client.client import TracerClient, open_tracer
+from jaxfs.compiler.client.client import CompilerClient, open_compiler
 from jaxfs.errors import Invalid, JaxfsError, NoSpace, TimedOut
 from tests.compiler.conftest import SAXPY, compile_cpu, trace
 from tests.hostile import control, exports, native
@@ -89,7 +89,7 @@ def mutant(seed: int, number: int) -> tuple[str, bytes]:
     return kind, mutated(source, other, rng.getrandbits(32), mutations, rng.choice((1, 1, 3)))
 
 
-async def judge(client: TracerClient, data: bytes) -> tuple[str, str]:
+async def judge(client: CompilerClient, data: bytes) -> tuple[str, str]:
     """How a mutant ended and the signal its process died by.  Raises Broken."""
     zygote = client.pid
     stage, end, signal = "trace", "compiled", ""
@@ -117,7 +117,7 @@ def refusal(stage: str, error: JaxfsError) -> tuple[str, str]:
 
 
 async def work(
-    client: TracerClient, seed: int, numbers: Iterator[int], end: float, tally: Tally, keep: Path
+    client: CompilerClient, seed: int, numbers: Iterator[int], end: float, tally: Tally, keep: Path
 ) -> None:
     """Try mutants until the time is over."""
     while time.monotonic() < end:
@@ -135,7 +135,7 @@ async def work(
 async def fuzz(seed: int, seconds: float, keep: Path) -> Tally:
     """Run for some seconds.  Raises Broken at the first broken rule."""
     tally, numbers = Tally(), itertools.count()
-    async with open_tracer(WORKERS, memory_bytes=MEMORY_BYTES) as client:
+    async with open_compiler(WORKERS, memory_bytes=MEMORY_BYTES) as client:
         await client.start()
         end = time.monotonic() + seconds
         async with trio.open_nursery() as nursery:

@@ -32,7 +32,7 @@ from jaxfs.compiler.job_protocol import (
     Reply,
     Trace,
     Traced,
-    Untyped,
+    UntypedProgram,
     Work,
 )
 from jaxfs.compiler.sandbox import Limits, missing
@@ -69,7 +69,7 @@ class _Running:
     ended: Ended | None = None
 
 
-class TracerClient:
+class CompilerClient:
     """Runs jobs in throw-away processes.  ``nursery`` outlives every job.
 
     A job gets ``memory_bytes``, half of the machine's memory where not said.
@@ -138,7 +138,7 @@ class TracerClient:
         takes_pickles: bool = False,
         user: tuple[int, int] | None = None,
         began: Callable[[], None] | None = None,
-    ) -> tuple[Traced, bytes, bytes] | Untyped:
+    ) -> tuple[Traced, bytes, bytes] | UntypedProgram:
         """Make an artifact of the source in an open file: its description, bytes and text.
 
         Untyped where the program needs ``types`` (those of all inputs, flat) and there are none.
@@ -147,7 +147,7 @@ class TracerClient:
         flat = None if types is None else tuple(types)
         work = Trace(platform, tuple(steps), flat, dict(options or {}), takes_pickles)
         reply, files = await self.run(work, [source], deadline_s, user=user, began=began)
-        if isinstance(reply, Untyped) and types is None:
+        if isinstance(reply, UntypedProgram) and types is None:
             return reply
         if not isinstance(reply, Traced):
             raise RunFailed(f"the tracer answered {type(reply).__name__} to a trace")
@@ -344,12 +344,12 @@ async def _read(fd: int) -> bytes:
 
 
 @asynccontextmanager
-async def open_tracer(
+async def open_compiler(
     limit: int | None = None, deadline_s: float = DEADLINE_S, memory_bytes: int | None = None
-) -> AsyncIterator[TracerClient]:
+) -> AsyncIterator[CompilerClient]:
     """A client with a nursery of its own, for tests and tools."""
     async with trio.open_nursery() as nursery:
-        client = TracerClient(nursery, limit, deadline_s, memory_bytes)
+        client = CompilerClient(nursery, limit, deadline_s, memory_bytes)
         try:
             yield client
         finally:

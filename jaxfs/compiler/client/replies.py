@@ -17,14 +17,14 @@ from jaxfs.compiler.job_protocol import (
     Interpreted,
     Refused,
     Traced,
-    Untyped,
+    UntypedProgram,
 )
 from jaxfs.errors import Invalid, JaxfsError, NoSpace, RunFailed, TimedOut, from_errno
 from jaxfs.types.avals import BY_SHORT
-from jaxfs.types.partial_avals import Known
+from jaxfs.types.partial_avals import KnownAval
 from jaxfs.types.signature import Param, Signature
 
-Answer = Traced | Untyped | Compiled | Interpreted | Drawn
+Answer = Traced | UntypedProgram | Compiled | Interpreted | Drawn
 MAX_FILE_BYTES = 4 << 30  # an artifact with its weights
 MAX_REASON = 2000  # characters
 _MAX_RANK = 64  # as of what is compiled
@@ -38,12 +38,12 @@ def checked(reply: Answer | Refused, fds: list[int]) -> Answer:
     """The reply of a job that worked.  Raises what the child refused, or RunFailed for nonsense."""
     if isinstance(reply, Refused):
         raise from_errno(reply.errno, reply.reason, reply.diagnostics)
-    wanted = 0 if isinstance(reply, Untyped) else FILES
+    wanted = 0 if isinstance(reply, UntypedProgram) else FILES
     if len(fds) != wanted:
         raise RunFailed(f"the tracer handed back {len(fds)} files instead of {wanted}")
     if isinstance(reply, Traced):
         _check_signature(reply.signature)
-    if isinstance(reply, Untyped):
+    if isinstance(reply, UntypedProgram):
         _check_untyped(reply)
     return reply
 
@@ -54,14 +54,14 @@ def _check_signature(signature: Signature) -> None:
             raise RunFailed(f"the tracer handed back an impossible parameter: {param!r}"[:500])
 
 
-def _check_untyped(reply: Untyped) -> None:
+def _check_untyped(reply: UntypedProgram) -> None:
     is_sane = all(map(_NAME.match, reply.parameters)) and all(map(_is_possible, reply.inputs))
     is_short = len(reply.reason) <= MAX_REASON and len(reply.inputs) == len(reply.parameters)
     if not is_sane or not is_short:
         raise RunFailed(f"the tracer handed back an impossible answer: {reply!r}"[:500])
 
 
-def _is_possible(known: Known) -> bool:
+def _is_possible(known: KnownAval) -> bool:
     if known is None:
         return True
     is_known = known.dtype in BY_SHORT and len(known.sizes) <= _MAX_RANK

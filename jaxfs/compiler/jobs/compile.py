@@ -29,7 +29,7 @@ _MEMORY = {
 _STATUS = re.compile(r"(?P<code>[A-Z_]+): (?P<message>.*)")
 
 
-class Executable(msgspec.Struct, frozen=True):
+class CompiledFiles(msgspec.Struct, frozen=True):
     """What a compile hands back."""
 
     compiled: Compiled
@@ -37,7 +37,7 @@ class Executable(msgspec.Struct, frozen=True):
     hlo: bytes
 
 
-def compile_artifact(context: Any, artifact: bytes, work: Compile) -> Executable:
+def compile_artifact(context: Any, artifact: bytes, work: Compile) -> CompiledFiles:
     """Compile for ``work``'s devices.  Raises Invalid, NoSpace, NoDevice with XLA's words.
 
     Figures of a program of several devices are those of one of them.
@@ -51,7 +51,7 @@ def compile_artifact(context: Any, artifact: bytes, work: Compile) -> Executable
         executable = _compile(module, work, devices)
     compile_usec = (time.monotonic_ns() - start) // 1000
     raw = jax_executables.xla_executable(executable)
-    return Executable(
+    return CompiledFiles(
         Compiled(compile_usec, _cost(raw), _memory(raw)),
         jax_executables.serialize(executable),
         "\n\n".join(module.to_string() for module in raw.hlo_modules()).encode(),

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from jax import tree_util
 
-from jaxfs.compiler.job_protocol import Untyped
+from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.compiler.jobs.traceable import Traceable, as_aval, as_struct
 from jaxfs.compiler.sources import jax_export
-from jaxfs.compiler.sources.detect import Program
+from jaxfs.compiler.sources.detect import ParsedSource
 from jaxfs.compiler.sources.stablehlo import read_module
 from jaxfs.compiler.transforms.named_outputs import Named
 from jaxfs.errors import Invalid
@@ -40,7 +40,7 @@ def imported(context: Any, source: bytes, kind: str, platform: str) -> Traceable
     Programs with dynamic sizes are fixed and imported when they are traced.
     """
     found = read_module(context, source, kind, platform)
-    if isinstance(found, Untyped):
+    if isinstance(found, UntypedProgram):
         return _dynamic(context, source, platform, found)
     params = found.signature.inputs
     names = [param.name or f"arg{i}" for i, param in enumerate(params)]
@@ -55,11 +55,11 @@ def imported(context: Any, source: bytes, kind: str, platform: str) -> Traceable
     )
 
 
-def _dynamic(context: Any, source: bytes, platform: str, found: Untyped) -> Traceable:
+def _dynamic(context: Any, source: bytes, platform: str, found: UntypedProgram) -> Traceable:
     def flat(*inputs: Any) -> Named:
         types = [as_aval(one) for one in inputs]
         program = read_module(context, source, found.source_format, platform, types)
-        if isinstance(program, Untyped):  # it has the types
+        if isinstance(program, UntypedProgram):  # it has the types
             raise Invalid(program.reason)
         return _run(program, inputs)
 
@@ -74,7 +74,7 @@ def _dynamic(context: Any, source: bytes, platform: str, found: Untyped) -> Trac
     )
 
 
-def _checking(program: Program, names: Sequence[str]) -> Flat:
+def _checking(program: ParsedSource, names: Sequence[str]) -> Flat:
     """The program, refusing other types than its own: a batch may have brought any."""
     wanted = program.signature.input_avals
 
@@ -87,7 +87,7 @@ def _checking(program: Program, names: Sequence[str]) -> Flat:
     return check
 
 
-def _run(program: Program, inputs: Sequence[Any]) -> Named:
+def _run(program: ParsedSource, inputs: Sequence[Any]) -> Named:
     """The program's outputs, with the names of its signature.
 
     What is spread over devices becomes whole: a path says anew how it is spread.

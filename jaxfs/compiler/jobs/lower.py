@@ -10,7 +10,7 @@ from jax import tree_util
 
 from jaxfs.compiler.jobs.traceable import Traceable, as_aval
 from jaxfs.compiler.jobs.user_errors import BY_JAX, as_python_tells
-from jaxfs.compiler.sources.detect import Program
+from jaxfs.compiler.sources.detect import ParsedSource
 from jaxfs.compiler.transforms.named_outputs import named
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module.argument_names import unique
@@ -22,7 +22,7 @@ from jaxfs.types.signature import Param, Signature
 _PLATFORMS = {"gpu": "cuda"}  # a device says gpu
 
 
-def lower(program: Traceable, platform: str, *, wide: bool) -> Program:
+def lower(program: Traceable, platform: str, *, wide: bool) -> ParsedSource:
     """The module of a program whose types are known.
 
     ``wide`` is whether JAX computes with 64 bits.  Raises Invalid with what the function raised, or
@@ -50,7 +50,7 @@ def lower(program: Traceable, platform: str, *, wide: bool) -> Program:
         tuple(map(Param, names, map(as_aval, outputs))),
     )
     _check_same(signature, found)
-    return Program(module, signature, program.source_format, program.platforms)
+    return ParsedSource(module, signature, program.source_format, program.platforms)
 
 
 def _telling(program: Traceable) -> AbstractContextManager[None]:

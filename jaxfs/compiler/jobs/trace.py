@@ -14,12 +14,12 @@ from typing import Any
 import jax
 import msgspec
 
-from jaxfs.compiler.job_protocol import Trace, Traced, Untyped
+from jaxfs.compiler.job_protocol import Trace, Traced, UntypedProgram
 from jaxfs.compiler.jobs.imported import imported
 from jaxfs.compiler.jobs.lower import lower
 from jaxfs.compiler.jobs.traceable import Traceable, has_64_bits
 from jaxfs.compiler.jobs.user_errors import as_python_tells
-from jaxfs.compiler.sources.detect import Program, detect
+from jaxfs.compiler.sources.detect import ParsedSource, detect
 from jaxfs.compiler.sources.jit_options import FunctionOptions
 from jaxfs.compiler.sources.pickle import read_pickle
 from jaxfs.compiler.sources.stablehlo import only_text, read_module
@@ -38,7 +38,7 @@ class Artifact(msgspec.Struct, frozen=True):
     text: bytes
 
 
-def trace(context: Any, source: bytes, work: Trace) -> Artifact | Untyped:
+def trace(context: Any, source: bytes, work: Trace) -> Artifact | UntypedProgram:
     """Raises Invalid for what is no program, or none jaxfs runs; NotSupported for a transformation
     that cannot be done to it."""
     kind = detect(source)
@@ -47,10 +47,10 @@ def trace(context: Any, source: bytes, work: Trace) -> Artifact | Untyped:
             program = _from_function(context, source, kind, work)
         else:
             program = read_module(context, source, kind, work.platform, work.types)
-        return program if isinstance(program, Untyped) else _artifact(program)
+        return program if isinstance(program, UntypedProgram) else _artifact(program)
 
 
-def _artifact(program: Program) -> Artifact:
+def _artifact(program: ParsedSource) -> Artifact:
     with program.module.context:
         normalise(program.module)
         text = str(program.module).encode()
@@ -60,13 +60,17 @@ def _artifact(program: Program) -> Artifact:
     return Artifact(traced, data, text)
 
 
-def _from_function(context: Any, source: bytes, kind: str, work: Trace) -> Program | Untyped:
+def _from_function(
+    context: Any, source: bytes, kind: str, work: Trace
+) -> ParsedSource | UntypedProgram:
     """The program as a Python function, transformed and traced."""
     program, is_wide = _function(context, source, kind, work)
     with _computing(is_wide):
         program = transform(program, work.steps)
     if program.args is None and work.types is None:
-        return Untyped(program.source_format, program.names(), program.reason, program.inputs)
+        return UntypedProgram(
+            program.source_format, program.names(), program.reason, program.inputs
+        )
     if work.types is not None:
         program = program.typed(work.types)
     with in_words_of_paths():

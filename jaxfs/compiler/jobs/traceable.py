@@ -14,7 +14,7 @@ from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module.argument_names import dotted, unique
 from jaxfs.stablehlo.module.mlir_types import why_not_shape
 from jaxfs.types.avals import BY_NUMPY, BY_SHORT, Aval
-from jaxfs.types.partial_avals import Known, of_aval
+from jaxfs.types.partial_avals import KnownAval, of_aval
 
 _WIDE = frozenset({"float64", "int64", "uint64", "complex128"})
 
@@ -34,7 +34,7 @@ class Traceable:
     source_format: str
     args: tuple[Any, ...] | None = None
     tree: Any = None
-    known: tuple[Known, ...] = ()
+    known: tuple[KnownAval, ...] = ()
     platforms: tuple[str, ...] = ()
     donated: tuple[int, ...] = ()
     reason: str = "the types come with the call"
@@ -47,7 +47,7 @@ class Traceable:
         return tree_util.tree_structure(self.args)
 
     @property
-    def inputs(self) -> tuple[Known, ...]:
+    def inputs(self) -> tuple[KnownAval, ...]:
         """What is known of the types of the inputs, one for each of ``names``."""
         if self.args is not None:
             return tuple(of_aval(as_aval(leaf)) for leaf in tree_util.tree_leaves(self.args))

@@ -34,7 +34,7 @@ class Check(msgspec.Struct, frozen=True):
     is_high: bool = False
 
 
-class Rule(msgspec.Struct, frozen=True):
+class SyscallRule(msgspec.Struct, frozen=True):
     """What happens to a system call: ``action`` where all of any one of ``checks`` hold."""
 
     number: int
@@ -43,7 +43,7 @@ class Rule(msgspec.Struct, frozen=True):
     otherwise: int = KILL
 
 
-def assemble(arch: int, rules: Iterable[Rule], default: int) -> bytes:
+def assemble(arch: int, rules: Iterable[SyscallRule], default: int) -> bytes:
     """The filter's instructions; what no rule names gets ``default``."""
     code = [
         _op(_LOAD, _ARCH_AT),
@@ -59,7 +59,7 @@ def assemble(arch: int, rules: Iterable[Rule], default: int) -> bytes:
     return b"".join([*code, _op(_RETURN, default)])
 
 
-def _body(rule: Rule) -> Iterator[bytes]:
+def _body(rule: SyscallRule) -> Iterator[bytes]:
     """Ends in a return: the loaded number is not needed again."""
     for checks in rule.checks:
         yield from _all_of(checks, rule.action)

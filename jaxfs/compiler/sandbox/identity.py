@@ -13,19 +13,19 @@ NOBODY = 65534
 _CLONE_NEWUSER = 0x10000000
 
 
-class User(msgspec.Struct, frozen=True):
+class SandboxUser(msgspec.Struct, frozen=True):
     """A user and a group."""
 
     uid: int
     gid: int
 
 
-def rights_for(uid: int | None, gid: int | None) -> User:
+def rights_for(uid: int | None, gid: int | None) -> SandboxUser:
     """Those of the asking user; nobody's instead of root's, which a job has no use for."""
-    return User(uid or NOBODY, gid or NOBODY)
+    return SandboxUser(uid or NOBODY, gid or NOBODY)
 
 
-def become(user: User) -> None:
+def become(user: SandboxUser) -> None:
     """Take a user's identity, for ever.  Raises PermissionError where that is not to be had."""
     os.setgroups([])
     os.setresgid(user.gid, user.gid, user.gid)

@@ -36,7 +36,7 @@ class Sandbox(msgspec.Struct, frozen=True):
         """The descriptors that ``enter`` needs, and closes."""
         return [fd for fd in (self.rules, self.proc) if fd is not None]
 
-    def enter(self, user: identity.User, parent: int, device_count: int = 1) -> None:
+    def enter(self, user: identity.SandboxUser, parent: int, device_count: int = 1) -> None:
         """Put this process, forked by ``parent`` and with one thread, under every layer for ever.
 
         ``user`` counts where the process is root's.  XLA has threads for each of ``device_count``

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from jaxfs.compiler.sandbox.bpf import ALLOW, KILL, Check, Rule, assemble, refuse
+from jaxfs.compiler.sandbox.bpf import ALLOW, KILL, Check, SyscallRule, assemble, refuse
 from jaxfs.compiler.sandbox.syscall_table import AUDIT_ARCH, numbers
 from jaxfs.posix import syscalls
 
@@ -108,14 +108,14 @@ class _SockFprog(ctypes.Structure):
     _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def _rules(known: dict[str, int], pid: int) -> Iterator[Rule]:
+def _rules(known: dict[str, int], pid: int) -> Iterator[SyscallRule]:
     for name, checks in _WITH_ARGUMENTS.items():
         own = tuple(tuple(_filled_in(check, pid) for check in every) for every in checks)
-        yield Rule(known[name], ALLOW, own, otherwise=_EPERM)
+        yield SyscallRule(known[name], ALLOW, own, otherwise=_EPERM)
     for names, action in ((_ALLOWED, ALLOW), (_UNKNOWN, refuse(errno.ENOSYS)), (_FATAL, KILL)):
         for name in names.split():
             if name in known:  # not every machine has the old ones
-                yield Rule(known[name], action)
+                yield SyscallRule(known[name], action)
 
 
 def _filled_in(check: Check, pid: int) -> Check:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from jaxfs.compiler.job_protocol import Untyped
+from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import Invalid
 from jaxfs.types.avals import Aval
 from jaxfs.types.signature import Signature
@@ -16,7 +16,7 @@ BYTECODE_MAGIC = b"ML\xefR"
 _PRODUCER = b"StableHLO_v"  # what portable artifacts say behind the magic and a version byte
 
 
-class Program(msgspec.Struct):
+class ParsedSource(msgspec.Struct):
     """A parsed source: a module that is checked but not yet in normal form."""
 
     module: Any
@@ -27,7 +27,7 @@ class Program(msgspec.Struct):
 
 Types = Sequence[Aval] | None
 # context, source, platform, the inputs' types where the call tells them
-Reader = Callable[[Any, bytes, str, Types], Program | Untyped]
+Reader = Callable[[Any, bytes, str, Types], ParsedSource | UntypedProgram]
 
 _PYTHON = "Python source; pickle the function with cloudpickle, or export it with jax.export"
 _OLD_PICKLE = "a pickle of protocol 0 or 1; use protocol 2 or later"

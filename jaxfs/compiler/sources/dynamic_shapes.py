@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jaxlib.mlir import ir
 
-from jaxfs.compiler.job_protocol import Untyped
+from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import Invalid
 from jaxfs.jaxcompat import export as jax_export
 from jaxfs.stablehlo.module.canonicalize import run_passes
@@ -19,7 +19,7 @@ from jaxfs.stablehlo.module.entry_function import entry_block
 from jaxfs.stablehlo.module.mlir_types import checked_aval, tensor_type, why_not_shape
 from jaxfs.stablehlo.module.parse import parse_bytecode, verify
 from jaxfs.types.avals import BY_MLIR, Aval
-from jaxfs.types.partial_avals import UNKNOWN, Shaped, of_aval
+from jaxfs.types.partial_avals import UNKNOWN, PartialAval, of_aval
 
 
 def is_dynamic(main: Any) -> bool:
@@ -31,12 +31,12 @@ def is_dynamic(main: Any) -> bool:
     )
 
 
-def of_arguments(main: Any) -> list[Shaped]:
+def of_arguments(main: Any) -> list[PartialAval]:
     """The types ``main`` takes.  Raises Invalid for one that is no array."""
     return [_shaped(a.type, f"argument {i}") for i, a in enumerate(entry_block(main).arguments)]
 
 
-def _shaped(mlir_type: Any, what: str) -> Shaped:
+def _shaped(mlir_type: Any, what: str) -> PartialAval:
     is_array = isinstance(mlir_type, ir.RankedTensorType) and mlir_type.encoding is None
     if not is_array or str(mlir_type.element_type) not in BY_MLIR:
         return of_aval(checked_aval(mlir_type, what))  # says what is wrong
@@ -46,15 +46,17 @@ def _shaped(mlir_type: Any, what: str) -> Shaped:
     ]
     if why := why_not_shape(tuple(size for size in sizes if isinstance(size, int))):
         raise Invalid(f"{what} is {mlir_type}: {why}")
-    return Shaped(BY_MLIR[str(mlir_type.element_type)].short, tuple(sizes))
+    return PartialAval(BY_MLIR[str(mlir_type.element_type)].short, tuple(sizes))
 
 
-def untyped(source_format: str, names: Sequence[str], inputs: Sequence[Shaped]) -> Untyped:
+def untyped(
+    source_format: str, names: Sequence[str], inputs: Sequence[PartialAval]
+) -> UntypedProgram:
     """The answer for a program that has no types before the call."""
     parameters = tuple(name or f"arg{i}" for i, name in enumerate(names))
     shown = [f"{n} {s}" for n, s in zip(parameters, inputs, strict=True) if s.aval is None]
     reason = f"sizes come with the call: {', '.join(shown)}"[:1000]
-    return Untyped(source_format, parameters, reason, tuple(inputs))
+    return UntypedProgram(source_format, parameters, reason, tuple(inputs))
 
 
 def refine(module: Any, types: Sequence[Aval]) -> Any:

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from jaxfs.compiler.job_protocol import Untyped
-from jaxfs.compiler.sources.detect import BYTECODE_MAGIC, Program, Types
+from jaxfs.compiler.job_protocol import UntypedProgram
+from jaxfs.compiler.sources.detect import BYTECODE_MAGIC, ParsedSource, Types
 from jaxfs.compiler.sources.dynamic_shapes import refine, untyped
 from jaxfs.errors import Invalid, JaxfsError
 from jaxfs.jaxcompat import export as jax_export
@@ -34,7 +34,7 @@ from jaxfs.stablehlo.module.partitions import partition_count
 from jaxfs.stablehlo.module.walk import functions
 from jaxfs.stablehlo.validate.module import check_main, check_module
 from jaxfs.types.avals import BY_SHORT, Aval
-from jaxfs.types.partial_avals import Shaped, check_types, of_aval
+from jaxfs.types.partial_avals import PartialAval, check_types, of_aval
 from jaxfs.types.signature import Param, Signature
 
 MAX_SIZE = 200  # characters of one symbolic size
@@ -52,8 +52,8 @@ class Exported(msgspec.Struct, frozen=True):
 
     module: bytes
     platforms: tuple[str, ...]
-    inputs: tuple[tuple[str, Shaped], ...]  # with key paths, ``[0]['w']``
-    outputs: tuple[tuple[str, Shaped], ...]
+    inputs: tuple[tuple[str, PartialAval], ...]  # with key paths, ``[0]['w']``
+    outputs: tuple[tuple[str, PartialAval], ...]
     kept: tuple[int, ...]  # which inputs the module takes
     devices: int
 
@@ -72,7 +72,7 @@ class Structure(msgspec.Struct, frozen=True):
 
 def read_program(
     context: Any, data: bytes, platform: str, types: Types = None
-) -> Program | Untyped:
+) -> ParsedSource | UntypedProgram:
     """The program of an artifact, for one platform.
 
     ``types`` of all inputs fix its symbolic sizes; Untyped where it has some and there are none.
@@ -106,7 +106,7 @@ def read_program(
                 main, [tensor_type(a) for a in signature.input_avals], exported.kept
             )
         verify(context, module)
-    return Program(module, signature, "jax_export", exported.platforms)
+    return ParsedSource(module, signature, "jax_export", exported.platforms)
 
 
 def read_structure(data: bytes) -> Structure:
@@ -196,11 +196,11 @@ def _check_kind(table: Any) -> None:
         raise Invalid("the program has ordered effects (callbacks, prints); export it without")
 
 
-def _inputs(table: Any) -> list[Shaped]:
+def _inputs(table: Any) -> list[PartialAval]:
     return _avals(table, "In")
 
 
-def _avals(table: Any, side: str) -> list[Shaped]:
+def _avals(table: Any, side: str) -> list[PartialAval]:
     """Newer artifacts keep each aval once and list numbers, older ones list the avals."""
     numbers = f"{side}AvalsIdxs"
     if hasattr(table, numbers) and (count := getattr(table, f"{numbers}Length")()):
@@ -209,13 +209,13 @@ def _avals(table: Any, side: str) -> list[Shaped]:
     return [_aval(getattr(table, f"{side}Avals")(i)) for i in _indices(count)]
 
 
-def _aval(entry: Any) -> Shaped:
+def _aval(entry: Any) -> PartialAval:
     dtype = _DTYPES.get(entry.Dtype(), "unknown")
     if dtype not in BY_SHORT:
         raise Invalid(f"an input or output has the element type {dtype}, which is not supported")
     words = [entry.Shape(i).decode() for i in _indices(entry.ShapeLength())]
     sizes = [word.replace(" ", "")[:MAX_SIZE] for word in words]  # files have words between spaces
-    shaped = Shaped(dtype, tuple(int(size) if size.isdecimal() else size for size in sizes))
+    shaped = PartialAval(dtype, tuple(int(size) if size.isdecimal() else size for size in sizes))
     if why := why_not_shape(tuple(size for size in shaped.sizes if isinstance(size, int))):
         raise Invalid(f"an input or output is {shaped}: {why}")
     return shaped
@@ -228,7 +228,7 @@ def _indices(length: int) -> range:
     return range(length)
 
 
-def _named(tree: Any, avals: list[Shaped]) -> tuple[tuple[str, Shaped], ...]:
+def _named(tree: Any, avals: list[PartialAval]) -> tuple[tuple[str, PartialAval], ...]:
     """Each aval with its leaf's key path.  Nodes may be shared: a small tree can be endless."""
     nodes = list(itertools.islice(_nodes(tree, ""), MAX_ENTRIES + 1))
     paths = [path for path in nodes[: _indices(len(nodes)).stop] if path is not None]

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from jaxfs.compiler.job_protocol import Untyped
+from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.compiler.sources import dynamic_shapes, jax_export
-from jaxfs.compiler.sources.detect import Program, Reader, Types, decode_text
+from jaxfs.compiler.sources.detect import ParsedSource, Reader, Types, decode_text
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module.argument_names import argument_names
 from jaxfs.stablehlo.module.canonicalize import settle_placement
@@ -21,7 +21,7 @@ from jaxfs.types.partial_avals import check_types, of_aval
 
 def read_module(
     context: Any, source: bytes, kind: str, platform: str, types: Types = None
-) -> Program | Untyped:
+) -> ParsedSource | UntypedProgram:
     """The program in a source that is no pickle, for one platform.
 
     ``types`` of all inputs fix its dynamic sizes; Untyped where it has some and there are none.
@@ -29,12 +29,12 @@ def read_module(
     """
     with context:
         program = _READERS[kind](context, source, platform, types)
-    if isinstance(program, Program) and types is not None:
+    if isinstance(program, ParsedSource) and types is not None:
         _check_types(program, types)
     return program
 
 
-def _check_types(program: Program, types: Sequence[Aval]) -> None:
+def _check_types(program: ParsedSource, types: Sequence[Aval]) -> None:
     """The types of a call, where the program has its own."""
     names = [param.name for param in program.signature.inputs]
     check_types(names, tuple(map(of_aval, program.signature.input_avals)), types)
@@ -51,24 +51,30 @@ def only_text() -> Iterator[None]:
         raise Invalid("not a program: a name in it is not UTF-8") from None
 
 
-def _read_text(context: Any, source: bytes, platform: str, types: Types) -> Program | Untyped:
+def _read_text(
+    context: Any, source: bytes, platform: str, types: Types
+) -> ParsedSource | UntypedProgram:
     text = decode_text(source)
     module = parse_text(context, text)
     return _checked(module, "stablehlo_text", types, argument_names(text))
 
 
-def _read_bytecode(context: Any, source: bytes, platform: str, types: Types) -> Program | Untyped:
+def _read_bytecode(
+    context: Any, source: bytes, platform: str, types: Types
+) -> ParsedSource | UntypedProgram:
     return _checked(parse_bytecode(context, source, "MLIR bytecode"), "mlir_bytecode", types)
 
 
-def _read_portable(context: Any, source: bytes, platform: str, types: Types) -> Program | Untyped:
+def _read_portable(
+    context: Any, source: bytes, platform: str, types: Types
+) -> ParsedSource | UntypedProgram:
     module = parse_bytecode(context, source, "a StableHLO portable artifact")
     return _checked(module, "portable_artifact", types)
 
 
 def _checked(
     module: Any, source_format: str, types: Types, names: Sequence[str] = ()
-) -> Program | Untyped:
+) -> ParsedSource | UntypedProgram:
     settle_placement(module)
     main = check_main(module)
     if dynamic_shapes.is_dynamic(main):
@@ -80,7 +86,7 @@ def _checked(
     # before the other checks, because its errors name the argument
     signature = read_signature(check_main(module), names)
     check_module(module)
-    return Program(module, signature, source_format)
+    return ParsedSource(module, signature, source_format)
 
 
 _READERS: dict[str, Reader] = {

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxfs.compiler.jobs.traceable import Traceable, as_aval
 from jaxfs.errors import Invalid
-from jaxfs.types.partial_avals import Known
+from jaxfs.types.partial_avals import KnownAval
 
 
 def check_argnums(program: Traceable, numbers: Sequence[int], what: str) -> tuple[int, ...]:
@@ -28,7 +28,7 @@ def is_real(leaf: Any) -> bool:
     return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
 
 
-def has_derivatives(known: Known) -> bool:
+def has_derivatives(known: KnownAval) -> bool:
     """As ``is_real``, of a type; True where it is not known."""
     return known is None or bool(jnp.issubdtype(known.row.numpy, jnp.inexact))
 

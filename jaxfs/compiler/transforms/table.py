@@ -72,7 +72,7 @@ def _written(value: Any) -> str:
 
 
 @attrs.frozen
-class Option:
+class TransformOption:
     """One option.  ``read`` raises ValueError with a phrase that says what it expects."""
 
     name: str
@@ -94,9 +94,9 @@ class Transformation:
 
     name: str
     help: str
-    options: tuple[Option, ...] = ()
+    options: tuple[TransformOption, ...] = ()
 
-    def option(self, name: str) -> Option:
+    def option(self, name: str) -> TransformOption:
         """Raises Invalid, naming close ones."""
         known = {option.name: option for option in self.options}
         if name in known:
@@ -120,15 +120,23 @@ class Step:
         return self.values[option]
 
 
-_ARGNUMS = Option("argnums", "I,J", "which inputs; several give one gradient each", _integers, (0,))
-_HAS_AUX = Option("has_aux", "0|1", "the program gives (value, extra): pass extra on", _flag, False)
-_HOLOMORPHIC = Option("holomorphic", "0|1", "promise that f is holomorphic", _flag, False)
-_ALLOW_INT = Option("allow_int", "0|1", "let integers have (float0) gradients", _flag, False)
+_ARGNUMS = TransformOption(
+    "argnums", "I,J", "which inputs; several give one gradient each", _integers, (0,)
+)
+_HAS_AUX = TransformOption(
+    "has_aux", "0|1", "the program gives (value, extra): pass extra on", _flag, False
+)
+_HOLOMORPHIC = TransformOption("holomorphic", "0|1", "promise that f is holomorphic", _flag, False)
+_ALLOW_INT = TransformOption(
+    "allow_int", "0|1", "let integers have (float0) gradients", _flag, False
+)
 _GRAD = (_ARGNUMS, _HAS_AUX, _HOLOMORPHIC, _ALLOW_INT)
 _JAC = (_ARGNUMS, _HAS_AUX, _HOLOMORPHIC)
-_IN_AXES = Option("in_axes", "I,J", "the batch axis of each input, _ for none", _axes, (0,))
-_OUT_AXES = Option("out_axes", "I,J", "the batch axis of each output", _axes, (0,))
-_AXIS_NAME = Option("axis_name", "NAME", "a name for collectives inside", _name)
+_IN_AXES = TransformOption(
+    "in_axes", "I,J", "the batch axis of each input, _ for none", _axes, (0,)
+)
+_OUT_AXES = TransformOption("out_axes", "I,J", "the batch axis of each output", _axes, (0,))
+_AXIS_NAME = TransformOption("axis_name", "NAME", "a name for collectives inside", _name)
 
 ROWS: tuple[Transformation, ...] = (
     Transformation("grad", "the gradient of a scalar f, for its first input or argnums", _GRAD),
@@ -138,8 +146,10 @@ ROWS: tuple[Transformation, ...] = (
         "f itself; for its options.  With a mesh, on as many devices at once: arrays are spread "
         "over them and come back whole, with the same numbers",
         (
-            Option("donate_argnums", "I,J", "inputs whose memory f may use", _integers, ()),
-            Option(
+            TransformOption(
+                "donate_argnums", "I,J", "inputs whose memory f may use", _integers, ()
+            ),
+            TransformOption(
                 "in_shardings",
                 "S,S",
                 "for each input, the mesh's axes over which its dimensions are spread: x for the "
@@ -148,8 +158,8 @@ ROWS: tuple[Transformation, ...] = (
                 meshes.spreads,
                 (),
             ),
-            Option("out_shardings", "S,S", "the same for each output", meshes.spreads, ()),
-            Option("mesh", "x4|x2y2", "the devices as axes with their sizes", meshes.mesh),
+            TransformOption("out_shardings", "S,S", "the same for each output", meshes.spreads, ()),
+            TransformOption("mesh", "x4|x2y2", "the devices as axes with their sizes", meshes.mesh),
         ),
     ),
     Transformation(
@@ -158,7 +168,7 @@ ROWS: tuple[Transformation, ...] = (
         (
             _IN_AXES,
             _OUT_AXES,
-            Option("axis_size", "N", "the size of the batch", _positive),
+            TransformOption("axis_size", "N", "the size of the batch", _positive),
             _AXIS_NAME,
         ),
     ),
@@ -169,7 +179,9 @@ ROWS: tuple[Transformation, ...] = (
         (
             _IN_AXES,
             _OUT_AXES,
-            Option("devices", "N", "how many devices, which is the size of the batch", _positive),
+            TransformOption(
+                "devices", "N", "how many devices, which is the size of the batch", _positive
+            ),
             _AXIS_NAME,
         ),
     ),
@@ -194,19 +206,23 @@ ROWS: tuple[Transformation, ...] = (
     Transformation(
         "checkpoint",
         "f, whose gradient computes again instead of keeping what it needs",
-        (Option("prevent_cse", "0|1", "keep the compiler from undoing it", _flag, True),),
+        (TransformOption("prevent_cse", "0|1", "keep the compiler from undoing it", _flag, True),),
     ),
 )
-TABLE: dict[str, Transformation] = {row.name: row for row in ROWS}
+TRANSFORMATIONS: dict[str, Transformation] = {row.name: row for row in ROWS}
 
 
 def parse(text: str) -> Step:
     """A step as written in a path.  Raises Invalid, naming close names."""
     name, *words = text.split(":")
-    row = TABLE.get(name)
+    row = TRANSFORMATIONS.get(name)
     if row is None:
-        close = difflib.get_close_matches(name, TABLE)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {' '.join(TABLE)}"
+        close = difflib.get_close_matches(name, TRANSFORMATIONS)
+        hint = (
+            f"did you mean {' or '.join(close)}?"
+            if close
+            else f"there are {' '.join(TRANSFORMATIONS)}"
+        )
         raise Invalid(f"there is no transformation {name!r}; {hint}")
     given = [_read(row, word) for word in words]
     names = [option.name for option, _ in given]
@@ -217,7 +233,7 @@ def parse(text: str) -> Step:
     return Step(row, values, _canonical(row, values))
 
 
-def _read(row: Transformation, word: str) -> tuple[Option, Any]:
+def _read(row: Transformation, word: str) -> tuple[TransformOption, Any]:
     name, _, text = word.partition("=")
     option = row.option(name)
     try:
@@ -237,7 +253,7 @@ def _canonical(row: Transformation, values: dict[str, Any]) -> str:
 
 def help_text(name: str) -> str:
     """What a transformation does and its options, as its ``help`` file shows."""
-    row = TABLE[name]
+    row = TRANSFORMATIONS[name]
     lines = [textwrap.fill(row.help, 92, initial_indent=f"{name}: ", subsequent_indent="    ")]
     for o in row.options:
         written = f":{o.name}={o.placeholder}  {o.explained}"

@@ -13,7 +13,7 @@ from jaxfs.compiler.jobs.traceable import Traceable, struct
 from jaxfs.compiler.transforms.named_outputs import Named, naming
 from jaxfs.compiler.transforms.table import Axes, Step
 from jaxfs.errors import Invalid
-from jaxfs.types.partial_avals import UNKNOWN, Known, Shaped
+from jaxfs.types.partial_avals import UNKNOWN, KnownAval, PartialAval
 
 BATCH_UNKNOWN = "the size of the batch comes with the call; vmap:axis_size=N would fix it"
 
@@ -94,7 +94,7 @@ def _inserted(shape: Sequence[Any], axis: int, size: Any) -> tuple[Any, ...]:
     return (*shape[:place], size, *shape[place:])
 
 
-def _known(program: Traceable, step: Step, size: int | str) -> tuple[Known, ...]:
+def _known(program: Traceable, step: Step, size: int | str) -> tuple[KnownAval, ...]:
     """What is known of the inputs with the batch's axis; where there may be more arguments than
     have names, it is for the trace to say whether the axes fit."""
     counts, axes = program.leaf_counts(), step["in_axes"]
@@ -103,6 +103,8 @@ def _known(program: Traceable, step: Step, size: int | str) -> tuple[Known, ...]
     each = axes_for(axes, len(counts), "arguments", step)
     of_leaves = [axis for count, axis in zip(counts, each, strict=True) for _ in range(count)]
     return tuple(
-        one if one is None or axis is None else Shaped(one.dtype, _inserted(one.sizes, axis, size))
+        one
+        if one is None or axis is None
+        else PartialAval(one.dtype, _inserted(one.sizes, axis, size))
         for one, axis in zip(program.inputs, of_leaves, strict=True)
     )

@@ -21,7 +21,7 @@ from jaxfs.compiler.job_protocol import (
     Refused,
     Trace,
     Traced,
-    Untyped,
+    UntypedProgram,
     Work,
 )
 from jaxfs.compiler.jobs.compile import compile_artifact
@@ -34,7 +34,7 @@ from jaxfs.ipc.channel import MAX_MESSAGE_BYTES, send_fds
 MAX_ANSWER_BYTES = MAX_MESSAGE_BYTES - 4096  # the signature must fit into later messages too
 MAX_DIAGNOSTICS = 32 << 10  # characters; the beginning says most
 NICENESS = 10  # compilers take every core for seconds; who calls and looks comes first
-Answer = Traced | Untyped | Compiled | Interpreted | Drawn | Refused
+Answer = Traced | UntypedProgram | Compiled | Interpreted | Drawn | Refused
 Done = tuple[Answer, tuple[bytes, ...]]  # with the content of its files
 
 
@@ -69,7 +69,7 @@ def _work_on(context: Any, work: Work, source: int) -> Done:
 
 def _trace(context: Any, source: bytes, work: Trace) -> Done:
     made = trace(context, source, work)
-    return (made, ()) if isinstance(made, Untyped) else (made.traced, (made.data, made.text))
+    return (made, ()) if isinstance(made, UntypedProgram) else (made.traced, (made.data, made.text))
 
 
 def _compile(context: Any, artifact: bytes, work: Compile) -> Done:

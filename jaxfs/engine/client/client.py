@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import trio
 
-from jaxfs.engine.client.connection import Generation
+from jaxfs.engine.client.connection import WorkerConnection
 from jaxfs.engine.client.dispatcher import Dispatcher
 from jaxfs.engine.client.process import WorkerProcess
 from jaxfs.engine.client.quarantine import GRACE_S
-from jaxfs.engine.client.run import Run
+from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef, State
-from jaxfs.engine.protocol import Device, Options
+from jaxfs.engine.protocol import Device, EngineOptions
 from jaxfs.errors import Cancelled, JaxfsError, from_os_error
 from jaxfs.ipc.channel import Closed
 from jaxfs.ipc.shared_memory import Pool
@@ -38,7 +38,7 @@ class LocalEngine:
     long.
     """
 
-    def __init__(self, options: Options, pool: Pool, idle_s: float = 0.0) -> None:
+    def __init__(self, options: EngineOptions, pool: Pool, idle_s: float = 0.0) -> None:
         self.state: State = "idle" if idle_s else "starting"
         self.restarts = 0
         self.toolchain = ""
@@ -85,11 +85,11 @@ class LocalEngine:
         shared_as: int = 0,
     ) -> int:
         """Submit one run and return its number; see ``interface.Engine``."""
-        run = Run(next(self._numbers), executable, inputs, done, shared_as=shared_as)
+        run = EngineRun(next(self._numbers), executable, inputs, done, shared_as=shared_as)
         self._submit(run)
         return run.number
 
-    def _submit(self, run: Run) -> None:
+    def _submit(self, run: EngineRun) -> None:
         if self._runs.generation is None:
             self.want()
         self._runs.submit(run)
@@ -114,7 +114,7 @@ class LocalEngine:
             outcomes.append(outcome)
             ended.set()
 
-        run = Run(next(self._numbers), executable, None, done)
+        run = EngineRun(next(self._numbers), executable, None, done)
         self._submit(run)
         try:
             await ended.wait()
@@ -182,7 +182,7 @@ class LocalEngine:
         if not generation.was_idle:
             self.state, self.restarts = "restarting", self.restarts + 1
 
-    async def _start_patiently(self) -> Generation:
+    async def _start_patiently(self) -> WorkerConnection:
         for attempt in range(STARTS):
             try:
                 return await self._start()
@@ -192,7 +192,7 @@ class LocalEngine:
                 await trio.sleep(PAUSE_S)
         raise AssertionError("not reached")
 
-    async def _start(self) -> Generation:
+    async def _start(self) -> WorkerConnection:
         try:
             process = WorkerProcess(self._options)
         except OSError as error:
@@ -204,9 +204,9 @@ class LocalEngine:
             raise
         self._devices, self.toolchain = ready.devices, ready.toolchain
         self.pool.has_residents = ready.has_residents
-        return Generation(process, self.pool)
+        return WorkerConnection(process, self.pool)
 
-    async def _serve(self, generation: Generation) -> None:
+    async def _serve(self, generation: WorkerConnection) -> None:
         """Exchange messages until the process has ended, whoever ended it."""
         self._runs.generation, self.state = generation, "ready"
         self._wanted = trio.Event()
@@ -225,7 +225,7 @@ class LocalEngine:
             closing = self._scope.cancel_called
             self._runs.bury(generation, await generation.process.end(terminate_first=closing))
 
-    async def _read(self, generation: Generation) -> None:
+    async def _read(self, generation: WorkerConnection) -> None:
         """Take answers until there will be no more."""
         while True:
             pause_s = GRACE_S if self._runs.suspects.runs else float("inf")
@@ -236,7 +236,7 @@ class LocalEngine:
             except Closed:
                 return
 
-    async def _write(self, generation: Generation) -> None:
+    async def _write(self, generation: WorkerConnection) -> None:
         """Go on sending when a full socket has room again."""
         while True:
             await self._runs.full.wait()
@@ -244,7 +244,7 @@ class LocalEngine:
             self._runs.full = trio.Event()
             self._runs.pump()
 
-    async def _end_when_idle(self, generation: Generation) -> None:
+    async def _end_when_idle(self, generation: WorkerConnection) -> None:
         while not generation.was_idle:
             await trio.sleep(self._idle_s / 4)
             idle_s = trio.current_time() - generation.sent_at
@@ -265,7 +265,7 @@ class LocalEngine:
 
 
 @contextlib.asynccontextmanager
-async def open_local_engine(options: Options, pool: Pool) -> AsyncIterator[LocalEngine]:
+async def open_local_engine(options: EngineOptions, pool: Pool) -> AsyncIterator[LocalEngine]:
     """A local engine that is ready, and ended on the way out."""
     engine = LocalEngine(options, pool)
     async with trio.open_nursery() as nursery:

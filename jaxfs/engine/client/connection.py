@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import trio
 
 from jaxfs.engine.client.process import WorkerProcess
-from jaxfs.engine.client.run import Run
+from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.interface import Executable
 from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Skip, Statistics, Unload
 from jaxfs.errors import Invalid, from_os_error
@@ -20,11 +20,11 @@ from jaxfs.types.memory_layout import first_value
 from jaxfs.types.signature import Param, Signature
 
 
-class Nonsense(Exception):
+class ProtocolError(Exception):
     """The engine answers what it was not asked: it is broken, or obeys somebody else."""
 
 
-class Generation:
+class WorkerConnection:
     """Sends runs, each after the segments and the executable it needs.
 
     Messages are handled in order, so nothing here waits for an answer.
@@ -33,7 +33,7 @@ class Generation:
     def __init__(self, process: WorkerProcess, pool: Pool) -> None:
         self.process = process
         self.channel = process.channel
-        self.in_flight: dict[int, Run] = {}
+        self.in_flight: dict[int, EngineRun] = {}
         self.was_killed = False  # by us: nobody's fault
         self.was_idle = False  # and ended for that
         self.sent_at = trio.current_time()  # of the last run
@@ -47,7 +47,7 @@ class Generation:
         self._asked: set[int] = set()  # requests for statistics
         self._counter = itertools.count(1)
 
-    def send(self, run: Run) -> bool:
+    def send(self, run: EngineRun) -> bool:
         """Send a run, or return False where the socket is full; then call again.
 
         Raises Closed when the process is gone, JaxfsError when this run cannot be sent.
@@ -66,7 +66,7 @@ class Generation:
             self.sent_at = trio.current_time()
         return sent
 
-    def _send_segments(self, run: Run) -> bool:
+    def _send_segments(self, run: EngineRun) -> bool:
         for segment in run.segments:
             if segment.number not in self._attached:
                 attach = Attach(segment.number, segment.capacity)
@@ -75,7 +75,7 @@ class Generation:
                 self._attached.add(segment.number)
         return True
 
-    def _send_load(self, run: Run) -> bool:
+    def _send_load(self, run: EngineRun) -> bool:
         if run.key in self._numbers:
             return True
         number, executable = next(self._counter), run.executable
@@ -92,7 +92,7 @@ class Generation:
             self._loading.add(number)
         return sent
 
-    def _send_execute(self, run: Run) -> bool:
+    def _send_execute(self, run: EngineRun) -> bool:
         if run.inputs is None:
             return True
         after = tuple(other.number for other in run.after if other.number in self.in_flight)
@@ -111,16 +111,16 @@ class Generation:
         """Whether the engine has said so."""
         return self._numbers.get(executable.key) in self._loaded
 
-    def ran(self, number: int, inline_bytes: int | None = None) -> Run:
+    def ran(self, number: int, inline_bytes: int | None = None) -> EngineRun:
         """A run the engine is through with, well if it answers with so many bytes.
 
         Raises Nonsense, as all that takes answers.
         """
         run = self.in_flight.get(number)
         if run is None or run.inputs is None:
-            raise Nonsense(f"it was not given a run {number}")
+            raise ProtocolError(f"it was not given a run {number}")
         if inline_bytes is not None and inline_bytes != run.inline_bytes:
-            raise Nonsense(f"it answers {inline_bytes} bytes instead of {run.inline_bytes}")
+            raise ProtocolError(f"it answers {inline_bytes} bytes instead of {run.inline_bytes}")
         return self.in_flight.pop(number)
 
     async def ask(self, request: int) -> None:
@@ -128,24 +128,24 @@ class Generation:
         self._asked.add(request)
         await self.channel.send(Statistics(request))
 
-    def told(self, request: int) -> None:
+    def statistics_arrived(self, request: int) -> None:
         """It has told them."""
         _remove(self._asked, request)
 
-    def loaded(self, number: int) -> Iterator[Run]:
+    def loaded(self, number: int) -> Iterator[EngineRun]:
         """An executable is there: the runs that only waited for this."""
         _remove(self._loading, number)
         self._loaded.add(number)
         return self._take_loads(number)
 
-    def load_failed(self, number: int) -> Iterator[Run]:
+    def load_failed(self, number: int) -> Iterator[EngineRun]:
         """An executable is not there; the next run of it tries again."""
         _remove(self._loading, number)
         waiting = list(self._take_loads(number))
         self._numbers = {key: n for key, n in self._numbers.items() if n != number}
         return iter(waiting)
 
-    def _take_loads(self, number: int) -> Iterator[Run]:
+    def _take_loads(self, number: int) -> Iterator[EngineRun]:
         for run in tuple(self.in_flight.values()):
             if run.inputs is None and self._numbers.get(run.key) == number:
                 yield self.in_flight.pop(run.number)
@@ -157,11 +157,11 @@ class Generation:
             del self._numbers[key]
             self._loaded.discard(number)
 
-    def waits(self, run: Run) -> bool:
+    def waits(self, run: EngineRun) -> bool:
         """Whether a run has not begun, because what it takes the outputs of has not ended."""
         return any(other.number in self.in_flight for other in run.after)
 
-    def skip(self, run: Run) -> None:
+    def skip(self, run: EngineRun) -> None:
         """Have a run that waits not begun; it is ended like others where it begins all the same."""
         self.channel.send_nowait(Skip(run.number))
 
@@ -178,7 +178,7 @@ class Generation:
 
 def _remove(expected: set[int], number: int) -> None:
     if number not in expected:
-        raise Nonsense(f"it was not asked {number}")
+        raise ProtocolError(f"it was not asked {number}")
     expected.remove(number)
 
 

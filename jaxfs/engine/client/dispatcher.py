@@ -13,9 +13,9 @@ import msgspec
 import trio
 
 from jaxfs.engine import protocol
-from jaxfs.engine.client.connection import Generation, Nonsense
-from jaxfs.engine.client.quarantine import GRACE_S, Suspects
-from jaxfs.engine.client.run import Run
+from jaxfs.engine.client.connection import ProtocolError, WorkerConnection
+from jaxfs.engine.client.quarantine import GRACE_S, Quarantine
+from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.interface import Outcome
 from jaxfs.engine.protocol import INPUT_FAILED, MAX_UNDER_WAY
 from jaxfs.errors import Cancelled, JaxfsError, RunFailed, from_errno, from_os_error
@@ -34,20 +34,20 @@ class Dispatcher:
     """
 
     def __init__(self, pool: Pool) -> None:
-        self.generation: Generation | None = None
+        self.generation: WorkerConnection | None = None
         self.failure: JaxfsError | None = None
-        self.suspects = Suspects()
+        self.suspects = Quarantine()
         self.full = trio.Event()  # the socket has no room
         self.memory: dict[int, dict[str, int]] = {}  # the last figures the engine told
         self.asked: dict[int, trio.Event] = {}  # requests for newer ones
         self._pool = pool
-        self._queue: OrderedDict[int, Run] = OrderedDict()
-        self._handlers: dict[type, Callable[[Generation, Any], None]] = {
+        self._queue: OrderedDict[int, EngineRun] = OrderedDict()
+        self._handlers: dict[type, Callable[[WorkerConnection, Any], None]] = {
             protocol.Done: self._on_done,
             protocol.Failed: self._on_failed,
             protocol.Loaded: self._on_loaded,
             protocol.LoadFailed: self._on_load_failed,
-            protocol.Stats: self._on_stats,
+            protocol.MemoryStatistics: self._on_stats,
         }
 
     @property
@@ -55,7 +55,7 @@ class Dispatcher:
         """Whether any run waits or is under way."""
         return bool(self._queue or (self.generation and self.generation.in_flight))
 
-    def submit(self, run: Run) -> None:
+    def submit(self, run: EngineRun) -> None:
         """Send a run, or keep it until it can be sent."""
         try:
             run.hold(self._pool, self._find)
@@ -69,7 +69,7 @@ class Dispatcher:
             self._queue[run.number] = run
             self.pump()
 
-    def _find(self, number: int) -> Run | None:
+    def _find(self, number: int) -> EngineRun | None:
         """A run that has not ended."""
         in_flight = self.generation.in_flight if self.generation is not None else {}
         return self._queue.get(number) or in_flight.get(number)
@@ -91,14 +91,14 @@ class Dispatcher:
                 self._refuse(run, error)
             self._queue.pop(run.number, None)
 
-    def _may_send(self, generation: Generation | None) -> bool:
+    def _may_send(self, generation: WorkerConnection | None) -> bool:
         if generation is None:
             return self.failure is not None
         if self.suspects.runs and generation.in_flight:
             return trio.current_time() - generation.sent_at >= GRACE_S
         return len(generation.in_flight) < MAX_UNDER_WAY
 
-    def _send(self, generation: Generation, run: Run) -> bool:
+    def _send(self, generation: WorkerConnection, run: EngineRun) -> bool:
         if run.inputs is None and generation.has_loaded(run.executable):
             self._settle(run, Outcome())
             return True
@@ -108,7 +108,7 @@ class Dispatcher:
             self.full.set()
         return sent
 
-    def _refusal(self, run: Run) -> JaxfsError | None:
+    def _refusal(self, run: EngineRun) -> JaxfsError | None:
         if self.failure is not None:
             return self.failure
         if run.key in self.suspects.quarantined:
@@ -119,10 +119,10 @@ class Dispatcher:
             return RunFailed(INPUT_FAILED)
         return None
 
-    def _refuse(self, run: Run, error: JaxfsError) -> None:
+    def _refuse(self, run: EngineRun, error: JaxfsError) -> None:
         self._settle(run, Outcome(error=error))
 
-    def _settle(self, run: Run, outcome: Outcome) -> None:
+    def _settle(self, run: EngineRun, outcome: Outcome) -> None:
         """End a run from here; its submitter hears of it from the event loop."""
         run.has_failed = outcome.error is not None
         run.let_go()
@@ -150,20 +150,20 @@ class Dispatcher:
                 generation.was_killed = True
                 generation.process.kill()
 
-    def drain(self, generation: Generation) -> None:
+    def drain(self, generation: WorkerConnection) -> None:
         """Take the answers that are there.  Raises Closed when there will be no more.
 
         An engine that answers nonsense is ended: a user's program may have got hold of it.
         """
         try:
             self._take_answers(generation)
-        except (Nonsense, msgspec.MsgspecError) as error:
+        except (ProtocolError, msgspec.MsgspecError) as error:
             log.warning("engine %d is ended: %s", generation.process.pid, error)
             generation.process.kill()
             raise Closed from error
         self.pump()
 
-    def _take_answers(self, generation: Generation) -> None:
+    def _take_answers(self, generation: WorkerConnection) -> None:
         for _ in range(MAX_UNDER_WAY):  # then it is other tasks' turn
             found = generation.channel.receive_nowait()
             if found is None:
@@ -172,21 +172,21 @@ class Dispatcher:
             if fds:
                 for fd in fds:
                     os.close(fd)
-                raise Nonsense("it sends descriptors")
+                raise ProtocolError("it sends descriptors")
             handler = self._handlers.get(type(message))
             if handler is None:
-                raise Nonsense(f"it says {type(message).__name__} again")
+                raise ProtocolError(f"it says {type(message).__name__} again")
             handler(generation, message)
             if not (generation.in_flight or self.asked):
                 break  # nothing else can be there: spare the system call
 
-    def _on_done(self, generation: Generation, message: protocol.Done) -> None:
+    def _on_done(self, generation: WorkerConnection, message: protocol.Done) -> None:
         run = generation.ran(message.call, len(message.outputs))
         self.suspects.ended(run.number)
-        self.suspects.ran_well(run.key)
+        self.suspects.record_success(run.key)
         run.finished(message.outputs, message.run_usec, message.started_usec)
 
-    def _on_failed(self, generation: Generation, message: protocol.Failed) -> None:
+    def _on_failed(self, generation: WorkerConnection, message: protocol.Failed) -> None:
         run = generation.ran(message.call)
         self.suspects.ended(run.number)
         run.has_failed = True
@@ -194,27 +194,27 @@ class Dispatcher:
         error = from_errno(message.errno, message.reason, message.diagnostics)
         run.end(Outcome(error=error, sent_usec=run.sent_usec))
 
-    def _on_loaded(self, generation: Generation, message: protocol.Loaded) -> None:
+    def _on_loaded(self, generation: WorkerConnection, message: protocol.Loaded) -> None:
         for run in generation.loaded(message.executable):
             self._settle(run, Outcome())
 
-    def _on_load_failed(self, generation: Generation, message: protocol.LoadFailed) -> None:
+    def _on_load_failed(self, generation: WorkerConnection, message: protocol.LoadFailed) -> None:
         error = from_errno(message.errno, message.reason, message.diagnostics)
         for run in generation.load_failed(message.executable):
             self._refuse(run, error)
 
-    def _on_stats(self, generation: Generation, message: protocol.Stats) -> None:
-        generation.told(message.request)
+    def _on_stats(self, generation: WorkerConnection, message: protocol.MemoryStatistics) -> None:
+        generation.statistics_arrived(message.request)
         self.memory = message.memory
         if message.request in self.asked:
             self.asked[message.request].set()
 
-    def bury(self, generation: Generation, status: int) -> None:
+    def bury(self, generation: WorkerConnection, status: int) -> None:
         """Queue again, in order, what the dead process had not answered."""
         runs = tuple(generation.in_flight.values())
         if not generation.was_killed:
             wanted = [run.number for run in runs if not run.has_ended]
-            self.suspects.died({run.key for run in runs}, wanted, status)
+            self.suspects.record_death({run.key for run in runs}, wanted, status)
             for run in runs:
                 run.attempts += 1
         for run in reversed(runs):

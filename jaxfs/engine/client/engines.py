@@ -15,7 +15,7 @@ import trio
 
 from jaxfs.engine.client.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Engine
-from jaxfs.engine.protocol import Device, Options
+from jaxfs.engine.protocol import Device, EngineOptions
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.privileges import User
 
@@ -24,7 +24,7 @@ class UserEngines:
     """Implements ``interface.Engines``.  The owner's engine tells which devices there are."""
 
     def __init__(
-        self, options: Options, owner_uid: int, idle_s: float, nursery: trio.Nursery
+        self, options: EngineOptions, owner_uid: int, idle_s: float, nursery: trio.Nursery
     ) -> None:
         self._options = options
         self._idle_s = idle_s
@@ -62,7 +62,7 @@ class UserEngines:
 
 @asynccontextmanager
 async def open_per_user(
-    options: Options, owner_uid: int, idle_s: float
+    options: EngineOptions, owner_uid: int, idle_s: float
 ) -> AsyncIterator[UserEngines]:
     """Engines by user; the owner's is ready, the others start at need."""
     async with trio.open_nursery() as nursery:
@@ -97,7 +97,7 @@ class SharedEngine:
 
 
 @asynccontextmanager
-async def open_shared(options: Options) -> AsyncIterator[SharedEngine]:
+async def open_shared(options: EngineOptions) -> AsyncIterator[SharedEngine]:
     """One engine that is ready, with its pool, ended on the way out."""
     pool = Pool()
     async with open_local_engine(options, pool) as engine:

@@ -11,11 +11,11 @@ import msgspec
 import trio
 
 from jaxfs.engine.client.quarantine import how
-from jaxfs.engine.protocol import Options, Ready, Reply, StartFailed
+from jaxfs.engine.protocol import EngineOptions, Ready, Reply, StartFailed
 from jaxfs.errors import RunFailed
 from jaxfs.ipc.channel import AsyncChannel, Closed, pair
 from jaxfs.posix.privileges import environment
-from jaxfs.posix.stderr_log import Words
+from jaxfs.posix.stderr_log import StderrLog
 
 START_S = 120.0  # a cold file system and a slow driver included
 TERM_S = 1.0
@@ -27,9 +27,9 @@ MALLOC = "glibc.malloc.hugetlb=1"  # XLA allocates outputs anew: 64 MiB take 5 m
 class WorkerProcess:
     """One process of the engine and the channel to it."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: EngineOptions) -> None:
         ours, theirs = pair()
-        self.words = Words(options.user.uid) if options.user is not None else None
+        self.words = StderrLog(options.user.uid) if options.user is not None else None
         output = None if self.words is None else self.words.theirs
         try:
             self._popen = _spawn(theirs.fileno(), options, output)
@@ -104,7 +104,7 @@ class WorkerProcess:
             self._popen.wait()
 
 
-def _spawn(fd: int, options: Options, output: int | None) -> subprocess.Popen[bytes]:
+def _spawn(fd: int, options: EngineOptions, output: int | None) -> subprocess.Popen[bytes]:
     """Exec, from this thread: the kernel's parent-death signal goes by thread, not by process.
 
     ``-P`` keeps the working directory off the module path; a session of its own keeps a terminal's

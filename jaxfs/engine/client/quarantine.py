@@ -19,7 +19,7 @@ GRACE_S = 1.0  # a suspect that runs this long no longer keeps the others waitin
 FROM_OUTSIDE = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT})
 
 
-class Suspects:
+class Quarantine:
     """What is known against each program, by ``Executable.key``."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Suspects:
         self._faults: Counter[str] = Counter()
         self._kills: Counter[str] = Counter()
 
-    def died(self, keys: set[str], runs: Iterable[int], status: int) -> None:
+    def record_death(self, keys: set[str], runs: Iterable[int], status: int) -> None:
         """The engine ended with ``status`` while ``runs`` of these programs were under way."""
         if len(keys) == 1:
             self._blame(next(iter(keys)), status)
@@ -44,7 +44,7 @@ class Suspects:
                 f"the last time by {how(status)}; write a different program"
             )
 
-    def ran_well(self, key: str) -> None:
+    def record_success(self, key: str) -> None:
         """A run of this program has ended and the engine is alive."""
         if self._kills:
             self._kills.pop(key, None)

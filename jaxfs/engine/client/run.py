@@ -17,7 +17,7 @@ INLINE_TOTAL_BYTES = 4 * INLINE_BYTES  # of all inputs of a run, so that a messa
 
 
 @attrs.define(eq=False)
-class Run:
+class EngineRun:
     """One run, or with ``inputs`` None only the loading of the executable.
 
     It holds its segments until the engine cannot touch them any more: a cancelled run keeps them
@@ -30,7 +30,7 @@ class Run:
     done: Callable[[Outcome], None]
     shared_as: int = 0  # its outputs may be other runs' inputs before it has ended
     output: Range | None = None
-    after: list[Run] = attrs.field(factory=list)  # those whose outputs it takes
+    after: list[EngineRun] = attrs.field(factory=list)  # those whose outputs it takes
     attempts: int = 0
     has_failed: bool = False
     sent_usec: int = 0  # the last time; CLOCK_MONOTONIC
@@ -64,7 +64,7 @@ class Run:
         """How many bytes of outputs the engine's answer has."""
         return self.executable.output_bytes if self.output is None else 0
 
-    def hold(self, pool: Pool, find: Callable[[int], Run | None]) -> None:
+    def hold(self, pool: Pool, find: Callable[[int], EngineRun | None]) -> None:
         """Keep the inputs' segments.
 
         Raises OSError where there is no room, RunFailed where ``find`` does not know a run whose
@@ -82,7 +82,7 @@ class Run:
                 if isinstance(value, Range):
                     value.segment.retain()
 
-    def _placed(self, value: Input | OutputRef, find: Callable[[int], Run | None]) -> Input:
+    def _placed(self, value: Input | OutputRef, find: Callable[[int], EngineRun | None]) -> Input:
         """Where an input stands or will stand."""
         if not isinstance(value, OutputRef):
             return value

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 REMEMBERED = 4096  # failed runs; the front hears of a failure long before it has sent so many
 
 
-class Chains:
+class Dependencies:
     """By number of run.  ``begin`` and ``ended`` may be called from different threads."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from jaxfs.types.memory_layout import SOURCE_SHIFT
 Key = tuple[int, int]  # the array's number, the device's id
 
 
-class Residents:
+class DeviceCache:
     """Arrays by number and device, at most ``limit_bytes`` of them on each device.
 
     Those not used for longest go first.  Called from several threads.

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from jaxfs.engine.protocol import Device, Options
+from jaxfs.engine.protocol import Device, EngineOptions
 from jaxfs.jaxcompat import executables as jax_executables
 from jaxfs.jaxcompat import mlir as jax_mlir
 
@@ -19,7 +19,7 @@ _FIELDS = frozenset(
 _PLAIN = (str, int, float, bool, tuple, list)
 
 
-def start(options: Options) -> list[Any]:
+def start(options: EngineOptions) -> list[Any]:
     """Start JAX's backend and return its devices, no more than are asked for.
 
     Raises what JAX raises where it cannot, ValueError where there are fewer.
@@ -41,7 +41,7 @@ def toolchain() -> str:
     return jax_mlir.toolchain()
 
 
-def resident_bytes(options: Options, devices: list[Any]) -> int:
+def resident_bytes(options: EngineOptions, devices: list[Any]) -> int:
     """How much of named arrays may stay on each device; 0 where they are computed with in shared
     memory, as a CPU does."""
     if options.resident_bytes >= 0:

@@ -14,8 +14,8 @@ import jax
 import numpy as np
 
 from jaxfs.engine.protocol import Execute, Load
-from jaxfs.engine.worker.device_cache import Residents
-from jaxfs.engine.worker.mappings import Memory
+from jaxfs.engine.worker.device_cache import DeviceCache
+from jaxfs.engine.worker.mappings import Mappings
 from jaxfs.ipc.shared_memory import SegmentRef
 from jaxfs.jaxcompat import executables as jax_executables
 from jaxfs.types.avals import Aval
@@ -76,7 +76,7 @@ class LoadedExecutable:
             self.run = _one_at_a_time(self.run)
 
     def arguments(
-        self, message: Execute, memory: Memory, residents: Residents | None = None
+        self, message: Execute, memory: Mappings, residents: DeviceCache | None = None
     ) -> list[Any]:
         """The inputs as arrays over shared memory, or those that are on the device already."""
         arrays = [
@@ -89,13 +89,13 @@ class LoadedExecutable:
                     arrays[index] = _resident(source.value, arrays[index], self._device, residents)
         return arrays
 
-    def keep(self, arrays: Any, first: int, residents: Residents) -> None:
+    def keep(self, arrays: Any, first: int, residents: DeviceCache) -> None:
         """Let outputs stay on the device, as the values from ``first`` on."""
         if self._device is not None:
             for number, array in enumerate(arrays):
                 residents.put(first + number, self._device.id, array)
 
-    def collect(self, arrays: Any, message: Execute, memory: Memory) -> bytes:
+    def collect(self, arrays: Any, message: Execute, memory: Mappings) -> bytes:
         """Copy finished outputs to where the message wants them, or return them."""
         if message.output is not None:
             for array, (offset, output) in zip(arrays, self._outputs, strict=True):
@@ -114,7 +114,7 @@ class LoadedExecutable:
         return bytes(packed)
 
 
-def _resident(value: int, array: Any, device: Any, residents: Residents) -> Any:
+def _resident(value: int, array: Any, device: Any, residents: DeviceCache) -> Any:
     """The array on the device, sent there where it is not."""
     found = residents.get(value, device.id)
     if found is None:

@@ -16,8 +16,8 @@ import traceback
 
 import msgspec
 
-from jaxfs.engine.protocol import DIAGNOSTICS_BYTES, Options, Ready, Request, StartFailed
-from jaxfs.engine.worker.device_cache import Residents
+from jaxfs.engine.protocol import DIAGNOSTICS_BYTES, EngineOptions, Ready, Request, StartFailed
+from jaxfs.engine.worker.device_cache import DeviceCache
 from jaxfs.ipc.channel import Channel, Closed
 from jaxfs.posix import privileges
 from jaxfs.posix.child_process import die_with_parent
@@ -26,7 +26,7 @@ MEETING_S = 7 * 24 * 3600
 MORE_THREADS = 64
 
 
-def _set_environment(options: Options) -> None:
+def _set_environment(options: EngineOptions) -> None:
     """What JAX and XLA read when they are imported."""
     if options.platform:
         os.environ["JAX_PLATFORMS"] = options.platform
@@ -47,7 +47,7 @@ def _let_devices_meet(device_count: int) -> None:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
 
 
-def _serve(channel: Channel[Request], options: Options, parent: int) -> None:
+def _serve(channel: Channel[Request], options: EngineOptions, parent: int) -> None:
     """Start JAX, become the user, report, and handle messages until the front is gone."""
     try:
         from jaxfs.engine.worker import devices, server
@@ -59,7 +59,7 @@ def _serve(channel: Channel[Request], options: Options, parent: int) -> None:
         platform, toolchain = found[0].platform, devices.toolchain()
         known = tuple(devices.describe(device) for device in found)
         resident_bytes = devices.resident_bytes(options, found)
-        residents = Residents(resident_bytes) if resident_bytes else None
+        residents = DeviceCache(resident_bytes) if resident_bytes else None
     except Exception as error:
         reason = " ".join(str(error).split())[:1000]
         channel.send(StartFailed(reason, traceback.format_exc()[-DIAGNOSTICS_BYTES:]))
@@ -69,7 +69,7 @@ def _serve(channel: Channel[Request], options: Options, parent: int) -> None:
     server.Server(channel, found, residents).serve()
 
 
-def main(fd: int, options: Options) -> None:
+def main(fd: int, options: EngineOptions) -> None:
     """Serve on the socket ``fd`` until it closes."""
     faulthandler.enable()
     parent = os.getppid()
@@ -83,9 +83,9 @@ def main(fd: int, options: Options) -> None:
     os._exit(0)  # runs under way are nobody's now, and a normal exit would wait for them
 
 
-def arguments(words: list[str]) -> tuple[int, Options]:
+def arguments(words: list[str]) -> tuple[int, EngineOptions]:
     """What ``main`` takes, from the command line."""
-    return int(words[1]), msgspec.json.decode(words[2], type=Options)
+    return int(words[1]), msgspec.json.decode(words[2], type=EngineOptions)
 
 
 if __name__ == "__main__":

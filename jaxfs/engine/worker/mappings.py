@@ -11,7 +11,7 @@ import numpy as np
 from jaxfs.ipc.shared_memory import SegmentRef
 
 
-class Memory:
+class Mappings:
     """Mapped segments by number.
 
     A mapping lives as long as an array on it, so ``detach`` never pulls memory from under a run.

@@ -17,10 +17,10 @@ import msgspec
 
 from jaxfs.engine import protocol
 from jaxfs.engine.worker import devices
-from jaxfs.engine.worker.dependencies import Chains
-from jaxfs.engine.worker.device_cache import Residents
+from jaxfs.engine.worker.dependencies import Dependencies
+from jaxfs.engine.worker.device_cache import DeviceCache
 from jaxfs.engine.worker.executable import LoadedExecutable, load
-from jaxfs.engine.worker.mappings import Memory
+from jaxfs.engine.worker.mappings import Mappings
 from jaxfs.ipc.channel import Channel, Closed
 
 SPIN_S = 100e-6
@@ -31,13 +31,13 @@ class Server:
     """Handles one message after another until the front is gone."""
 
     def __init__(
-        self, channel: Channel[protocol.Request], found: list[Any], residents: Residents | None
+        self, channel: Channel[protocol.Request], found: list[Any], residents: DeviceCache | None
     ) -> None:
         self._channel = channel
         self._devices = {device.id: device for device in found}
-        self._memory = Memory()
+        self._memory = Mappings()
         self._loads: dict[int, Future[LoadedExecutable]] = {}
-        self._chains = Chains()
+        self._chains = Dependencies()
         self._residents = residents
         self._expects_more = False  # a small run is often followed by another
         self._threads = ThreadPoolExecutor(THREADS, "run")
@@ -89,7 +89,7 @@ class Server:
         if self._residents is not None:
             for number, found in figures.items():
                 found.update(self._residents.statistics(number))
-        self._reply(protocol.Stats(message.request, figures))
+        self._reply(protocol.MemoryStatistics(message.request, figures))
 
     def _execute(self, message: protocol.Execute) -> None:
         loading = self._loads[message.executable]

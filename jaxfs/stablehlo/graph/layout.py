@@ -48,7 +48,7 @@ class Placed:
 
 
 @attrs.frozen
-class Path:
+class EdgePath:
     """An edge: its corners, its text and the middle of that."""
 
     points: tuple[tuple[float, float], ...]
@@ -66,7 +66,7 @@ class Drawing:
     """Everything with its place; ``bounds`` are left, top, right and bottom."""
 
     placed: tuple[Placed, ...]
-    paths: tuple[Path, ...]
+    paths: tuple[EdgePath, ...]
     bounds: tuple[float, float, float, float]
 
 
@@ -107,7 +107,7 @@ def _drawing(
         for box, lines, node in zip(boxes, sizes, found.nodes, strict=True)
     )
     paths = tuple(
-        Path(tuple((p["x"], p["y"]) for p in edge["points"]), text, _anchor(edge))
+        EdgePath(tuple((p["x"], p["y"]) for p in edge["points"]), text, _anchor(edge))
         for edge, text in zip(found.edges, texts, strict=True)
     )
     low, high = found.bounds["min"], found.bounds["max"]

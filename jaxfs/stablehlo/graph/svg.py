@@ -15,7 +15,7 @@ from jaxfs.stablehlo.graph.layout import (
     SMALL_PX,
     TEXT_PX,
     Drawing,
-    Path,
+    EdgePath,
     Placed,
 )
 from jaxfs.stablehlo.graph.model import Graph
@@ -144,7 +144,7 @@ def _box(root: Element, placed: Placed) -> None:
         _text(group, "name", placed.x, first + number * LINE_PX, TEXT_PX, line, "middle")
 
 
-def _edge(root: Element, path: Path) -> None:
+def _edge(root: Element, path: EdgePath) -> None:
     group = _group(root, "flow", path.text)
     corners = " L".join(f"{x:.1f},{y:.1f}" for x, y in path.points)
     SubElement(group, "path", {"class": "edge", "d": f"M{corners}", "marker-end": "url(#head)"})

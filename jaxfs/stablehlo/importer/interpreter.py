@@ -155,7 +155,7 @@ class _Run:
         except CannotImport:
             raise
         except JaxfsError as error:
-            raise operation.refuse(error.reason) from None
+            raise operation.unsupported(error.reason) from None
         return found if isinstance(found, tuple | list) and len(mlir.results) != 1 else [found]
 
     def _call(self, name: str, values: Values, scope: _Scope) -> list[Any]:
@@ -180,7 +180,7 @@ def _imported(operation: Operation, operands: list[Any]) -> Any:
         return function(operation, *operands)
     except _REFUSALS as error:
         first_line = str(error).strip().partition("\n")[0]
-        refusal = operation.refuse(f"JAX says {first_line}")
+        refusal = operation.unsupported(f"JAX says {first_line}")
         if function is opaque.import_opaque:
             raise refusal from error
         try:

@@ -62,19 +62,19 @@ class Operation:
     name: str
     mlir: Any
     run: Callable[[Any, Values], list[Any]]
-    called: Callable[[str, Values], list[Any]]
+    call_function: Callable[[str, Values], list[Any]]
     memo: dict[Any, Any]
-    see: Callable[[Any], Any]
+    lookup: Callable[[Any], Any]
 
     @property
-    def words(self) -> str:
+    def location_name(self) -> str:
         """Its name, and its line where the module tells: ``stablehlo.sort at line 3``."""
         at = place(self.mlir).rstrip(": ")
         return f"{self.name} at {at}" if at else self.name
 
-    def refuse(self, why: str) -> CannotImport:
+    def unsupported(self, why: str) -> CannotImport:
         """To be raised."""
-        return CannotImport(f"{self.words} cannot be imported: {why}")
+        return CannotImport(f"{self.location_name} cannot be imported: {why}")
 
     def has(self, key: str) -> bool:
         return key in self.mlir.attributes

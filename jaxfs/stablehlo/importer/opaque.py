@@ -27,14 +27,14 @@ def import_opaque(operation: Operation, *operands: Any) -> Any:
     why_not = RULES.get(operation.name)
     reason = why_not(operation.mlir) if why_not else None
     if reason:
-        raise operation.refuse(reason)
+        raise operation.unsupported(reason)
     outputs = [Type.of(result.type) for result in operation.mlir.results]
     inputs = [Type.of(operand.type) for operand in operation.mlir.operands]
     found = opaque_p.bind(
         *(jnp.asarray(one, type_.dtype) for one, type_ in zip(operands, inputs, strict=True)),
         text=_text(operation),
         outputs=tuple((output.shape, np.dtype(output.dtype)) for output in outputs),
-        what=operation.words,
+        what=operation.location_name,
     )
     return found if len(found) != 1 else found[0]
 

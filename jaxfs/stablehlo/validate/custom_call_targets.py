@@ -25,7 +25,7 @@ _COMPLEX = {"f32": "c64", "f64": "c128"}
 _LAPACK_LETTER = {"s": "f32", "d": "f64", "c": "c64", "z": "c128"}
 
 
-class Rule(msgspec.Struct, frozen=True):
+class CustomCallRule(msgspec.Struct, frozen=True):
     """``types`` as above; ``where`` lists the values backend_config entries must have."""
 
     types: str
@@ -36,33 +36,33 @@ def _modes(**where: str) -> dict[str, tuple[int, ...]]:
     return {name: tuple(letters.encode()) for name, letters in where.items()}
 
 
-_QR = Rule("T[* m n] -> T[* m n] T[* k]")
-_Q = Rule("T[* m n] T[* r] -> T[* m n]")
-_CHOLESKY = Rule("T[* n n] -> T[* n n] i32[*]")
-_LU = Rule("T[* m n] -> T[* m n] i32[* k] i32[*]")
-_EIGH = Rule("T[* n n] -> T[* n n] R[* n] i32[*]")
-_TRIDIAGONAL = Rule("T[* n n] -> T[* n n] R[* n] R[* n-1] T[* n-1] i32[*]")
+_QR = CustomCallRule("T[* m n] -> T[* m n] T[* k]")
+_Q = CustomCallRule("T[* m n] T[* r] -> T[* m n]")
+_CHOLESKY = CustomCallRule("T[* n n] -> T[* n n] i32[*]")
+_LU = CustomCallRule("T[* m n] -> T[* m n] i32[* k] i32[*]")
+_EIGH = CustomCallRule("T[* n n] -> T[* n n] R[* n] i32[*]")
+_TRIDIAGONAL = CustomCallRule("T[* n n] -> T[* n n] R[* n] R[* n-1] T[* n-1] i32[*]")
 _SVD_FULL = "T[* m n] -> T[* m n] R[* k] T[* m m] T[* n n] i32[*]"
 _SVD_THIN = "T[* m n] -> T[* m n] R[* k] T[* m k] T[* k n] i32[*]"
 _SVD = (
-    Rule(_SVD_FULL, _modes(mode="AN")),
-    Rule(_SVD_THIN, _modes(mode="SN")),
+    CustomCallRule(_SVD_FULL, _modes(mode="AN")),
+    CustomCallRule(_SVD_THIN, _modes(mode="SN")),
 )
 _EIG = (
-    Rule("T[* n n] -> R[* n] R[* n] C[* n n] C[* n n] i32[*]"),
-    Rule("C[* n n] -> C[* n] C[* n n] C[* n n] i32[*]"),
+    CustomCallRule("T[* n n] -> R[* n] R[* n] C[* n n] C[* n n] i32[*]"),
+    CustomCallRule("C[* n n] -> C[* n] C[* n n] C[* n n] i32[*]"),
 )
 _SCHUR = (
-    Rule("T[* n n] -> T[* n n] T[* n n] R[* n] R[* n] i32[*] i32[*]", _modes(sort="N")),
-    Rule("C[* n n] -> C[* n n] C[* n n] C[* n] i32[*] i32[*]", _modes(sort="N")),
+    CustomCallRule("T[* n n] -> T[* n n] T[* n n] R[* n] R[* n] i32[*] i32[*]", _modes(sort="N")),
+    CustomCallRule("C[* n n] -> C[* n n] C[* n n] C[* n] i32[*] i32[*]", _modes(sort="N")),
 )
 _TRIANGULAR_SOLVE = (
-    Rule("T[* n n] T[* n r] -> T[* n r]", _modes(side="L")),
-    Rule("T[* n n] T[* r n] -> T[* r n]", _modes(side="R")),
+    CustomCallRule("T[* n n] T[* n r] -> T[* n r]", _modes(side="L")),
+    CustomCallRule("T[* n n] T[* r n] -> T[* r n]", _modes(side="R")),
 )
 
 # by the routine's name after ``lapack_`` and its type letter
-_LAPACK: dict[str, tuple[Rule, ...]] = {
+_LAPACK: dict[str, tuple[CustomCallRule, ...]] = {
     "potrf": (_CHOLESKY,),
     "geqrf": (_QR,),
     "orgqr": (_Q,),
@@ -76,12 +76,14 @@ _LAPACK: dict[str, tuple[Rule, ...]] = {
     "getrf": (_LU,),
     "geev": _EIG,
     "gees": _SCHUR,
-    "gehrd": (Rule("T[* n n] -> T[* n n] T[* n-1] i32[*]"),),
+    "gehrd": (CustomCallRule("T[* n n] -> T[* n n] T[* n-1] i32[*]"),),
     "trsm": _TRIANGULAR_SOLVE,
-    "gtsv": (Rule("T[* n] T[* n] T[* n] T[* n r] -> T[* n] T[* n] T[* n] T[* n r] i32[*]"),),
+    "gtsv": (
+        CustomCallRule("T[* n] T[* n] T[* n] T[* n r] -> T[* n] T[* n] T[* n] T[* n r] i32[*]"),
+    ),
 }
 
-_OTHERS: dict[str, tuple[Rule, ...]] = {
+_OTHERS: dict[str, tuple[CustomCallRule, ...]] = {
     "cusolver_potrf_ffi": (_CHOLESKY,),
     "cusolver_geqrf_ffi": (_QR,),
     "cusolver_orgqr_ffi": (_Q,),
@@ -89,19 +91,23 @@ _OTHERS: dict[str, tuple[Rule, ...]] = {
     "cusolver_syevd_ffi": (_EIGH,),
     "cusolver_sytrd_ffi": (_TRIDIAGONAL,),
     "cusolver_gesvd_ffi": (
-        Rule(_SVD_FULL, {"transposed": (0,)}),
-        Rule(_SVD_THIN, {"transposed": (0,)}),
-        Rule("T[* m n] -> T[* m n] R[* k] T[* n n] T[* m m] i32[*]", {"transposed": (1,)}),
-        Rule("T[* m n] -> T[* m n] R[* k] T[* k n] T[* m k] i32[*]", {"transposed": (1,)}),
+        CustomCallRule(_SVD_FULL, {"transposed": (0,)}),
+        CustomCallRule(_SVD_THIN, {"transposed": (0,)}),
+        CustomCallRule(
+            "T[* m n] -> T[* m n] R[* k] T[* n n] T[* m m] i32[*]", {"transposed": (1,)}
+        ),
+        CustomCallRule(
+            "T[* m n] -> T[* m n] R[* k] T[* k n] T[* m k] i32[*]", {"transposed": (1,)}
+        ),
     ),
     "cusolver_gesvdj_ffi": (
-        Rule(_SVD_FULL),
-        Rule("T[* m n] -> T[* m n] R[* k] T[* m k] T[* n k] i32[*]"),
+        CustomCallRule(_SVD_FULL),
+        CustomCallRule("T[* m n] -> T[* m n] R[* k] T[* m k] T[* n k] i32[*]"),
     ),
-    "cusparse_gtsv2_ffi": (Rule("T[* n] T[* n] T[* n] T[* n r] -> T[* n r]"),),
-    "cu_lu_pivots_to_permutation": (Rule("i32[* r] -> i32[* n]"),),
-    "cu_threefry2x32_ffi": (Rule("u32[*] u32[*] u32[*] u32[*] -> u32[*] u32[*]"),),
-    "ApproxTopK": (Rule("T[* n] i32[* n] T[] i32[] -> T[* r] i32[* r]"),),
+    "cusparse_gtsv2_ffi": (CustomCallRule("T[* n] T[* n] T[* n] T[* n r] -> T[* n r]"),),
+    "cu_lu_pivots_to_permutation": (CustomCallRule("i32[* r] -> i32[* n]"),),
+    "cu_threefry2x32_ffi": (CustomCallRule("u32[*] u32[*] u32[*] u32[*] -> u32[*] u32[*]"),),
+    "ApproxTopK": (CustomCallRule("T[* n] i32[* n] T[] i32[] -> T[* r] i32[* r]"),),
 }
 
 # These place data and compute nothing; on one device they are their operand.
@@ -150,14 +156,16 @@ def refusal(
     return f"has operands or settings that do not fit: expected {expected}, found {found} {config}"
 
 
-def _rules(target: str) -> tuple[tuple[Rule, ...], str | None]:
+def _rules(target: str) -> tuple[tuple[CustomCallRule, ...], str | None]:
     match = re.match(r"lapack_([sdcz])(\w+)_ffi\Z", target)
     if match:
         return _LAPACK.get(match[2], ()), _LAPACK_LETTER[match[1]]
     return _OTHERS.get(target, ()), None
 
 
-def _fits(rule: Rule, operands: list[Aval], results: list[Aval], config: dict[str, int]) -> bool:
+def _fits(
+    rule: CustomCallRule, operands: list[Aval], results: list[Aval], config: dict[str, int]
+) -> bool:
     if any(config.get(name) not in allowed for name, allowed in rule.where.items()):
         return False
     left, right = (_TYPE.findall(side) for side in rule.types.split("->"))

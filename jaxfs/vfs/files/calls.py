@@ -11,15 +11,15 @@ from jaxfs.calls.conversation import Conversation
 from jaxfs.codecs.formats import FORMATS
 from jaxfs.errors import JaxfsError, NameTaken
 from jaxfs.ipc.spool import Spool
-from jaxfs.posix.credentials import Caller, Meta
+from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs.program import Program
 from jaxfs.vfs.files.program import HERE
 from jaxfs.vfs.files.results import call_status
-from jaxfs.vfs.mount import System
-from jaxfs.vfs.node_specs import Directory, Entry, File, Row
+from jaxfs.vfs.mount import Mount
+from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
 from jaxfs.vfs.open_files.base import Handle
 from jaxfs.vfs.open_files.control import Snapshot
-from jaxfs.vfs.open_files.conversation_file import Talk
+from jaxfs.vfs.open_files.conversation_file import ConversationFile
 from jaxfs.vfs.open_files.upload import Upload
 
 CALLS = f"{HERE}/calls"
@@ -28,7 +28,7 @@ CALLS = f"{HERE}/calls"
 def usage(program: Program) -> bytes:
     """What opening ``call`` read-only shows."""
     here = program.path
-    signature = program.version.signature.text() if program.version else "see ./error\n"
+    signature = program.compiled.signature.text() if program.compiled else "see ./error\n"
     return (
         f"Open this file for reading and writing, write the inputs, read the outputs, repeat:\n"
         f"    exec 3<>{here}/call; cat x.npy y.npy >&3; cat <&3\n"
@@ -42,17 +42,17 @@ def usage(program: Program) -> bytes:
     ).encode()
 
 
-def _usage_size(system: System, program: Program) -> int:
+def _usage_size(system: Mount, program: Program) -> int:
     return len(usage(program))
 
 
-def _open_call(form: str) -> Callable[[System, Program, Caller, int], Awaitable[Handle]]:
-    async def open_call(system: System, program: Program, caller: Caller, flags: int) -> Handle:
+def _open_call(form: str) -> Callable[[Mount, Program, Credentials, int], Awaitable[Handle]]:
+    async def open_call(system: Mount, program: Program, caller: Credentials, flags: int) -> Handle:
         if flags & os.O_ACCMODE == os.O_RDONLY:
             return Snapshot(usage(program))
-        if program.serves is None:
-            await program.serving()
-        return Talk(Conversation(system.calls, program, form, caller), flags)
+        if program.current is None:
+            await program.wait_compiled()
+        return ConversationFile(Conversation(system.calls, program, form, caller), flags)
 
     return open_call
 
@@ -61,11 +61,11 @@ def _name(call: Call) -> str:
     return f"{call.id}.{call.format}" if call.format else call.id
 
 
-def _list(system: System, program: Program) -> Iterable[Entry]:
-    return [Entry(_name(call), f"{CALLS}/<id>", call) for call in system.calls.of(program)]
+def _list(system: Mount, program: Program) -> Iterable[DirEntry]:
+    return [DirEntry(_name(call), f"{CALLS}/<id>", call) for call in system.calls.of(program)]
 
 
-def _find(system: System, program: Program, name: str) -> Entry | None:
+def _find(system: Mount, program: Program, name: str) -> DirEntry | None:
     try:
         call_id, form = split_id(name)
     except JaxfsError:
@@ -73,18 +73,18 @@ def _find(system: System, program: Program, name: str) -> Entry | None:
     call = system.calls.get(call_id)
     if call is None or call.program is not program or not call.listed:
         return None
-    return Entry(name, f"{CALLS}/<id>", call) if form in ("", call.format) else None
+    return DirEntry(name, f"{CALLS}/<id>", call) if form in ("", call.format) else None
 
 
-def _create(system: System, program: Program, name: str, meta: Meta) -> Entry:
-    return Entry(name, f"{CALLS}/<id>", system.calls.create(program, name, meta))
+def _create(system: Mount, program: Program, name: str, meta: InodeAttr) -> DirEntry:
+    return DirEntry(name, f"{CALLS}/<id>", system.calls.create(program, name, meta))
 
 
-def _unlink(system: System, entry: Entry) -> None:
+def _unlink(system: Mount, entry: DirEntry) -> None:
     system.calls.unlist(entry.subject)
 
 
-async def _open(system: System, call: Call, caller: Caller, flags: int) -> Handle:
+async def _open(system: Mount, call: Call, caller: Credentials, flags: int) -> Handle:
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return Snapshot(call_status(system, call, caller))
     if call.submitted_usec:
@@ -93,18 +93,18 @@ async def _open(system: System, call: Call, caller: Caller, flags: int) -> Handl
     async def commit(spool: Spool) -> None:
         await system.calls.submit(call, spool, caller)
 
-    version = call.program.version
+    version = call.program.compiled
     avals = version.signature.input_avals if version else ()
     hint = sum(aval.nbytes + 256 for aval in avals)
     return Upload(system.calls.spool(caller.uid, hint), commit, flags)
 
 
-def _size(system: System, call: Call) -> int:
-    return len(call_status(system, call, Caller(0, 0)))
+def _size(system: Mount, call: Call) -> int:
+    return len(call_status(system, call, Credentials(0, 0)))
 
 
 _ALIASES = tuple(
-    File(
+    FileSpec(
         f"{HERE}/call.{row.name}",
         0o666,
         row.name,
@@ -117,8 +117,8 @@ _ALIASES = tuple(
     if row.decode is not None
 )
 
-ROWS: tuple[Row, ...] = (
-    File(
+ROWS: tuple[NodeSpec, ...] = (
+    FileSpec(
         f"{HERE}/call",
         0o666,
         "npy or text",
@@ -127,7 +127,7 @@ ROWS: tuple[Row, ...] = (
         size=_usage_size,
     ),
     *_ALIASES,
-    Directory(
+    DirectorySpec(
         CALLS,
         0o1777,
         "create a file, write the inputs, close: that submits a call",
@@ -136,7 +136,7 @@ ROWS: tuple[Row, ...] = (
         create=_create,
         unlink=_unlink,
     ),
-    File(
+    FileSpec(
         f"{CALLS}/<id>",
         0o666,
         "npy or text",

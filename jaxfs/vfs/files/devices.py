@@ -5,35 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from jaxfs.engine.protocol import Device
-from jaxfs.posix.credentials import Caller
-from jaxfs.vfs.mount import DeviceNode, System
-from jaxfs.vfs.node_specs import Directory, Entry, File, Row
+from jaxfs.posix.credentials import Credentials
+from jaxfs.vfs.mount import DeviceNode, Mount
+from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
 from jaxfs.vfs.text import flat_keyed, line, lines
 
 HERE = "devices/<device>"
 
 
-def _list(system: System, subject: System) -> Iterable[Entry]:
-    return [Entry(name, HERE, node) for name, node in system.devices.items()]
+def _list(system: Mount, subject: Mount) -> Iterable[DirEntry]:
+    return [DirEntry(name, HERE, node) for name, node in system.devices.items()]
 
 
-def _fact(get: Callable[[Device], object]) -> Callable[[System, DeviceNode, Caller], bytes]:
+def _fact(get: Callable[[Device], object]) -> Callable[[Mount, DeviceNode, Credentials], bytes]:
     return lambda system, node, caller: line(get(node.device))
 
 
-def _memory_kinds(system: System, node: DeviceNode, caller: Caller) -> bytes:
+def _memory_kinds(system: Mount, node: DeviceNode, caller: Credentials) -> bytes:
     return lines(node.device.memory_kinds)
 
 
-def _attributes(system: System, node: DeviceNode, caller: Caller) -> bytes:
+def _attributes(system: Mount, node: DeviceNode, caller: Credentials) -> bytes:
     return flat_keyed(sorted(node.device.attributes.items()))
 
 
-def _memory(system: System, node: DeviceNode, caller: Caller) -> bytes:
-    named = {array.part.source: None for array in system.calls.arrays if array.part is not None}
+def _memory(system: Mount, node: DeviceNode, caller: Credentials) -> bytes:
+    named = {array.ref.producer: None for array in system.calls.arrays if array.ref is not None}
     host = {
         "host_arrays_bytes": sum(param.aval.nbytes for one in named for param in one.params),
-        "host_total_bytes": system.calls.accounts.result_bytes,
+        "host_total_bytes": system.calls.quotas.result_bytes,
     }
     return flat_keyed(sorted({**node.memory, **host}.items()))
 
@@ -42,30 +42,30 @@ async def _look(node: DeviceNode) -> None:
     await node.look()
 
 
-def _running(system: System, node: DeviceNode) -> int:
+def _running(system: Mount, node: DeviceNode) -> int:
     return sum(
         call.state == "running"
-        and call.version is not None
-        and node.device.name in call.version.devices
+        and call.compiled is not None
+        and node.device.name in call.compiled.devices
         for call in system.calls
     )
 
 
-def _queue(system: System, node: DeviceNode, caller: Caller) -> bytes:
+def _queue(system: Mount, node: DeviceNode, caller: Credentials) -> bytes:
     return flat_keyed([("unfinished_calls", _running(system, node))])
 
 
-def _health(system: System, node: DeviceNode, caller: Caller) -> bytes:
+def _health(system: Mount, node: DeviceNode, caller: Credentials) -> bytes:
     return line("ok" if system.engines.all()[0].state == "ready" else system.engines.all()[0].state)
 
 
-def _file(name: str, form: str, text: str, read: object) -> File:
-    return File(f"{HERE}/{name}", 0o444, form, text, read=read)  # type: ignore[arg-type]  # a row's function
+def _file(name: str, form: str, text: str, read: object) -> FileSpec:
+    return FileSpec(f"{HERE}/{name}", 0o444, form, text, read=read)  # type: ignore[arg-type]  # a row's function
 
 
-ROWS: tuple[Row, ...] = (
-    Directory("devices", 0o755, "the accelerators", entries=_list),
-    Directory(HERE, 0o755, "one device, named <platform>:<id>"),
+ROWS: tuple[NodeSpec, ...] = (
+    DirectorySpec("devices", 0o755, "the accelerators", entries=_list),
+    DirectorySpec(HERE, 0o755, "one device, named <platform>:<id>"),
     _file("platform", "single value", "cpu, cuda, tpu ...", _fact(lambda d: d.platform)),
     _file("kind", "single value", "the model", _fact(lambda d: d.kind)),
     _file("id", "single value", "JAX's number for it", _fact(lambda d: d.id)),
@@ -79,7 +79,7 @@ ROWS: tuple[Row, ...] = (
     _file("memory_kinds", "newline-separated", "memories it can address", _memory_kinds),
     _file("default_memory", "single value", "where arrays go", _fact(lambda d: d.default_memory)),
     _file("attributes", "flat keyed", "what else the platform tells", _attributes),
-    File(
+    FileSpec(
         f"{HERE}/memory",
         0o444,
         "flat keyed",

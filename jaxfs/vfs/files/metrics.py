@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import jaxfs
 from jaxfs.calls.call import now_usec
-from jaxfs.posix.credentials import Caller
+from jaxfs.posix.credentials import Credentials
 from jaxfs.programs.program import Program
 from jaxfs.vfs.monitoring.prometheus import SECOND_USEC, Kind, Sample, family, histogram
-from jaxfs.vfs.mount import System
-from jaxfs.vfs.node_specs import File, Row
+from jaxfs.vfs.mount import Mount
+from jaxfs.vfs.node_specs import FileSpec, NodeSpec
 
 
 class Metric(NamedTuple):
@@ -23,25 +23,25 @@ class Metric(NamedTuple):
     name: str
     kind: Kind
     help: str
-    samples: Callable[[System], Iterable[Sample]]
+    samples: Callable[[Mount], Iterable[Sample]]
 
 
-def _one(value: Callable[[System], float]) -> Callable[[System], Iterable[Sample]]:
+def _one(value: Callable[[Mount], float]) -> Callable[[Mount], Iterable[Sample]]:
     return lambda system: (Sample(value(system)),)
 
 
-def _info(system: System) -> Iterable[Sample]:
+def _info(system: Mount) -> Iterable[Sample]:
     words = system.engines.toolchain.split()
     versions = dict(zip(words[::2], words[1::2], strict=False))  # jax 0.10.2 jaxlib 0.10.2
     return (Sample(1, {"version": jaxfs.__version__, **versions}),)
 
 
-def _errors(system: System) -> Iterable[Sample]:
+def _errors(system: Mount) -> Iterable[Sample]:
     counts = sorted(system.errors.counts.items())
     return [Sample(count, {"errno": name}) for name, count in counts]
 
 
-def _called(system: System) -> Iterator[Program]:
+def _called(system: Mount) -> Iterator[Program]:
     """Programs that were called, written and transformed ones."""
     for program in system.programs:
         for one in (program, *program.transformed.values()):
@@ -49,14 +49,14 @@ def _called(system: System) -> Iterator[Program]:
                 yield one
 
 
-def _programs(value: Callable[[Program], float]) -> Callable[[System], Iterable[Sample]]:
+def _programs(value: Callable[[Program], float]) -> Callable[[Mount], Iterable[Sample]]:
     return lambda system: [
         Sample(value(program), {"program": program.path}) for program in _called(system)
     ]
 
 
-def _times(value: Callable[[Program], int]) -> Callable[[System], Iterable[Sample]]:
-    def samples(system: System) -> Iterable[Sample]:
+def _times(value: Callable[[Program], int]) -> Callable[[Mount], Iterable[Sample]]:
+    def samples(system: Mount) -> Iterable[Sample]:
         for program in _called(system):
             labels = {"program": program.path}
             yield Sample(value(program) / SECOND_USEC, labels, "_sum")
@@ -65,17 +65,17 @@ def _times(value: Callable[[Program], int]) -> Callable[[System], Iterable[Sampl
     return samples
 
 
-def _job_errors(system: System) -> Iterable[Sample]:
+def _job_errors(system: Mount) -> Iterable[Sample]:
     counts = sorted(system.programs.jobs.counts.items())
     return [Sample(n, {"job": kind, "errno": errno}) for (kind, errno), n in counts if errno]
 
 
-def _job_times(system: System) -> Iterable[Sample]:
+def _job_times(system: Mount) -> Iterable[Sample]:
     times = system.programs.jobs.times.items()
     return [sample for kind, found in times for sample in histogram(found, {"job": kind})]
 
 
-def _memory(key: str) -> Callable[[System], Iterable[Sample]]:
+def _memory(key: str) -> Callable[[Mount], Iterable[Sample]]:
     return lambda system: [
         Sample(node.memory[key], {"device": name})
         for name, node in system.devices.items()
@@ -107,7 +107,7 @@ METRICS = (
         "jaxfs_tracer_restarts_total",
         "counter",
         "Times the tracer died and was started again.",
-        _one(lambda system: system.tracer.restarts),
+        _one(lambda system: system.compiler.restarts),
     ),
     Metric(
         "jaxfs_calls_total",
@@ -191,13 +191,13 @@ METRICS = (
         "jaxfs_result_bytes",
         "gauge",
         "Memory of results that were not removed.",
-        _one(lambda system: system.calls.accounts.result_bytes),
+        _one(lambda system: system.calls.quotas.result_bytes),
     ),
     Metric(
         "jaxfs_result_limit_bytes",
         "gauge",
         "The most that all results together may take.",
-        _one(lambda system: system.calls.accounts.limit_bytes),
+        _one(lambda system: system.calls.quotas.limit_bytes),
     ),
     Metric(
         "jaxfs_shared_memory_bytes",
@@ -242,30 +242,30 @@ METRICS = (
 )
 
 
-def exposition(system: System) -> str:
+def exposition(system: Mount) -> str:
     """The whole text."""
     return "".join(
         family(metric.name, metric.kind, metric.help, metric.samples(system)) for metric in METRICS
     )
 
 
-def _read(system: System, subject: System, caller: Caller) -> bytes:
+def _read(system: Mount, subject: Mount, caller: Credentials) -> bytes:
     return exposition(system).encode()
 
 
-async def _look(system: System) -> None:
+async def _look(system: Mount) -> None:
     """Processors have no memory figures, and nobody waits for none."""
     if any(node.device.platform != "cpu" for node in system.devices.values()):
         await system.learn_memory()
 
 
-def _read_trace(system: System, subject: System, caller: Caller) -> bytes:
+def _read_trace(system: Mount, subject: Mount, caller: Credentials) -> bytes:
     sees_all = caller.uid in (0, system.meta.uid)
     return system.timeline.text(None if sees_all else caller.uid)
 
 
-ROWS: tuple[Row, ...] = (
-    File(
+ROWS: tuple[NodeSpec, ...] = (
+    FileSpec(
         "metrics",
         0o444,
         "Prometheus text",
@@ -273,7 +273,7 @@ ROWS: tuple[Row, ...] = (
         read=_read,
         prepare=_look,
     ),
-    File(
+    FileSpec(
         "trace",
         0o444,
         "Chrome trace JSON",

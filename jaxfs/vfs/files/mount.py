@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import jaxfs
 from jaxfs.calls.call import now_usec
-from jaxfs.posix.credentials import Caller
-from jaxfs.vfs.mount import System
-from jaxfs.vfs.node_specs import Directory, File, Row
+from jaxfs.posix.credentials import Credentials
+from jaxfs.vfs.mount import Mount
+from jaxfs.vfs.node_specs import DirectorySpec, FileSpec, NodeSpec
 from jaxfs.vfs.text import flat_keyed, line
 
 
-def _version(system: System, subject: System, caller: Caller) -> bytes:
+def _version(system: Mount, subject: Mount, caller: Credentials) -> bytes:
     return line(f"jaxfs {jaxfs.__version__} {system.engines.toolchain}")
 
 
-def _health(system: System, subject: System, caller: Caller) -> bytes:
+def _health(system: Mount, subject: Mount, caller: Credentials) -> bytes:
     engines = system.engines.all()
-    parts = (*(engine.state for engine in engines), system.tracer.state)
+    parts = (*(engine.state for engine in engines), system.compiler.state)
     degraded = any(part not in ("ready", "idle") for part in parts)
     return flat_keyed(
         [
@@ -25,15 +25,15 @@ def _health(system: System, subject: System, caller: Caller) -> bytes:
             ("engine_pid", engines[0].pid),
             ("engines", sum(engine.pid != 0 for engine in engines)),
             ("engine_restarts", sum(engine.restarts for engine in engines)),
-            ("tracer", system.tracer.state),
-            ("tracer_restarts", system.tracer.restarts),
-            ("sandbox", ",".join(system.tracer.sandbox)),
+            ("tracer", system.compiler.state),
+            ("tracer_restarts", system.compiler.restarts),
+            ("sandbox", ",".join(system.compiler.sandbox)),
             ("pickle", system.options.pickle),
             ("devices", len(system.devices)),
             ("programs", len(system.programs)),
             ("queued_calls", system.calls.waiting),
-            ("result_bytes", system.calls.accounts.result_bytes),
-            ("result_limit_bytes", system.calls.accounts.limit_bytes),
+            ("result_bytes", system.calls.quotas.result_bytes),
+            ("result_limit_bytes", system.calls.quotas.limit_bytes),
             ("shared_memory_used_bytes", sum(engine.pool.used_bytes for engine in engines)),
             ("shared_memory_free_bytes", sum(engine.pool.free_bytes for engine in engines)),
             ("internal_errors", system.internal_errors),
@@ -42,15 +42,15 @@ def _health(system: System, subject: System, caller: Caller) -> bytes:
     )
 
 
-def _error_log(system: System, subject: System, caller: Caller) -> bytes:
+def _error_log(system: Mount, subject: Mount, caller: Credentials) -> bytes:
     return system.errors.text(caller.uid)
 
 
-ROWS: tuple[Row, ...] = (
-    Directory("", 0o755, "the mount"),
-    File("version", 0o444, "single value", "jaxfs and the JAX it runs on", read=_version),
-    File("health", 0o444, "flat keyed", "state of the mount and its processes", read=_health),
-    File(
+ROWS: tuple[NodeSpec, ...] = (
+    DirectorySpec("", 0o755, "the mount"),
+    FileSpec("version", 0o444, "single value", "jaxfs and the JAX it runs on", read=_version),
+    FileSpec("health", 0o444, "flat keyed", "state of the mount and its processes", read=_health),
+    FileSpec(
         "error_log",
         0o444,
         "newline-separated",

@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from jaxfs.calls.reference_check import check
-from jaxfs.compiler.job_protocol import Untyped
+from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import (
     BrokenProgram,
     Invalid,
@@ -22,13 +22,13 @@ from jaxfs.errors import (
     RunFailed,
 )
 from jaxfs.ipc.spool import Spool
-from jaxfs.posix.credentials import Caller
-from jaxfs.programs.compiled import Version
+from jaxfs.posix.credentials import Credentials
+from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.names import types_name
-from jaxfs.programs.program import Derived, Program, Written, root_of
+from jaxfs.programs.program import DerivedProgram, Program, SourceProgram, root_of
 from jaxfs.types.avals import parse_aval
-from jaxfs.vfs.mount import System
-from jaxfs.vfs.node_specs import Directory, Entry, File, Row
+from jaxfs.vfs.mount import Mount
+from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
 from jaxfs.vfs.open_files.base import Handle
 from jaxfs.vfs.open_files.control import Snapshot
 from jaxfs.vfs.open_files.disk import DiskFile, size_of
@@ -38,10 +38,10 @@ from jaxfs.vfs.text import flat_keyed, line, lines
 HERE = "programs/<program>"
 
 
-def version_of(program: Program) -> Version:
+def version_of(program: Program) -> CompiledProgram:
     """The version that serves.  Raises NotReady, BrokenProgram."""
-    if program.version is not None:
-        return program.version
+    if program.compiled is not None:
+        return program.compiled
     if program.untyped is not None:
         raise Invalid(
             f"{program.path} has no types of its own; look into {program.path}/specializations"
@@ -53,21 +53,21 @@ def version_of(program: Program) -> Version:
 
 async def make_first(program: Program) -> None:
     """A derived program is made at its first use, and looking into it is one."""
-    if isinstance(program, Derived):
+    if isinstance(program, DerivedProgram):
         with contextlib.suppress(BrokenProgram, NotSupported):  # what is read next says why
             await program.serving()
 
 
-def _quarantine(system: System, program: Program, caller: Caller) -> str:
+def _quarantine(system: Mount, program: Program, caller: Credentials) -> str:
     """Why the caller's engine refuses the version that serves; empty where it does not."""
-    if program.version is None:
+    if program.compiled is None:
         return ""
-    return system.engines.of(caller.uid).quarantined.get(program.version.executable.key, "")
+    return system.engines.of(caller.uid).quarantined.get(program.compiled.executable.key, "")
 
 
-def _status(system: System, program: Program, caller: Caller) -> bytes:
-    version, root = program.version, root_of(program)
-    made_from = program.serves
+def _status(system: Mount, program: Program, caller: Credentials) -> bytes:
+    version, root = program.compiled, root_of(program)
+    made_from = program.current
     return flat_keyed(
         [
             ("state", "quarantined" if _quarantine(system, program, caller) else program.state),
@@ -79,65 +79,67 @@ def _status(system: System, program: Program, caller: Caller) -> bytes:
             ("device", version.device if version else program.device),
             ("specializations", len(program.specializations)),
             ("compile_usec", version.compile_usec if version else 0),
-            ("compile_phase", system.programs.jobs.phase_of(program.making)),
+            ("compile_phase", system.programs.jobs.phase_of(program.building)),
             ("compile_elapsed_usec", program.building_usec),
             ("errno", program.error.errno_name if program.error else ""),
         ]
     )
 
 
-def _error(system: System, program: Program, caller: Caller) -> bytes:
+def _error(system: Mount, program: Program, caller: Credentials) -> bytes:
     reason = _quarantine(system, program, caller)
     if reason:
         return RunFailed(reason).text().encode()
     return program.error.text().encode() if program.error else b"ok\n"
 
 
-def _signature(system: System, program: Program, caller: Caller) -> bytes:
+def _signature(system: Mount, program: Program, caller: Credentials) -> bytes:
     if program.untyped is not None:
         each = zip(program.untyped.parameters, program.untyped.inputs, strict=True)
         return lines(f"in {i} {name} {known or '?'}" for i, (name, known) in enumerate(each))
     return version_of(program).signature.text().encode()
 
 
-async def _compile_ahead(system: System, program: Program, caller: Caller, text: str) -> None:
+async def _compile_ahead(system: Mount, program: Program, caller: Credentials, text: str) -> None:
     """``f32[16] f32[16]``: make the specialization for these types now."""
     types = tuple(parse_aval(word) for word in text.split())
-    if not isinstance(await program.serving(), Untyped):
+    if not isinstance(await program.wait_compiled(), UntypedProgram):
         raise Invalid(f"{program.path} has types of its own; read {program.path}/signature")
     await system.programs.derivations.version_for(program, types)
     system.remember(program)
 
 
-def _options(system: System, program: Program, caller: Caller) -> bytes:
-    if isinstance(program, Written):
+def _options(system: Mount, program: Program, caller: Credentials) -> bytes:
+    if isinstance(program, SourceProgram):
         return flat_keyed(sorted(program.options.items()))
-    return flat_keyed((f"step_{number}", step) for number, step in enumerate(program.recipe.steps))
+    return flat_keyed(
+        (f"step_{number}", step) for number, step in enumerate(program.build_key.steps)
+    )
 
 
-async def _set_options(system: System, program: Program, caller: Caller, text: str) -> None:
-    if not isinstance(program, Written):
+async def _set_options(system: Mount, program: Program, caller: Credentials, text: str) -> None:
+    if not isinstance(program, SourceProgram):
         raise NotPermitted("the options of a transformation stand in its path")
     rows = (line.split(None, 1) for line in text.splitlines() if line.strip())
     options = {row[0]: row[1].strip() if len(row) > 1 else "" for row in rows}
     await system.programs.set_options(program, options)
 
 
-def _list_specializations(system: System, program: Program) -> Iterable[Entry]:
+def _list_specializations(system: Mount, program: Program) -> Iterable[DirEntry]:
     for types, derived in program.specializations.items():
-        yield Entry(types_name(types), HERE, derived)
+        yield DirEntry(types_name(types), HERE, derived)
 
 
-def _signature_json(system: System, program: Program, caller: Caller) -> bytes:
+def _signature_json(system: Mount, program: Program, caller: Credentials) -> bytes:
     return msgspec.json.encode(version_of(program).signature) + b"\n"
 
 
-def _cost(system: System, program: Program, caller: Caller) -> bytes:
+def _cost(system: Mount, program: Program, caller: Credentials) -> bytes:
     rows = sorted(version_of(program).cost.items())
     return flat_keyed((key, int(value) if value.is_integer() else value) for key, value in rows)
 
 
-def _memory(system: System, program: Program, caller: Caller) -> bytes:
+def _memory(system: Mount, program: Program, caller: Credentials) -> bytes:
     """What the compiler tells; of inputs and outputs it is known where it tells nothing."""
     version = version_of(program)
     known = {
@@ -147,15 +149,15 @@ def _memory(system: System, program: Program, caller: Caller) -> bytes:
     return flat_keyed(sorted({**known, **version.memory}.items()))
 
 
-def _device(system: System, program: Program, caller: Caller) -> bytes:
-    return line(program.version.device if program.version else program.device)
+def _device(system: Mount, program: Program, caller: Credentials) -> bytes:
+    return line(program.compiled.device if program.compiled else program.device)
 
 
-async def _move(system: System, program: Program, caller: Caller, text: str) -> None:
+async def _move(system: Mount, program: Program, caller: Credentials, text: str) -> None:
     await system.programs.move(program, text.strip())
 
 
-def _stats(system: System, program: Program, caller: Caller) -> bytes:
+def _stats(system: Mount, program: Program, caller: Credentials) -> bytes:
     return flat_keyed(program.stats.rows())
 
 
@@ -165,19 +167,19 @@ def _existing(path: Path) -> Path:
     return path
 
 
-async def _open_stablehlo(s: System, program: Program, caller: Caller, flags: int) -> Handle:
+async def _open_stablehlo(s: Mount, program: Program, caller: Credentials, flags: int) -> Handle:
     return DiskFile(version_of(program).stablehlo_path)
 
 
-async def _open_hlo(s: System, program: Program, caller: Caller, flags: int) -> Handle:
+async def _open_hlo(s: Mount, program: Program, caller: Credentials, flags: int) -> Handle:
     return DiskFile(_existing(version_of(program).hlo_path))
 
 
-def _stablehlo_size(system: System, program: Program) -> int:
+def _stablehlo_size(system: Mount, program: Program) -> int:
     return size_of(version_of(program).stablehlo_path)
 
 
-def _hlo_size(system: System, program: Program) -> int:
+def _hlo_size(system: Mount, program: Program) -> int:
     return size_of(version_of(program).hlo_path)
 
 
@@ -187,37 +189,37 @@ def _next_state(program: Program) -> trio.Event:
 
 def _file(
     name: str, form: str, text: str, read: object, write: object = None, *, made: bool = False
-) -> File:
+) -> FileSpec:
     prepare = make_first if made else None
     mode = 0o644 if write else 0o444
-    return File(f"{HERE}/{name}", mode, form, text, read=read, write=write, prepare=prepare)  # type: ignore[arg-type]  # a row's functions
+    return FileSpec(f"{HERE}/{name}", mode, form, text, read=read, write=write, prepare=prepare)  # type: ignore[arg-type]  # a row's functions
 
 
-async def _open_check(system: System, program: Program, caller: Caller, flags: int) -> Handle:
+async def _open_check(system: Mount, program: Program, caller: Credentials, flags: int) -> Handle:
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return Snapshot(program.checked.encode())
 
     async def commit(spool: Spool) -> None:
-        program.checked = await check(system.calls, system.tracer, program, caller, spool)
+        program.checked = await check(system.calls, system.compiler, program, caller, spool)
 
     return Upload(system.calls.spool(caller.uid), commit, flags)
 
 
-def _check_size(system: System, program: Program) -> int:
+def _check_size(system: Mount, program: Program) -> int:
     return len(program.checked.encode())
 
 
-async def _open_graph(system: System, program: Program, caller: Caller, flags: int) -> Handle:
+async def _open_graph(system: Mount, program: Program, caller: Credentials, flags: int) -> Handle:
     return DiskFile(await system.programs.draw(program, version_of(program)))
 
 
-def _graph_size(system: System, program: Program) -> int:
+def _graph_size(system: Mount, program: Program) -> int:
     return size_of(version_of(program).graph_path)
 
 
-ROWS: tuple[Row, ...] = (
-    Directory(HERE, 0o755, "one program"),
-    File(
+ROWS: tuple[NodeSpec, ...] = (
+    DirectorySpec(HERE, 0o755, "one program"),
+    FileSpec(
         f"{HERE}/status",
         0o444,
         "flat keyed",
@@ -236,7 +238,7 @@ ROWS: tuple[Row, ...] = (
         made=True,
     ),
     _file("signature.json", "json", "the same for programs", _signature_json, made=True),
-    File(
+    FileSpec(
         f"{HERE}/stablehlo.mlir",
         0o444,
         "text",
@@ -245,7 +247,7 @@ ROWS: tuple[Row, ...] = (
         size=_stablehlo_size,
         prepare=make_first,
     ),
-    File(
+    FileSpec(
         f"{HERE}/hlo.txt",
         0o444,
         "text",
@@ -276,14 +278,14 @@ ROWS: tuple[Row, ...] = (
         _options,
         _set_options,
     ),
-    Directory(
+    DirectorySpec(
         f"{HERE}/specializations",
         0o755,
         "a program like this one for each set of input types it was called with",
         entries=_list_specializations,
     ),
     _file("stats", "flat keyed", "calls, errors, quantiles of times", _stats),
-    File(
+    FileSpec(
         f"{HERE}/check",
         0o666,
         "nested keyed",
@@ -292,7 +294,7 @@ ROWS: tuple[Row, ...] = (
         open=_open_check,
         size=_check_size,
     ),
-    File(
+    FileSpec(
         f"{HERE}/graph.svg",
         0o444,
         "SVG",

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterable
 
 from jaxfs.ipc.spool import Spool
-from jaxfs.posix.credentials import Caller, Meta
+from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs.links import Link
-from jaxfs.programs.program import Staged, Written
+from jaxfs.programs.program import SourceProgram, StagedFile
 from jaxfs.vfs.files.program import HERE
-from jaxfs.vfs.mount import System
-from jaxfs.vfs.node_specs import Directory, Entry, File, Row, Symlink
+from jaxfs.vfs.mount import Mount
+from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec, SymlinkSpec
 from jaxfs.vfs.open_files.base import Handle
 from jaxfs.vfs.open_files.disk import DiskFile
 from jaxfs.vfs.open_files.upload import Upload
@@ -21,51 +21,53 @@ STAGING = "programs/.<name>"
 LINK = "programs/<link>"
 
 
-def _list(system: System, subject: System) -> Iterable[Entry]:
+def _list(system: Mount, subject: Mount) -> Iterable[DirEntry]:
     for program in system.programs:
-        yield Entry(program.name, HERE, program)
-        yield Entry(program.source_name, SOURCE, program)
+        yield DirEntry(program.name, HERE, program)
+        yield DirEntry(program.source_name, SOURCE, program)
     for link in system.programs.links:
-        yield Entry(link.name, LINK, link)
+        yield DirEntry(link.name, LINK, link)
     for staged in system.programs.staged():
-        yield Entry(staged.name, STAGING, staged)
+        yield DirEntry(staged.name, STAGING, staged)
 
 
-def _find(system: System, subject: System, name: str) -> Entry | None:
+def _find(system: Mount, subject: Mount, name: str) -> DirEntry | None:
     program = system.programs.get(name)
     if program is not None:
-        return Entry(name, HERE, program)
+        return DirEntry(name, HERE, program)
     link = system.programs.links.get(name)
     if link is not None:
-        return Entry(name, LINK, link)
+        return DirEntry(name, LINK, link)
     found = system.programs.find_file(name)
     if found is None:
         return None
-    return Entry(name, STAGING if isinstance(found, Staged) else SOURCE, found)
+    return DirEntry(name, STAGING if isinstance(found, StagedFile) else SOURCE, found)
 
 
-def _create(system: System, subject: System, name: str, meta: Meta) -> Entry:
+def _create(system: Mount, subject: Mount, name: str, meta: InodeAttr) -> DirEntry:
     found = system.programs.create(name, meta)
-    return Entry(name, STAGING if isinstance(found, Staged) else SOURCE, found)
+    return DirEntry(name, STAGING if isinstance(found, StagedFile) else SOURCE, found)
 
 
-def _symlink(system: System, subject: System, name: str, target: str, meta: Meta) -> Entry:
-    return Entry(name, LINK, system.programs.link(name, target, meta))
+def _symlink(system: Mount, subject: Mount, name: str, target: str, meta: InodeAttr) -> DirEntry:
+    return DirEntry(name, LINK, system.programs.link(name, target, meta))
 
 
-def _target(system: System, link: Link) -> str:
+def _target(system: Mount, link: Link) -> str:
     return link.target
 
 
-def _unlink(system: System, entry: Entry) -> None:
+def _unlink(system: Mount, entry: DirEntry) -> None:
     system.programs.remove(entry.name)
 
 
-async def _rename(system: System, old: str, new: str, replace: bool) -> None:
+async def _rename(system: Mount, old: str, new: str, replace: bool) -> None:
     await system.programs.rename(old, new, replace=replace)
 
 
-async def _open_source(system: System, program: Written, caller: Caller, flags: int) -> Handle:
+async def _open_source(
+    system: Mount, program: SourceProgram, caller: Credentials, flags: int
+) -> Handle:
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return DiskFile(system.programs.source_path(program))
 
@@ -78,11 +80,13 @@ async def _open_source(system: System, program: Written, caller: Caller, flags: 
     return Upload(system.calls.spool(caller.uid), commit, flags, before)
 
 
-def _source_size(system: System, program: Written) -> int:
+def _source_size(system: Mount, program: SourceProgram) -> int:
     return program.source_bytes
 
 
-async def _open_staged(system: System, staged: Staged, caller: Caller, flags: int) -> Handle:
+async def _open_staged(
+    system: Mount, staged: StagedFile, caller: Credentials, flags: int
+) -> Handle:
     async def commit(spool: Spool) -> None:
         staged.data = bytes(spool.view())
         staged.meta.touch()
@@ -90,12 +94,12 @@ async def _open_staged(system: System, staged: Staged, caller: Caller, flags: in
     return Upload(system.calls.spool(caller.uid), commit, flags, lambda: staged.data, plain=True)
 
 
-def _staged_size(system: System, staged: Staged) -> int:
+def _staged_size(system: Mount, staged: StagedFile) -> int:
     return len(staged.data)
 
 
-ROWS: tuple[Row, ...] = (
-    Directory(
+ROWS: tuple[NodeSpec, ...] = (
+    DirectorySpec(
         "programs",
         0o1777,
         "write a program here and it is compiled",
@@ -106,7 +110,7 @@ ROWS: tuple[Row, ...] = (
         unlink=_unlink,
         rename=_rename,
     ),
-    File(
+    FileSpec(
         SOURCE,
         0o666,
         "binary or text",
@@ -114,7 +118,7 @@ ROWS: tuple[Row, ...] = (
         open=_open_source,
         size=_source_size,
     ),
-    File(
+    FileSpec(
         STAGING,
         0o666,
         "binary or text",
@@ -122,5 +126,5 @@ ROWS: tuple[Row, ...] = (
         open=_open_staged,
         size=_staged_size,
     ),
-    Symlink(LINK, "a name for a program that stands elsewhere, made with ln -s", _target),
+    SymlinkSpec(LINK, "a name for a program that stands elsewhere, made with ln -s", _target),
 )

@@ -7,21 +7,21 @@ from collections.abc import Iterable, Mapping
 
 import trio
 
-from jaxfs.arrays.producers import Part
+from jaxfs.arrays.producers import ArrayRef
 from jaxfs.arrays.views import View
 from jaxfs.calls.call import Call, view_of
 from jaxfs.errors import JaxfsError
-from jaxfs.posix.credentials import Caller
-from jaxfs.vfs.mount import System
-from jaxfs.vfs.node_specs import Directory, Entry, File, Row
+from jaxfs.posix.credentials import Credentials
+from jaxfs.vfs.mount import Mount
+from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
 from jaxfs.vfs.open_files.base import Handle
 from jaxfs.vfs.open_files.result import EarlyResult, Result
 from jaxfs.vfs.text import flat_keyed
 
 
-def call_status(system: System, call: Call, caller: Caller) -> bytes:
+def call_status(system: Mount, call: Call, caller: Credentials) -> bytes:
     """What ``calls/<id>`` and ``results/<id>.status`` say."""
-    version = call.version
+    version = call.compiled
     return flat_keyed(
         [
             ("state", call.state),
@@ -36,7 +36,7 @@ def call_status(system: System, call: Call, caller: Caller) -> bytes:
     )
 
 
-def _error(system: System, call: Call, caller: Caller) -> bytes:
+def _error(system: Mount, call: Call, caller: Credentials) -> bytes:
     return call.error.text().encode() if call.error else b"ok\n"
 
 
@@ -44,37 +44,37 @@ def _visible(call: Call | None) -> bool:
     return call is not None and call.state != "writing"
 
 
-def _list(system: System, subject: System) -> Iterable[Entry]:
-    return [Entry(c.id, "results/<id>", view_of(c, "")) for c in system.calls if _visible(c)]
+def _list(system: Mount, subject: Mount) -> Iterable[DirEntry]:
+    return [DirEntry(c.id, "results/<id>", view_of(c, "")) for c in system.calls if _visible(c)]
 
 
-def _find(system: System, subject: System, name: str) -> Entry | None:
+def _find(system: Mount, subject: Mount, name: str) -> DirEntry | None:
     call_id, _, suffix = name.partition(".")
     call = system.calls.get(call_id)
     if call is None or not _visible(call):
         return None
     if suffix in ("status", "error"):
-        return Entry(name, f"results/<id>.{suffix}", call)
+        return DirEntry(name, f"results/<id>.{suffix}", call)
     try:
         row = "results/<id>.<view>" if suffix else "results/<id>"
-        return Entry(name, row, view_of(call, suffix))
+        return DirEntry(name, row, view_of(call, suffix))
     except JaxfsError:
         return None
 
 
-def _unlink(system: System, entry: Entry) -> None:
+def _unlink(system: Mount, entry: DirEntry) -> None:
     subject = entry.subject
     call = subject.owner if isinstance(subject, View) else subject
     assert isinstance(call, Call)  # as all that is shown here
     system.calls.remove(call)
 
 
-async def open_view(system: System, view: View, caller: Caller, flags: int) -> Handle:
+async def open_view(system: Mount, view: View, caller: Credentials, flags: int) -> Handle:
     """Open arrays for reading, waiting for them where they are not there yet."""
-    if not view.source.has_ended and not view.source.is_rejected:
+    if not view.producer.has_ended and not view.producer.is_rejected:
         if flags & os.O_NONBLOCK:
             return EarlyResult(view)
-        await view.source.done.wait()
+        await view.producer.done.wait()
     return await Result.of(view)
 
 
@@ -82,17 +82,17 @@ def _end(call: Call) -> trio.Event:
     return call.done
 
 
-def view_size(system: System, view: View) -> int:
+def view_size(system: Mount, view: View) -> int:
     """The exact size, or 0 where only the values tell it."""
     return view.size()
 
 
-def facts(system: System, view: View) -> Mapping[str, str]:
+def facts(system: Mount, view: View) -> Mapping[str, str]:
     """What the extended attributes user.jaxfs.* say; a line for each array."""
-    return facts_of(system, view.part)
+    return facts_of(system, view.ref)
 
 
-def facts_of(system: System, part: Part) -> Mapping[str, str]:
+def facts_of(system: Mount, part: ArrayRef) -> Mapping[str, str]:
     """Of each array its dtype, shape and size, a line each; where they are."""
     avals = [param.aval for param in part.params]
     return {
@@ -103,17 +103,17 @@ def facts_of(system: System, part: Part) -> Mapping[str, str]:
     }
 
 
-def _device_of(system: System, part: Part) -> str:
+def _device_of(system: Mount, part: ArrayRef) -> str:
     """A CPU computes where arrays stand in shared memory; other devices are sent them."""
     first = system.engines.devices()[0]
     if first.platform != "cpu":
         return "host"
-    version = part.source.version if isinstance(part.source, Call) else None
+    version = part.producer.compiled if isinstance(part.producer, Call) else None
     return version.device if version is not None else first.name
 
 
-ROWS: tuple[Row, ...] = (
-    Directory(
+ROWS: tuple[NodeSpec, ...] = (
+    DirectorySpec(
         "results",
         0o1777,
         "outputs by call id; opening one waits for it, removing one cancels its call",
@@ -121,16 +121,16 @@ ROWS: tuple[Row, ...] = (
         find=_find,
         unlink=_unlink,
     ),
-    File(
+    FileSpec(
         "results/<id>",
         0o444,
         "npy",
         "all outputs, a .npy stream; user.jaxfs.dtype, .shape, .nbytes, .device by getfattr(1)",
         open=open_view,
         size=view_size,
-        facts=facts,
+        xattrs=facts,
     ),
-    File(
+    FileSpec(
         "results/<id>.<view>",
         0o444,
         "binary or text",
@@ -139,10 +139,10 @@ ROWS: tuple[Row, ...] = (
         "listed",
         open=open_view,
         size=view_size,
-        facts=facts,
+        xattrs=facts,
         listed=False,
     ),
-    File(
+    FileSpec(
         "results/<id>.status",
         0o444,
         "flat keyed",
@@ -150,5 +150,5 @@ ROWS: tuple[Row, ...] = (
         read=call_status,
         changed=_end,
     ),
-    File("results/<id>.error", 0o444, "text", '"ok", or why it failed', read=_error),
+    FileSpec("results/<id>.error", 0o444, "text", '"ok", or why it failed', read=_error),
 )

@@ -4,66 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from jaxfs.compiler.transforms.table import TABLE, help_text, parse
+from jaxfs.compiler.transforms.table import TRANSFORMATIONS, help_text, parse
 from jaxfs.errors import NotFound
-from jaxfs.posix.credentials import Caller
-from jaxfs.programs.program import Derived
+from jaxfs.posix.credentials import Credentials
+from jaxfs.programs.program import DerivedProgram
 from jaxfs.vfs.files.program import HERE
-from jaxfs.vfs.mount import Chain, System
-from jaxfs.vfs.node_specs import Directory, Entry, File, Row
+from jaxfs.vfs.mount import Mount, TransformPath
+from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
 
 ROOT = "transformations"
 STEP = f"{ROOT}/<transformation>"
 
 
-def _used(system: System) -> Iterator[Derived]:
+def _used(system: Mount) -> Iterator[DerivedProgram]:
     """Transformed programs that were called or looked at."""
     for program in system.programs:
         yield from program.transformed.values()
 
 
-def _list(system: System, steps: tuple[str, ...]) -> Iterable[Entry]:
+def _list(system: Mount, steps: tuple[str, ...]) -> Iterable[DirEntry]:
     """What was used, and what it was made by."""
-    found: dict[str, Entry] = {}
+    found: dict[str, DirEntry] = {}
     depth = len(steps)
     for derived in _used(system):
         if derived.steps[:depth] != steps:
             continue
         if len(derived.steps) == depth:
-            found[derived.base.label] = Entry(derived.base.label, HERE, derived)
+            found[derived.base.label] = DirEntry(derived.base.label, HERE, derived)
         else:
             name = derived.steps[depth]
-            found[name] = Entry(name, STEP, system.chain((*steps, name)))
+            found[name] = DirEntry(name, STEP, system.transform_path((*steps, name)))
     return found.values()
 
 
-def _list_root(system: System, subject: System) -> Iterable[Entry]:
-    found = {name: Entry(name, STEP, system.chain((name,))) for name in TABLE}
+def _list_root(system: Mount, subject: Mount) -> Iterable[DirEntry]:
+    found = {name: DirEntry(name, STEP, system.transform_path((name,))) for name in TRANSFORMATIONS}
     found |= {entry.name: entry for entry in _list(system, ())}
     return found.values()
 
 
-def _list_step(system: System, chain: Chain) -> Iterable[Entry]:
+def _list_step(system: Mount, chain: TransformPath) -> Iterable[DirEntry]:
     return _list(system, chain.canonical)
 
 
-def _find(system: System, steps: tuple[str, ...], name: str) -> Entry | None:
+def _find(system: Mount, steps: tuple[str, ...], name: str) -> DirEntry | None:
     """Raises Invalid for an option that a transformation does not have or take so."""
     found = system.programs.resolve(name) if steps else None
     if found is not None:
         program, inner = found
-        return Entry(name, HERE, system.programs.derivations.transform(program, (*steps, *inner)))
-    if name.partition(":")[0] not in TABLE:
+        return DirEntry(
+            name, HERE, system.programs.derivations.transform(program, (*steps, *inner))
+        )
+    if name.partition(":")[0] not in TRANSFORMATIONS:
         return None
     parse(name)
-    return Entry(name, STEP, system.chain((*steps, name)))
+    return DirEntry(name, STEP, system.transform_path((*steps, name)))
 
 
-def _find_root(system: System, subject: System, name: str) -> Entry | None:
+def _find_root(system: Mount, subject: Mount, name: str) -> DirEntry | None:
     return _find(system, (), name)
 
 
-def _find_step(system: System, chain: Chain, name: str) -> Entry | None:
+def _find_step(system: Mount, chain: TransformPath, name: str) -> DirEntry | None:
     return _find(system, chain.steps, name)
 
 
@@ -74,27 +76,27 @@ function, so derivatives are those of what is computed. A pickled function keeps
 """
 
 
-def _help(system: System, subject: System, caller: Caller) -> bytes:
-    return "\n".join([INTRODUCTION, *(help_text(name) for name in TABLE)]).encode()
+def _help(system: Mount, subject: Mount, caller: Credentials) -> bytes:
+    return "\n".join([INTRODUCTION, *(help_text(name) for name in TRANSFORMATIONS)]).encode()
 
 
-def _help_of(system: System, chain: Chain, caller: Caller) -> bytes:
+def _help_of(system: Mount, chain: TransformPath, caller: Credentials) -> bytes:
     name = chain.steps[-1].partition(":")[0]
-    if name not in TABLE:
+    if name not in TRANSFORMATIONS:
         raise NotFound(f"there is no transformation {name}")
     return help_text(name).encode()
 
 
-ROWS: tuple[Row, ...] = (
-    Directory(
+ROWS: tuple[NodeSpec, ...] = (
+    DirectorySpec(
         ROOT,
         0o755,
         "programs transformed: a path is an expression, vmap/grad/loss is vmap of grad of loss",
         entries=_list_root,
         find=_find_root,
     ),
-    File(f"{ROOT}/help", 0o444, "text", "all transformations and their options", read=_help),
-    Directory(
+    FileSpec(f"{ROOT}/help", 0o444, "text", "all transformations and their options", read=_help),
+    DirectorySpec(
         STEP,
         0o755,
         "a transformation, with options as in grad:argnums=0,1; below it a program, or another "
@@ -102,5 +104,5 @@ ROWS: tuple[Row, ...] = (
         entries=_list_step,
         find=_find_step,
     ),
-    File(f"{STEP}/help", 0o444, "text", "what it does and its options", read=_help_of),
+    FileSpec(f"{STEP}/help", 0o444, "text", "what it does and its options", read=_help_of),
 )

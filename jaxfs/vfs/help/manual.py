@@ -13,7 +13,7 @@ from jaxfs.compiler.transforms.table import ROWS as TRANSFORMATIONS
 from jaxfs.compiler.transforms.table import Transformation
 from jaxfs.options import TABLE, Option
 from jaxfs.vfs.help.readme import ordered
-from jaxfs.vfs.node_specs import Directory, Row
+from jaxfs.vfs.node_specs import DirectorySpec, NodeSpec
 from jaxfs.vfs.node_table import ROWS
 
 DESCRIPTION = """
@@ -76,8 +76,8 @@ def page() -> str:
     )
 
 
-def _file(row: Row) -> str:
-    if isinstance(row, Directory):
+def _file(row: NodeSpec) -> str:
+    if isinstance(row, DirectorySpec):
         return roff.entry(f"{row.pattern}/", row.help)
     return roff.entry(row.pattern, row.help, row.format)
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from jaxfs import errors
-from jaxfs.vfs.node_specs import Directory, Row
+from jaxfs.vfs.node_specs import DirectorySpec, NodeSpec
 
 INTRODUCTION = """\
 jaxfs: JAX programs and devices as files.
@@ -23,21 +23,21 @@ the same object and in error_log.
 """
 
 
-def readme(rows: Iterable[Row]) -> bytes:
+def readme(rows: Iterable[NodeSpec]) -> bytes:
     """The whole text."""
     parts = [INTRODUCTION, "\nFILES\n", *(_entry(row) for row in ordered(rows)), "\nERRORS\n"]
     parts += [f"    {name:<14}{meaning}\n" for name, meaning in errors.TABLE]
     return "".join(parts).encode()
 
 
-def ordered(rows: Iterable[Row]) -> list[Row]:
+def ordered(rows: Iterable[NodeSpec]) -> list[NodeSpec]:
     """Each directory followed by what is in it, in the order of the table."""
-    ordered: list[Row] = [row for row in rows if row.pattern]
+    ordered: list[NodeSpec] = [row for row in rows if row.pattern]
     return sorted(ordered, key=lambda row: (row.pattern.count("/") > 0, row.pattern.split("/")[0]))
 
 
-def _entry(row: Row) -> str:
-    if isinstance(row, Directory):
+def _entry(row: NodeSpec) -> str:
+    if isinstance(row, DirectorySpec):
         return f"    {row.pattern}/\n{_help(row.help)}"
     return f"    {row.pattern}  ({row.format})\n{_help(row.help)}"
 

@@ -19,9 +19,9 @@ import msgspec
 
 import jaxfs
 from jaxfs.calls import record
-from jaxfs.calls.record import Record
+from jaxfs.calls.record import CallRecord
 from jaxfs.programs import jobs
-from jaxfs.programs.jobs import Job
+from jaxfs.programs.jobs import BuildJob
 
 PROCESSES = ("front", "engine", "tracer")  # their numbers here are not their pids: these change
 TRACKS = {  # in the order they are shown
@@ -78,7 +78,7 @@ class Lanes:
 class Timeline:
     """Takes what ``calls`` and ``jobs`` collect."""
 
-    def __init__(self, calls: deque[Record], jobs_: deque[Job]) -> None:
+    def __init__(self, calls: deque[CallRecord], jobs_: deque[BuildJob]) -> None:
         self._new_calls = calls
         self._new_jobs = jobs_
         self._calls: deque[_Text] = deque(maxlen=record.KEEP)
@@ -112,7 +112,7 @@ class Timeline:
             call = self._new_calls.popleft()
             self._calls.append(_text(call.uid, self._call_spans(call)))
 
-    def _call_spans(self, call: Record) -> Iterator[Span]:
+    def _call_spans(self, call: CallRecord) -> Iterator[Span]:
         path = call.program.path
         story = {
             "program": path,
@@ -133,11 +133,11 @@ class Timeline:
         for track, (begin, end) in zip(STAGES, pairwise(stages), strict=True):
             yield self._span(track, call.call or path, begin, end, which)
 
-    def _job_spans(self, job: Job) -> Iterator[Span]:
+    def _job_spans(self, job: BuildJob) -> Iterator[Span]:
         story = {
             "uid": job.uid,
-            "sha256": job.recipe.source_sha256,
-            "steps": "/".join(job.recipe.steps),
+            "sha256": job.build_key.source_sha256,
+            "steps": "/".join(job.build_key.steps),
             "errno": job.errno,
         }
         whole = self._span(job.kind, job.program, job.asked_usec, job.ended_usec, story)
@@ -150,7 +150,7 @@ class Timeline:
         return Span(name, track, begin, end - begin, lanes.pid, lanes.take(begin, end), args)
 
 
-def _in_order(call: Record) -> list[int]:
+def _in_order(call: CallRecord) -> list[int]:
     """Begun, submitted, sent, started, run, ended; what an engine claims does not break the order.
 
     Of a run that failed is not known when it started: it counts from when it was sent.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from jaxfs.errors import NotPermitted
-from jaxfs.posix.credentials import Caller
+from jaxfs.posix.credentials import Credentials
 
 
 class Handle:
@@ -18,7 +18,7 @@ class Handle:
     direct_io = True
     keep_cache = False
     path = ""  # for error_log; set when opened
-    caller = Caller(0, 0)
+    caller = Credentials(0, 0)
     ino = 0
     writer = 0  # the thread that wrote last
     is_plain = True  # what is written to it is of use also when the writer was killed midway

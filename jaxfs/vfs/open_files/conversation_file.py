@@ -10,7 +10,7 @@ from jaxfs.calls.conversation import Conversation
 from jaxfs.vfs.open_files.base import Handle
 
 
-class Talk(Handle):
+class ConversationFile(Handle):
     """An open ``call``."""
 
     def __init__(self, conversation: Conversation, flags: int) -> None:

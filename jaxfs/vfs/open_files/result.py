@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from jaxfs.arrays.producers import Source
+from jaxfs.arrays.producers import Producer
 from jaxfs.arrays.views import View
 from jaxfs.errors import NotReady
 from jaxfs.ipc.shared_memory import Segment
@@ -21,7 +21,7 @@ class Result(Handle):
     direct_io = False
     keep_cache = True
 
-    def __init__(self, source: Source, rope: Rope, held: Segment | None) -> None:
+    def __init__(self, source: Producer, rope: Rope, held: Segment | None) -> None:
         self._source = source
         self._rope = rope
         self._held = held
@@ -29,9 +29,9 @@ class Result(Handle):
     @classmethod
     async def of(cls, view: View) -> Result:
         """Raises the source's own error."""
-        held = view.source.hold()
+        held = view.producer.retain()
         try:
-            return cls(view.source, await view.load(), held)
+            return cls(view.producer, await view.load(), held)
         except BaseException:
             if held is not None:
                 held.release()
@@ -44,7 +44,7 @@ class Result(Handle):
         return self._rope.nbytes
 
     def release(self) -> None:
-        self._source.rest()
+        self._source.advise_unused()
         self._rope = Rope()
         if self._held is not None:
             self._held.release()
@@ -58,8 +58,8 @@ class EarlyResult(Handle):
         self._result: Result | None = None
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
-        if not self._view.source.has_ended:
-            raise NotReady(f"{self._view.part.path} is not there yet")
+        if not self._view.producer.has_ended:
+            raise NotReady(f"{self._view.ref.path} is not there yet")
         if self._result is None:
             result = await Result.of(self._view)
             if self._result is None:
@@ -73,7 +73,7 @@ class EarlyResult(Handle):
             self._result.release()
 
     def is_readable(self) -> bool:
-        return self._view.source.has_ended
+        return self._view.producer.has_ended
 
     def next_change(self) -> trio.Event | None:
-        return self._view.source.done
+        return self._view.producer.done

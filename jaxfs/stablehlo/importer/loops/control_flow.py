@@ -29,13 +29,13 @@ def call(operation: Operation, *operands: Any) -> Any:
     known = _KNOWN.get(_NUMBER.sub("", name)) if len(operands) == 1 else None
     if known is not None and operation.operand() == operation.result():
         return known(operands[0])
-    return _one_or_all(operation.called(name, operands))
+    return _one_or_all(operation.call_function(name, operands))
 
 
 def composite(operation: Operation, *operands: Any) -> Any:
     """What it is made of says what it is."""
     name = ir.FlatSymbolRefAttr(operation.attribute("decomposition")).value
-    return _one_or_all(operation.called(name, operands))
+    return _one_or_all(operation.call_function(name, operands))
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:
@@ -78,7 +78,7 @@ def _loop(operation: Operation, initial: Sequence[Any]) -> list[Any]:
     )
     if length is not None:
         return found
-    return [forward_only(value, _NO_WAY_BACK.format(operation.words)) for value in found]
+    return [forward_only(value, _NO_WAY_BACK.format(operation.location_name)) for value in found]
 
 
 def _while(condition: Any, body: Any, carry: list[Any]) -> list[Any]:

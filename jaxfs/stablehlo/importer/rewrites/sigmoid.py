@@ -18,7 +18,7 @@ from jaxfs.stablehlo.importer.op import Operation, Rule
 
 def divide(operation: Operation, x: Any, y: Any) -> Any:
     argument = _argument(*operation.mlir.operands)
-    return lax.div(x, y) if argument is None else lax.logistic(operation.see(argument))
+    return lax.div(x, y) if argument is None else lax.logistic(operation.lookup(argument))
 
 
 def _argument(one: Any, divisor: Any) -> Any:

@@ -25,7 +25,7 @@ MAX_OPERATIONS = 40  # followed; log_softmax takes 8
 
 
 @attrs.frozen
-class Trace:
+class Dependence:
     """How a value depends on m, the value ``of``, at every element.
 
     ``shift``: it is something + factor * m; ``scale``: something * exp(factor * m).  It varies with
@@ -38,12 +38,12 @@ class Trace:
     factor: int = 1
 
     @classmethod
-    def start(cls, value: Any) -> Trace:
+    def start(cls, value: Any) -> Dependence:
         """That of a value on itself."""
         shape = value.type.shape
         return cls(value, tuple(d for d, size in enumerate(shape) if size != 1))
 
-    def by(self, factor: int) -> Trace | None:
+    def by(self, factor: int) -> Dependence | None:
         """The same with another factor; None where m has cancelled out."""
         return attrs.evolve(self, factor=factor) if factor else None
 
@@ -55,7 +55,7 @@ class _Unknown(Exception):
 def is_only_a_shift(operation: Operation) -> bool:
     """Whether no derivative of anything depends on that of the only result of an operation."""
     result, block = operation.mlir.results[0], operation.mlir.block
-    traces = {result: Trace.start(result)}
+    traces = {result: Dependence.start(result)}
     waiting = _users(result)
     for _ in range(MAX_OPERATIONS):
         if not waiting:
@@ -87,7 +87,7 @@ def _earliest(users: Sequence[Any]) -> Any:
     return first
 
 
-def _follow(mlir: Any, traces: dict[Any, Trace]) -> Trace | None:
+def _follow(mlir: Any, traces: dict[Any, Dependence]) -> Dependence | None:
     """How the result depends on m; None where its derivative does not."""
     rule = _RULES.get(mlir.name.removeprefix("stablehlo."), _other)
     operands = [traces.get(operand) for operand in mlir.operands]
@@ -97,7 +97,7 @@ def _follow(mlir: Any, traces: dict[Any, Trace]) -> Trace | None:
     return rule(mlir, operands)
 
 
-def _other(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
+def _other(mlir: Any, traces: Sequence[Dependence | None]) -> Dependence | None:
     """Truth values and integers have no derivative; of other results nothing is known."""
     if len(mlir.regions) or not len(mlir.results) or not all(map(_is_discrete, mlir.results)):
         raise _Unknown
@@ -109,22 +109,22 @@ def _is_discrete(value: Any) -> bool:
     return isinstance(kind, ir.RankedTensorType) and isinstance(kind.element_type, ir.IntegerType)
 
 
-Rule = Callable[[Any, Sequence[Trace | None]], Trace | None]
+Rule = Callable[[Any, Sequence[Dependence | None]], Dependence | None]
 
 
-def _needs(kind: str, *traces: Trace | None) -> list[int]:
+def _needs(kind: str, *traces: Dependence | None) -> list[int]:
     """The factors of traces of a kind; 0 where m is not in."""
     if any(one is not None and one.kind != kind for one in traces):
         raise _Unknown
     return [0 if one is None else one.factor for one in traces]
 
 
-def _some(traces: Sequence[Trace | None]) -> Trace:
+def _some(traces: Sequence[Dependence | None]) -> Dependence:
     return next(one for one in traces if one is not None)
 
 
 def _combine(kind: str, sign: int) -> Rule:
-    def rule(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
+    def rule(mlir: Any, traces: Sequence[Dependence | None]) -> Dependence | None:
         x, y = _needs(kind, *traces)
         return _some(traces).by(x + sign * y)
 
@@ -132,7 +132,7 @@ def _combine(kind: str, sign: int) -> Rule:
 
 
 def _becomes(kind: str, other: str) -> Rule:
-    def rule(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
+    def rule(mlir: Any, traces: Sequence[Dependence | None]) -> Dependence | None:
         _needs(kind, *traces)
         return attrs.evolve(_some(traces), kind=other)
 
@@ -140,7 +140,7 @@ def _becomes(kind: str, other: str) -> Rule:
 
 
 def _keeps(kind: str, sign: int = 1) -> Rule:
-    def rule(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
+    def rule(mlir: Any, traces: Sequence[Dependence | None]) -> Dependence | None:
         (factor,) = _needs(kind, *traces)
         return _some(traces).by(sign * factor)
 
@@ -150,7 +150,7 @@ def _keeps(kind: str, sign: int = 1) -> Rule:
 def _sum(sign: int) -> Rule:
     """Of shifted ones; or of two that are scaled alike."""
 
-    def rule(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
+    def rule(mlir: Any, traces: Sequence[Dependence | None]) -> Dependence | None:
         x, y = traces
         is_scaled = x is not None and x.kind == "scale" and x == y
         return x if is_scaled else _combine("shift", sign)(mlir, traces)
@@ -158,17 +158,17 @@ def _sum(sign: int) -> Rule:
     return rule
 
 
-def _flat(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
+def _flat(mlir: Any, traces: Sequence[Dependence | None]) -> Dependence | None:
     """A step function: its derivative is 0."""
     return None
 
 
-def _convert(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
+def _convert(mlir: Any, traces: Sequence[Dependence | None]) -> Dependence | None:
     """Between floating-point types the derivative is 1."""
     return None if _is_discrete(mlir.results[0]) else _some(traces)
 
 
-def _maximum(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
+def _maximum(mlir: Any, traces: Sequence[Dependence | None]) -> Dependence | None:
     """With minus infinity, which changes nothing."""
     _needs("shift", *traces)
     others = [v for v, trace in zip(mlir.operands, traces, strict=True) if trace is None]
@@ -177,7 +177,7 @@ def _maximum(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
     return _some(traces)
 
 
-def _select(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
+def _select(mlir: Any, traces: Sequence[Dependence | None]) -> Dependence | None:
     """Products or zero are products.  Else it is followed as a value of its own, as ``m where it is
     finite``: if nothing depends on that, nothing depends on m through it."""
     _, *cases = traces
@@ -187,16 +187,16 @@ def _select(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
     is_scale = _some(cases).kind == "scale"
     if is_scale and len(others) == 1 and splat_of(others[0]) == 0:
         return _some(cases)
-    return Trace.start(mlir.results[0])
+    return Dependence.start(mlir.results[0])
 
 
-def _broadcast(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
+def _broadcast(mlir: Any, traces: Sequence[Dependence | None]) -> Dependence | None:
     targets = tuple(ir.DenseI64ArrayAttr(mlir.attributes["broadcast_dimensions"]))
     trace = _some(traces)
     return attrs.evolve(trace, dimensions=tuple(targets[d] for d in trace.dimensions))
 
 
-def _reduce(mlir: Any, traces: Sequence[Trace | None]) -> Trace | None:
+def _reduce(mlir: Any, traces: Sequence[Dependence | None]) -> Dependence | None:
     """A sum from 0 of what is scaled alike: not along m's dimensions."""
     is_sum = len(traces) == 2 and monoid(mlir.regions[0].blocks[0]) == "add"
     reduced = tuple(ir.DenseI64ArrayAttr(mlir.attributes["dimensions"]))

@@ -32,11 +32,11 @@ def first(operation: Operation) -> Any:
 def _check_one_device(operation: Operation) -> None:
     reason = why_not_collective(operation.mlir, 1)
     if reason:
-        raise operation.refuse(reason)
+        raise operation.unsupported(reason)
     if [value.type for value in operation.mlir.operands] != [
         value.type for value in operation.mlir.results
     ]:
-        raise operation.refuse("it is for several devices")
+        raise operation.unsupported("it is for several devices")
 
 
 RULES: dict[str, Rule] = {

@@ -88,7 +88,7 @@ def convolution(operation: Operation, x: Any, kernel: Any, *padding: Any) -> Any
     edges: Any = operation.pairs("padding", count)
     if padding:
         if not isinstance(padding[0], np.ndarray):
-            raise operation.refuse("its padding is computed; only constants can be")
+            raise operation.unsupported("its padding is computed; only constants can be")
         edges = [tuple(int(n) for n in pair) for pair in padding[0]]
     return lax.conv_general_dilated(
         x,

@@ -24,7 +24,7 @@ def rng_bit_generator(operation: Operation, state: Any) -> Any:
 
 
 def quantized(operation: Operation, x: Any) -> Any:
-    raise operation.refuse("quantized types are not in this jaxlib")
+    raise operation.unsupported("quantized types are not in this jaxlib")
 
 
 RULES: dict[str, Rule] = {

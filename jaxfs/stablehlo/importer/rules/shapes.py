@@ -16,7 +16,7 @@ def known(operation: Operation, value: Any, what: str) -> tuple[int, ...]:
     """The numbers of an operand that has to be a constant."""
     if isinstance(value, np.ndarray):
         return tuple(int(number) for number in value.reshape(-1))
-    raise operation.refuse(f"its {what} are computed; only constants can be")
+    raise operation.unsupported(f"its {what} are computed; only constants can be")
 
 
 def constant(operation: Operation) -> Any:
@@ -111,7 +111,7 @@ def set_dimension_size(operation: Operation, x: Any, size: Any) -> Any:
     """A size that is what it was changes nothing; others make bounded shapes."""
     dimension = operation.integer("dimension")
     if known(operation, size, "sizes") != (x.shape[dimension],):
-        raise operation.refuse("bounded shapes are not supported")
+        raise operation.unsupported("bounded shapes are not supported")
     return x
 
 

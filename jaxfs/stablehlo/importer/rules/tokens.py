@@ -31,7 +31,7 @@ def async_done(operation: Operation, future: Any) -> Any:
 
 
 def host_transfer(operation: Operation, *operands: Any) -> Any:
-    raise operation.refuse("it talks to the host; a program here cannot")
+    raise operation.unsupported("it talks to the host; a program here cannot")
 
 
 RULES: dict[str, Rule] = {
