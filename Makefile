@@ -29,6 +29,7 @@ check: setup
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m docs.tools.style_figures
 
 test-all: ## the tests on each of PYTHONS that is here, also below ~/.pyenv
 	@set -e; for name in $(PYTHONS); do \
