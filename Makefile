@@ -2,7 +2,6 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PYTHONS ?= python3.11 python3.12 python3.13
 FUZZ_SECONDS ?= 120
 TEST_JOBS ?= 2
 BIN := $(VENV)/bin
@@ -12,35 +11,41 @@ INSTALL = $(BIN)/python -m pip install -qq --no-input --disable-pip-version-chec
 	-c $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check bench soak captures fuzz clean
+# the tests that need no mount
+UNMOUNTED := $(wildcard tests/vfs tests/calls tests/arrays tests/programs)
+COVERAGE := build/coverage.json
+.PHONY: help setup setup-dev demo test test-all check coverage bench soak captures fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-setup: $(VENV)/.installed ## system packages, .venv, pinned Python packages; quick where they are there
+setup: $(VENV)/.installed ## what `make demo` needs: system packages, .venv, pinned packages
+
+setup-dev: $(VENV)/.installed-dev ## what `make test` needs
 
 demo: setup ## mount, compile, call, read
 	@PATH="$(abspath $(BIN)):$$PATH" examples/demo.sh
 
-test: setup check ## lint, types, layers and the test suite
+test: setup-dev check ## lint, types, layers and the test suite
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
-check: setup
+check: setup-dev ## lint, format, types, layers, figures of style
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.tools.style_figures
 
-test-all: ## the tests on each of PYTHONS that is here, also below ~/.pyenv
-	@set -e; for name in $(PYTHONS); do \
-		found=; \
-		for python in $$name $(HOME)/.pyenv/versions/$${name#python}.*/bin/$$name; do \
-			if [ -z "$$found" ] && $$python -c '' 2>/dev/null; then found=$$python; fi; \
-		done; \
-		if [ -z "$$found" ]; then echo "==> $$name is not here, skipped"; continue; fi; \
-		echo "==> testing with $$found"; \
-		$(MAKE) --no-print-directory test PYTHON=$$found VENV=.venv-$${name#python}; \
-	done
+test-all: ## `make test` on each supported Python that is here, also below ~/.pyenv
+	@.ci/run all
+
+coverage: setup-dev ## branch coverage of vfs, calls, arrays and programs by tests without a mount
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q $(UNMOUNTED)
+	$(BIN)/coverage combine -q
+	@mkdir -p $(dir $(COVERAGE))
+	$(BIN)/coverage json -q -o $(COVERAGE)
+	$(BIN)/python -m docs.tools.style_figures --coverage $(COVERAGE)
 
 bench: $(VENV)/.installed-bench ## jaxfs beside its peers, as a table and JSON
 	$(BIN)/python -m benchmarks
@@ -51,12 +56,12 @@ soak: setup ## thousands of waiters, dying engines, 100,000 calls; 3 minutes, wr
 captures: setup ## make the pictures in docs/ anew: mountctl top, mountctl doctor, a program
 	$(BIN)/python -m benchmarks.captures
 
-fuzz: setup ## damage good programs for FUZZ_SECONDS (120): only throw-away processes may suffer
+fuzz: setup-dev ## damage good programs for FUZZ_SECONDS (120): only throw-away processes may suffer
 	$(BIN)/python -m tests.tools.fuzz --seconds $(FUZZ_SECONDS) --report docs/FUZZ.md
 
 clean: ## remove what was built, .venv included
 	rm -rf .venv .venv-* build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -rf .import_linter_cache jaxfs/fuse/*.so
+	rm -rf .import_linter_cache .coverage .coverage.* jaxfs/fuse/*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.installed: $(PACKAGING)
@@ -64,9 +69,14 @@ $(VENV)/.installed: $(PACKAGING)
 	@echo "==> creating $(VENV) with $$($(PYTHON) --version)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "==> installing jaxfs and its packages (pyfuse3 is compiled; a minute or two)"
-	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) -e .
 	@touch $@
 	@echo "==> ready: $(BIN)/mountctl"
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "==> installing what the tests and checks need"
+	@$(INSTALL) -e '.[dev]'
+	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	@echo "==> installing the peers of the benchmark"
