@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 LINKING = [
     str(path.relative_to(ROOT))
-    for pattern in ("*.md", "docs/*.md", "examples/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md")
     for path in ROOT.glob(pattern)
 ]
 UPDATE = "JAXFS_UPDATE_DOCS=1 python -m pytest tests/docs"
