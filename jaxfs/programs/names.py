@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from jaxfs.compiler.transforms.table import TRANSFORMATIONS as TRANSFORMATIONS
+from jaxfs.compiler.transforms.table import TRANSFORMATIONS
 from jaxfs.errors import Invalid, NameTooLong
 from jaxfs.types.avals import Aval
 
