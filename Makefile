@@ -50,11 +50,11 @@ coverage: setup-dev ## branch coverage of vfs, calls, arrays and programs by tes
 bench: $(VENV)/.installed-bench ## jaxfs beside its peers, as a table and JSON
 	$(BIN)/python -m benchmarks
 
-soak: setup ## thousands of waiters, dying engines, 100,000 calls; 3 minutes, writes docs/SOAK.md
-	$(BIN)/python -m benchmarks.soak --report
+soak: setup ## thousands of waiters, dying engines, 100,000 calls; 3 minutes, writes docs/reports/soak.md
+	$(BIN)/python -m tests.soak --report
 
 captures: setup ## make the pictures in docs/ anew: mountctl top, mountctl doctor, a program
-	$(BIN)/python -m benchmarks.captures
+	$(BIN)/python -m docs.tools.captures
 
 fuzz: setup-dev ## damage good programs for FUZZ_SECONDS (120): only throw-away processes may suffer
 	$(BIN)/python -m tests.tools.fuzz --seconds $(FUZZ_SECONDS) --report docs/FUZZ.md

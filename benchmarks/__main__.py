@@ -10,9 +10,10 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from benchmarks import faq, plan, report
+from benchmarks import plan
 from benchmarks.peers import PEERS
 from benchmarks.processes import ROOT
+from benchmarks.report import faq, report
 from benchmarks.run import run
 
 
@@ -28,7 +29,7 @@ def main(quick: bool, only: tuple[str, ...], json_file: Path | None) -> None:
     """Measure calls of one program through jaxfs, and through what people use instead; and
     gradients of imported programs beside JAX's own.
 
-    A full run writes docs/BENCH.md, docs/bench.json and the table in docs/FAQ.md.
+    A full run writes docs/reports/bench.md, docs/reports/bench.json and the table in docs/FAQ.md.
     """
     signal.signal(signal.SIGTERM, _end)
     console = Console()
@@ -36,11 +37,11 @@ def main(quick: bool, only: tuple[str, ...], json_file: Path | None) -> None:
     with console.status("starting") as status:
         results = run([name for name in PEERS if name in (only or PEERS)], chosen, status.update)
     report.show(results, console)
-    docs = ROOT / "docs"
+    reports = ROOT / "docs/reports"
     if not (quick or only):
-        (docs / "BENCH.md").write_text(report.as_markdown(results))
+        (reports / "bench.md").write_text(report.as_markdown(results))
     if json_file or not (quick or only):
-        (json_file or docs / "bench.json").write_text(report.as_json(results))
+        (json_file or reports / "bench.json").write_text(report.as_json(results))
     if not (quick or only):
         faq.update()
     sys.exit(1 if results.failures else 0)

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks import arrays, imports, machine, transformed
-from benchmarks.clients import CallFailed, Clients, client_processes
-from benchmarks.compare import Comparison
-from benchmarks.imports import Imports
-from benchmarks.lifecycle import Lifecycle, front_memory, whole_life
-from benchmarks.measure import Figure, Sample, figure
+from benchmarks.clients.python_client import CallFailed, Clients, client_processes
+from benchmarks.clients.samples import Figure, Sample, figure
 from benchmarks.peers import PEERS, Jaxfs, Peer
 from benchmarks.peers.jaxfs import MountFailed
 from benchmarks.plan import Cell, Plan, sizes
 from benchmarks.processes import NotReady
+from benchmarks.report import machine
+from benchmarks.rounds import Comparison
+from benchmarks.workloads import arrays, imports, transformed
+from benchmarks.workloads.imports import Imports
+from benchmarks.workloads.lifecycle import Lifecycle, front_memory, whole_life
 
 START_FAILURES = (NotReady, MountFailed, OSError, subprocess.SubprocessError)
 Say = Callable[[str], None]

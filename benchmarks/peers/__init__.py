@@ -1,9 +1,9 @@
 """The ways to call the program, in the order of the table."""
 
 from benchmarks.peers.base import Peer
-from benchmarks.peers.fastapi_peer import FastApi
-from benchmarks.peers.floor import Floor
-from benchmarks.peers.grpc_peer import Grpc
+from benchmarks.peers.fastapi.client import FastApi
+from benchmarks.peers.floors import Floor
+from benchmarks.peers.grpc.client import Grpc
 from benchmarks.peers.jaxfs import Jaxfs
 from benchmarks.peers.python_c import PythonC
 

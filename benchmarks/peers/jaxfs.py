@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.peers.base import Peer
-from benchmarks.peers.floor import unmount_lazily
+from benchmarks.peers.floors import unmount_lazily
 from benchmarks.processes import END_S, environment, run_module
 from benchmarks.transports import Endpoint, OpenFile
 from mountctl.processes import Watched, daemon_of
@@ -59,7 +59,7 @@ class Jaxfs(Peer):
     def start(self) -> None:
         self.mountpoint.mkdir()
         self.sources.mkdir()
-        run_module("benchmarks.sources", str(self.sources), *map(str, self.sizes))
+        run_module("benchmarks.workloads.sources", str(self.sources), *map(str, self.sizes))
         self.resources.callback(self._insist)
         self.mount()
         for size in self.sizes:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import faq
+from benchmarks.report import faq
 from tests.conftest import SAXPY, Mount, eventually
 from tests.docs import console
 

@@ -1,0 +1,1 @@
+"""The processes that call a peer, and the latencies that they return."""

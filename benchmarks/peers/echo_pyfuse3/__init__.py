@@ -1,0 +1,1 @@
+"""An echo filesystem on pyfuse3 and trio, as jaxfs uses them."""

@@ -1,0 +1,1 @@
+"""A gRPC server of grpcio."""
