@@ -1,0 +1,1 @@
+"""An echo filesystem in Python that reads /dev/fuse itself."""
