@@ -1,4 +1,4 @@
-"""The processes that call: apart from the peers and from this run's own Python.
+"""The Python client: processes that call, apart from the peers and from the process of the run.
 
 Each peer gets its own, so that one peer's client library is no burden for another's.  Two processes
 share the clients of a round, each client a thread; a call waits in the kernel, without the GIL.
@@ -7,15 +7,18 @@ share the clients of a round, each client a thread; a call waits in the kernel, 
 from __future__ import annotations
 
 import multiprocessing
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from threading import Barrier, Thread
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 
-from benchmarks.clients.samples import Job, Sample, check, joined, run_clients
+from benchmarks.clients.samples import CallFailed, Sample, joined
 from benchmarks.plan import Cell
 from benchmarks.transports import Endpoint, Transport
 
@@ -23,8 +26,19 @@ PROCESSES = 2
 ANSWER_S = 120.0  # no round lasts that long
 
 
-class CallFailed(Exception):
-    """A client met an error; the message is its words."""
+class WrongReply(Exception):
+    """A peer answered with other bytes than the program gives."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One client process's part of a round."""
+
+    endpoint: Endpoint
+    size_bytes: int
+    clients: int
+    seconds: float
+    min_calls: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,62 @@ def request_for(size_bytes: int) -> bytes:
 def reply_for(request: bytes) -> bytes:
     """What the program answers."""
     return (np.frombuffer(request, np.float32) * 2 + 1).tobytes()
+
+
+def timed_calls(transport: Transport, request: bytes, seconds: float, min_calls: int) -> array[int]:
+    """Call until the time is over; the latency of each call."""
+    latencies = array("q")
+    call, clock = transport.call, perf_counter_ns
+    until = clock() + int(seconds * 1e9)
+    while True:
+        before = clock()
+        call(request)
+        after = clock()
+        latencies.append(after - before)
+        if after >= until and len(latencies) >= min_calls:
+            return latencies
+
+
+def check(transport: Transport, request: bytes, expected: bytes) -> None:
+    """One untimed call, which also warms the connection.  Raises WrongReply."""
+    reply = transport.call(request)
+    if bytes(reply) != expected:  # a memoryview would compare item by item
+        raise WrongReply(f"{len(reply)} bytes that differ from the {len(expected)} expected")
+
+
+class ClientThread(Thread):
+    """One client: waits at the start line, calls, keeps its latencies or its failure."""
+
+    def __init__(self, transport: Transport, request: bytes, job: Job, start: Barrier) -> None:
+        super().__init__(daemon=True)
+        self._transport, self._request, self._job, self._start = transport, request, job, start
+        self.latencies: array[int] = array("q")
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        self._start.wait()
+        job = self._job
+        try:
+            self.latencies = timed_calls(self._transport, self._request, job.seconds, job.min_calls)
+        except Exception as error:
+            self.error = error
+
+
+def run_clients(transports: Sequence[Transport], request: bytes, job: Job) -> Sample:
+    """All clients at once, each in a thread.  Raises what the first failing one met."""
+    start = Barrier(len(transports) + 1)
+    threads = [ClientThread(transport, request, job, start) for transport in transports]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    began = perf_counter_ns()
+    for thread in threads:
+        thread.join()
+    ended = perf_counter_ns()
+    for thread in threads:
+        if thread.error is not None:
+            raise thread.error
+    return Sample(began, ended, array("q", [ns for t in threads for ns in t.latencies]))
 
 
 def _serve(pipe: Connection[Any, Any]) -> None:

@@ -1,99 +1,39 @@
-"""The timed loop, the same for every peer, and what is made of its latencies."""
+"""What clients measured in a round, and the figure that all rounds make."""
 
 from __future__ import annotations
 
 import statistics
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
-from threading import Barrier, Thread
-from time import perf_counter_ns
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from benchmarks.transports import Endpoint, Transport
-
-
-class WrongReply(Exception):
-    """A peer answered with other bytes than the program gives."""
+from benchmarks.plan import Cell, Client
+from benchmarks.process_counters import Counters
+from benchmarks.rounds import Spread, quantile
 
 
-@dataclass(frozen=True)
-class Job:
-    """One client process's part of a round."""
-
-    endpoint: Endpoint
-    size_bytes: int
-    clients: int
-    seconds: float
-    min_calls: int
+class CallFailed(Exception):
+    """A client met an error; the message is its words."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A round of one peer in one cell; the clock is the machine's monotonic one, in ns."""
+    """A round of one peer in one row.
+
+    Attributes:
+        began_ns, ended_ns: on the machine's monotonic clock.
+        latencies_ns: of every call.
+        counters: what each process involved used, where it was counted.
+    """
 
     began_ns: int
     ended_ns: int
     latencies_ns: Sequence[int]
-
-
-def timed_calls(transport: Transport, request: bytes, seconds: float, min_calls: int) -> array[int]:
-    """Call until the time is over; the latency of each call."""
-    latencies = array("q")
-    call, clock = transport.call, perf_counter_ns
-    until = clock() + int(seconds * 1e9)
-    while True:
-        before = clock()
-        call(request)
-        after = clock()
-        latencies.append(after - before)
-        if after >= until and len(latencies) >= min_calls:
-            return latencies
-
-
-def check(transport: Transport, request: bytes, expected: bytes) -> None:
-    """One untimed call, which also warms the connection.  Raises WrongReply."""
-    reply = transport.call(request)
-    if bytes(reply) != expected:  # a memoryview would compare item by item
-        raise WrongReply(f"{len(reply)} bytes that differ from the {len(expected)} expected")
-
-
-class ClientThread(Thread):
-    """One client: waits at the start line, calls, keeps its latencies or its failure."""
-
-    def __init__(self, transport: Transport, request: bytes, job: Job, start: Barrier) -> None:
-        super().__init__(daemon=True)
-        self._transport, self._request, self._job, self._start = transport, request, job, start
-        self.latencies: array[int] = array("q")
-        self.error: Exception | None = None
-
-    def run(self) -> None:
-        self._start.wait()
-        job = self._job
-        try:
-            self.latencies = timed_calls(self._transport, self._request, job.seconds, job.min_calls)
-        except Exception as error:
-            self.error = error
-
-
-def run_clients(transports: Sequence[Transport], request: bytes, job: Job) -> Sample:
-    """All clients at once, each in a thread.  Raises what the first failing one met."""
-    start = Barrier(len(transports) + 1)
-    threads = [ClientThread(transport, request, job, start) for transport in transports]
-    for thread in threads:
-        thread.start()
-    start.wait()
-    began = perf_counter_ns()
-    for thread in threads:
-        thread.join()
-    ended = perf_counter_ns()
-    for thread in threads:
-        if thread.error is not None:
-            raise thread.error
-    return Sample(began, ended, array("q", [ns for t in threads for ns in t.latencies]))
+    counters: Mapping[str, Counters] = field(default_factory=dict)
 
 
 def joined(samples: Sequence[Sample]) -> Sample:
-    """What several client processes saw of the same round."""
+    """What several client processes measured of the same round."""
     return Sample(
         min(sample.began_ns for sample in samples),
         max(sample.ended_ns for sample in samples),
@@ -101,40 +41,89 @@ def joined(samples: Sequence[Sample]) -> Sample:
     )
 
 
-def quantile(values: Sequence[float], q: float) -> float:
-    """The smallest value that at least the fraction ``q`` of all does not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+@dataclass(frozen=True)
+class ProcessCost:
+    """What one process uses for one call; for each figure the spread of the rounds.
+
+    Attributes:
+        process: "client", "server"; of jaxfs "front" and "engine".
+        voluntary_switches, involuntary_switches, wakeups: as in ``Counters``.
+        cpu_s: seconds on a CPU.
+        instructions: outside the kernel; None where they are not available.
+    """
+
+    process: str
+    voluntary_switches: Spread
+    involuntary_switches: Spread
+    wakeups: Spread
+    cpu_s: Spread
+    instructions: Spread | None
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One peer in one cell, over all rounds."""
+    """One peer in one row, over all rounds.
+
+    Attributes:
+        peer, size_bytes, clients: what was measured.
+        client: the program that called.
+        calls: in all rounds.
+        calls_per_s, bytes_per_s: over the time of all rounds; bytes in and out together.
+        p50_s, p99_s: quantiles of all calls.
+        round_s: the median call of a round.
+        round_p50_s: that of each round, in the order of the rounds.
+        costs: for each process, where it was counted.
+    """
 
     peer: str
     size_bytes: int
     clients: int
+    client: str
     calls: int
     calls_per_s: float
     p50_s: float
     p99_s: float
-    bytes_per_s: float  # in and out together
+    bytes_per_s: float
+    round_s: Spread
     round_p50_s: tuple[float, ...]
+    costs: tuple[ProcessCost, ...] = ()
+
+    @property
+    def key(self) -> tuple[int, int, Client]:
+        """The row: figures with the same key took turns."""
+        return self.size_bytes, self.clients, Client(self.client)
 
 
-def figure(peer: str, size_bytes: int, clients: int, rounds: Sequence[Sample]) -> Figure:
-    """Medians over all calls; the rate over the time of all rounds."""
+def figure(peer: str, cell: Cell, rounds: Sequence[Sample]) -> Figure:
+    """The figure of a peer that took its turn in all rounds of a row."""
     latencies = [ns / 1e9 for sample in rounds for ns in sample.latencies_ns]
     busy_s = sum(sample.ended_ns - sample.began_ns for sample in rounds) / 1e9
     rate = len(latencies) / busy_s
+    medians = tuple(statistics.median(sample.latencies_ns) / 1e9 for sample in rounds)
     return Figure(
         peer=peer,
-        size_bytes=size_bytes,
-        clients=clients,
+        size_bytes=cell.size_bytes,
+        clients=cell.clients,
+        client=cell.client.value,
         calls=len(latencies),
         calls_per_s=rate,
         p50_s=statistics.median(latencies),
         p99_s=quantile(latencies, 0.99),
-        bytes_per_s=rate * 2 * size_bytes,
-        round_p50_s=tuple(statistics.median(s.latencies_ns) / 1e9 for s in rounds),
+        bytes_per_s=rate * 2 * cell.size_bytes,
+        round_s=Spread.over(medians),
+        round_p50_s=medians,
+        costs=tuple(_cost(process, rounds) for process in rounds[0].counters),
+    )
+
+
+def _cost(process: str, rounds: Sequence[Sample]) -> ProcessCost:
+    counted = [(sample.counters[process], len(sample.latencies_ns)) for sample in rounds]
+    retired = [(c.instructions, calls) for c, calls in counted if c.instructions is not None]
+    return ProcessCost(
+        process,
+        Spread.over([c.voluntary_switches / calls for c, calls in counted]),
+        Spread.over([c.involuntary_switches / calls for c, calls in counted]),
+        Spread.over([c.wakeups / calls for c, calls in counted]),
+        Spread.over([c.cpu_ns / 1e9 / calls for c, calls in counted]),
+        Spread.over([count / calls for count, calls in retired]) if retired else None,
     )

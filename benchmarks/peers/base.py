@@ -3,57 +3,59 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import Self
 
-from benchmarks.plan import Cell
-from benchmarks.transports import Endpoint
+from benchmarks.plan import Cell, Client
+from benchmarks.transports import Endpoint, OpenFile
 
 
 class Peer(ABC):
-    """A context manager: started inside, stopped after, whatever happens.
+    """One way to call the program.
 
-    ``workdir`` is its own empty directory; ``sizes`` are the message sizes it will be asked for.
+    Attributes:
+        name: in tables and on the command line.
+        what: a line for the report.
+        workdir: an empty directory of its own, once it is started.
+        sizes: the message sizes it will be asked for, once it is started.
+        start_s: seconds from nothing to ready.
+        resources: ended when the peer is stopped.
     """
 
-    name: ClassVar[str]
-    what: ClassVar[str]  # a line for the report
+    name: str
+    what: str
+    workdir: Path
+    sizes: tuple[int, ...]
+    start_s = 0.0
 
-    def __init__(self, workdir: Path, sizes: tuple[int, ...]) -> None:
-        self.workdir = workdir
-        self.sizes = sizes
-        self.start_s = 0.0  # from nothing to ready
+    def __init__(self) -> None:
         self.resources = ExitStack()
 
     @abstractmethod
     def start(self) -> None:
-        """Start it, put what must end into ``resources``, return when it answers."""
+        """Starts it, puts what must end into ``resources``, returns when it answers."""
 
     @abstractmethod
     def endpoint(self, size_bytes: int) -> Endpoint:
         """Where clients connect for messages of this size."""
 
+    def server_processes(self) -> Mapping[str, int]:
+        """The processes that answer calls, by name: their counters are in the report."""
+        return {}
+
     def takes(self, cell: Cell) -> bool:
-        """Whether the cell makes sense for this peer."""
-        return True
+        """Whether the row makes sense for this peer: the C client calls files only."""
+        return cell.client == Client.PYTHON or isinstance(self.endpoint(cell.size_bytes), OpenFile)
 
-    def __enter__(self) -> Self:
-        before = perf_counter()
-        try:
+    @contextmanager
+    def running(self, workdir: Path, sizes: tuple[int, ...]) -> Iterator[Self]:
+        """Started inside the block, stopped after it, whatever happens."""
+        self.workdir, self.sizes = workdir, sizes
+        with self.resources:
+            before = perf_counter()
             self.start()
-        except BaseException:
-            self.resources.close()
-            raise
-        self.start_s = perf_counter() - before
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.resources.close()
+            self.start_s = perf_counter() - before
+            yield self

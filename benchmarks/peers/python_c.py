@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from dataclasses import dataclass
 
 from benchmarks.peers.base import Peer
-from benchmarks.plan import MIB, SMALL, Cell
-from benchmarks.transports import Command, Endpoint
+from benchmarks.plan import MIB, SMALL, Cell, Client
+from benchmarks.transports import Endpoint, Reply, Transport
 
 CODE = """
 import sys, jax, numpy as np
@@ -17,6 +19,8 @@ sys.stdout.buffer.write(y)
 
 
 class PythonC(Peer):
+    """A process for each call."""
+
     name = "python-c"
     what = "python -c with jax, a process a call"
 
@@ -27,4 +31,27 @@ class PythonC(Peer):
         return Command((sys.executable, "-c", CODE))
 
     def takes(self, cell: Cell) -> bool:
-        return cell.clients == 1 and cell.size_bytes in (SMALL, 64 * MIB)
+        one_at_a_time = cell.client == Client.PYTHON and cell.clients == 1
+        return one_at_a_time and cell.size_bytes in (SMALL, 64 * MIB)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program that is started for each call: standard input in, standard output out."""
+
+    argv: tuple[str, ...]
+    echoes: bool = False
+
+    def connect(self) -> Transport:
+        return _CommandTransport(self.argv)
+
+
+class _CommandTransport:
+    def __init__(self, argv: tuple[str, ...]) -> None:
+        self._argv = argv
+
+    def call(self, request: bytes) -> Reply:
+        return subprocess.run(self._argv, input=request, stdout=-1, check=True).stdout
+
+    def close(self) -> None:
+        """Nothing stays between calls."""

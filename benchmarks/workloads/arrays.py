@@ -16,13 +16,14 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.peers import Jaxfs
-from benchmarks.rounds import Comparison, compare
+from benchmarks.rounds import Comparison, Spread, compare
 from benchmarks.transports import OpenFile
 from benchmarks.workloads.training import STEPS
 
 ROW = 64  # f32
 LARGE_ROWS = 1 << 20  # 256 MiB
 SMALL_ROWS = 1 << 4
+ROUND_STEPS = 100
 TMPFS = "/dev/shm"
 REQUEST = b"arrays/params arrays/x arrays/y\n"
 LOOK = """
@@ -43,18 +44,25 @@ func.func @main(%x: tensor<f32>) -> tensor<67108864xf32> {
 
 @dataclass(frozen=True)
 class Arrays:
-    """``bound``: large against small weights; ``read``: a result against tmpfs; ``step_s``: median
-    seconds of the file operations of a step; ``difference`` from JAX's parameters at the end."""
+    """What arrays that stay cost.
+
+    Attributes:
+        bound: a call on large bound weights against one on small weights.
+        read: a large result read by mmap against a file of tmpfs.
+        step_s: seconds of the file operations of a training step; a round is 100 steps.
+        difference: of the parameters from JAX's at the end.
+    """
 
     bound: Comparison
     read: Comparison
-    step_s: float
+    step_s: Spread
     difference: float
 
 
 def measure(jaxfs: Jaxfs, rounds: int) -> Arrays:
     """Raises OSError, RuntimeError."""
     mount = jaxfs.mountpoint
+    jaxfs.write_sources("training")
     step_s, difference = _training(mount, jaxfs.sources)
     return Arrays(_bound(mount, rounds), _read(mount, rounds), step_s, difference)
 
@@ -86,7 +94,7 @@ def _read(mount: Path, rounds: int) -> Comparison:
     """Each result is read once, so that nothing of it is in the kernel's cache; then it is the
     other's turn with a new file."""
     (mount / "programs/fill.mlir").write_text(FILL)
-    ours, other, ratios = list[float](), list[float](), list[float]()
+    ours, other = list[float](), list[float]()
     with tempfile.TemporaryDirectory(dir=TMPFS) as place:
         for number in range(3 * rounds):
             (mount / f"programs/fill/calls/f{number}").write_text("1.5\n")
@@ -95,11 +103,10 @@ def _read(mount: Path, rounds: int) -> Comparison:
                 np.save(copy, np.full(1 << 26, 1.5, np.float32))
             ours.append(_summed(result))
             other.append(_summed(copy))
-            ratios.append(ours[-1] / other[-1])
             result.unlink()
             copy.unlink()
     what = "np.load(mmap_mode='r') and sum of 256 MiB, a result against tmpfs"
-    return Comparison(what, statistics.median(ours), statistics.median(other), tuple(ratios))
+    return Comparison.of(what, ours, other)
 
 
 def _summed(path: Path) -> float:
@@ -111,7 +118,7 @@ def _summed(path: Path) -> float:
     return seconds
 
 
-def _training(mount: Path, sources: Path) -> tuple[float, float]:
+def _training(mount: Path, sources: Path) -> tuple[Spread, float]:
     """Writing the call and moving its result over the parameters; nothing waits for a step."""
     for name, data in (("x.npy", "x.npy"), ("y.npy", "y.npy"), ("params", "first.safetensors")):
         (mount / "arrays" / name).write_bytes((sources / data).read_bytes())
@@ -129,4 +136,5 @@ def _training(mount: Path, sources: Path) -> tuple[float, float]:
         seconds.append(perf_counter() - before)
     with np.load(mount / "arrays/params.npz") as found, np.load(sources / "after.npz") as right:
         difference = max(float(np.abs(found[name] - right[name]).max()) for name in right.files)
-    return statistics.median(seconds), difference
+    rounds = [seconds[begin : begin + ROUND_STEPS] for begin in range(0, STEPS, ROUND_STEPS)]
+    return Spread.over([statistics.median(steps) for steps in rounds]), difference

@@ -6,7 +6,6 @@ ROUNDS`` writes the figures of ``imports`` to FILE.
 
 from __future__ import annotations
 
-import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import jax
 import msgspec
 
-from benchmarks.rounds import Comparison, compare
+from benchmarks.rounds import Comparison, Spread, compare
 from benchmarks.workloads.imports import Import, Imports
 from benchmarks.workloads.networks import DEEP, NETWORKS, Network
 from jaxfs.stablehlo import import_module
@@ -58,9 +57,9 @@ def deep_import(network: Network, times: int) -> Import:
     return Import(
         f"{network.name}, {network.what}",
         sum(1 for _ in operations(imported.module.operation)),
-        _median(lambda: import_module(text), times),
-        _median(lambda: _traced(lambda p, x: imported(*p, x), parameters, batch), times),
-        _median(lambda: _traced(lambda p, x: network.loss(p, x), parameters, batch), times),
+        _times(lambda: import_module(text), times),
+        _times(lambda: _traced(lambda p, x: imported(*p, x), parameters, batch), times),
+        _times(lambda: _traced(lambda p, x: network.loss(p, x), parameters, batch), times),
     )
 
 
@@ -69,13 +68,13 @@ def _traced(function: Callable[..., Any], *inputs: Any) -> object:
     return jax.make_jaxpr(function)(*inputs)
 
 
-def _median(run: Callable[[], object], times: int) -> float:
+def _times(run: Callable[[], object], times: int) -> Spread:
     found = []
     for _ in range(times):
         before = perf_counter()
         run()
         found.append(perf_counter() - before)
-    return statistics.median(found)
+    return Spread.over(found)
 
 
 def main(file: Path, rounds: int) -> None:

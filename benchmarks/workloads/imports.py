@@ -8,24 +8,32 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.processes import run_module
-from benchmarks.rounds import Comparison
+from benchmarks.rounds import Comparison, Spread
 
 LIMIT_S = 300.0
 
 
 @dataclass(frozen=True)
 class Import:
-    """From text to what JAX transforms: medians in seconds."""
+    """From text to what JAX transforms.
+
+    Attributes:
+        what: the program, in words.
+        operations: in its module.
+        parse_s: seconds from text to module.
+        trace_s: seconds from module to jaxpr.
+        trace_original_s: seconds of JAX alone, for the function itself.
+    """
 
     what: str
     operations: int
-    parse_s: float
-    trace_s: float
-    trace_original_s: float  # of the function itself, by JAX alone
+    parse_s: Spread
+    trace_s: Spread
+    trace_original_s: Spread
 
     @property
     def seconds(self) -> float:
-        return self.parse_s + self.trace_s
+        return self.parse_s.median + self.trace_s.median
 
 
 @dataclass(frozen=True)

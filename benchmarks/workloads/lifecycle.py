@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.clients.python_client import Clients, reply_for, request_for
-from benchmarks.clients.samples import check, quantile
+from benchmarks.clients.python_client import Clients, check, reply_for, request_for
 from benchmarks.peers import Jaxfs
 from benchmarks.plan import SMALL, Cell
+from benchmarks.rounds import Spread, quantile
 
 STAT_PAUSE_S = 0.001
 STAT_S = 4.0
@@ -49,12 +49,20 @@ class Stats:
 
 @dataclass(frozen=True)
 class Lifecycle:
-    """All of it; ``first_call_s`` is that after the remount."""
+    """All of it.
+
+    Attributes:
+        mount_s: seconds of the first mount.
+        remount_s: seconds of the later ones, with the state directory of the first.
+        first_call_s: seconds of the first call after a remount.
+        memory: of the front, before and after all calls.
+        stats: beside a long compile.
+    """
 
     mount_s: float
-    remount_s: float
-    first_call_s: float
-    memory: tuple[FrontMemory, FrontMemory]  # before and after all calls
+    remount_s: Spread
+    first_call_s: Spread
+    memory: tuple[FrontMemory, FrontMemory]
     stats: Stats
 
 
@@ -137,16 +145,26 @@ def first_call(jaxfs: Jaxfs) -> float:
 
 
 def remount(jaxfs: Jaxfs) -> tuple[float, float]:
-    """(seconds to mount again, seconds of the first call after it)."""
+    """(seconds to mount again, seconds of the first call after it).  Raises MountFailed."""
     jaxfs.unmount()
     jaxfs.mount()
     return jaxfs.mount_s, first_call(jaxfs)
 
 
-def whole_life(jaxfs: Jaxfs, clients: Clients, fresh: FrontMemory) -> Lifecycle:
-    """Measured after all calls; ``fresh`` is the front's memory before them."""
+def measure(jaxfs: Jaxfs, clients: Clients, fresh: FrontMemory, rounds: int) -> Lifecycle:
+    """Measured after all calls; ``fresh`` is the front's memory before them.
+
+    Raises CallFailed, MountFailed, RuntimeError.
+    """
     mount_s = jaxfs.mount_s
     used = front_memory(jaxfs, "after all calls")
+    jaxfs.write_sources("slow")
     stats = stat_while_compiling(jaxfs, clients)
-    remount_s, first_call_s = remount(jaxfs)
-    return Lifecycle(mount_s, remount_s, first_call_s, (fresh, used), stats)
+    remounts = [remount(jaxfs) for _ in range(rounds)]
+    return Lifecycle(
+        mount_s,
+        Spread.over([seconds for seconds, _ in remounts]),
+        Spread.over([seconds for _, seconds in remounts]),
+        (fresh, used),
+        stats,
+    )

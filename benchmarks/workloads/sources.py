@@ -1,8 +1,7 @@
-"""The programs as StableHLO: ``affine``, one that takes long to compile, losses of ``networks``,
-the step of ``training``.
+"""The programs as StableHLO.
 
-``python -m benchmarks.workloads.sources DIR SIZE...`` writes ``affine_<size>.mlir`` for messages of
-that many bytes, ``slow.mlir``, and a file for each network.
+``python -m benchmarks.workloads.sources DIR NAME...`` writes them into DIR.  A NAME is a number of
+bytes, for ``affine`` on messages of that size, or one of ``WRITERS``.
 """
 
 from __future__ import annotations
@@ -48,18 +47,40 @@ def stablehlo(function: Callable[..., jax.Array], *inputs: Any) -> str:
     return text
 
 
-def main(directory: Path, sizes: list[int]) -> None:
-    """Write the files."""
-    for size in sizes:
-        text = stablehlo(affine, np.zeros(size // 4, np.float32))
-        (directory / f"affine_{size}.mlir").write_text(text)
+def write_affine(directory: Path, size_bytes: int) -> None:
+    """``affine_<size>.mlir``, for messages of that size."""
+    text = stablehlo(affine, np.zeros(size_bytes // 4, np.float32))
+    (directory / f"affine_{size_bytes}.mlir").write_text(text)
+
+
+def write_slow(directory: Path) -> None:
+    """``slow.mlir``, which takes seconds to compile."""
     image = np.zeros((8, SLOW_WIDTH, SLOW_WIDTH, 4), np.float32)
     (directory / "slow.mlir").write_text(stablehlo(slow_to_compile, image))
+
+
+def write_networks(directory: Path) -> None:
+    """The loss of each of ``NETWORKS``, a file each."""
     for network in NETWORKS:
         text = stablehlo(network.loss, *network.inputs())
         (directory / f"{network.name}.mlir").write_text(text)
-    training.write(directory)
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "slow": write_slow,
+    "networks": write_networks,
+    "training": training.write,
+}
+
+
+def main(directory: Path, names: list[str]) -> None:
+    """Writes the files."""
+    for name in names:
+        if name.isdecimal():
+            write_affine(directory, int(name))
+        else:
+            WRITERS[name](directory)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [int(word) for word in sys.argv[2:]])
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 STEPS = 1000
@@ -32,7 +33,7 @@ def write(directory: Path) -> None:
     """``step.mlir``; its first parameters and data; ``after.npz``, the parameters after STEPS."""
     random = np.random.default_rng(0)
 
-    def normal(*shape: int) -> np.ndarray:
+    def normal(*shape: int) -> NDArray[np.float32]:
         return random.normal(0, 0.3, shape).astype(np.float32)
 
     first = {"w1": normal(64, 32), "b1": normal(32), "w2": normal(32, 10), "b2": normal(10)}
@@ -45,4 +46,5 @@ def write(directory: Path) -> None:
     params: Params = {name: jnp.asarray(value) for name, value in first.items()}
     for _ in range(STEPS):
         params = compiled(params, x, y)
-    np.savez(directory / "after.npz", **{name: np.asarray(a) for name, a in params.items()})
+    after: dict[str, NDArray[np.float32]] = {name: np.asarray(a) for name, a in params.items()}
+    np.savez(directory / "after.npz", allow_pickle=False, **after)

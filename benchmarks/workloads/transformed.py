@@ -38,7 +38,8 @@ ROWS = (
 
 
 def measure(jaxfs: Jaxfs, rounds: int) -> tuple[Comparison, ...]:
-    """A comparison a row.  Raises OSError."""
+    """A comparison a row.  Raises OSError, EOFError, RuntimeError."""
+    jaxfs.write_sources("networks")
     return tuple(_measure(jaxfs, row, rounds) for row in ROWS)
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.clients.samples import quantile
 from benchmarks.processes import environment
+from benchmarks.rounds import quantile
 from tests.soak.figure import Figure
 from tests.soak.mount import Mount
 

@@ -1,7 +1,7 @@
 """A pyfuse3 filesystem that gives back what was written to it.
 
 ``python -m benchmarks.peers.echo_pyfuse3.server DIR``.  One file, ``call``; each open file is a
-conversation, as with a program's ``call.raw``.  A call costs the kernel's, pyfuse3's and trio's time.
+conversation, as with a program's ``call.raw``.  A call costs what pyfuse3 and trio cost.
 """
 
 from __future__ import annotations

@@ -14,10 +14,7 @@ from fastapi import FastAPI, Request, Response
 
 from benchmarks.workloads.program import call_affine
 
-app = FastAPI()
 
-
-@app.post("/affine")
 async def affine(request: Request) -> Response:
     """f32[n] in, f32[n] out, as raw bytes."""
     inputs = np.frombuffer(await request.body(), np.float32)
@@ -25,7 +22,9 @@ async def affine(request: Request) -> Response:
 
 
 def main() -> None:
-    """Serve until a signal."""
+    """Serves until a signal."""
+    app = FastAPI()
+    app.add_api_route("/affine", affine, methods=["POST"], response_class=Response)
     listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
     config = uvicorn.Config(app, loop="uvloop", http="httptools", log_level="warning")
     print(listening.getsockname()[1], flush=True)

@@ -1,10 +1,13 @@
-"""Python gRPC."""
+"""Python gRPC, and the channel to it."""
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
+
 from benchmarks.peers.base import Peer
 from benchmarks.processes import server
-from benchmarks.transports import Endpoint, GrpcUnary
+from benchmarks.transports import Endpoint, Transport
 
 SERVICE = "benchmarks.Programs"
 OPTIONS = (
@@ -17,11 +20,42 @@ OPTIONS = (
 
 
 class Grpc(Peer):
+    """A remote procedure call."""
+
     name = "grpc"
     what = "grpcio, synchronous server and stub, one process; raw bytes, TCP, no protobuf"
 
     def start(self) -> None:
-        self._port = int(self.resources.enter_context(server("benchmarks.peers.grpc.server")))
+        command = (sys.executable, "-m", "benchmarks.peers.grpc.server")
+        started = self.resources.enter_context(server(*command))
+        self._port = int(started.ready_line)
 
     def endpoint(self, size_bytes: int) -> Endpoint:
         return GrpcUnary(self._port, f"/{SERVICE}/Affine", OPTIONS)
+
+
+@dataclass(frozen=True)
+class GrpcUnary:
+    """A unary method whose messages are the raw bytes."""
+
+    port: int
+    method: str
+    options: tuple[tuple[str, int], ...]
+    echoes: bool = False
+
+    def connect(self) -> Transport:
+        return _GrpcTransport(self)
+
+
+class _GrpcTransport:
+    def __init__(self, endpoint: GrpcUnary) -> None:
+        # here, so that the other peers' clients do not carry its threads
+        import grpc
+
+        # without a pool of its own a channel would share the connection of the others
+        options = (*endpoint.options, ("grpc.use_local_subchannel_pool", 1))
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{endpoint.port}", options=options)
+        self.call = self._channel.unary_unary(endpoint.method)
+
+    def close(self) -> None:
+        self._channel.close()

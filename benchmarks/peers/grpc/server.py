@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc  # type: ignore[import-untyped]  # grpcio ships no types
+import grpc
 import numpy as np
 
 from benchmarks.peers.grpc.client import OPTIONS, SERVICE
@@ -24,7 +24,7 @@ def affine(request: bytes, context: grpc.ServicerContext) -> bytes:
 
 
 def main() -> None:
-    """Serve until a signal."""
+    """Serves until a signal."""
     server = grpc.server(ThreadPoolExecutor(THREADS), options=OPTIONS)
     handler = grpc.unary_unary_rpc_method_handler(affine)
     generic = grpc.method_handlers_generic_handler(SERVICE, {"Affine": handler})
