@@ -37,6 +37,7 @@ class Results:
     Attributes:
         machine: name and value.
         load_per_core_before: over 1 means that others used the machine.
+        busy_before: how much of the CPUs others used right before the run, 0 to 1.
         counts_instructions: whether the kernel counts them on this machine.
         start_s: of each peer, seconds from nothing to ready.
         peers: of each peer, a line that describes it.
@@ -48,6 +49,7 @@ class Results:
 
     machine: dict[str, str]
     load_per_core_before: float
+    busy_before: float = 0.0
     counts_instructions: bool = False
     start_s: dict[str, float] = field(default_factory=dict)
     peers: dict[str, str] = field(default_factory=dict)
@@ -80,7 +82,13 @@ def run(peers: Sequence[Peer], plan: Plan, say: Say) -> Results:
     What fails is reported in the results.
     """
     before = perf_counter()
-    results = Results(machine.describe(), machine.load_per_core(), instructions_available())
+    say("how busy is the machine")
+    results = Results(
+        machine.describe(),
+        machine.load_per_core(),
+        machine.busy_fraction(),
+        instructions_available(),
+    )
     with tempfile.TemporaryDirectory(prefix="jaxfs-bench-") as name, ExitStack() as stack:
         directory = Path(name)
         if Section.IMPORTS in plan.sections:

@@ -1,13 +1,15 @@
-"""The machine in words: what figures depend on, and nothing that says whose it is."""
+"""The machine in words: what figures depend on, and nothing that identifies its owner."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+_IDLE, _IOWAIT = 3, 4  # proc_stat(5)
 PACKAGES = ("jax", "jaxlib", "pyfuse3", "trio", "fastapi", "uvicorn", "grpcio", "numpy")
 
 
@@ -44,6 +46,21 @@ def describe() -> dict[str, str]:
         "python": platform.python_version(),
         **_versions(),
     }
+
+
+def _cpu_ticks() -> tuple[int, int]:
+    """(idle, all) of all CPUs since boot, from the first row of /proc/stat."""
+    row = Path("/proc/stat").read_text().split("\n", 1)[0]
+    ticks = [int(word) for word in row.split()[1:9]]
+    return ticks[_IDLE] + ticks[_IOWAIT], sum(ticks)
+
+
+def busy_fraction(seconds: float = 2.0) -> float:
+    """How much of the CPUs others use now, 0 to 1, measured over some seconds."""
+    idle, total = _cpu_ticks()
+    time.sleep(seconds)
+    idle_after, total_after = _cpu_ticks()
+    return 1 - (idle_after - idle) / max(1, total_after - total)
 
 
 def load_per_core() -> float:
