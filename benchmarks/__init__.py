@@ -1,5 +1,9 @@
-"""jaxfs beside its peers: the same program, the same bytes, the same client loop, one run.
+"""jaxfs beside its peers: the same program, the same bytes, the same clients, one run.
 
-``python -m benchmarks`` (``make bench``).  ``peers`` are the ways to call the program, ``clients``
-the processes that call it, ``measure`` the loop they run, ``lifecycle`` what only a mount has.
+``python -m benchmarks`` (``make bench``).  The folders:
+
+- ``peers``: the ways to call the program, among them the floors, which compute nothing
+- ``clients``: the processes that call, in Python and in C
+- ``workloads``: the programs, and what is measured beside calls of one program
+- ``report``: targets and tables
 """

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-OPTIONS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
+OPTIONS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread")
 
 
 class CannotCompile(Exception):

@@ -57,7 +57,7 @@ def reply_for(request: bytes) -> bytes:
 
 
 def timed_calls(transport: Transport, request: bytes, seconds: float, min_calls: int) -> array[int]:
-    """Call until the time is over; the latency of each call."""
+    """Calls until the time is over; returns the latency of each call in ns."""
     latencies = array("q")
     call, clock = transport.call, perf_counter_ns
     until = clock() + int(seconds * 1e9)
@@ -78,7 +78,7 @@ def check(transport: Transport, request: bytes, expected: bytes) -> None:
 
 
 class ClientThread(Thread):
-    """One client: waits at the start line, calls, keeps its latencies or its failure."""
+    """One client: waits for the others, calls, keeps its latencies or its failure."""
 
     def __init__(self, transport: Transport, request: bytes, job: Job, start: Barrier) -> None:
         super().__init__(daemon=True)
@@ -96,7 +96,7 @@ class ClientThread(Thread):
 
 
 def run_clients(transports: Sequence[Transport], request: bytes, job: Job) -> Sample:
-    """All clients at once, each in a thread.  Raises what the first failing one met."""
+    """Runs all clients at once, each in a thread.  Raises the error of the first that failed."""
     start = Barrier(len(transports) + 1)
     threads = [ClientThread(transport, request, job, start) for transport in transports]
     for thread in threads:
@@ -171,7 +171,7 @@ def _shares(clients: int, processes: int) -> list[int]:
 
 
 def _all_answers(pipes: Sequence[Connection[Any, Any]]) -> list[Any]:
-    """An answer from each, also after a failure: none may stay in a pipe for the next round."""
+    """Returns an answer from each, also after a failure: none may stay in a pipe for later."""
     answers = [_answer(pipe) for pipe in pipes]
     failures = [answer for answer in answers if isinstance(answer, _Failure)]
     if failures:

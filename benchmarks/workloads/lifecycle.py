@@ -67,8 +67,8 @@ class Lifecycle:
 
 
 def front_memory(jaxfs: Jaxfs, when: str) -> FrontMemory:
-    """What /proc says of the front now."""
-    proc = Path("/proc") / str(jaxfs.front.main())
+    """What /proc shows of the front now."""
+    proc = Path("/proc") / str(jaxfs.front())
     rows = dict(row.split(":", 1) for row in (proc / "status").read_text().splitlines())
     rss, anonymous, shared = (
         int(rows[key].split()[0]) << 10 for key in ("VmRSS", "RssAnon", "RssShmem")

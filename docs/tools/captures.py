@@ -125,7 +125,7 @@ def drawing(console: Console, title: str) -> str:
 
 
 def put(text: str, command: str, shown: str) -> str:
-    """The document with what stands below ``$ command`` replaced."""
+    """The document with the lines below ``$ command`` replaced."""
     block = re.compile(rf"(```console\n\$ {re.escape(command)}\n).*?(\n```)", re.DOTALL)
     changed, count = block.subn(lambda found: f"{found[1]}{shown.rstrip()}{found[2]}", text)
     if count != 1:

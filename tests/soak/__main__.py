@@ -10,12 +10,11 @@ import click
 from benchmarks.processes import ROOT
 from benchmarks.report import machine
 from tests.soak import report
-from tests.soak.deaths import engine_deaths
 from tests.soak.endurance import many_calls
-from tests.soak.figure import Figure
 from tests.soak.interrupts import interrupt_cost
+from tests.soak.kills import engine_deaths, remounts
 from tests.soak.mount import Mount, mounted
-from tests.soak.remounts import remounts
+from tests.soak.report import Figure
 from tests.soak.waiters import a_thousand_processes, ten_thousand_threads
 
 SOAKS: dict[str, Callable[[Mount], list[Figure]]] = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.soak.clients import Client
-from tests.soak.figure import Figure
 from tests.soak.mount import Mount, Process
+from tests.soak.report import Figure
 
 CALLS, WARM = 100_000, 10_000
 CLIENTS = 4

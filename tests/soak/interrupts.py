@@ -10,7 +10,7 @@ import time
 import trio
 
 from jaxfs.fuse import INTERRUPTS
-from tests.soak.figure import Figure
+from tests.soak.report import Figure
 
 LOOPS = 20_000
 ROUNDS = 5

@@ -1,15 +1,35 @@
-"""The table, for the terminal and docs/reports/soak.md, and JSON."""
+"""What a soak finds, as a table for the terminal and docs/reports/soak.md, and as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.soak.figure import Figure
+
+@dataclass(frozen=True)
+class Figure:
+    """``found`` is in ``unit`` and has to be at most ``asked``."""
+
+    what: str
+    found: float
+    asked: float
+    unit: str
+
+    @property
+    def is_met(self) -> bool:
+        return self.found <= self.asked
+
+    @property
+    def words(self) -> tuple[str, str, str, str]:
+        """The row."""
+        met = "met" if self.is_met else "MISSED"
+        return self.what, f"{self.asked:g} {self.unit}", f"{self.found:.3g} {self.unit}", met
+
 
 HEADER = ("what", "asked, at most", "found", "")
 

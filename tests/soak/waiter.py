@@ -1,4 +1,4 @@
-"""``python -m tests.soak.waiter PATH COUNT``: a process whose threads all wait in open(2)."""
+"""``python -m tests.soak.waiter PATH COUNT``: a process; all its threads wait in open(2)."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from benchmarks.processes import environment
 from benchmarks.rounds import quantile
-from tests.soak.figure import Figure
 from tests.soak.mount import Mount
+from tests.soak.report import Figure
 
 STATS = 3000
 PAUSE_S = 0.001
@@ -60,7 +60,7 @@ def stat_p99_s(mount: Mount) -> float:
 
 
 def cpu_percent(mount: Mount) -> float:
-    """Of one core, by the front, while nobody asks anything."""
+    """Of one core, by the front, while no request comes."""
     before = mount.front.cpu_s
     time.sleep(CPU_S)
     return 100 * (mount.front.cpu_s - before) / CPU_S

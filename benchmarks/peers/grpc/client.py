@@ -36,7 +36,7 @@ class Grpc(Peer):
 
 @dataclass(frozen=True)
 class GrpcUnary:
-    """A unary method whose messages are the raw bytes."""
+    """A unary method; its messages are the raw bytes."""
 
     port: int
     method: str

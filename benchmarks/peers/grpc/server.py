@@ -1,7 +1,7 @@
-"""The gRPC peer: one process, one unary method whose messages are the raw bytes.
+"""The gRPC peer: one process, one unary method; its messages are the raw bytes.
 
-``python -m benchmarks.peers.grpc.server`` prints its port when it answers.  It uses no protobuf,
-whose messages would cost a copy each way.
+``python -m benchmarks.peers.grpc.server`` prints its port when it answers.  It uses no protobuf:
+that would cost a copy each way.
 """
 
 from __future__ import annotations
