@@ -60,7 +60,7 @@ class Derivations:
             check_types(base.untyped.parameters, base.untyped.inputs, types)
         derived = self.specialize(base, types)
         try:
-            served = await derived.serving()
+            served = await derived.wait_compiled()
         except BrokenProgram:
             if derived.error is None:
                 raise
@@ -98,7 +98,7 @@ class Derivations:
     async def _build(self, derived: DerivedProgram) -> CompiledProgram | UntypedProgram:
         root = root_of(derived)
         device = self._builder.device(derived.device or root.device)
-        derived.building = derived.recipe
+        derived.building = derived.build_key
         made = await self._builder.build(derived.building, device, Author.of(root))
         if isinstance(made, UntypedProgram) and derived.types is not None:
             raise Invalid(f"{made.reason}; the types {derived.types} do not settle that")
@@ -117,7 +117,7 @@ class Derivations:
     def recall(self, base: SourceProgram, steps: Steps, types: Types | None) -> None:
         """List a derived program again that was there before a remount, if its parts are."""
         derived = self.specialize(base, types) if types else self.transform(base, steps)
-        made = self._builder.recall(derived.recipe, self._builder.device(base.device))
+        made = self._builder.recall(derived.build_key, self._builder.device(base.device))
         if made is None:
             base.specializations.pop(types or (), None)
             return

@@ -192,7 +192,7 @@ class SourceProgram(Program):
         return self.owner
 
     @property
-    def recipe(self) -> BuildKey:
+    def build_key(self) -> BuildKey:
         return BuildKey(self.source_sha256, tuple(sorted(self.options.items())))
 
     @property
@@ -234,7 +234,7 @@ class DerivedProgram(Program):
         return self.base.meta
 
     @property
-    def recipe(self) -> BuildKey:
+    def build_key(self) -> BuildKey:
         return self.base.build_key.then(self.steps, self.types)
 
     @property
@@ -245,7 +245,7 @@ class DerivedProgram(Program):
         """What served is not this program any more."""
         self.compiled, self.untyped, self.error = None, None, None
 
-    async def serving(self) -> CompiledProgram | UntypedProgram:
+    async def wait_compiled(self) -> CompiledProgram | UntypedProgram:
         """Raises NotSupported, with the reason, for what cannot be transformed so."""
         if self.state == "unused":
             self.start(self)

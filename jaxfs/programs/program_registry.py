@@ -91,7 +91,7 @@ class Programs:
         try:
             program.source_bytes = self._builder.store.source_path(record.sha256).stat().st_size
             device = self._builder.device(program.device)
-            version = self._builder.recall(program.recipe, device)
+            version = self._builder.recall(program.build_key, device)
         except JaxfsError as error:
             program.end_build(number, error)
             return
@@ -263,7 +263,7 @@ class Programs:
             self.derivations.outdate(program)
             program.forget()
             self.derivations.start(program)
-            await program.serving()
+            await program.wait_compiled()
         elif isinstance(program, SourceProgram):
             if isinstance(served, CompiledProgram) and served.device == device.name:
                 program.device = device.name

@@ -55,7 +55,7 @@ async def make_first(program: Program) -> None:
     """A derived program is made at its first use, and looking into it is one."""
     if isinstance(program, DerivedProgram):
         with contextlib.suppress(BrokenProgram, NotSupported):  # what is read next says why
-            await program.serving()
+            await program.wait_compiled()
 
 
 def _quarantine(system: Mount, program: Program, caller: Credentials) -> str:
