@@ -146,7 +146,7 @@ def take(mountpoint: str) -> Sample:
     return Sample(
         mountpoint=mountpoint,
         at_s=time.monotonic(),
-        version=(root / "version").read_text().strip(),
+        version=(root / "version").read_text().partition("\n")[0],
         health=flat_keyed((root / "health").read_text()),
         metrics=metrics((root / "metrics").read_text()),
         devices=[_device(home) for home in sorted((root / "devices").iterdir())],

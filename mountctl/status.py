@@ -54,7 +54,7 @@ def status_of(mountpoint: str) -> Status:
         engine=found.get("engine", ""),
         programs=_number(found.get("programs")),
         uptime_usec=_number(found.get("uptime_usec")),
-        version=version.strip(),
+        version=version.partition("\n")[0],
     )
 
 

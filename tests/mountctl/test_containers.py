@@ -211,7 +211,7 @@ def test_container_sees_the_mount_that_comes_back(tmp_path: Path) -> None:
         timeout=LIMIT_S,
         check=False,
     )
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["jaxfs"] * 2, done.stderr
+    assert done.stdout.count("jaxfs ") == 2, done.stderr
 
 
 @needs_root

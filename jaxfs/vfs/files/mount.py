@@ -7,11 +7,14 @@ from jaxfs.calls.call import now_usec
 from jaxfs.posix.credentials import Credentials
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, FileSpec, NodeSpec
-from jaxfs.vfs.text import flat_keyed, line
+from jaxfs.vfs.text import flat_keyed, lines
+
+INTERFACE = 1  # raised when a file changes its meaning, and not when one is added
 
 
 def _version(system: Mount, subject: Mount, caller: Credentials) -> bytes:
-    return line(f"jaxfs {jaxfs.__version__} {system.engines.toolchain}")
+    software = f"jaxfs {jaxfs.__version__} {system.engines.toolchain}"
+    return lines([software, f"interface {INTERFACE}"])
 
 
 def _health(system: Mount, subject: Mount, caller: Credentials) -> bytes:
@@ -48,7 +51,13 @@ def _error_log(system: Mount, subject: Mount, caller: Credentials) -> bytes:
 
 ROWS: tuple[NodeSpec, ...] = (
     DirectorySpec("", 0o755, "the mount"),
-    FileSpec("version", 0o444, "single value", "jaxfs and the JAX it runs on", read=_version),
+    FileSpec(
+        "version",
+        0o444,
+        "newline-separated",
+        "jaxfs and the JAX it runs on; the number of this interface",
+        read=_version,
+    ),
     FileSpec("health", 0o444, "flat keyed", "state of the mount and its processes", read=_health),
     FileSpec(
         "error_log",
