@@ -115,12 +115,13 @@ class Derivations:
             self.start(derived)
 
     def recall(self, base: SourceProgram, steps: Steps, types: Types | None) -> None:
-        """List a derived program again that was there before a remount, if its parts are."""
+        """List a derived program again that was there before a remount.
+
+        Where its parts are not, as after an upgrade of jax, its next use makes it.
+        """
         derived = self.specialize(base, types) if types else self.transform(base, steps)
         made = self._builder.recall(derived.build_key, self._builder.device(base.device))
-        if made is None:
-            base.specializations.pop(types or (), None)
-            return
-        derived.end_build(derived.begin_build(), made)
+        if made is not None:
+            derived.end_build(derived.begin_build(), made)
         if types is None:
             base.transformed[derived.steps] = derived

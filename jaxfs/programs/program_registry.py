@@ -102,7 +102,7 @@ class Programs:
             program.end_build(number, version)
             self._restore_derived(program, record)
         else:
-            self._nursery.start_soon(self._rebuild, program, number)
+            self._nursery.start_soon(self._rebuild, program, number, record)
 
     def _restore_derived(self, program: SourceProgram, record: ProgramRecord) -> None:
         for steps in record.transformed:
@@ -113,10 +113,13 @@ class Programs:
                 avals = tuple(parse_aval(text) for text in types)
                 self.derivations.recall(program, (), avals)
 
-    async def _rebuild(self, program: SourceProgram, number: int) -> None:
+    async def _rebuild(self, program: SourceProgram, number: int, record: ProgramRecord) -> None:
         try:
             source = self._builder.store.source_path(program.source_sha256).read_bytes()
             await self._build(program, number, source, program.device)
+            if program.source_sha256 == record.sha256:  # not overwritten meanwhile
+                self._restore_derived(program, record)
+                self.remember(program)  # the build wrote a record without them
         except (JaxfsError, OSError) as error:
             log.warning("programs/%s did not compile again: %s", program.name, error)
 
