@@ -110,7 +110,7 @@ class Traced(msgspec.Struct, frozen=True, tag=True):
     partitions: int = 1  # how many devices it runs on
 
 
-class UntypedProgram(msgspec.Struct, frozen=True, tag=True):
+class UntypedProgram(msgspec.Struct, frozen=True, tag="Untyped"):  # state directories have the tag
     """The program is well, and what it takes is known only with ``types``.  No descriptors.
 
     ``parameters`` are the names of its inputs, flat, or of its arguments where even their structure
