@@ -57,7 +57,7 @@ captures: setup ## make the pictures in docs/ anew: mountctl top, mountctl docto
 	$(BIN)/python -m docs.tools.captures
 
 fuzz: setup-dev ## damage good programs for FUZZ_SECONDS (120): only throw-away processes may suffer
-	$(BIN)/python -m tests.tools.fuzz --seconds $(FUZZ_SECONDS) --report docs/FUZZ.md
+	$(BIN)/python -m tests.tools.fuzz --seconds $(FUZZ_SECONDS) --report docs/reports/fuzz.md
 
 clean: ## remove what was built, .venv included
 	rm -rf .venv .venv-* build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

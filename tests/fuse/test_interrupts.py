@@ -1,7 +1,7 @@
 """A signal ends every wait; a signal that ends no process harms none.
 
 A real mount and real signals.  How long it took from the signal to the end of the process is
-kept in docs/SIGNALS.md; it decides nothing, except that two seconds are too long.
+kept in docs/reports/signals.md; it decides nothing, except that two seconds are too long.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pytest
 from jaxfs.fuse import interrupts
 
 HERE = Path(__file__).parent
-DOCUMENT = HERE.parents[1] / "docs/SIGNALS.md"
+DOCUMENT = HERE.parents[1] / "docs/reports/signals.md"
 KINDS = ("open", "read", "write", "flush", "rename")
 DEADLY = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGKILL")
 DEFAULT_IGNORED = ("SIGURG", "SIGWINCH", "SIGCHLD")

@@ -1,4 +1,4 @@
-"""All hostile programs by name, and the table of them in docs/HOSTILE.md."""
+"""All hostile programs by name, and the table of them in docs/reports/hostile.md."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _COLUMNS = (
 
 
 def document() -> str:
-    """The whole of docs/HOSTILE.md."""
+    """The whole of docs/reports/hostile.md."""
     tables = [f"\n## {title}\n\n{_COLUMNS}{_rows(group)}" for title, group in GROUPS.items()]
     return _HEAD + _summary() + "".join(tables)
 

@@ -21,7 +21,7 @@ from tests.hostile.attacks import ATTACKS, Attack
 from tests.hostile.test_mount import assert_works
 
 DEADLINE_S = 4
-DOCUMENT = Path(__file__).parents[2] / "docs/ATTACKS.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/reports/attacks.md"
 pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="other users need root"),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="system calls are told by number"),

@@ -15,7 +15,7 @@ from tests.hostile.case import ACCEPTED, AT_COMPILE, Stop
 from tests.hostile.conftest import GOOD, attempt
 from tests.hostile.corpus import CASES, document
 
-DOCUMENT = Path(__file__).parents[2] / "docs/HOSTILE.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/reports/hostile.md"
 REFUSED = [name for name, case in CASES.items() if case.stop not in ACCEPTED]
 BY_VERIFIER = "see current operation"  # what only MLIR's verifier adds to its errors
 

@@ -1,6 +1,6 @@
 """Damages good programs for a while, and checks that only throw-away processes suffer.
 
-    python -m tests.tools.fuzz --seconds 120 --seed 1 --report docs/FUZZ.md
+    python -m tests.tools.fuzz --seconds 120 --seed 1 --report docs/reports/fuzz.md
 
 Each mutant is traced and, where it is accepted, compiled.  Whatever it is, an answer must come in
 time, a refusal must be one a user can act on, and the zygote must live.  Mutants depend on the seed
@@ -145,7 +145,7 @@ async def fuzz(seed: int, seconds: float, keep: Path) -> Tally:
 
 
 def report(tally: Tally, seed: int, seconds: float) -> str:
-    """docs/FUZZ.md."""
+    """docs/reports/fuzz.md."""
     return (
         "# The last run of the fuzzer\n\n"
         "`make fuzz` damages good programs (bits, bytes, sizes, cuts, splices, tokens), traces\n"
