@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """
 import os, trio, jaxfs.fuse
-from jaxfs.fuse.reading import Requests
+from jaxfs.fuse.request_loop import Requests
 
 async def main():
     theirs, ours = os.pipe()
