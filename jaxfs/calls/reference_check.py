@@ -14,7 +14,7 @@ import trio
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.calls.call import release, typed_outputs
 from jaxfs.calls.call_registry import Calls
-from jaxfs.compiler.client.client import CompilerClient
+from jaxfs.compiler.compiler_interface import Compiler
 from jaxfs.engine.interface import Outcome, Range
 from jaxfs.errors import Invalid, RunFailed
 from jaxfs.ipc.spool import Spool
@@ -29,7 +29,7 @@ MAX_BYTES = 64 << 20  # of inputs; the interpreter is slow
 
 
 async def check(
-    calls: Calls, tracer: CompilerClient, program: Program, caller: Credentials, spool: Spool
+    calls: Calls, compiler: Compiler, program: Program, caller: Credentials, spool: Spool
 ) -> str:
     """``out.0 name=... max_abs_difference=...`` for each output, a line each.
 
@@ -50,7 +50,7 @@ async def check(
         raise Invalid(f"{len(given)} bytes of inputs; the interpreter is given {MAX_BYTES} at most")
     outcome = await _run(calls, caller.uid, version, inputs)
     try:
-        expected = await _interpret(tracer, version, program, given)
+        expected = await _interpret(compiler, version, program, given)
         return await trio.to_thread.run_sync(
             _compare, version, typed_outputs(version, outcome), expected
         )
@@ -104,11 +104,11 @@ async def _run(
 
 
 async def _interpret(
-    tracer: CompilerClient, version: CompiledProgram, program: Program, inputs: bytes
+    compiler: Compiler, version: CompiledProgram, program: Program, inputs: bytes
 ) -> bytes:
     artifact = (version.stablehlo_path.parent / "artifact").read_bytes()
     meta = root_of(program).meta
-    return await tracer.interpret(artifact, inputs, version.signature, user=(meta.uid, meta.gid))
+    return await compiler.interpret(artifact, inputs, version.signature, user=(meta.uid, meta.gid))
 
 
 def _compare(version: CompiledProgram, found: Sequence[TypedBuffer], expected: bytes) -> str:

@@ -98,7 +98,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
 
     job: int
     status: int
-    last_words: str = ""
+    stderr_tail: str = ""
 
 
 class Traced(msgspec.Struct, frozen=True, tag=True):

@@ -16,8 +16,8 @@ import attrs
 import msgspec
 import trio
 
-from jaxfs.compiler.client.client import CompilerClient
-from jaxfs.compiler.job_protocol import Compile, Compiled, Traced, UntypedProgram
+from jaxfs.compiler.compiler_interface import Compiler
+from jaxfs.compiler.job_protocol import Compile, Compiled, Trace, Traced, UntypedProgram
 from jaxfs.compiler.sources.detect import is_pickle
 from jaxfs.engine.interface import Engines, Executable
 from jaxfs.engine.protocol import Device
@@ -63,13 +63,13 @@ class Builder:
     def __init__(
         self,
         store: Store,
-        tracer: CompilerClient,
+        compiler: Compiler,
         engines: Engines,
         pickles: PicklePolicy,
         nursery: trio.Nursery,
     ) -> None:
         self._store = store
-        self._tracer = tracer
+        self._compiler = compiler
         self._engines = engines
         self._pickles = pickles
         self._nursery = nursery
@@ -190,7 +190,7 @@ class Builder:
             path.with_name("artifact").open("rb") as file,
         ):
             user = (author.uid, author.gid)
-            picture = await self._tracer.draw(
+            picture = await self._compiler.draw(
                 file.fileno(), version.signature, user=user, began=job.begin
             )
         self._store.put_file(path, picture)
@@ -233,19 +233,14 @@ class Builder:
     async def _trace(
         self, key: str, recipe: BuildKey, device: Device, author: Author, *, takes_pickles: bool
     ) -> Traced | UntypedProgram:
+        options = dict(recipe.options)
+        work = Trace(device.platform, recipe.steps, recipe.types, options, takes_pickles)
         with (
             self._doing("trace", key, recipe, author) as job,
             self._store.source_path(recipe.source_sha256).open("rb") as source,
         ):
-            made = await self._tracer.trace(
-                source.fileno(),
-                device.platform,
-                steps=recipe.steps,
-                types=recipe.types,
-                options=dict(recipe.options),
-                takes_pickles=takes_pickles,
-                user=(author.uid, author.gid),
-                began=job.begin,
+            made = await self._compiler.trace(
+                source.fileno(), work, user=(author.uid, author.gid), began=job.begin
             )
         if isinstance(made, UntypedProgram):
             self._store.put_entry("artifacts", key, made, {})
@@ -271,7 +266,7 @@ class Builder:
             self._doing("compile", key, recipe, author) as job,
             (self._store.entry("artifacts", artifact) / "artifact").open("rb") as file,
         ):
-            compiled, executable, hlo = await self._tracer.compile(
+            compiled, executable, hlo = await self._compiler.compile(
                 file.fileno(), work, user=(author.uid, author.gid), began=job.begin
             )
         files = {"executable": executable, "hlo.txt": hlo}

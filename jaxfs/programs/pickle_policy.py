@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxfs.compiler.client.client import CompilerClient
+from jaxfs.compiler.compiler_interface import Compiler
 from jaxfs.errors import AccessDenied
 
 
@@ -12,10 +12,10 @@ class PicklePolicy:
     Without the sandbox none are taken, except with ``unsafe``, then the mounting user's.
     """
 
-    def __init__(self, rule: str, owner_uid: int, tracer: CompilerClient) -> None:
+    def __init__(self, rule: str, owner_uid: int, compiler: Compiler) -> None:
         self._rule = rule
         self._owner_uid = owner_uid
-        self._tracer = tracer
+        self._compiler = compiler
 
     async def check(self, uid: int) -> None:
         """Raises AccessDenied with the reason where a user's pickles are not taken."""
@@ -27,9 +27,9 @@ class PicklePolicy:
                 f" and not {uid}; export the function with jax.export, or mount with -o pickle=all"
             )
         if self._rule != "unsafe":
-            await self._tracer.start()
-            if not self._tracer.holds_pickles:
+            await self._compiler.start()
+            if not self._compiler.holds_pickles:
                 raise AccessDenied(
-                    f"pickled functions are not taken: {self._tracer.why_not}; "
+                    f"pickled functions are not taken: {self._compiler.why_no_pickles}; "
                     "export the function with jax.export, or mount with -o pickle=unsafe"
                 )

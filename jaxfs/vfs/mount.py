@@ -9,7 +9,7 @@ import attrs
 
 from jaxfs.calls.call import now_usec
 from jaxfs.calls.call_registry import Calls
-from jaxfs.compiler.client.client import CompilerClient
+from jaxfs.compiler.compiler_interface import Compiler
 from jaxfs.compiler.transforms.table import parse
 from jaxfs.engine.interface import Engines
 from jaxfs.engine.protocol import Device
@@ -55,7 +55,7 @@ class Mount:
     programs: Programs
     calls: Calls
     engines: Engines
-    compiler: CompilerClient
+    compiler: Compiler
     meta: InodeAttr
     errors: ErrorLog = attrs.field(factory=ErrorLog)
     devices: dict[str, DeviceNode] = attrs.field(factory=dict)

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from jaxfs.compiler.client.client import CompilerClient, open_compiler
-from jaxfs.compiler.job_protocol import Compile, Compiled, Traced, UntypedProgram
+from jaxfs.compiler.job_protocol import Compile, Compiled, Trace, Traced, UntypedProgram
 from jaxfs.jaxcompat import executables as jax_executables
 from jaxfs.types.signature import Signature
 
@@ -53,7 +53,7 @@ async def ask(
 ) -> tuple[Traced, bytes, bytes] | UntypedProgram:
     """Trace bytes instead of an open file."""
     with memory_file(source.encode() if isinstance(source, str) else source) as fd:
-        return await client.trace(fd, platform, deadline_s, **how)
+        return await client.trace(fd, Trace(platform, **how), deadline_s)
 
 
 async def trace(

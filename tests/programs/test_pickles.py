@@ -17,7 +17,7 @@ class Machine:
     """As much of a tracer as the policy asks."""
 
     holds_pickles: bool = True
-    why_not: str = "this kernel offers no landlock"
+    why_no_pickles: str = "this kernel offers no landlock"
 
     async def start(self) -> None:
         """It is there."""
