@@ -11,8 +11,7 @@ from pathlib import Path
 
 from jaxfs.errors import NoSpace
 from jaxfs.ipc.shared_memory import Pool
-from jaxfs.programs.compiled import CompiledProgram
-from jaxfs.programs.memory_need import SMALL_BYTES, MemoryNeed
+from jaxfs.programs.compiled import SMALL_BYTES, CompiledProgram, MemoryNeed
 
 CGROUPS = Path("/sys/fs/cgroup")
 

@@ -1,4 +1,8 @@
-"""All that decides what a program computes: two programs with equal recipes are one."""
+"""Everything that decides what a program computes, as the key of its builds.
+
+Two programs with equal keys are built once.  Platform, devices and the toolchain decide how it is
+computed; `Builder` adds them.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +10,39 @@ import attrs
 
 from jaxfs.types.avals import Aval
 
+Types = tuple[Aval, ...]
+Steps = tuple[str, ...]  # as in a path: ("vmap", "grad") is vmap of grad
+
 
 @attrs.frozen
 class BuildKey:
-    """A source by content, what is done to it, and for which types.
+    """A source by its content, its transformations and its input types.
 
-    ``steps`` are transformations as in a path, ``options`` those of the source's jit.  ``types``
-    are None where the source tells them, or nobody yet.
+    Attributes:
+        source_sha256: hash of the source.
+        options: arguments of ``jax.jit`` for a pickled function, sorted by name.
+        steps: transformations in the order of a path, the outermost first.
+        types: of all inputs, flat; None where the source fixes them, or nothing does yet.
+
+    >>> loss = BuildKey("5feceb66", (("donate_argnums", "0"),))
+    >>> loss.then(("grad",), None).then(("vmap",), None).steps
+    ('vmap', 'grad')
     """
 
     source_sha256: str
     options: tuple[tuple[str, str], ...] = ()
-    steps: tuple[str, ...] = ()
-    types: tuple[Aval, ...] | None = None
+    steps: Steps = ()
+    types: Types | None = None
 
-    def then(self, steps: tuple[str, ...], types: tuple[Aval, ...] | None) -> BuildKey:
-        """This, transformed further or specialized."""
+    def then(self, steps: Steps, types: Types | None) -> BuildKey:
+        """Returns the key of this program transformed by ``steps`` or specialized for ``types``."""
         return attrs.evolve(self, steps=(*steps, *self.steps), types=types or self.types)
 
     @property
-    def key(self) -> list[object]:
-        """What a cache has to know beside the source; empty where nothing is done to it."""
+    def cache_parts(self) -> list[object]:
+        """What the cache's key has beside the source; empty where the source alone decides.
+
+        Its form is part of the names in the state directory and must not change.
+        """
         types = None if self.types is None else [str(aval) for aval in self.types]
         return [self.options, self.steps, types] if self.options or self.steps or types else []

@@ -1,30 +1,88 @@
-"""One compiled form of a program: everything that is true of it and never changes."""
+"""A compiled program: everything that is true of it and never changes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
 
+from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.engine.interface import Executable
-from jaxfs.programs.memory_need import MemoryNeed
 from jaxfs.types.signature import Signature
 
-GRAPH_NAME = "graph-1.svg"  # another number when pictures change: they are kept
+GRAPH_NAME = "graph-1.svg"  # the number changes when pictures do: they are kept
+SMALL_BYTES = 16 << 20  # runs that need no more always fit
+
+
+@attrs.frozen
+class MemoryNeed:
+    """The memory of one run in bytes, by the compiler's analysis.
+
+    Attributes:
+        inputs: all inputs.
+        outputs: all outputs, as they lie in shared memory.
+        temporary: buffers that live only during the run; 0 where the compiler gives no figure.
+        aliased: outputs that use the memory of donated inputs; 0 likewise.
+    """
+
+    inputs: int
+    outputs: int
+    temporary: int
+    aliased: int
+
+    @classmethod
+    def of(cls, executable: Executable, memory: Mapping[str, int]) -> MemoryNeed:
+        """Returns the need of an executable; ``memory`` is as `CompiledProgram` has it."""
+        devices = len(executable.device_ids)
+        return cls(
+            sum(aval.nbytes for aval in executable.signature.input_avals),
+            executable.output_bytes,
+            memory.get("temp_bytes", 0) * devices,
+            memory.get("alias_bytes", 0) * devices,
+        )
+
+    @property
+    def on_device(self) -> int:
+        """Bytes of device memory: inputs, outputs and temporary buffers are all there."""
+        return self.inputs + self.outputs + self.temporary - self.aliased
+
+    @property
+    def on_host(self) -> int:
+        """Bytes of host memory: inputs are there already and not copied; outputs are copied."""
+        return self.temporary + 2 * self.outputs
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the run always fits, so that the free memory need not be looked up."""
+        return max(self.on_device, self.on_host) <= SMALL_BYTES
 
 
 @attrs.frozen
 class CompiledProgram:
-    """What a source became.  Calls hold the version they began with.
+    """What a source was compiled to.  A call keeps the one it began with.
 
-    ``cost`` and ``memory`` are the compiler's figures, empty where it told none.
+    Attributes:
+        sha256: of the source.
+        source_format: as in `Traced`.
+        platforms: those the source is for; empty: any.
+        signature: inputs and outputs.
+        devices: the names of the devices it runs on, all at once.
+        executable: what the engine runs.
+        compile_usec: 0 where the engine compiles.
+        cost: XLA's cost analysis; empty where there is none.
+        memory: XLA's memory analysis in bytes per device; empty where there is none.
+        stablehlo_path: the artifact as text, beside the artifact itself.
+        hlo_path: the optimized HLO; the file is missing where the engine compiles.
+        need: the memory of one run.
+        is_small: ``need.is_small``, computed once, because every run asks for it.
     """
 
     sha256: str
     source_format: str
     platforms: tuple[str, ...]
     signature: Signature
-    devices: tuple[str, ...]  # their names; all at once
+    devices: tuple[str, ...]
     executable: Executable
     compile_usec: int
     cost: dict[str, float]
@@ -32,17 +90,7 @@ class CompiledProgram:
     stablehlo_path: Path
     hlo_path: Path
     need: MemoryNeed = attrs.field(init=False)
-    is_small: bool = attrs.field(init=False)  # worked out here, once: asked before each run
-
-    @property
-    def device(self) -> str:
-        """The names of its devices, in a line."""
-        return " ".join(self.devices)
-
-    @property
-    def graph_path(self) -> Path:
-        """The picture; there once somebody asked for it."""
-        return self.stablehlo_path.with_name(GRAPH_NAME)
+    is_small: bool = attrs.field(init=False)
 
     @need.default
     def _need(self) -> MemoryNeed:
@@ -51,3 +99,22 @@ class CompiledProgram:
     @is_small.default
     def _is_small(self) -> bool:
         return self.need.is_small
+
+    @property
+    def device(self) -> str:
+        """The names of its devices, separated by spaces."""
+        return " ".join(self.devices)
+
+    @property
+    def artifact_path(self) -> Path:
+        """The StableHLO portable artifact."""
+        return self.stablehlo_path.with_name("artifact")
+
+    @property
+    def graph_path(self) -> Path:
+        """The picture; the file is made when it is first asked for."""
+        return self.stablehlo_path.with_name(GRAPH_NAME)
+
+
+# What a build makes of a source: untyped if its input types come with each call.
+ProgramVersion = CompiledProgram | UntypedProgram

@@ -1,4 +1,4 @@
-"""What is being made for a program, and what was: for ``status`` and ``trace``."""
+"""Build steps under way and ended, for ``status``, ``metrics`` and ``trace``."""
 
 from __future__ import annotations
 
@@ -24,17 +24,24 @@ def _now_usec() -> int:
 
 @attrs.define(eq=False)
 class BuildJob:
-    """One step from a source to something that runs.
+    """One step from a source to something that runs.  Times are of CLOCK_MONOTONIC.
 
-    ``trace`` reads, transforms and lowers, ``compile`` is the compiler's work, ``load`` the
-    engine's, which compiles too where a platform's compiler needs the device, ``draw`` a picture's.
-    Times are
-    microseconds of CLOCK_MONOTONIC; ``started_usec`` is 0 while other jobs have their turn.
+    Attributes:
+        kind: ``trace`` reads, transforms and lowers; ``compile`` is XLA's work; ``load`` is the
+            engine's, which also compiles where a platform's compiler needs the device; ``draw``
+            makes a picture.
+        uid: the owner of the program.
+        program: the name of the source program.
+        build_key: what is built.
+        asked_usec: when it was asked for.
+        started_usec: when its turn came; 0 while it waits for other jobs.
+        ended_usec: when it ended; 0 before.
+        errno: the name of its error; empty if it worked.
     """
 
     kind: Kind
     uid: int
-    program: str  # the written one it is made from
+    program: str
     build_key: BuildKey
     asked_usec: int = attrs.field(factory=_now_usec)
     started_usec: int = 0
@@ -42,18 +49,19 @@ class BuildJob:
     errno: str = ""
 
     def begin(self) -> None:
-        """It is its turn.  The first time counts: a job may have to start again."""
+        """Notes that its turn has come; only the first time counts."""
         self.started_usec = self.started_usec or _now_usec()
-
-    @property
-    def phase(self) -> str:
-        """What it does now: waiting | trace | compile | load | draw."""
-        return self.kind if self.started_usec else "waiting"
 
 
 class BuildJobs:
-    """Those under way by key; the last ones that ended, that nobody has looked at yet; and how
-    many ended how (by kind and errno) and how long they took, waiting not included."""
+    """The build steps of a mount.
+
+    Attributes:
+        under_way: by a key that names the product.
+        recent: the last ones that ended, the oldest first.
+        counts: how many ended, by kind and errno.
+        times: how long they took by kind, without waiting.
+    """
 
     def __init__(self) -> None:
         self.under_way: dict[str, BuildJob] = {}
@@ -61,14 +69,16 @@ class BuildJobs:
         self.counts: Counter[tuple[Kind, str]] = Counter()
         self.times: dict[Kind, Histogram] = {kind: Histogram() for kind in get_args(Kind)}
 
-    def phase_of(self, recipe: BuildKey | None) -> str:
-        """What is done for a recipe now; empty where nothing is."""
-        found = (job.phase for job in self.under_way.values() if job.build_key == recipe)
-        return next(found, "")
+    def phase_of(self, build_key: BuildKey | None) -> str:
+        """Returns the step under way for a key, or waiting; empty if there is none."""
+        for job in self.under_way.values():
+            if job.build_key == build_key:
+                return job.kind if job.started_usec else "waiting"
+        return ""
 
     @contextlib.contextmanager
     def doing(self, key: str, job: BuildJob) -> Iterator[BuildJob]:
-        """The time of the block is the job's, an error its end."""
+        """Lists a job while the block runs, and counts it with the block's time and error."""
         self.under_way[key] = job
         try:
             yield job
@@ -78,10 +88,7 @@ class BuildJobs:
         finally:
             job.ended_usec = _now_usec()
             del self.under_way[key]
-            self._count(job)
-
-    def _count(self, job: BuildJob) -> None:
-        self.recent.append(job)
-        self.counts[job.kind, job.errno] += 1
-        if job.started_usec:
-            self.times[job.kind].add(job.ended_usec - job.started_usec)
+            self.recent.append(job)
+            self.counts[job.kind, job.errno] += 1
+            if job.started_usec:
+                self.times[job.kind].add(job.ended_usec - job.started_usec)

@@ -1,7 +1,7 @@
-"""Symbolic links in ``programs/``: names for programs that stand elsewhere.
+"""Symbolic links in ``programs/``: names for programs elsewhere.
 
 ``ln -s ../transformations/vmap/grad/loss programs/per_example`` gives a transformed program a name.
-The kernel follows it; only ``transformations/`` has to know where one leads.
+The kernel follows it; only ``transformations/`` needs to know where one leads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ HERE = "/programs"
 
 @attrs.define(eq=False)
 class Link:
-    """A name and the path it stands for, as symlink(2) was given it."""
+    """A symbolic link.
+
+    Attributes:
+        name: in ``programs/``.
+        target: the path as symlink(2) had it.
+        meta: owner, mode and times.
+        serial: distinguishes node objects for as long as the daemon runs.
+    """
 
     name: str
     target: str
@@ -29,43 +36,51 @@ class Link:
     serial: int = attrs.field(factory=lambda: next(SERIALS))
 
     def leads_to(self) -> tuple[str, ...]:
-        """The parts of the target's path in the mount; outside of it, nothing."""
+        """Returns the components of the target's path in the mount; empty if it is outside.
+
+        >>> attr = InodeAttr(0, 0, 0o777)
+        >>> Link("per_example", "../transformations/vmap/loss", attr).leads_to()
+        ('transformations', 'vmap', 'loss')
+        """
         path = posixpath.normpath(posixpath.join(HERE, self.target))
         return tuple(path.strip("/").split("/")) if not self.target.startswith("/") else ()
 
 
 class Links:
-    """All of them; they outlive the daemon."""
+    """All links of a mount, by name; they outlive the daemon."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._links: dict[str, Link] = {}
         for record in store.links():
-            meta = InodeAttr(record.uid, record.gid, 0o777)
-            self._links[record.name] = Link(record.name, record.target, meta)
+            attr = InodeAttr(record.uid, record.gid, 0o777)
+            self._links[record.name] = Link(record.name, record.target, attr)
 
     def __iter__(self) -> Iterator[Link]:
         return iter(tuple(self._links.values()))
 
     def get(self, name: str) -> Link | None:
-        """The link of this name."""
+        """Returns the link of this name."""
         return self._links.get(name)
 
-    def create(self, name: str, target: str, meta: InodeAttr) -> Link:
-        """Raises Invalid, NameTaken, NoSpace."""
+    def create(self, name: str, target: str, attr: InodeAttr) -> Link:
+        """Adds a link.  Raises Invalid, NameTooLong, NameTaken, NoSpace."""
         if names.check(name) in self._links:
             raise NameTaken(f"programs/{name} is there already")
-        self._store.put_link(LinkRecord(name, target, meta.uid, meta.gid))
-        link = self._links[name] = Link(name, target, meta)
+        self._store.put_link(LinkRecord(name, target, attr.uid, attr.gid))
+        link = self._links[name] = Link(name, target, attr)
         return link
 
     def remove(self, link: Link) -> None:
-        """The name goes; what it stood for stays."""
+        """Removes a link; its target stays."""
         del self._links[link.name]
         self._store.drop_link(link.name)
 
     def rename(self, link: Link, new: str) -> None:
-        """Raises Invalid, NoSpace."""
+        """Gives a link another name, and replaces a link that has it.
+
+        Raises Invalid, NameTooLong, NoSpace.
+        """
         names.check(new)
         self.remove(link)
         other = self._links.get(new)

@@ -1,4 +1,8 @@
-"""Which names programs, staging files, calls and specializations have."""
+"""The names of programs, staging files and specializations.
+
+>>> split_source("saxpy.mlir")
+('saxpy', 'mlir')
+"""
 
 from __future__ import annotations
 
@@ -10,24 +14,25 @@ from jaxfs.errors import Invalid, NameTooLong
 from jaxfs.types.avals import Aval
 
 MAX_NAME_BYTES = 128
-EXTENSIONS = {  # of source files; what a file holds is told by its content, not by these
+# Extensions of source files.  They are for people: the content decides what a file is.
+EXTENSIONS = {
     "mlir": "StableHLO as text",
     "mlirbc": "MLIR bytecode, or a StableHLO portable artifact",
     "jaxexport": "a jax.export artifact",
     "pkl": "a pickled Python function",
 }
-RESERVED = frozenset({*TRANSFORMATIONS, "help"})  # they would mean two things in a path
+RESERVED = frozenset({*TRANSFORMATIONS, "help"})  # as programs they would be ambiguous in paths
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", re.ASCII)
 _STAGING = re.compile(r"\.[A-Za-z0-9_.~-]+\Z", re.ASCII)
 
 
 def is_staging(name: str) -> bool:
-    """Whether a file of this name is only kept, and compiled when it is renamed."""
+    """Whether a file of this name is only stored, and compiled when it is renamed."""
     return name.startswith(".")
 
 
 def check(name: str) -> str:
-    """The name itself.  Raises Invalid, NameTooLong."""
+    """Returns the name itself.  Raises Invalid, NameTooLong."""
     if len(name.encode()) > MAX_NAME_BYTES:
         raise NameTooLong(f"the name is {len(name.encode())} bytes long; {MAX_NAME_BYTES} are most")
     if not (_STAGING if is_staging(name) else _NAME).match(name):
@@ -36,7 +41,7 @@ def check(name: str) -> str:
 
 
 def split_source(filename: str) -> tuple[str, str]:
-    """``saxpy.mlir`` -> (``saxpy``, ``mlir``).  Raises Invalid for any other kind of name."""
+    """Returns name and extension of a source's file.  Raises Invalid, NameTooLong."""
     name, dot, extension = check(filename).rpartition(".")
     if not dot or extension not in EXTENSIONS:
         known = " ".join(f".{word}" for word in EXTENSIONS)
@@ -47,7 +52,13 @@ def split_source(filename: str) -> tuple[str, str]:
 
 
 def types_name(types: tuple[Aval, ...]) -> str:
-    """``f32[2,3] i32[]`` -> ``f32_2x3-i32``: fit for a file name and a shell."""
+    """Returns a name for input types that suits file systems and shells.
+
+    Types that would make too long a name are hashed.
+
+    >>> types_name((Aval("f32", (2, 3)), Aval("i32", ())))
+    'f32_2x3-i32'
+    """
     words = [
         "_".join([aval.dtype, "x".join(map(str, aval.shape))]) if aval.shape else aval.dtype
         for aval in types

@@ -1,4 +1,4 @@
-"""Whose pickled functions are taken: unpickling is running the author's code."""
+"""Which users' pickled functions are accepted: unpickling runs the author's code."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from jaxfs.errors import AccessDenied
 
 
 class PicklePolicy:
-    """``owner`` takes pickles of the mounting user, ``all`` everybody's, ``off`` nobody's.
+    """The option ``-o pickle=``.
 
-    Without the sandbox none are taken, except with ``unsafe``, then the mounting user's.
+    ``owner`` accepts pickles of the mounting user, ``all`` those of every user, ``off`` none.
+    Without a complete sandbox none are accepted, unless the rule is ``unsafe``: then those of the
+    mounting user are.
     """
 
     def __init__(self, rule: str, owner_uid: int, compiler: Compiler) -> None:
@@ -18,7 +20,7 @@ class PicklePolicy:
         self._compiler = compiler
 
     async def check(self, uid: int) -> None:
-        """Raises AccessDenied with the reason where a user's pickles are not taken."""
+        """Raises AccessDenied with the reason if a user's pickles are not accepted."""
         if self._rule == "off":
             raise AccessDenied("pickled functions are not taken here (-o pickle=off)")
         if self._rule != "all" and uid != self._owner_uid:

@@ -1,11 +1,12 @@
-"""A program as its users see it: something that serves one version after another.
+"""A program as its users see it: something whose versions replace one another.
 
-``Written`` programs stand in files of ``programs/``.  ``Derived`` ones are made from another
-program: transformed, as ``transformations/grad/loss`` is, or specialized for the types of a call.
+A `SourceProgram` has its source in a file of ``programs/``.  A `DerivedProgram` is made from
+another program: transformed, as ``transformations/grad/loss`` is, or specialized for input types.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
@@ -16,74 +17,83 @@ import trio
 from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import BrokenProgram, Invalid, JaxfsError, NotSupported
 from jaxfs.posix.credentials import SERIALS, InodeAttr
-from jaxfs.programs.build_key import BuildKey
-from jaxfs.programs.compiled import CompiledProgram
+from jaxfs.programs.build_key import BuildKey, Steps, Types
+from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.names import types_name
 from jaxfs.programs.stats import Stats
 from jaxfs.programs.store import BindingRecord
-from jaxfs.types.avals import Aval
-
-Types = tuple[Aval, ...]
-Steps = tuple[str, ...]  # as in a path: ("vmap", "grad") is vmap of grad
 
 
 @attrs.define(eq=False, kw_only=True)
-class Program:
-    """What all programs have.  ``modes`` holds what chmod changed, by file name, over the defaults
-    of the node table.
+class Program(ABC):
+    """What all programs have.
 
-    ``untyped`` is set instead of ``version`` where the types come with the call.
+    Attributes:
+        device: the name of its device; empty: the first one.
+        modes: permissions that chmod set, by file name, instead of the defaults of the node table.
+        compiled: the version that calls run; None if there is none or it is untyped.
+        untyped: set instead of ``compiled`` if the input types come with each call.
+        error: why the last build failed; None after one that did not.
+        stats: figures of its calls.
+        inputs: bindings by the key path of the input.
+        building: what is built now, the last one where there are several builds.
+        checked: the report of the last comparison with the reference interpreter.
+        serial: distinguishes node objects for as long as the daemon runs.
+        specializations: programs made from this one for some input types, least recently used
+            first.
+        transformed: programs made from this one that were used; they are remembered.
+        known: programs made from this one that are in use somewhere.
     """
 
-    device: str = ""  # empty: the first one
+    device: str = ""
     modes: dict[str, int] = attrs.field(factory=dict)
     compiled: CompiledProgram | None = None
     untyped: UntypedProgram | None = None
     error: JaxfsError | None = None
     stats: Stats = attrs.field(factory=Stats)
     inputs: dict[str, Any] = attrs.field(factory=dict)  # bindings, by key: see calls.bindings
-    building: BuildKey | None = None  # what is built now, the last where there are several
-    checked: str = ""  # what the last comparison with the reference interpreter said
+    building: BuildKey | None = None
+    checked: str = ""
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     specializations: dict[Types, DerivedProgram] = attrs.field(factory=dict)
-    transformed: dict[Steps, DerivedProgram] = attrs.field(factory=dict)  # those that were used
+    transformed: dict[Steps, DerivedProgram] = attrs.field(factory=dict)
     known: WeakValueDictionary[Steps, DerivedProgram] = attrs.field(factory=WeakValueDictionary)
-    _builds: int = 0
+    _builds: int = 0  # under way
     _building_since_s: float = 0.0
     _last_build: int = 0
-    _serving_build: int = 0
+    _current_build: int = 0  # the one that made the current version
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
     @property
+    @abstractmethod
     def path(self) -> str:
-        """Where it stands in the mount."""
-        raise NotImplementedError
+        """Its directory, relative to the mount point."""
 
     @property
     def label(self) -> str:
-        """What ``status`` files call it."""
+        """Its name in ``status`` files."""
         return self.path
 
     @property
+    @abstractmethod
     def meta(self) -> InodeAttr:
         """Owner, mode and times."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def build_key(self) -> BuildKey:
-        """What decides what it computes."""
-        raise NotImplementedError
+        """Everything that decides what it computes."""
 
     @property
+    @abstractmethod
     def removed(self) -> bool:
-        """Whether it is not in the mount any more."""
-        raise NotImplementedError
+        """Whether it is no longer in the mount."""
 
     @property
     def state(self) -> str:
-        """compiling | ready | untyped | failed | unused.
+        """Returns compiling, ready, untyped, failed or unused.
 
-        A program that serves stays so while it is replaced.
+        A program with a version stays ready or untyped while that is replaced.
         """
         if self.compiled is not None:
             return "ready"
@@ -94,8 +104,8 @@ class Program:
         return "failed" if self.error is not None else "unused"
 
     @property
-    def current(self) -> CompiledProgram | UntypedProgram | None:
-        """What calls meet."""
+    def current(self) -> ProgramVersion | None:
+        """The version that calls use, compiled or untyped."""
         return self.compiled or self.untyped
 
     @property
@@ -104,7 +114,7 @@ class Program:
         return self._changed
 
     def drop_inputs(self) -> None:
-        """Unbind all inputs, also those of programs made from this one."""
+        """Unbinds all inputs, also those of programs made from this one."""
         for binding in self.inputs.values():
             binding.drop()
         self.inputs.clear()
@@ -113,12 +123,12 @@ class Program:
 
     @property
     def building_usec(self) -> int:
-        """How long it has been built by now; 0 while nothing is."""
+        """Microseconds since the build under way began; 0 if there is none."""
         since_s = trio.current_time() - self._building_since_s
         return int(since_s * 1e6) if self._builds else 0
 
     def begin_build(self) -> int:
-        """An attempt to replace the version begins; returns its number."""
+        """Notes that a build begins.  Returns its number, for `end_build`."""
         if not self._builds:
             self._building_since_s = trio.current_time()
         self._builds += 1
@@ -126,29 +136,31 @@ class Program:
         self._wake()
         return self._last_build
 
-    def end_build(
-        self, number: int, outcome: CompiledProgram | UntypedProgram | JaxfsError
-    ) -> bool:
-        """The attempt has ended.  Returns whether what it made serves now.
+    def end_build(self, number: int, outcome: ProgramVersion | JaxfsError) -> bool:
+        """Notes that a build has ended.  Returns whether it made the current version.
 
-        An attempt that ends after a younger one was installed changes nothing.
+        A build that ends after a younger one was installed changes nothing.
         """
         self._builds -= 1
         if not self._builds:
             self.building = None
-        latest = number > self._serving_build
-        made = not isinstance(outcome, JaxfsError)
-        if latest and made:
+        is_latest = number > self._current_build
+        is_made = not isinstance(outcome, JaxfsError)
+        if is_latest and isinstance(outcome, JaxfsError):
+            self.error = outcome
+        elif is_latest:
             self.compiled = outcome if isinstance(outcome, CompiledProgram) else None
             self.untyped = outcome if isinstance(outcome, UntypedProgram) else None
-            self.error, self._serving_build = None, number
-        elif latest and isinstance(outcome, JaxfsError):
-            self.error = outcome
+            self.error, self._current_build = None, number
         self._wake()
-        return latest and made
+        return is_latest and is_made
 
-    async def wait_compiled(self) -> CompiledProgram | UntypedProgram:
-        """What to call, waiting while the first version compiles.  Raises BrokenProgram."""
+    async def wait_compiled(self) -> ProgramVersion:
+        """Returns the current version, after the first build if there is none yet.
+
+        Raises:
+            BrokenProgram: no build has worked.
+        """
         while self.current is None and self._builds:
             await self._changed.wait()
         if self.current is None:
@@ -162,7 +174,18 @@ class Program:
 
 @attrs.define(eq=False, kw_only=True)
 class SourceProgram(Program):
-    """A program whose source is a file of ``programs/``."""
+    """A program whose source is a file of ``programs/``.
+
+    Attributes:
+        name: without the extension; the name of its directory.
+        extension: of the source's file, without the dot.
+        owner: owner, mode and times.
+        options: arguments of ``jax.jit`` for a pickled function.
+        source_sha256: hash of the source; empty before the first one is written.
+        source_bytes: size of the source.
+        is_removed: whether its file was removed or replaced by a rename.
+        kept_bindings: symbolic links in ``inputs/`` from before a remount, not bound again yet.
+    """
 
     name: str
     extension: str
@@ -172,35 +195,40 @@ class SourceProgram(Program):
     source_bytes: int = 0
     error: JaxfsError | None = attrs.field(factory=lambda: Invalid("nothing was written to it yet"))
     is_removed: bool = False
-    kept_bindings: list[BindingRecord] = attrs.field(factory=list)  # of before a remount
+    kept_bindings: list[BindingRecord] = attrs.field(factory=list)
 
     @property
     def path(self) -> str:
+        """``programs/`` and its name."""
         return f"programs/{self.name}"
 
     @property
     def label(self) -> str:
+        """Its name."""
         return self.name
 
     @property
     def source_name(self) -> str:
-        """The file with its source."""
+        """The name of its source's file."""
         return f"{self.name}.{self.extension}"
 
     @property
     def meta(self) -> InodeAttr:
+        """Its owner's."""
         return self.owner
 
     @property
     def build_key(self) -> BuildKey:
+        """Its source and options."""
         return BuildKey(self.source_sha256, tuple(sorted(self.options.items())))
 
     @property
     def removed(self) -> bool:
+        """Whether its file was removed."""
         return self.is_removed
 
     def bindings(self) -> list[BindingRecord]:
-        """The symbolic links in ``inputs/``, of this program and of those made from it."""
+        """Returns the symbolic links in ``inputs/`` of this program and of transformed ones."""
         places = {(): self.inputs, **{n: made.inputs for n, made in self.transformed.items()}}
         return [
             BindingRecord(list(steps), binding.key, binding.target)
@@ -212,9 +240,14 @@ class SourceProgram(Program):
 
 @attrs.define(eq=False, kw_only=True)
 class DerivedProgram(Program):
-    """A program made from ``base``: by ``steps``, or by fixing its ``types``.
+    """A program made from another one at its first use.
 
-    It is made at its first use: ``start`` begins that.
+    Attributes:
+        base: the program it is made from.
+        steps: transformations that ``base`` gets, the outermost first.
+        types: input types it is specialized for; None if it is not.
+        start: begins its build.
+        is_outdated: whether ``base`` was replaced; only specializations do not follow it.
     """
 
     base: Program
@@ -225,28 +258,37 @@ class DerivedProgram(Program):
 
     @property
     def path(self) -> str:
+        """Below ``transformations/``, or below the base's ``specializations/``."""
         if self.types is not None:
             return f"{self.base.path}/specializations/{types_name(self.types)}"
         return "/".join(["transformations", *self.steps, self.base.label])
 
     @property
     def meta(self) -> InodeAttr:
+        """The base's."""
         return self.base.meta
 
     @property
     def build_key(self) -> BuildKey:
+        """The base's, with its own steps and types."""
         return self.base.build_key.then(self.steps, self.types)
 
     @property
     def removed(self) -> bool:
+        """Whether the base was removed, or replaced under a specialization."""
         return self.base.removed or self.is_outdated
 
     def forget(self) -> None:
-        """What served is not this program any more."""
+        """Drops the current version, because the base was replaced."""
         self.compiled, self.untyped, self.error = None, None, None
 
-    async def wait_compiled(self) -> CompiledProgram | UntypedProgram:
-        """Raises NotSupported, with the reason, for what cannot be transformed so."""
+    async def wait_compiled(self) -> ProgramVersion:
+        """Returns the current version, which is made now if this is the first use.
+
+        Raises:
+            NotSupported: the base cannot be transformed so; with the reason.
+            BrokenProgram: no build has worked.
+        """
         if self.state == "unused":
             self.start(self)
         try:
@@ -258,7 +300,7 @@ class DerivedProgram(Program):
 
 
 def root_of(program: Program) -> SourceProgram:
-    """The written program that a program is made from."""
+    """Returns the source program that a program is made from, or the program itself."""
     while isinstance(program, DerivedProgram):
         program = program.base
     assert isinstance(program, SourceProgram)
@@ -267,7 +309,14 @@ def root_of(program: Program) -> SourceProgram:
 
 @attrs.define(eq=False)
 class StagedFile:
-    """A file whose name begins with a dot: kept as it is until it is renamed."""
+    """A file whose name begins with a dot: it is stored as it is until it is renamed.
+
+    Attributes:
+        name: with the dot.
+        meta: owner, mode and times.
+        data: its bytes.
+        serial: distinguishes node objects for as long as the daemon runs.
+    """
 
     name: str
     meta: InodeAttr

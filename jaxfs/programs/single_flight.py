@@ -1,7 +1,7 @@
-"""Work that goes on when the one who waits for it is interrupted.
+"""Work that continues when those who wait for it are interrupted, and is done once for all of them.
 
-A compile that was asked for with close(2) is not undone by Ctrl-C: the waiting ends, the work does
-not.  Errors of jaxfs reach the waiter; anything else is a bug, logged, and must not end the daemon.
+A compile that close(2) began is not undone by Ctrl-C: the wait ends, the work does not, and the
+next close(2) of the same source finds it under way.  The name is that of Go's x/sync package.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ Product = TypeVar("Product")
 
 
 class SingleFlight(Generic[Product]):
-    """One piece of work under way in a nursery, for any number of waiters."""
+    """One piece of work under way in a nursery, for any number of waiters.
 
-    def __init__(self, nursery: trio.Nursery, do: Callable[[], Awaitable[Product]]) -> None:
-        self._do = do
+    Errors of jaxfs reach the waiters.  Any other error is a bug: it is logged and must not end the
+    daemon; the waiters get RunFailed.
+    """
+
+    def __init__(self, nursery: trio.Nursery, work: Callable[[], Awaitable[Product]]) -> None:
+        self._work = work
         self._ended = trio.Event()
         self._products: list[Product] = []
         self._error: JaxfsError | None = None
@@ -30,20 +34,42 @@ class SingleFlight(Generic[Product]):
 
     async def _run(self) -> None:
         try:
-            self._products.append(await self._do())
+            self._products.append(await self._work())
         except JaxfsError as error:
             self._error = error
         except Exception as error:
-            log.exception("internal error in work for somebody who may still wait")
+            log.exception("internal error in work that continues without its waiters")
             self._error = RunFailed(f"internal error: {error!r}")
         finally:
             self._ended.set()
 
     async def wait(self) -> Product:
-        """What the work makes.  Raises its JaxfsError, a fresh one for each waiter."""
+        """Returns what the work makes.  Raises its JaxfsError, a fresh one for each waiter."""
         await self._ended.wait()
         if self._error is not None:
             raise type(self._error)(self._error.reason, self._error.diagnostics)
         if not self._products:
             raise RunFailed("the daemon ended before the work did")
         return self._products[0]
+
+
+class SingleFlights(Generic[Product]):
+    """Work under way by key: at most one piece of work per key at a time."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._flights: dict[str, SingleFlight[Product]] = {}
+
+    async def do(self, key: str, work: Callable[[], Awaitable[Product]]) -> Product:
+        """Returns what ``work`` makes, or the work of this key that is under way already."""
+        flight = self._flights.get(key)
+        if flight is None:
+
+            async def work_and_forget() -> Product:
+                try:
+                    return await work()
+                finally:
+                    del self._flights[key]
+
+            flight = self._flights[key] = SingleFlight(self._nursery, work_and_forget)
+        return await flight.wait()

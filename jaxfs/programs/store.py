@@ -1,14 +1,25 @@
 """The state directory: what outlives the daemon.
 
-    lock                    held while a daemon uses the directory
-    programs/<name>.json    a Record: which source, whose, on which device
-    links/<name>.json       a LinkRecord
-    sources/<sha256>        sources, byte for byte
-    artifacts/<key>/        artifact, stablehlo.mlir, info.json
-    executables/<key>/      executable, hlo.txt, info.json
+    ==============================  ===================================  ====================
+    file                            content                              lost with it
+    ==============================  ===================================  ====================
+    lock                            flock(2) of the daemon that uses it
+    programs/<name>.json            `ProgramRecord`                      the program
+    links/<name>.json               `LinkRecord`                         the link
+    sources/<sha256>                a source, byte for byte              its programs
+    artifacts/<key>/artifact        StableHLO portable artifact          time: traced again
+    artifacts/<key>/stablehlo.mlir  the same as text
+    artifacts/<key>/info.json       `Traced`, or `UntypedProgram` alone
+    artifacts/<key>/graph-1.svg     the picture, once it was asked for   time: drawn again
+    executables/<key>/executable    serialized executable                time: compiled again
+    executables/<key>/hlo.txt       optimized HLO
+    executables/<key>/info.json     `Compiled`
+    arrays/                         named arrays, with -o keep_arrays    the arrays
+    ==============================  ===================================  ====================
 
-Everything is written beside its place and renamed, so a crash or a full disk leaves whole entries
-or none.  Losing the lower two costs time, never data.
+Every file is written beside its place and renamed, so that a crash or a full disk leaves whole
+entries or none.  The layout and the records are an interface to later versions of jaxfs: a record
+may get a field with a default, a field may not change or go.
 """
 
 from __future__ import annotations
@@ -27,12 +38,17 @@ import msgspec
 
 from jaxfs.errors import Busy, from_os_error
 
-LAYOUT_VERSION = 1
 Info = TypeVar("Info")
 
 
 class BindingRecord(msgspec.Struct, frozen=True):
-    """A symbolic link in ``inputs/``: of the program itself, or of what ``steps`` make of it."""
+    """A symbolic link in ``inputs/``.
+
+    Attributes:
+        steps: the transformed program it belongs to; empty: the source program itself.
+        key: the key path of the input.
+        target: the path as symlink(2) had it.
+    """
 
     steps: list[str]
     key: str
@@ -40,7 +56,23 @@ class BindingRecord(msgspec.Struct, frozen=True):
 
 
 class ProgramRecord(msgspec.Struct, frozen=True):
-    """One program, as it is remembered."""
+    """One program.
+
+    Attributes:
+        name: without the extension.
+        extension: of the source's file, without the dot.
+        sha256: of the source.
+        uid: owner.
+        gid: group.
+        mode: permission bits of the source's file.
+        mtime_ns: when the source was written.
+        device: the name of its device; empty: the first one.
+        modes: permissions of files in its directory that chmod set, by file name.
+        options: arguments of ``jax.jit`` for a pickled function.
+        transformed: the steps of transformed programs that were used.
+        specializations: the input types, as text, of specializations that were used.
+        bindings: symbolic links in ``inputs/``.
+    """
 
     name: str
     extension: str
@@ -58,7 +90,14 @@ class ProgramRecord(msgspec.Struct, frozen=True):
 
 
 class LinkRecord(msgspec.Struct, frozen=True):
-    """One symbolic link, as it is remembered."""
+    """One symbolic link in ``programs/``.
+
+    Attributes:
+        name: in ``programs/``.
+        target: the path as symlink(2) had it.
+        uid: owner.
+        gid: group.
+    """
 
     name: str
     target: str
@@ -67,12 +106,19 @@ class LinkRecord(msgspec.Struct, frozen=True):
 
 
 def sha256(data: bytes | memoryview) -> str:
-    """The content hash all of jaxfs uses."""
+    """Returns the content hash that all of jaxfs uses, in hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 class Store:
-    """Reads and writes a state directory.  Raises Busy where another daemon has it."""
+    """Reads and writes a state directory.
+
+    Attributes:
+        root: the directory; made if it is missing.
+
+    Raises:
+        Busy: another daemon uses the directory.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -88,16 +134,19 @@ class Store:
             ) from None
 
     def close(self) -> None:
-        """Let another daemon have it."""
+        """Unlocks the directory."""
         self._lock.close()
 
     def records(self) -> list[ProgramRecord]:
-        """All programs; a record that cannot be read is left where it is and skipped."""
+        """Returns the records of all programs.
+
+        Skips a record that cannot be read, and leaves the file there.
+        """
         return self._read_all("programs", ProgramRecord)
 
-    def _read_all(self, place: str, kind: type[Info]) -> list[Info]:
+    def _read_all(self, directory: str, kind: type[Info]) -> list[Info]:
         found = []
-        for path in sorted((self.root / place).glob("*.json")):
+        for path in sorted((self.root / directory).glob("*.json")):
             try:
                 found.append(msgspec.json.decode(path.read_bytes(), type=kind))
             except (OSError, msgspec.MsgspecError):
@@ -105,56 +154,65 @@ class Store:
         return found
 
     def put_record(self, record: ProgramRecord) -> None:
-        """Remember a program.  Raises NoSpace, RunFailed."""
+        """Writes the record of a program.  Raises NoSpace, RunFailed."""
         path = self.root / "programs" / f"{record.name}.json"
-        self._write(path, msgspec.json.encode(record))
+        self.put_file(path, msgspec.json.encode(record))
 
     def drop_record(self, name: str) -> None:
-        """Forget a program; its compiled forms stay, they are found by content."""
+        """Removes the record of a program; artifacts and executables stay, found by content."""
         (self.root / "programs" / f"{name}.json").unlink(missing_ok=True)
 
     def links(self) -> list[LinkRecord]:
-        """All symbolic links; as ``records``."""
+        """Returns the records of all symbolic links; as `records`."""
         return self._read_all("links", LinkRecord)
 
     def put_link(self, record: LinkRecord) -> None:
-        """Remember a link.  Raises NoSpace, RunFailed."""
-        self._write(self.root / "links" / f"{record.name}.json", msgspec.json.encode(record))
+        """Writes the record of a link.  Raises NoSpace, RunFailed."""
+        self.put_file(self.root / "links" / f"{record.name}.json", msgspec.json.encode(record))
 
     def drop_link(self, name: str) -> None:
-        """Forget a link."""
+        """Removes the record of a link."""
         (self.root / "links" / f"{name}.json").unlink(missing_ok=True)
 
     def put_source(self, data: bytes | memoryview) -> str:
-        """Keep a source; returns its hash."""
+        """Writes a source unless it is there.  Returns its hash.  Raises NoSpace, RunFailed."""
         key = sha256(data)
         path = self.source_path(key)
         if not path.exists():
-            self._write(path, data)
+            self.put_file(path, data)
         return key
 
     def source_path(self, key: str) -> Path:
+        """Returns the file of a source by its hash, whether it is there or not."""
         return self.root / "sources" / key
 
     def drop_unused_sources(self, used: set[str]) -> None:
-        """Remove sources no program has any more."""
+        """Removes all sources but those with the hashes ``used``."""
         for path in (self.root / "sources").iterdir():
             if path.name not in used:
                 path.unlink(missing_ok=True)
 
     def entry(self, kind: str, key: str) -> Path:
-        """The directory of a cached artifact or executable."""
+        """Returns the directory of an artifact or executable, whether it is there or not.
+
+        ``kind`` is ``artifacts`` or ``executables``, here and below.
+        """
         return self.root / kind / key
 
     def info(self, kind: str, key: str, of: type[Info]) -> Info | None:
-        """What is known of a cached entry; None where there is none, or an unreadable one."""
+        """Returns the description of an entry; None if that is missing or no ``of``."""
         try:
             return msgspec.json.decode((self.entry(kind, key) / "info.json").read_bytes(), type=of)
         except (OSError, msgspec.MsgspecError):
             return None
 
-    def put_entry(self, kind: str, key: str, info: object, files: Mapping[str, bytes]) -> None:
-        """Cache an artifact or executable with its files, whole or not at all."""
+    def put_entry(
+        self, kind: str, key: str, info: msgspec.Struct, files: Mapping[str, bytes]
+    ) -> None:
+        """Writes an artifact or executable with its files, whole or not at all.
+
+        Raises NoSpace, RunFailed.
+        """
         target = self.entry(kind, key)
         try:
             scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))
@@ -163,18 +221,15 @@ class Store:
         try:
             for name, data in {**files, "info.json": msgspec.json.encode(info)}.items():
                 (scratch / name).write_bytes(data)
-            shutil.rmtree(target, ignore_errors=True)  # an unreadable one of before
+            shutil.rmtree(target, ignore_errors=True)  # an older one that cannot be read
             scratch.rename(target)
         except OSError as error:
             raise from_os_error(error, f"writing to the state directory {self.root}") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def put_file(self, path: Path, data: bytes) -> None:
-        """Add a file to an entry, whole or not at all.  Raises NoSpace, RunFailed."""
-        self._write(path, data)
-
-    def _write(self, path: Path, data: bytes | memoryview) -> None:
+    def put_file(self, path: Path, data: bytes | memoryview) -> None:
+        """Writes a file of the directory, whole or not at all.  Raises NoSpace, RunFailed."""
         scratch = path.with_name(f".new-{os.getpid()}-{threading.get_native_id()}-{path.name}")
         try:
             scratch.write_bytes(data)

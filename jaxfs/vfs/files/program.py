@@ -122,7 +122,7 @@ async def _set_options(system: Mount, program: Program, caller: Credentials, tex
         raise NotPermitted("the options of a transformation stand in its path")
     rows = (line.split(None, 1) for line in text.splitlines() if line.strip())
     options = {row[0]: row[1].strip() if len(row) > 1 else "" for row in rows}
-    await system.programs.set_options(program, options)
+    await system.programs.builds.set_options(program, options)
 
 
 def _list_specializations(system: Mount, program: Program) -> Iterable[DirEntry]:
@@ -154,7 +154,7 @@ def _device(system: Mount, program: Program, caller: Credentials) -> bytes:
 
 
 async def _move(system: Mount, program: Program, caller: Credentials, text: str) -> None:
-    await system.programs.move(program, text.strip())
+    await system.programs.builds.move(program, text.strip())
 
 
 def _stats(system: Mount, program: Program, caller: Credentials) -> bytes:
@@ -210,7 +210,7 @@ def _check_size(system: Mount, program: Program) -> int:
 
 
 async def _open_graph(system: Mount, program: Program, caller: Credentials, flags: int) -> Handle:
-    return DiskFile(await system.programs.draw(program, version_of(program)))
+    return DiskFile(await system.programs.builds.draw(program, version_of(program)))
 
 
 def _graph_size(system: Mount, program: Program) -> int:

@@ -27,7 +27,7 @@ def _list(system: Mount, subject: Mount) -> Iterable[DirEntry]:
         yield DirEntry(program.source_name, SOURCE, program)
     for link in system.programs.links:
         yield DirEntry(link.name, LINK, link)
-    for staged in system.programs.staged():
+    for staged in system.programs.staging:
         yield DirEntry(staged.name, STAGING, staged)
 
 
@@ -69,13 +69,13 @@ async def _open_source(
     system: Mount, program: SourceProgram, caller: Credentials, flags: int
 ) -> Handle:
     if flags & os.O_ACCMODE == os.O_RDONLY:
-        return DiskFile(system.programs.source_path(program))
+        return DiskFile(system.programs.builds.source_path(program))
 
     async def commit(spool: Spool) -> None:
-        await system.programs.commit(program, spool.view())
+        await system.programs.builds.commit(program, spool.view())
 
     def before() -> bytes:
-        return system.programs.read_source(program)
+        return system.programs.builds.read_source(program)
 
     return Upload(system.calls.spool(caller.uid), commit, flags, before)
 

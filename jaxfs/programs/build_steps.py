@@ -1,0 +1,112 @@
+"""The steps of a build: trace, compile and load, and the drawing of a picture.
+
+Each step is a job that users see in ``status`` and ``trace``, with the rights of the program's
+owner.  What the compiler makes goes to the state directory under the key that `Builder` gives.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import attrs
+
+from jaxfs.compiler.compiler_interface import Compiler, UserIds
+from jaxfs.compiler.job_protocol import Compile, Compiled, Trace, Traced, UntypedProgram
+from jaxfs.engine.interface import Engines, Executable
+from jaxfs.programs.build_key import BuildKey
+from jaxfs.programs.compiled import CompiledProgram
+from jaxfs.programs.jobs import BuildJob, BuildJobs, Kind
+from jaxfs.programs.program import Program, root_of
+from jaxfs.programs.store import Store
+
+
+@attrs.frozen
+class BuildRequest:
+    """What to build and for whom.
+
+    Attributes:
+        build_key: what to build.
+        user: uid and gid of the program's owner; jobs get these rights.
+        program: the name of the source program, for ``trace``.
+    """
+
+    build_key: BuildKey
+    user: UserIds
+    program: str
+
+    @classmethod
+    def of(cls, program: Program, build_key: BuildKey | None = None) -> BuildRequest:
+        """Returns the request for a program; ``build_key`` replaces the program's own."""
+        root = root_of(program)
+        return cls(build_key or program.build_key, (root.meta.uid, root.meta.gid), root.name)
+
+
+class BuildSteps:
+    """Runs the steps of builds with a compiler and engines.
+
+    Attributes:
+        jobs: those under way and those that have ended.
+    """
+
+    def __init__(self, store: Store, compiler: Compiler, engines: Engines) -> None:
+        self._store = store
+        self._compiler = compiler
+        self._engines = engines
+        self.jobs = BuildJobs()
+
+    async def trace(
+        self, key: str, request: BuildRequest, platform: str, *, takes_pickles: bool
+    ) -> Traced | UntypedProgram:
+        """Makes the artifact ``key`` from a source in the store.  Raises as `Compiler.trace`."""
+        wanted = request.build_key
+        work = Trace(platform, wanted.steps, wanted.types, dict(wanted.options), takes_pickles)
+        with (
+            self._job("trace", key, request) as job,
+            self._store.source_path(wanted.source_sha256).open("rb") as source,
+        ):
+            result = await self._compiler.trace(
+                source.fileno(), work, user=request.user, began=job.begin
+            )
+        if isinstance(result, UntypedProgram):
+            self._store.put_entry("artifacts", key, result, {})
+            return result
+        files = {"artifact": result.artifact, "stablehlo.mlir": result.stablehlo}
+        self._store.put_entry("artifacts", key, result.traced, files)
+        return result.traced
+
+    async def compile(
+        self, key: str, request: BuildRequest, artifact_key: str, work: Compile
+    ) -> Compiled:
+        """Makes the executable ``key`` from an artifact.  Raises as `Compiler.compile`."""
+        with (
+            self._job("compile", key, request) as job,
+            (self._store.entry("artifacts", artifact_key) / "artifact").open("rb") as artifact,
+        ):
+            result = await self._compiler.compile(
+                artifact.fileno(), work, user=request.user, began=job.begin
+            )
+        files = {"executable": result.executable, "hlo.txt": result.hlo}
+        self._store.put_entry("executables", key, result.compiled, files)
+        return result.compiled
+
+    async def load(self, key: str, request: BuildRequest, executable: Executable) -> None:
+        """Lets the owner's engine compile and load an artifact.  Raises RunFailed, NoSpace."""
+        with self._job("load", key, request) as job:
+            job.begin()
+            await self._engines.of(request.user[0]).load(executable)
+
+    async def draw(self, request: BuildRequest, compiled: CompiledProgram) -> None:
+        """Makes ``compiled.graph_path``.  Raises as `Compiler.draw`."""
+        path = compiled.graph_path
+        with (
+            self._job("draw", str(path), request) as job,
+            compiled.artifact_path.open("rb") as artifact,
+        ):
+            picture = await self._compiler.draw(
+                artifact.fileno(), compiled.signature, user=request.user, began=job.begin
+            )
+        self._store.put_file(path, picture)
+
+    def _job(self, kind: Kind, key: str, request: BuildRequest) -> AbstractContextManager[BuildJob]:
+        job = BuildJob(kind, request.user[0], request.program, request.build_key)
+        return self.jobs.doing(key, job)
