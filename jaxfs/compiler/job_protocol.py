@@ -1,10 +1,10 @@
-"""What the front and the tracer say to each other.
+"""The messages between the front and the compiler's processes.
 
-The zygote reads ``Job`` messages on its control socket.  With each job come descriptors: first the
-job's own reply socket, then its input files.  It forks a child; the child does the job, sends one
-``Traced``, ``Untyped``, ``Compiled`` or ``Refused`` (with descriptors of its output files, in the
-order the message's fields say) and exits.  A reply socket that closes without a message means the
-child died; ``Ended`` on the control socket says how.
+The zygote reads `Request` messages on its control socket.  With each `Job` come descriptors: first
+the job's own reply socket, then its input files.  The zygote forks a child; the child does the job,
+sends one `Reply` on the job's socket with the descriptors of its output files, and exits.  A reply
+socket that closes without a message means that the child died; `Ended` on the control socket has
+its exit status.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from jaxfs.types.avals import Aval
 from jaxfs.types.partial_avals import KnownAval
 from jaxfs.types.signature import Signature
 
-FILES = 2  # that a job which worked hands back
+FILES = 2  # sent with the reply of a job that worked; see each reply for their order
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
-    """The zygote is up.  ``toolchain`` (jax and jaxlib versions) is part of every cache key.
+    """The zygote is ready for jobs.
 
-    ``layers`` are those of the sandbox that work on this machine.
+    Attributes:
+        pid: its process.
+        toolchain: the versions of jax and jaxlib.
+        layers: those of the sandbox that work on this machine.
+        version: of this protocol.
     """
 
     pid: int
@@ -34,10 +38,13 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
 class Trace(msgspec.Struct, frozen=True, tag=True):
     """Turn a source (one descriptor: the bytes as the user wrote them) into an artifact.
 
-    ``platform`` is where it is to run (``cpu``, ``cuda``); a jax.export artifact for other
-    platforms is refused.  ``steps`` are transformations as a path has them, outermost first.
-    ``types`` are those of all inputs, flat, where the call tells them.  ``options`` are a pickled
-    function's; ``takes_pickles`` is whether its author's code may run here.
+    Attributes:
+        platform: where it is to run (``cpu``, ``cuda``); a jax.export artifact for other platforms
+            is refused.
+        steps: transformations in the order of a path, the outermost first.
+        types: of all inputs, flat; None if they are not known yet.
+        options: arguments of ``jax.jit`` for a pickled function.
+        takes_pickles: whether the author's Python may run.
     """
 
     platform: str
@@ -48,25 +55,40 @@ class Trace(msgspec.Struct, frozen=True, tag=True):
 
 
 class Compile(msgspec.Struct, frozen=True, tag=True):
-    """Compile an artifact (one descriptor) for some devices of a platform, one a partition."""
+    """Compile an artifact (one descriptor) for devices of a platform.
+
+    Attributes:
+        platform: of all devices.
+        device_ids: one device for each partition.
+        device_count: how many the engine has, so that device numbers mean the same there.
+        signature: the artifact's; the job refuses a module that differs from it.
+    """
 
     platform: str
     device_ids: tuple[int, ...]
-    device_count: int  # of the engine; the executable's device numbers must mean the same there
+    device_count: int
     signature: Signature
 
 
 class Interpret(msgspec.Struct, frozen=True, tag=True):
     """Run an artifact in StableHLO's reference interpreter.
 
-    One descriptor: the artifact's length in 8 bytes, the artifact, the inputs' bytes in order.
+    One descriptor: the artifact's length in 8 bytes, little endian, the artifact, the inputs' bytes
+    in order.
+
+    Attributes:
+        signature: the artifact's.
     """
 
     signature: Signature
 
 
 class Draw(msgspec.Struct, frozen=True, tag=True):
-    """Draw an artifact (one descriptor); ``signature`` names its inputs and outputs."""
+    """Draw an artifact (one descriptor).
+
+    Attributes:
+        signature: the artifact's, for the names of inputs and outputs.
+    """
 
     signature: Signature
 
@@ -75,10 +97,14 @@ Work = Trace | Compile | Interpret | Draw
 
 
 class Job(msgspec.Struct, frozen=True, tag=True):
-    """Start one job; ``job`` is the front's number for it.
+    """Start one job.
 
-    ``uid`` and ``gid`` are whose rights it gets where the zygote may choose (it runs as root);
-    None: its own, or nobody's where these are root's.
+    Attributes:
+        job: the front's number for it.
+        work: the job.
+        uid: the user whose rights it gets, if the zygote runs as root; None: the zygote's own, or
+            those of the user ``nobody`` where the zygote's are root's.
+        gid: likewise.
     """
 
     job: int
@@ -88,13 +114,23 @@ class Job(msgspec.Struct, frozen=True, tag=True):
 
 
 class Kill(msgspec.Struct, frozen=True, tag=True):
-    """End a job now (deadline, cancel)."""
+    """End a job now, because of its deadline or because it was cancelled.
+
+    Attributes:
+        job: its number; a job that has ended already is ignored.
+    """
 
     job: int
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):
-    """A child is gone: its exit code or minus the signal that ended it, and its stderr's end."""
+    """A child has exited.
+
+    Attributes:
+        job: its number.
+        status: its exit code, or minus the signal that ended it.
+        stderr_tail: the end of what it wrote to stderr.
+    """
 
     job: int
     status: int
@@ -102,47 +138,70 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
 
 
 class Traced(msgspec.Struct, frozen=True, tag=True):
-    """Descriptors: the artifact (StableHLO portable artifact), its StableHLO text."""
+    """A source became an artifact.  Descriptors: the portable artifact, its StableHLO text.
 
-    source_format: str  # stablehlo_text | mlir_bytecode | portable_artifact | jax_export | pickle
+    Attributes:
+        source_format: stablehlo_text, mlir_bytecode, portable_artifact, jax_export or pickle.
+        signature: inputs and outputs.
+        platforms: those it can run on; empty: any.
+        partitions: how many devices it runs on at once.
+    """
+
+    source_format: str
     signature: Signature
-    platforms: tuple[str, ...]  # empty: any
-    partitions: int = 1  # how many devices it runs on
+    platforms: tuple[str, ...]
+    partitions: int = 1
 
 
 class UntypedProgram(msgspec.Struct, frozen=True, tag="Untyped"):  # state directories have the tag
-    """The program is well, and what it takes is known only with ``types``.  No descriptors.
+    """A source is valid, but has no types of its own: `Trace.types` are needed.  No descriptors.
 
-    ``parameters`` are the names of its inputs, flat, or of its arguments where even their structure
-    comes with the call; ``reason`` is one line for the user.  ``inputs`` is what is known of each.
+    Attributes:
+        source_format: as in `Traced`.
+        parameters: the names of the inputs, flat, or of the function's arguments if even the
+            structure of the inputs comes with the call.
+        reason: why types are needed, in one line for the user.
+        inputs: what is known of each parameter.  It has no default, so that a record of an older
+            version in the state directory is not read and the source is traced again.
     """
 
     source_format: str
     parameters: tuple[str, ...]
     reason: str
-    inputs: tuple[
-        KnownAval, ...
-    ]  # no default: what older ones left in the state directory is not read
+    inputs: tuple[KnownAval, ...]
 
 
 class Compiled(msgspec.Struct, frozen=True, tag=True):
-    """Descriptors: the serialized executable, the HLO text the compiler made."""
+    """An artifact was compiled.  Descriptors: the serialized executable, the optimized HLO text.
+
+    Attributes:
+        compile_usec: how long XLA took.
+        cost: XLA's cost analysis: flops, bytes_accessed ...
+        memory: XLA's memory analysis for each device: argument_bytes, output_bytes, temp_bytes,
+            alias_bytes, peak_bytes, code_bytes.
+    """
 
     compile_usec: int
-    cost: dict[str, float]  # flops, bytes_accessed ...
-    memory: dict[str, int]  # argument_bytes, output_bytes, temp_bytes, peak_bytes, code_bytes
+    cost: dict[str, float]
+    memory: dict[str, int]
 
 
 class Interpreted(msgspec.Struct, frozen=True, tag=True):
-    """Descriptors: the outputs' bytes in order, and an empty file."""
+    """An artifact was run.  Descriptors: the outputs' bytes in order, an empty file."""
 
 
 class Drawn(msgspec.Struct, frozen=True, tag=True):
-    """Descriptors: the picture as SVG, and an empty file."""
+    """An artifact was drawn.  Descriptors: the picture as SVG, an empty file."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
-    """The job failed for a reason that is the user's to know."""
+    """A job failed because of the user's program.  No descriptors.
+
+    Attributes:
+        errno: of the error class.
+        reason: one line for the user.
+        diagnostics: more lines: the compiler's messages, a traceback.
+    """
 
     errno: int
     reason: str

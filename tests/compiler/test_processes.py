@@ -32,7 +32,7 @@ LONG = (
 
 
 def with_client(test: Callable[[CompilerClient], Awaitable[None]], **options: Any) -> None:
-    """Run an async test with a tracer of its own."""
+    """Run an async test with a compiler of its own."""
 
     async def main() -> None:
         async with open_compiler(**options) as client:
@@ -63,7 +63,7 @@ async def end_a_child(client: CompilerClient, number: signal.Signals) -> None:
     os.kill(children(client.pid)[0], number)
 
 
-def test_compiler_crash_is_told_and_costs_one_job() -> None:
+def test_compiler_crash_is_reported_and_costs_one_job() -> None:
     async def test(client: CompilerClient) -> None:
         traced, artifact, _ = await trace(client, LONG)
         zygote = client.pid

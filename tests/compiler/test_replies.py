@@ -1,4 +1,4 @@
-"""What a process that ran a user's code hands back is believed as far as it is the user's own."""
+"""Replies of a process that ran a user's code are checked before they are used."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_types_that_cannot_be_are_not_believed(known: tuple[KnownAval, ...]) -> 
     assert checked(sane, []) is sane
 
 
-def test_what_older_ones_kept_without_types_is_made_again() -> None:
+def test_record_of_an_older_version_without_types_is_not_read() -> None:
     made = msgspec.json.encode(UntypedProgram("pickle", ("x",), "", (None,)))
     assert msgspec.json.decode(made, type=UntypedProgram).inputs == (None,)
     with pytest.raises(msgspec.ValidationError):
@@ -94,7 +94,7 @@ def test_file_that_grows_meanwhile_is_read_to_where_it_ended() -> None:
     assert all(before <= read <= after for before, read, after in sizes)
 
 
-def test_forbidden_call_is_told() -> None:
+def test_forbidden_call_is_reported() -> None:
     error = crash(-31, "")
     assert isinstance(error, Invalid)
     assert "forbidden system call" in error.reason

@@ -14,7 +14,7 @@ OWNER, OTHER = 1000, 1001
 
 @attrs.define
 class Machine:
-    """As much of a tracer as the policy asks."""
+    """As much of a compiler as the policy needs."""
 
     holds_pickles: bool = True
     why_no_pickles: str = "this kernel offers no landlock"
@@ -24,7 +24,7 @@ class Machine:
 
 
 def taken(rule: str, uid: int, machine: Machine) -> bool:
-    policy = PicklePolicy(rule, OWNER, machine)  # type: ignore[arg-type]  # as much of a tracer as it asks
+    policy = PicklePolicy(rule, OWNER, machine)  # type: ignore[arg-type]  # as much as it needs
     try:
         trio.run(policy.check, uid)
     except AccessDenied:

@@ -1,1 +1,1 @@
-"""The front's side: starts the zygote, sends it jobs, checks what comes back."""
+"""The front's side of the compiler: starts the zygote, sends it jobs, checks their replies."""

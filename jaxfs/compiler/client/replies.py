@@ -1,6 +1,7 @@
-"""What comes back from a process that has read a user's bytes, looked at before it is believed.
+"""Checks of what comes back from a process that has read a user's bytes.
 
-msgspec has checked that messages have their types; here is what types do not say.
+msgspec has checked that messages have their types; here is what types do not express.  The errors
+name "the tracer", as ``health`` does.
 """
 
 from __future__ import annotations
@@ -22,36 +23,42 @@ from jaxfs.compiler.job_protocol import (
 from jaxfs.errors import Invalid, JaxfsError, NoSpace, RunFailed, TimedOut, from_errno
 from jaxfs.types.avals import BY_SHORT
 from jaxfs.types.partial_avals import KnownAval
-from jaxfs.types.signature import Param, Signature
+from jaxfs.types.signature import Param
 
 Answer = Traced | UntypedProgram | Compiled | Interpreted | Drawn
 MAX_FILE_BYTES = 4 << 30  # an artifact with its weights
 MAX_REASON = 2000  # characters
-_MAX_RANK = 64  # as of what is compiled
-_MAX_SIZE = 200  # characters of a size that comes with the call
-_BLOCK_BYTES = 512  # of st_blocks
+_MAX_RANK = 64  # that XLA compiles
+_MAX_SIZE = 200  # characters of a symbolic size
+_BLOCK_BYTES = 512  # the unit of st_blocks, see inode(7)
 _NO_MEMORY = re.compile(r"std::bad_alloc|[Oo]ut of memory|MemoryError")  # C++, LLVM, Python
 _NAME = re.compile(r"[A-Za-z0-9_.]{0,128}\Z")
 
 
 def checked(reply: Answer | Refused, fds: list[int]) -> Answer:
-    """The reply of a job that worked.  Raises what the child refused, or RunFailed for nonsense."""
+    """Returns the reply of a job that worked.
+
+    Raises:
+        JaxfsError: the job refused the program; the error is the job's.
+        RunFailed: no honest job sends such a reply.
+    """
     if isinstance(reply, Refused):
         raise from_errno(reply.errno, reply.reason, reply.diagnostics)
-    wanted = 0 if isinstance(reply, UntypedProgram) else FILES
-    if len(fds) != wanted:
-        raise RunFailed(f"the tracer handed back {len(fds)} files instead of {wanted}")
+    expected = 0 if isinstance(reply, UntypedProgram) else FILES
+    if len(fds) != expected:
+        raise RunFailed(f"the tracer handed back {len(fds)} files instead of {expected}")
     if isinstance(reply, Traced):
-        _check_signature(reply.signature)
+        for param in (*reply.signature.inputs, *reply.signature.outputs):
+            if not _is_sane(param):
+                raise RunFailed(f"the tracer handed back an impossible parameter: {param!r}"[:500])
     if isinstance(reply, UntypedProgram):
         _check_untyped(reply)
     return reply
 
 
-def _check_signature(signature: Signature) -> None:
-    for param in (*signature.inputs, *signature.outputs):
-        if not _is_sane(param):
-            raise RunFailed(f"the tracer handed back an impossible parameter: {param!r}"[:500])
+def _is_sane(param: Param) -> bool:
+    is_known = param.aval.dtype in BY_SHORT and all(size >= 0 for size in param.aval.shape)
+    return is_known and _NAME.match(param.name) is not None
 
 
 def _check_untyped(reply: UntypedProgram) -> None:
@@ -74,45 +81,51 @@ def _is_size(size: int | str) -> bool:
     return 0 < len(size) <= _MAX_SIZE and size.isprintable() and " " not in size
 
 
-def _is_sane(param: Param) -> bool:
-    is_known = param.aval.dtype in BY_SHORT and all(size >= 0 for size in param.aval.shape)
-    return is_known and _NAME.match(param.name) is not None
-
-
 def read_file(fd: int) -> bytes:
-    """A copy of a file the child made; it may still hold a descriptor, so never map it."""
+    """Returns a copy of a file that a job made.
+
+    The job may still hold a descriptor and change the file: never map it.  Its size is read once.
+
+    Raises:
+        NoSpace: the file is larger than ``MAX_FILE_BYTES``.
+        RunFailed: it is not a whole file in memory.
+    """
     size = _size_in_memory(fd)
     if size > MAX_FILE_BYTES:
         raise NoSpace(f"the compiled form is {size} bytes, over the limit of {MAX_FILE_BYTES}")
-    parts, done = list[bytes](), 0
-    while done < size and (part := os.pread(fd, size - done, done)):
-        parts.append(part)
-        done += len(part)
-    return b"".join(parts)
+    chunks, done = list[bytes](), 0
+    while done < size and (chunk := os.pread(fd, size - done, done)):
+        chunks.append(chunk)
+        done += len(chunk)
+    return b"".join(chunks)
 
 
 def _size_in_memory(fd: int) -> int:
-    """Only files in memory have seals: reading a pipe, a socket or a disk's file may wait."""
+    """Returns the size of a memfd, without holes.  Raises RunFailed for any other descriptor.
+
+    Reading a pipe, a socket or a file on a disk may block; only memfds have seals, see
+    memfd_create(2).  A file of holes costs its writer nothing and us its size.
+    """
     status = os.fstat(fd)
     try:
         fcntl.fcntl(fd, fcntl.F_GET_SEALS)
     except OSError:
         raise RunFailed("the tracer handed back what is no file in memory") from None
     if status.st_blocks * _BLOCK_BYTES < status.st_size:
-        raise RunFailed("the tracer handed back a file with holes in it")  # it costs them nothing
+        raise RunFailed("the tracer handed back a file with holes in it")
     return status.st_size
 
 
-def crash(status: int, last_words: str) -> JaxfsError:
-    """The error for a child that ended without an answer."""
+def crash(status: int, stderr_tail: str) -> JaxfsError:
+    """Returns the error for a job's process that ended without a reply; arguments as in `Ended`."""
     name = signal.Signals(-status).name if status < 0 else f"exit code {status}"
-    if name == "SIGKILL":  # not by us: the kernel, most likely
+    if name == "SIGKILL":  # not sent by the front: the kernel's, most likely
         return RunFailed(f"the compiler was ended ({name}); the machine may be out of memory")
     if name == "SIGSYS":
-        words = "the program made a forbidden system call and was ended (seccomp, SIGSYS)"
-        return Invalid(words, last_words)
+        reason = "the program made a forbidden system call and was ended (seccomp, SIGSYS)"
+        return Invalid(reason, stderr_tail)
     if name == "SIGXCPU":
         return TimedOut("the program took more CPU time than its deadline allows (SIGXCPU)")
-    if _NO_MEMORY.search(last_words):
-        return NoSpace("the compiler ran out of memory on this program", last_words)
-    return Invalid(f"the compiler crashed on this program ({name})", last_words)
+    if _NO_MEMORY.search(stderr_tail):
+        return NoSpace("the compiler ran out of memory on this program", stderr_tail)
+    return Invalid(f"the compiler crashed on this program ({name})", stderr_tail)

@@ -1,4 +1,4 @@
-"""Starting, hearing and ending a zygote."""
+"""One zygote: starts it, receives its messages and ends it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jaxfs.ipc.channel import VERSION, AsyncChannel, Closed, pair
 
 START_S = 60.0  # a cold disk and a busy machine need many seconds to import jax
 END_S = 2.0
-# What a zygote needs of the front's environment; all else could only surprise it.
+# The part of the front's environment that a zygote needs; other variables could change results.
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "XLA_FLAGS")
 _SET = {
     "JAX_PLATFORMS": "cpu",
@@ -33,7 +33,15 @@ _SET = {
 
 @attrs.define(eq=False)
 class ZygoteProcess:
-    """A zygote that has said Hello."""
+    """A zygote that has sent `Hello`.
+
+    Attributes:
+        process: the process.
+        channel: its control socket; closing it ends the zygote.
+        toolchain: as in `Hello`.
+        layers: as in `Hello`.
+        is_alive: False once its end is known.
+    """
 
     process: subprocess.Popen[bytes]
     channel: AsyncChannel[Control]
@@ -43,13 +51,14 @@ class ZygoteProcess:
 
     @property
     def pid(self) -> int:
+        """The process's number."""
         return self.process.pid
 
     @classmethod
     async def start(cls, limits: Limits) -> ZygoteProcess:
-        """Start one and wait until it is warm.  Raises RunFailed with the reason.
+        """Starts a zygote and waits until it is ready; jobs get ``limits``.
 
-        No job gets more than ``limits``.
+        Raises RunFailed with the reason.
         """
         ours, theirs = pair()
         channel: AsyncChannel[Control] = AsyncChannel(ours, Control)
@@ -75,7 +84,7 @@ class ZygoteProcess:
         return zygote
 
     async def endings(self) -> AsyncIterator[Ended]:
-        """Children's ends as they come, until the zygote's own."""
+        """Yields the ends of jobs as they come, until the zygote's own end."""
         try:
             while True:
                 message, fds = await self.channel.receive()
@@ -89,7 +98,7 @@ class ZygoteProcess:
             self.is_alive = False
 
     async def close(self) -> None:
-        """End it; its children end with it."""
+        """Ends the zygote and with it its children; kills it if that takes too long."""
         self.is_alive = False
         self.channel.close()
         with trio.move_on_after(END_S):
@@ -119,7 +128,7 @@ async def _hello(channel: AsyncChannel[Control]) -> Hello:
         ) from None
     except (trio.TooSlowError, msgspec.MsgspecError) as error:
         raise RunFailed(
-            f"the tracer did not start: {error or f'no word in {START_S:g} s'}"
+            f"the tracer did not start: {error or f'no message in {START_S:g} s'}"
         ) from None
     if not isinstance(message, Hello) or message.version != VERSION:
         raise RunFailed("the tracer is of another version than the front; install jaxfs again")
