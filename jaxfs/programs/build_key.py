@@ -10,6 +10,7 @@ import attrs
 
 from jaxfs.types.avals import Aval
 
+JitOptions = tuple[tuple[str, str], ...]  # sorted by name
 Types = tuple[Aval, ...]
 Steps = tuple[str, ...]  # as in a path: ("vmap", "grad") is vmap of grad
 
@@ -20,7 +21,7 @@ class BuildKey:
 
     Attributes:
         source_sha256: hash of the source.
-        options: arguments of ``jax.jit`` for a pickled function, sorted by name.
+        options: arguments of ``jax.jit`` for a pickled function.
         steps: transformations in the order of a path, the outermost first.
         types: of all inputs, flat; None where the source fixes them, or nothing does yet.
 
@@ -30,7 +31,7 @@ class BuildKey:
     """
 
     source_sha256: str
-    options: tuple[tuple[str, str], ...] = ()
+    options: JitOptions = ()
     steps: Steps = ()
     types: Types | None = None
 
@@ -39,7 +40,7 @@ class BuildKey:
         return attrs.evolve(self, steps=(*steps, *self.steps), types=types or self.types)
 
     @property
-    def cache_parts(self) -> list[object]:
+    def cache_parts(self) -> list[JitOptions | Steps | list[str] | None]:
         """What the cache's key has beside the source; empty where the source alone decides.
 
         Its form is part of the names in the state directory and must not change.

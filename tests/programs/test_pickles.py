@@ -1,4 +1,4 @@
-"""Whose pickles are taken, and what happens where there is no sandbox for them."""
+"""Which users' pickles are accepted, and what happens without a sandbox for them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def taken(rule: str, uid: int, machine: Machine) -> bool:
         ("unsafe", True, False, True),
     ],
 )
-def test_rule_says_whose_pickles_are_taken(
+def test_rule_decides_which_users_pickles_are_accepted(
     rule: str, owner: bool, other: bool, without_sandbox: bool
 ) -> None:
     assert taken(rule, OWNER, Machine()) == owner

@@ -205,7 +205,7 @@ class CompilerClient:
             for _ in range(MAX_ATTEMPTS):
                 with suppress(ZygoteDied):
                     return await self._attempt(work, fd, limit_s, user)
-        raise RunFailed(f"the tracer died {MAX_ATTEMPTS} times while it had this program")
+        raise RunFailed(f"the tracer died {MAX_ATTEMPTS} times during this program's job")
 
     async def _attempt(
         self, work: Work, fd: int, limit_s: float, user: UserIds | None

@@ -110,7 +110,7 @@ def _size_in_memory(fd: int) -> int:
     try:
         fcntl.fcntl(fd, fcntl.F_GET_SEALS)
     except OSError:
-        raise RunFailed("the tracer handed back what is no file in memory") from None
+        raise RunFailed("the tracer handed back something that is not a file in memory") from None
     if status.st_blocks * _BLOCK_BYTES < status.st_size:
         raise RunFailed("the tracer handed back a file with holes in it")
     return status.st_size
