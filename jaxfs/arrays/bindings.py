@@ -20,7 +20,8 @@ from jaxfs.codecs.infer import ExpectedParams
 from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotFound
 from jaxfs.ipc.shared_memory import Pool
-from jaxfs.posix.credentials import SERIALS, InodeAttr
+from jaxfs.posix.credentials import SERIALS, InodeAttr, allowed_to_readers
+from jaxfs.posix.node_object import FixedNodeObject, NodeMode
 from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.program import DerivedProgram, Program, SourceProgram
 from jaxfs.programs.program_registry import Programs
@@ -28,7 +29,7 @@ from jaxfs.types.buffers import Parameter
 
 
 @attrs.define(eq=False)
-class Binding:
+class Binding(FixedNodeObject):
     """One file of ``inputs/``: ``target`` of a symbolic link, or an ``array`` of its own."""
 
     program: Program
@@ -62,6 +63,20 @@ class Binding:
             return "/".join(self.target.rstrip("/").split("/")[-2:])
         here = posixpath.join("/", self.program.path, "inputs", self.target)
         return posixpath.normpath(here).lstrip("/")
+
+    @property
+    def owner_id(self) -> int:
+        """The owner id of its program: they disappear together."""
+        return self.program.owner_id
+
+    @property
+    def attr(self) -> InodeAttr:
+        """Owner and times of its program."""
+        return self.program.attr
+
+    def mode_of(self, spec: NodeMode) -> int:
+        """Returns, for an array of its own, the spec's mode for those who may read the program."""
+        return spec.mode if self.array is None else allowed_to_readers(spec.mode, self.attr.mode)
 
 
 def restore_bindings(programs: Programs) -> None:

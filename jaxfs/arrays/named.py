@@ -21,6 +21,7 @@ from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import SERIALS, InodeAttr
+from jaxfs.posix.node_object import NodeMode, OwnedNodeObject
 from jaxfs.programs import names
 from jaxfs.types.memory_layout import ALIGNMENT, output_offsets
 from jaxfs.types.signature import Param, Signature
@@ -29,7 +30,7 @@ MAX_STRIDE_BYTES = 1 << 62
 
 
 @attrs.define(eq=False)
-class NamedArray:
+class NamedArray(OwnedNodeObject):
     """A name for arrays: one, or a pytree's leaves.
 
     ``part`` is None until something was written.  ``serial`` changes with the content, so that the
@@ -44,7 +45,7 @@ class NamedArray:
     error: JaxfsError | None = None
     is_removed: bool = False
     serial: int = attrs.field(factory=lambda: next(SERIALS))
-    family: int = attrs.field(factory=lambda: next(SERIALS))  # of all its inodes; never changes
+    owner_id: int = attrs.field(factory=lambda: next(SERIALS))  # of all its inodes; never changes
     views: dict[str, object] = attrs.field(factory=dict)
 
     @property
@@ -88,6 +89,25 @@ class NamedArray:
             reason = self.error.reason if self.error is not None else "nothing was written to it"
             raise Invalid(f"{self.path} is empty: {reason}")
         return self.ref
+
+    @property
+    def attr(self) -> InodeAttr:
+        """Owner, permission bits and times."""
+        return self.meta
+
+    @property
+    def nlink(self) -> int:
+        """How many names its content has."""
+        return self.ref.producer.link_count if self.ref is not None else 1
+
+    def mode_of(self, spec: NodeMode) -> int:
+        """Returns its own mode, as far as the file allows."""
+        return self.attr.mode & spec.mode
+
+    def set_mode(self, spec: NodeMode, mode: int) -> None:
+        """Changes its own mode, whichever of its files is meant."""
+        del spec
+        self.attr.mode = mode & 0o666
 
 
 class NamedArrays:

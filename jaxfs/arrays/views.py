@@ -14,25 +14,20 @@ from jaxfs.arrays.producers import ArrayRef, Producer
 from jaxfs.codecs import formats
 from jaxfs.errors import NotFound
 from jaxfs.posix.credentials import SERIALS, InodeAttr
+from jaxfs.posix.node_object import NodeMode, NodeObject, OwnedNodeObject
 from jaxfs.types.buffers import Rope, TypedBuffer
 from jaxfs.types.signature import Param
 
 
-class ViewOwner(Protocol):
+class ViewOwner(NodeObject, Protocol):
     """Whose file it is: a call, or an array."""
-
-    @property
-    def meta(self) -> InodeAttr: ...
-
-    @property
-    def serial(self) -> int: ...
 
     @property
     def result_mode(self) -> int: ...
 
 
 @attrs.define(eq=False)
-class View:
+class View(OwnedNodeObject):
     """One way to look at arrays: all or some, in a format."""
 
     owner: ViewOwner
@@ -79,6 +74,35 @@ class View:
         if self._rope is None:
             self._rope = await encode(self.format, self.ref.params, outputs)
         return self._rope
+
+    @property
+    def owner_id(self) -> int:
+        """The owner id of its call or array: they disappear together."""
+        return self.owner.owner_id
+
+    @property
+    def attr(self) -> InodeAttr:
+        """Owner and times of its call or array."""
+        return self.owner.attr
+
+    @property
+    def nlink(self) -> int:
+        """How many names its arrays have."""
+        return self.producer.link_count
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether its array was replaced or removed since."""
+        owner = self.owner
+        return isinstance(owner, NamedArray) and owner.views.get(self.suffix) is not self
+
+    def mode_of(self, spec: NodeMode) -> int:
+        """Returns the permission bits that its call or array gives the file."""
+        return self.owner.mode_of(spec)
+
+    def set_mode(self, spec: NodeMode, mode: int) -> None:
+        """Changes those of all views of its call or array."""
+        self.owner.set_mode(spec, mode)
 
 
 @lru_cache(maxsize=4096)

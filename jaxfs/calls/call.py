@@ -13,6 +13,7 @@ from jaxfs.calls.scheduler import Run
 from jaxfs.engine.interface import Input, Outcome, OutputRef, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed, TimedOut
 from jaxfs.posix.credentials import SERIALS, InodeAttr
+from jaxfs.posix.node_object import NodeMode, OwnedNodeObject
 from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.program import Program
 from jaxfs.types.buffers import TypedBuffer
@@ -27,7 +28,7 @@ def now_usec() -> int:
 
 
 @attrs.define(eq=False)
-class Call(Producer):
+class Call(Producer, OwnedNodeObject):
     """States: writing -> running -> done | failed | cancelled.
 
     ``version`` is known from submission on, and with it the exact size of the result.  ``format``
@@ -153,6 +154,28 @@ class Call(Producer):
         if self.outcome is not None:
             release(self.outcome)
             self.outcome = None
+
+    @property
+    def attr(self) -> InodeAttr:
+        """Owner, permission bits and times."""
+        return self.meta
+
+    def mode_of(self, spec: NodeMode) -> int:
+        """Returns the mode of the call for its own file, else that of the result.
+
+        The files of a result have the mode of the call less the write bits, until one of them is
+        given another.
+        """
+        if spec.is_primary:
+            return self.attr.mode
+        return self.modes.get(RESULT, self.attr.mode) & spec.mode
+
+    def set_mode(self, spec: NodeMode, mode: int) -> None:
+        """Changes the mode of the call, or of all files of its result."""
+        if spec.is_primary:
+            self.attr.mode = mode & spec.mode
+        else:
+            self.modes[RESULT] = mode & 0o444
 
 
 def release(outcome: Outcome) -> None:

@@ -13,6 +13,7 @@ import attrs
 
 from jaxfs.errors import NameTaken
 from jaxfs.posix.credentials import SERIALS, InodeAttr
+from jaxfs.posix.node_object import OwnedNodeObject
 from jaxfs.programs import names
 from jaxfs.programs.store import LinkRecord, Store
 
@@ -20,7 +21,7 @@ HERE = "/programs"
 
 
 @attrs.define(eq=False)
-class Link:
+class Link(OwnedNodeObject):
     """A symbolic link.
 
     Attributes:
@@ -44,6 +45,11 @@ class Link:
         """
         path = posixpath.normpath(posixpath.join(HERE, self.target))
         return tuple(path.strip("/").split("/")) if not self.target.startswith("/") else ()
+
+    @property
+    def attr(self) -> InodeAttr:
+        """Owner, permission bits and times."""
+        return self.meta
 
 
 class Links:

@@ -16,7 +16,8 @@ import trio
 
 from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import BrokenProgram, Invalid, JaxfsError, NotSupported
-from jaxfs.posix.credentials import SERIALS, InodeAttr
+from jaxfs.posix.credentials import SERIALS, InodeAttr, allowed_to_readers
+from jaxfs.posix.node_object import NodeMode, OwnedNodeObject
 from jaxfs.programs.build_key import BuildKey, Steps, Types
 from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.names import types_name
@@ -25,7 +26,7 @@ from jaxfs.programs.store import BindingRecord
 
 
 @attrs.define(eq=False, kw_only=True)
-class Program(ABC):
+class Program(OwnedNodeObject, ABC):
     """What all programs have.
 
     Attributes:
@@ -171,6 +172,28 @@ class Program(ABC):
         self._changed.set()
         self._changed = trio.Event()
 
+    @property
+    def attr(self) -> InodeAttr:
+        """Owner, permission bits and times."""
+        return self.meta
+
+    def mode_of(self, spec: NodeMode) -> int:
+        """Returns the mode of the source for the source file.
+
+        Another file has the mode that chmod gave it, else that of its spec for those who may read
+        the source.
+        """
+        if spec.is_primary:
+            return self.attr.mode
+        return self.modes.get(spec.name, allowed_to_readers(spec.mode, self.attr.mode))
+
+    def set_mode(self, spec: NodeMode, mode: int) -> None:
+        """Changes the mode of the source, or of one other file."""
+        if spec.is_primary:
+            self.attr.mode = mode & spec.mode
+        else:
+            self.modes[spec.name] = mode & spec.mode
+
 
 @attrs.define(eq=False, kw_only=True)
 class SourceProgram(Program):
@@ -298,6 +321,11 @@ class DerivedProgram(Program):
                 raise NotSupported(self.error.reason, self.error.diagnostics) from None
             raise
 
+    @property
+    def owner_id(self) -> int:
+        """The serial of the written program that it is made from: they disappear together."""
+        return self.base.owner_id
+
 
 def root_of(program: Program) -> SourceProgram:
     """Returns the source program that a program is made from, or the program itself."""
@@ -308,7 +336,7 @@ def root_of(program: Program) -> SourceProgram:
 
 
 @attrs.define(eq=False)
-class StagedFile:
+class StagedFile(OwnedNodeObject):
     """A file whose name begins with a dot: it is stored as it is until it is renamed.
 
     Attributes:
@@ -322,3 +350,17 @@ class StagedFile:
     meta: InodeAttr
     data: bytes = b""
     serial: int = attrs.field(factory=lambda: next(SERIALS))
+
+    @property
+    def attr(self) -> InodeAttr:
+        """Owner, permission bits and times."""
+        return self.meta
+
+    def mode_of(self, spec: NodeMode) -> int:
+        """Returns its own mode: it is one file."""
+        del spec
+        return self.attr.mode
+
+    def set_mode(self, spec: NodeMode, mode: int) -> None:
+        """Changes its own mode."""
+        self.attr.mode = mode & spec.mode

@@ -30,7 +30,7 @@ _ROWS_PER_SERIAL = 1024
 def _family(subject: Subject) -> int:
     """The number of all that lives and dies with a subject's owner."""
     owner = owner_of(subject)
-    return owner.family if isinstance(owner, NamedArray) else int(owner.serial)
+    return owner.owner_id if isinstance(owner, NamedArray) else int(owner.serial)
 
 
 class Vfs:

@@ -88,7 +88,7 @@ def _nameable(subject: object) -> tuple[ArrayRef, InodeAttr]:
     if isinstance(subject, NamedArray):
         part, owner, mode = subject.content(), subject.meta, subject.meta.mode
     elif isinstance(subject, View):
-        part, owner = subject.ref, subject.owner.meta
+        part, owner = subject.ref, subject.owner.attr
         mode = subject.owner.result_mode | owner.mode & 0o222  # chmod(1) of a result goes with it
     else:
         raise NotPermitted("only arrays and results have names in arrays/")
