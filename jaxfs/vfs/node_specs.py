@@ -14,7 +14,7 @@ import trio
 
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.vfs.mount import Mount
-from jaxfs.vfs.open_files.base import Handle
+from jaxfs.vfs.open_files.base import OpenFile
 
 Subject = Any  # Program | Staged | Call | View | Device | System: what a row's functions take
 
@@ -45,7 +45,7 @@ class FileSpec:
     help: str
     read: Callable[[Mount, Subject, Credentials], bytes] | None = None
     write: Callable[[Mount, Subject, Credentials, str], Awaitable[None]] | None = None
-    open: Callable[[Mount, Subject, Credentials, int], Awaitable[Handle]] | None = None
+    open: Callable[[Mount, Subject, Credentials, int], Awaitable[OpenFile]] | None = None
     size: Callable[[Mount, Subject], int] | None = None
     changed: Callable[[Subject], trio.Event] | None = None
     prepare: Callable[[Subject], Awaitable[None]] | None = None

@@ -19,8 +19,8 @@ from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec, Subject, SymlinkSpec
 from jaxfs.vfs.node_table import BY_PATTERN, CHILDREN, NUMBER
 from jaxfs.vfs.nodes import ROOT_INO, Attributes, Changes, Node
-from jaxfs.vfs.open_files.base import Handle
-from jaxfs.vfs.open_files.control import Control, Snapshot, Status
+from jaxfs.vfs.open_files.base import OpenFile
+from jaxfs.vfs.open_files.control import ControlFile, SnapshotFile, StatusFile
 from jaxfs.vfs.permissions import meta_of, mode_of, owner_of, set_mode, set_owner
 
 _KINDS = {FileSpec: stat.S_IFREG, DirectorySpec: stat.S_IFDIR, SymlinkSpec: stat.S_IFLNK}
@@ -42,9 +42,9 @@ class Vfs:
         self._nodes: dict[int, Node] = {ROOT_INO: root}
         self._lookups: dict[int, int] = defaultdict(int)
         self._shown: dict[int, set[int]] = defaultdict(set)  # inodes by family
-        self._handles: dict[int, Handle] = {}
-        self._writers: dict[int, list[Handle]] = defaultdict(list)
-        self._readers: dict[int, list[Handle]] = defaultdict(list)  # of what does not change
+        self._handles: dict[int, OpenFile] = {}
+        self._writers: dict[int, list[OpenFile]] = defaultdict(list)
+        self._readers: dict[int, list[OpenFile]] = defaultdict(list)  # of what does not change
         self._numbers = itertools.count(1)
 
     # names
@@ -252,7 +252,7 @@ class Vfs:
 
     # open files
 
-    def handle(self, number: int) -> Handle:
+    def handle(self, number: int) -> OpenFile:
         """The open file of a number that ``open`` gave."""
         return self._handles[number]
 
@@ -267,12 +267,12 @@ class Vfs:
             return False
         return view.owner.views.get(view.suffix) is not view
 
-    async def open(self, ino: int, flags: int, caller: Credentials) -> tuple[int, Handle]:
+    async def open(self, ino: int, flags: int, caller: Credentials) -> tuple[int, OpenFile]:
         """As open(2).  May wait, for a result.  The kernel has checked the mode."""
         node = self.node(ino)
         return self._keep(node, await self._open(node, flags, caller), flags, caller)
 
-    async def _open(self, node: Node, flags: int, caller: Credentials) -> Handle:
+    async def _open(self, node: Node, flags: int, caller: Credentials) -> OpenFile:
         row = node.row
         if not isinstance(row, FileSpec):
             raise NotPermitted("a directory cannot be opened like a file")
@@ -287,24 +287,24 @@ class Vfs:
 
     def _open_text(
         self, row: FileSpec, subject: Subject, caller: Credentials, writes: bool
-    ) -> Handle:
+    ) -> OpenFile:
         if writes and row.write is not None:
             write = row.write
 
             async def commit(text: str) -> None:
                 await write(self.system, subject, caller, text)
 
-            return Control(b"", commit)
+            return ControlFile(commit)
         if row.read is None:
-            return Snapshot(b"")
+            return SnapshotFile(b"")
         if row.changed is not None:
             read, changed = row.read, row.changed
-            return Status(lambda: read(self.system, subject, caller), lambda: changed(subject))
-        return Snapshot(row.read(self.system, subject, caller))
+            return StatusFile(lambda: read(self.system, subject, caller), lambda: changed(subject))
+        return SnapshotFile(row.read(self.system, subject, caller))
 
     def _keep(
-        self, node: Node, handle: Handle, flags: int, caller: Credentials
-    ) -> tuple[int, Handle]:
+        self, node: Node, handle: OpenFile, flags: int, caller: Credentials
+    ) -> tuple[int, OpenFile]:
         number = next(self._numbers)
         handle.path, handle.caller, handle.ino = self.path(node.ino), caller, node.ino
         self._handles[number] = handle
@@ -339,7 +339,7 @@ class Vfs:
 
     async def create(
         self, parent: int, name: str, mode: int, flags: int, caller: Credentials
-    ) -> tuple[int, Handle, Attributes]:
+    ) -> tuple[int, OpenFile, Attributes]:
         """As open(2) with O_CREAT, for a name that is not there."""
         directory = self._changeable(parent)
         if directory.create is None:

@@ -16,8 +16,8 @@ from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.vfs.files.results import facts, facts_of, open_view, view_size
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
-from jaxfs.vfs.open_files.base import Handle
-from jaxfs.vfs.open_files.upload import Upload
+from jaxfs.vfs.open_files.base import OpenFile
+from jaxfs.vfs.open_files.upload import UploadFile
 from jaxfs.vfs.text import flat_keyed, lines
 
 ARRAY = "arrays/<name>"
@@ -99,14 +99,14 @@ def _nameable(subject: object) -> tuple[ArrayRef, InodeAttr]:
     return part, InodeAttr(owner.uid, owner.gid, mode)
 
 
-async def open_array(system: Mount, array: NamedArray, caller: Credentials, flags: int) -> Handle:
+async def open_array(system: Mount, array: NamedArray, caller: Credentials, flags: int) -> OpenFile:
     """Open for reading, in .npy, or for writing, in whatever its bytes tell."""
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return await open_view(system, view_of_array(array, ""), caller, flags)
     return await _upload(system, array, caller, flags, array.format if array.ref is None else "")
 
 
-async def _open_format(system: Mount, view: View, caller: Credentials, flags: int) -> Handle:
+async def _open_format(system: Mount, view: View, caller: Credentials, flags: int) -> OpenFile:
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return await open_view(system, view, caller, flags)
     assert isinstance(view.owner, NamedArray)
@@ -127,7 +127,7 @@ async def _before(array: NamedArray, form: str) -> bytes:
 
 async def _upload(
     system: Mount, array: NamedArray, caller: Credentials, flags: int, form: str
-) -> Handle:
+) -> OpenFile:
     """An array that is being written as a whole."""
     calls = system.calls
 
@@ -138,7 +138,7 @@ async def _upload(
         )
 
     kept = b"" if flags & os.O_TRUNC else await _before(array, form or "npy")
-    return Upload(calls.spool(caller.uid), commit, flags, lambda: kept)
+    return UploadFile(calls.spool(caller.uid), commit, flags, lambda: kept)
 
 
 def array_size(system: Mount, array: NamedArray) -> int:

@@ -17,10 +17,10 @@ from jaxfs.vfs.files.program import HERE
 from jaxfs.vfs.files.results import call_status
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
-from jaxfs.vfs.open_files.base import Handle
-from jaxfs.vfs.open_files.control import Snapshot
+from jaxfs.vfs.open_files.base import OpenFile
+from jaxfs.vfs.open_files.control import SnapshotFile
 from jaxfs.vfs.open_files.conversation_file import ConversationFile
-from jaxfs.vfs.open_files.upload import Upload
+from jaxfs.vfs.open_files.upload import UploadFile
 
 CALLS = f"{HERE}/calls"
 
@@ -46,10 +46,12 @@ def _usage_size(system: Mount, program: Program) -> int:
     return len(usage(program))
 
 
-def _open_call(form: str) -> Callable[[Mount, Program, Credentials, int], Awaitable[Handle]]:
-    async def open_call(system: Mount, program: Program, caller: Credentials, flags: int) -> Handle:
+def _open_call(form: str) -> Callable[[Mount, Program, Credentials, int], Awaitable[OpenFile]]:
+    async def open_call(
+        system: Mount, program: Program, caller: Credentials, flags: int
+    ) -> OpenFile:
         if flags & os.O_ACCMODE == os.O_RDONLY:
-            return Snapshot(usage(program))
+            return SnapshotFile(usage(program))
         if program.current is None:
             await program.wait_compiled()
         return ConversationFile(Conversation(system.calls, program, form, caller), flags)
@@ -84,9 +86,9 @@ def _unlink(system: Mount, entry: DirEntry) -> None:
     system.calls.unlist(entry.subject)
 
 
-async def _open(system: Mount, call: Call, caller: Credentials, flags: int) -> Handle:
+async def _open(system: Mount, call: Call, caller: Credentials, flags: int) -> OpenFile:
     if flags & os.O_ACCMODE == os.O_RDONLY:
-        return Snapshot(call_status(system, call, caller))
+        return SnapshotFile(call_status(system, call, caller))
     if call.submitted_usec:
         raise NameTaken(f"call {call.id} was submitted; use another id, or rm results/{call.id}")
 
@@ -96,7 +98,7 @@ async def _open(system: Mount, call: Call, caller: Credentials, flags: int) -> H
     version = call.program.compiled
     avals = version.signature.input_avals if version else ()
     hint = sum(aval.nbytes + 256 for aval in avals)
-    return Upload(system.calls.spool(caller.uid, hint), commit, flags)
+    return UploadFile(system.calls.spool(caller.uid, hint), commit, flags)
 
 
 def _size(system: Mount, call: Call) -> int:

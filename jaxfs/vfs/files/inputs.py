@@ -13,7 +13,7 @@ from jaxfs.vfs.files.arrays import array_facts, array_size, open_array
 from jaxfs.vfs.files.program import HERE
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec, SymlinkSpec
-from jaxfs.vfs.open_files.base import Handle
+from jaxfs.vfs.open_files.base import OpenFile
 
 INPUTS = f"{HERE}/inputs"
 LINK = f"{INPUTS}/<link>"
@@ -61,7 +61,7 @@ def _array(binding: Binding) -> NamedArray:
     return binding.array
 
 
-async def _open(system: Mount, binding: Binding, caller: Credentials, flags: int) -> Handle:
+async def _open(system: Mount, binding: Binding, caller: Credentials, flags: int) -> OpenFile:
     return await open_array(system, _array(binding), caller, flags)
 
 

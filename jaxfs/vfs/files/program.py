@@ -29,10 +29,10 @@ from jaxfs.programs.program import DerivedProgram, Program, SourceProgram, root_
 from jaxfs.types.avals import parse_aval
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
-from jaxfs.vfs.open_files.base import Handle
-from jaxfs.vfs.open_files.control import Snapshot
+from jaxfs.vfs.open_files.base import OpenFile
+from jaxfs.vfs.open_files.control import SnapshotFile
 from jaxfs.vfs.open_files.disk import DiskFile, size_of
-from jaxfs.vfs.open_files.upload import Upload
+from jaxfs.vfs.open_files.upload import UploadFile
 from jaxfs.vfs.text import flat_keyed, line, lines
 
 HERE = "programs/<program>"
@@ -167,11 +167,11 @@ def _existing(path: Path) -> Path:
     return path
 
 
-async def _open_stablehlo(s: Mount, program: Program, caller: Credentials, flags: int) -> Handle:
+async def _open_stablehlo(s: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
     return DiskFile(version_of(program).stablehlo_path)
 
 
-async def _open_hlo(s: Mount, program: Program, caller: Credentials, flags: int) -> Handle:
+async def _open_hlo(s: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
     return DiskFile(_existing(version_of(program).hlo_path))
 
 
@@ -195,21 +195,21 @@ def _file(
     return FileSpec(f"{HERE}/{name}", mode, form, text, read=read, write=write, prepare=prepare)  # type: ignore[arg-type]  # a row's functions
 
 
-async def _open_check(system: Mount, program: Program, caller: Credentials, flags: int) -> Handle:
+async def _open_check(system: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
     if flags & os.O_ACCMODE == os.O_RDONLY:
-        return Snapshot(program.checked.encode())
+        return SnapshotFile(program.checked.encode())
 
     async def commit(spool: Spool) -> None:
         program.checked = await check(system.calls, system.compiler, program, caller, spool)
 
-    return Upload(system.calls.spool(caller.uid), commit, flags)
+    return UploadFile(system.calls.spool(caller.uid), commit, flags)
 
 
 def _check_size(system: Mount, program: Program) -> int:
     return len(program.checked.encode())
 
 
-async def _open_graph(system: Mount, program: Program, caller: Credentials, flags: int) -> Handle:
+async def _open_graph(system: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
     return DiskFile(await system.programs.builds.draw(program, version_of(program)))
 
 

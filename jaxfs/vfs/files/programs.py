@@ -12,9 +12,9 @@ from jaxfs.programs.program import SourceProgram, StagedFile
 from jaxfs.vfs.files.program import HERE
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec, SymlinkSpec
-from jaxfs.vfs.open_files.base import Handle
+from jaxfs.vfs.open_files.base import OpenFile
 from jaxfs.vfs.open_files.disk import DiskFile
-from jaxfs.vfs.open_files.upload import Upload
+from jaxfs.vfs.open_files.upload import UploadFile
 
 SOURCE = "programs/<program>.<ext>"
 STAGING = "programs/.<name>"
@@ -67,7 +67,7 @@ async def _rename(system: Mount, old: str, new: str, replace: bool) -> None:
 
 async def _open_source(
     system: Mount, program: SourceProgram, caller: Credentials, flags: int
-) -> Handle:
+) -> OpenFile:
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return DiskFile(system.programs.builds.source_path(program))
 
@@ -77,7 +77,7 @@ async def _open_source(
     def before() -> bytes:
         return system.programs.builds.read_source(program)
 
-    return Upload(system.calls.spool(caller.uid), commit, flags, before)
+    return UploadFile(system.calls.spool(caller.uid), commit, flags, before)
 
 
 def _source_size(system: Mount, program: SourceProgram) -> int:
@@ -86,12 +86,14 @@ def _source_size(system: Mount, program: SourceProgram) -> int:
 
 async def _open_staged(
     system: Mount, staged: StagedFile, caller: Credentials, flags: int
-) -> Handle:
+) -> OpenFile:
     async def commit(spool: Spool) -> None:
         staged.data = bytes(spool.view())
         staged.meta.touch()
 
-    return Upload(system.calls.spool(caller.uid), commit, flags, lambda: staged.data, plain=True)
+    return UploadFile(
+        system.calls.spool(caller.uid), commit, flags, lambda: staged.data, plain=True
+    )
 
 
 def _staged_size(system: Mount, staged: StagedFile) -> int:

@@ -14,8 +14,8 @@ from jaxfs.errors import JaxfsError
 from jaxfs.posix.credentials import Credentials
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
-from jaxfs.vfs.open_files.base import Handle
-from jaxfs.vfs.open_files.result import EarlyResult, Result
+from jaxfs.vfs.open_files.base import OpenFile
+from jaxfs.vfs.open_files.result import PendingResultFile, ResultFile
 from jaxfs.vfs.text import flat_keyed
 
 
@@ -69,13 +69,13 @@ def _unlink(system: Mount, entry: DirEntry) -> None:
     system.calls.remove(call)
 
 
-async def open_view(system: Mount, view: View, caller: Credentials, flags: int) -> Handle:
+async def open_view(system: Mount, view: View, caller: Credentials, flags: int) -> OpenFile:
     """Open arrays for reading, waiting for them where they are not there yet."""
     if not view.producer.has_ended and not view.producer.is_rejected:
         if flags & os.O_NONBLOCK:
-            return EarlyResult(view)
+            return PendingResultFile(view)
         await view.producer.done.wait()
-    return await Result.of(view)
+    return await ResultFile.of(view)
 
 
 def _end(call: Call) -> trio.Event:

@@ -1,1 +1,1 @@
-"""What an open file does: one module per kind."""
+"""Open files: one module per kind."""

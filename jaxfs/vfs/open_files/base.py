@@ -8,55 +8,68 @@ from jaxfs.errors import NotPermitted
 from jaxfs.posix.credentials import Credentials
 
 
-class Handle:
-    """An open file.  The defaults refuse; kinds override what they can do.
+class OpenFile:
+    """An open file; several descriptors may share it.
 
-    ``direct_io`` keeps the kernel's page cache out of it; ``keep_cache`` lets pages of an earlier
-    open serve (only for content that never changes).
+    Its operations refuse or do nothing.  A kind of file overrides those that it supports.
+
+    Attributes:
+        direct_io: Whether reads bypass the kernel's page cache.
+        keep_cache: Whether pages that the kernel has from an earlier open are still right: only
+            for content that never changes.
+        path: Its path in the mount, for `error_log`; set by open.
+        caller: Who opened it; set by open.
+        ino: Its inode; set by open.
+        writer: The thread that wrote last, 0 if none did.
+        is_plain: Whether what was written is of use if the writer was killed before the end.
+        mtime_ns: The modification time that utimes(2) set since the last write.  A commit keeps it.
     """
 
     direct_io = True
     keep_cache = False
-    path = ""  # for error_log; set when opened
+    path = ""
     caller = Credentials(0, 0)
     ino = 0
-    writer = 0  # the thread that wrote last
-    is_plain = True  # what is written to it is of use also when the writer was killed midway
-    mtime_ns: int | None = None  # set by utimes since the last write; a commit keeps it
+    writer = 0
+    is_plain = True
+    mtime_ns: int | None = None
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
+        """Returns up to `size` bytes from `offset`; may wait."""
         raise NotPermitted("this file cannot be read")
 
     async def write(self, offset: int, data: bytes) -> int:
+        """Takes bytes for `offset`, and returns how many; may wait."""
         raise NotPermitted("this file cannot be written")
 
     def read_now(self, offset: int, size: int) -> bytes | None:
-        """What ``read`` would give, if that is there without any waiting; None to ask ``read``."""
+        """Returns what `read` would, or None if that has to wait."""
         return None
 
     def write_now(self, offset: int, data: bytes) -> bool:
-        """Do what ``write`` does, if that needs no waiting at all; False to ask ``write``."""
+        """Does what `write` does, or returns False if that has to wait."""
         return False
 
     async def flush(self) -> None:
-        """A descriptor of this open file is being closed: commit what was written."""
+        """Commits what was written, as a descriptor is being closed."""
 
     def is_dirty(self) -> bool:
         """Whether a flush would commit something."""
         return False
 
     async def truncate(self, size: int) -> None:
+        """Cuts or extends the content to `size` bytes."""
         raise NotPermitted("this file cannot be truncated")
 
     def release(self) -> None:
-        """The last descriptor is closed."""
+        """Frees what it holds: the last descriptor is closed."""
 
     def pending_size(self) -> int | None:
-        """The size while it is being written, where that differs from the committed one."""
+        """Returns the size while it is being written, or None if it is the committed one."""
         return None
 
     def fixed_size(self) -> int:
-        """The size of what never changes and goes through the page cache (not ``direct_io``)."""
+        """Returns the size of what never changes, if `direct_io` is off."""
         return 0
 
     def is_readable(self) -> bool:
@@ -64,9 +77,9 @@ class Handle:
         return True
 
     def is_changed(self) -> bool:
-        """Whether poll(2) shall say POLLPRI: the object is not what was read."""
+        """Whether the object differs from what was read: poll(2) then reports POLLPRI."""
         return False
 
     def next_change(self) -> trio.Event | None:
-        """Set when ``is_readable`` or ``is_changed`` may have changed."""
+        """Returns an event that is set when `is_readable` or `is_changed` may differ."""
         return None

@@ -1,4 +1,4 @@
-"""Control files: text, whole at each open, parsed when it is written."""
+"""Control files: text, read as a snapshot and written as a whole."""
 
 from __future__ import annotations
 
@@ -7,60 +7,79 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from jaxfs.errors import Invalid
-from jaxfs.vfs.open_files.base import Handle
+from jaxfs.vfs.open_files.base import OpenFile
 
 
-class Snapshot(Handle):
+class SnapshotFile(OpenFile):
     """Text as it was at open(2)."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
 
     async def read(self, offset: int, size: int) -> bytes:
+        """Returns a part of the snapshot."""
         return self._data[offset : offset + size]
 
 
-class Status(Handle):
-    """Text of an object whose changes can be polled for, as those of cgroup and sysfs files.
+class StatusFile(OpenFile):
+    """Text of an object that can be polled for changes, as the files of cgroup and sysfs can.
 
-    A read at offset 0 takes a new snapshot, so who is woken seeks back and reads again, or uses
-    pread(2).  ``changed`` gives the event of the object's next change.
+    A read at offset 0 takes a new snapshot.  After poll(2) has reported a change, a program seeks
+    to 0 and reads again, or uses pread(2).
     """
 
     def __init__(self, read: Callable[[], bytes], changed: Callable[[], trio.Event]) -> None:
+        """Takes the first snapshot.
+
+        Args:
+            read: Returns the text.
+            changed: Returns the event of the object's next change.
+        """
         self._read = read
         self._changed = changed
-        self._look()
+        self._take_snapshot()
 
-    def _look(self) -> None:
+    def _take_snapshot(self) -> None:
         event = self._changed()
-        self._event = None if event.is_set() else event  # else: its last change was before
+        self._event = None if event.is_set() else event  # set: there are no more changes
         self._data = self._read()
 
     async def read(self, offset: int, size: int) -> bytes:
+        """Returns a part of the snapshot; at offset 0, of a new one."""
         if offset == 0:
-            self._look()
+            self._take_snapshot()
         return self._data[offset : offset + size]
 
     def is_changed(self) -> bool:
+        """Whether the object has changed since the snapshot."""
         return self._event is not None and self._event.is_set()
 
     def next_change(self) -> trio.Event | None:
+        """Returns the event of the first change after the snapshot."""
         return self._event
 
 
-class Control(Snapshot):
-    """A control file: reading gives the snapshot, closing after a write gives the whole text."""
+class ControlFile(OpenFile):
+    """A control file that is written: the flush after a write parses the whole text."""
 
     LIMIT_BYTES = 1 << 16
 
-    def __init__(self, data: bytes, write: Callable[[str], Awaitable[None]]) -> None:
-        super().__init__(data)
+    def __init__(self, write: Callable[[str], Awaitable[None]]) -> None:
+        """Starts with no text.
+
+        Args:
+            write: Carries out the text; what it raises is the error of close(2).
+        """
         self._write = write
         self._text = bytearray()
         self._dirty = False
 
+    async def read(self, offset: int, size: int) -> bytes:
+        """Returns nothing: the text is read through a descriptor that is not for writing."""
+        return b""
+
     async def write(self, offset: int, data: bytes) -> int:
+        """Takes a piece of the text; raises Invalid beyond `LIMIT_BYTES`."""
         if offset + len(data) > self.LIMIT_BYTES:
             raise Invalid(f"a control file takes at most {self.LIMIT_BYTES} bytes")
         self._text[len(self._text) :] = bytes(max(0, offset - len(self._text)))
@@ -69,15 +88,17 @@ class Control(Snapshot):
         return len(data)
 
     async def truncate(self, size: int) -> None:
+        """Drops the text from `size` on."""
         del self._text[size:]
 
     async def flush(self) -> None:
+        """Carries out the text, once for each time that something was written."""
         if not self._dirty:
             return
-        self._dirty, text = False, bytes(self._text)
+        self._dirty, data = False, bytes(self._text)
         self._text.clear()
         try:
-            words = text.decode()
+            text = data.decode()
         except UnicodeDecodeError as error:
             raise Invalid(f"this is not UTF-8 text: {error}") from error
-        await self._write(words)
+        await self._write(text)

@@ -1,4 +1,4 @@
-"""The file ``call``: a conversation."""
+"""The file `call` of a program: a conversation."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import trio
 
 from jaxfs.calls.conversation import Conversation
-from jaxfs.vfs.open_files.base import Handle
+from jaxfs.vfs.open_files.base import OpenFile
 
 
-class ConversationFile(Handle):
-    """An open ``call``."""
+class ConversationFile(OpenFile):
+    """An open `call`: inputs are written to it, outputs are read from it."""
 
     def __init__(self, conversation: Conversation, flags: int) -> None:
         self._conversation = conversation
@@ -19,30 +19,38 @@ class ConversationFile(Handle):
         self._reads = flags & os.O_ACCMODE != os.O_WRONLY
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
+        """Returns the next bytes of the outputs, wherever `offset` is."""
         return await self._conversation.read(size, wait=self._wait)
 
     async def write(self, offset: int, data: bytes) -> int:
+        """Takes the next bytes of the inputs, wherever `offset` is."""
         return await self._conversation.write(data)
 
     def read_now(self, offset: int, size: int) -> bytes | None:
+        """Returns outputs that are there, or None."""
         return self._conversation.read_now(size)
 
     def write_now(self, offset: int, data: bytes) -> bool:
+        """Takes a small call's inputs, or returns False."""
         return self._conversation.write_now(data)
 
     async def truncate(self, size: int) -> None:
-        """``> call`` truncates; there is nothing to cut."""
+        """Does nothing: the shell's `> call` truncates, and there is no content to cut."""
 
     async def flush(self) -> None:
+        """Ends the call of a descriptor that cannot read: close(2) returns its error."""
         if not self._reads:
             await self._conversation.flush()
 
     def release(self) -> None:
+        """Ends the conversation."""
         self._conversation.close()
 
     def is_readable(self) -> bool:
+        """Whether outputs are there."""
         self._conversation.poll()
         return self._conversation.is_readable()
 
     def next_change(self) -> trio.Event | None:
+        """Returns the event of the next outputs."""
         return self._conversation.next_arrival()

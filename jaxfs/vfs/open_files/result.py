@@ -9,59 +9,64 @@ from jaxfs.arrays.views import View
 from jaxfs.errors import NotReady
 from jaxfs.ipc.shared_memory import Segment
 from jaxfs.types.buffers import Rope
-from jaxfs.vfs.open_files.base import Handle
+from jaxfs.vfs.open_files.base import OpenFile
 
 
-class Result(Handle):
+class ResultFile(OpenFile):
     """A result that is there: served with its exact size through the page cache.
 
-    It holds the result's memory: who has it open reads it to its end, removed or not.
+    It retains the memory of the result, so that an open file can be read to its end after the
+    result was removed.
     """
 
     direct_io = False
     keep_cache = True
 
-    def __init__(self, source: Producer, rope: Rope, held: Segment | None) -> None:
-        self._source = source
+    def __init__(self, producer: Producer, rope: Rope, retained: Segment | None) -> None:
+        self._producer = producer
         self._rope = rope
-        self._held = held
+        self._retained = retained
 
     @classmethod
-    async def of(cls, view: View) -> Result:
-        """Raises the source's own error."""
-        held = view.producer.retain()
+    async def of(cls, view: View) -> ResultFile:
+        """Returns a file with the bytes of a view; raises the error of its producer."""
+        retained = view.producer.retain()
         try:
-            return cls(view.producer, await view.load(), held)
+            return cls(view.producer, await view.load(), retained)
         except BaseException:
-            if held is not None:
-                held.release()
+            if retained is not None:
+                retained.release()
             raise
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
+        """Returns bytes of the result."""
         return self._rope.read(offset, size)
 
     def fixed_size(self) -> int:
+        """Returns the size of the result."""
         return self._rope.nbytes
 
     def release(self) -> None:
-        self._source.advise_unused()
+        """Releases the memory."""
+        self._producer.advise_unused()
         self._rope = Rope()
-        if self._held is not None:
-            self._held.release()
+        if self._retained is not None:
+            self._retained.release()
 
 
-class EarlyResult(Handle):
-    """A result opened with O_NONBLOCK before it is there: read(2) says EAGAIN until then."""
+class PendingResultFile(OpenFile):
+    """A result opened with O_NONBLOCK before it is there: reads fail with EAGAIN until then."""
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._result: Result | None = None
+        self._result: ResultFile | None = None
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
+        """Returns bytes of the result; raises NotReady while it is not there."""
         if not self._view.producer.has_ended:
             raise NotReady(f"{self._view.ref.path} is not there yet")
         if self._result is None:
-            result = await Result.of(self._view)
+            result = await ResultFile.of(self._view)
             if self._result is None:
                 self._result = result
             else:  # another thread's read was first
@@ -69,11 +74,14 @@ class EarlyResult(Handle):
         return await self._result.read(offset, size)
 
     def release(self) -> None:
+        """Releases the memory, if anything was read."""
         if self._result is not None:
             self._result.release()
 
     def is_readable(self) -> bool:
+        """Whether the result is there, or its error."""
         return self._view.producer.has_ended
 
     def next_change(self) -> trio.Event | None:
+        """Returns the event of the end of the call."""
         return self._view.producer.done
