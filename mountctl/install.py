@@ -108,7 +108,7 @@ FILES: tuple[File, ...] = (
     ),
     File("lib/systemd/system/jaxfs@.service", _unit, "a service for each mount point"),
     File("share/man/man1/mountctl.1", _page("mountctl.manual"), "the manual of mountctl"),
-    File("share/man/man7/jaxfs.7", _page("jaxfs.vfs.help.manual"), "the manual of the files"),
+    File("share/man/man7/jaxfs.7", _page("jaxfs.vfs.manual"), "the manual of the files"),
     File("share/man/man8/mount.jaxfs.8", _see("man1/mountctl.1"), "the same as mountctl's"),
     File("share/bash-completion/completions/mountctl", _completion("bash"), "completions for bash"),
     File("share/zsh/site-functions/_mountctl", _completion("zsh"), "completions for zsh"),

@@ -20,7 +20,7 @@ from jaxfs.vfs.files import (
     results,
     transformations,
 )
-from jaxfs.vfs.help.readme import readme
+from jaxfs.vfs.files.readme import readme
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import FileSpec, NodeSpec
 

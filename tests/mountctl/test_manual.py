@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from jaxfs import errors, options, roff
-from jaxfs.vfs.help import manual as jaxfs_manual
+from jaxfs.vfs import manual as jaxfs_manual
 from jaxfs.vfs.node_table import ROWS
 from mountctl import arguments, install
 from mountctl import errors as exits

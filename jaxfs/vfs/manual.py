@@ -1,6 +1,6 @@
 """jaxfs(7), made from the node table and its neighbours so that it cannot go stale.
 
-``python -m jaxfs.vfs.help.manual`` prints it; docs/man/ keeps it, ``mountctl install`` installs it.
+``python -m jaxfs.vfs.manual`` prints it; docs/man/ keeps it, ``mountctl install`` installs it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from jaxfs import errors, roff
 from jaxfs.compiler.transforms.table import ROWS as TRANSFORMATIONS
 from jaxfs.compiler.transforms.table import Transformation
 from jaxfs.options import TABLE, Option
-from jaxfs.vfs.help.readme import ordered
+from jaxfs.vfs.files.readme import ordered
 from jaxfs.vfs.node_specs import DirectorySpec, NodeSpec
 from jaxfs.vfs.node_table import ROWS
 
