@@ -153,7 +153,7 @@ async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncI
         calls = Calls(engines, programs.derivations, options, failed, nursery)
         meta = InodeAttr(os.getuid(), os.getgid(), 0o755)
         system = Mount(options, programs, calls, engines, tracer, meta)
-        system.learn_devices()
+        system.add_devices()
         programs.restore()
         restore_bindings(programs)
         if options.keep_arrays:

@@ -1,4 +1,4 @@
-"""jaxfs(7), made from the node table and its neighbours so that it cannot go stale.
+"""The manual page jaxfs(7), made from the node table and the tables of options and errors.
 
 ``python -m jaxfs.vfs.manual`` prints it; docs/man/ keeps it, ``mountctl install`` installs it.
 """
@@ -11,10 +11,10 @@ import jaxfs
 from jaxfs import errors, roff
 from jaxfs.compiler.transforms.table import ROWS as TRANSFORMATIONS
 from jaxfs.compiler.transforms.table import Transformation
-from jaxfs.options import TABLE, Option
-from jaxfs.vfs.files.readme import ordered
+from jaxfs.options import TABLE
+from jaxfs.vfs.files.readme import in_reading_order
 from jaxfs.vfs.node_specs import DirectorySpec, NodeSpec
-from jaxfs.vfs.node_table import ROWS
+from jaxfs.vfs.node_table import SPECS
 
 DESCRIPTION = """
 jaxfs is a FUSE filesystem. While it is mounted, any process that can open a file can compile,
@@ -22,8 +22,8 @@ transform and run JAX programs on the machine's accelerators, under plain Unix p
 
 Writing a program compiles it, and closing the file gives the verdict. Creating a call, writing its
 inputs and closing it submits it. Opening a result waits for the device. Every wait can be
-interrupted. Errors are told twice: by errno, and in words in the file error of the same object and
-in error_log.
+interrupted. Errors are reported twice: by errno, and in words in the file error of the same object
+and in error_log.
 """
 EXAMPLE = (
     "mountctl mount /jax",
@@ -35,7 +35,7 @@ EXAMPLE = (
     "exec 3<>/jax/programs/saxpy/call; cat x.npy y.npy >&3; cat <&3",
 )
 FILES = """
-The form of a file stands beside its name. Text ends in a newline; flat keyed is a name, a space and
+The format of a file is beside its name. Text ends in a newline; flat keyed is a name, a space and
 a value in each line; numbers carry their units in their names. What can be written reads back the
 same.
 """
@@ -44,12 +44,16 @@ A path below transformations is an expression: vmap/grad/loss is vmap(grad(loss)
 name: grad:argnums=0,1 or vmap:in_axes=0,_.
 """
 OPTIONS = """
-What may stand after -o when jaxfs is mounted; mountctl(1) has those of mounting itself, too.
+What may follow -o when jaxfs is mounted; mountctl(1) has those of mounting itself, too.
 """
 
 
 def page() -> str:
-    """The whole page."""
+    r"""Returns the whole page, in roff.
+
+    >>> page().splitlines()[0].startswith(".TH jaxfs 7")
+    True
+    """
     return "".join(
         [
             roff.header("jaxfs", 7, f"jaxfs {jaxfs.__version__}", "JAX programs as files"),
@@ -59,13 +63,16 @@ def page() -> str:
             roff.paragraphs(DESCRIPTION),
             roff.heading("FILES"),
             roff.paragraphs(FILES),
-            *(_file(row) for row in ordered(ROWS)),
+            *map(_file, in_reading_order(SPECS)),
             roff.heading("TRANSFORMATIONS"),
             roff.paragraphs(TRANSFORMED),
             *map(_transformation, TRANSFORMATIONS),
             roff.heading("MOUNT OPTIONS"),
             roff.paragraphs(OPTIONS),
-            *(_option(name, option) for name, option in TABLE.items()),
+            *(
+                roff.entry(f"{name}={option.placeholder}" if option.read else name, option.help)
+                for name, option in TABLE.items()
+            ),
             roff.heading("ERRORS"),
             *(roff.entry(name, meaning) for name, meaning in errors.TABLE),
             roff.heading("EXAMPLES"),
@@ -76,10 +83,10 @@ def page() -> str:
     )
 
 
-def _file(row: NodeSpec) -> str:
-    if isinstance(row, DirectorySpec):
-        return roff.entry(f"{row.pattern}/", row.help)
-    return roff.entry(row.pattern, row.help, row.format)
+def _file(spec: NodeSpec) -> str:
+    if isinstance(spec, DirectorySpec):
+        return roff.entry(f"{spec.pattern}/", spec.help)
+    return roff.entry(spec.pattern, spec.help, spec.format)
 
 
 def _transformation(row: Transformation) -> str:
@@ -88,10 +95,6 @@ def _transformation(row: Transformation) -> str:
         for option in row.options
     ]
     return roff.entry(row.name, row.help) + roff.nested(options)
-
-
-def _option(name: str, option: Option) -> str:
-    return roff.entry(f"{name}={option.placeholder}" if option.read else name, option.help)
 
 
 if __name__ == "__main__":

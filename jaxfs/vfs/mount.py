@@ -1,4 +1,4 @@
-"""Everything a mount has, in one value that the rows' functions take."""
+"""Everything that a mount has, in one value that the functions of node specs take."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from jaxfs.engine.protocol import Device
 from jaxfs.errors import JaxfsError
 from jaxfs.options import Options
 from jaxfs.posix.credentials import SERIALS, Credentials, InodeAttr
+from jaxfs.posix.node_object import FixedNodeObject, NodeObject
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.program_registry import Programs
 from jaxfs.vfs.monitoring.error_log import ErrorLog
@@ -23,33 +24,65 @@ from jaxfs.vfs.monitoring.perfetto import Timeline
 
 
 @attrs.define(eq=False)
-class DeviceNode:
-    """A device as a directory; ``memory`` holds the figures of the last ``look``."""
+class DeviceNode(FixedNodeObject):
+    """A device as a directory.
+
+    Attributes:
+        device: What the engine knows of it.
+        attr: Owner and times: the mount's.
+        update_memory: Asks the engine for the memory figures of all devices.
+        serial: The number of its inodes.
+        memory: The figures of the last update, in bytes, by the names that JAX gives them.
+    """
 
     device: Device
-    meta: InodeAttr
-    look: Callable[[], Awaitable[None]]
+    attr: InodeAttr
+    update_memory: Callable[[], Awaitable[None]]
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     memory: dict[str, int] = attrs.field(factory=dict)
 
 
 @attrs.define(eq=False)
-class TransformPath:
-    """Transformations as a directory; ``steps`` as they were written."""
+class TransformPath(FixedNodeObject):
+    """A composition of transformations as a directory.
+
+    Attributes:
+        steps: The transformations as the path spells them, the outermost first.
+        attr: Owner and times: the mount's.
+        serial: The number of its inodes.
+    """
 
     steps: tuple[str, ...]
-    meta: InodeAttr
+    attr: InodeAttr
     serial: int = attrs.field(factory=lambda: next(SERIALS))
 
     @property
     def canonical(self) -> tuple[str, ...]:
-        """``steps`` as programs know them."""
+        """The steps with their options in order, as programs are found by them."""
         return tuple(parse(step).canonical for step in self.steps)
 
 
 @attrs.define(eq=False)
-class Mount:
-    """The parts of one mount.  ``meta`` is the mounting user's, for what belongs to the mount."""
+class Mount(FixedNodeObject):
+    """The components of one mount, and the figures that no component has.
+
+    Attributes:
+        options: The mount options.
+        programs: The programs.
+        calls: The calls, their results and the named arrays.
+        engines: What runs executables.
+        compiler: What turns sources into executables.
+        meta: Owner and times of what belongs to the mount: those of the mounting user.
+        errors: The last errors that users met.
+        devices: The directories of devices, by name.
+        transform_paths: The directories of transformations that are in use.
+        serial: The number of its inodes.
+        started_usec: When the daemon started, on the clock of `now_usec`.
+        internal_errors: Requests that failed by a fault of jaxfs itself.
+        inodes: Nodes that the kernel has references to.
+        waiters: Requests that wait, or may have to.
+        timeline: The last calls and jobs as a trace.
+    """
 
     options: Options
     programs: Programs
@@ -65,29 +98,36 @@ class Mount:
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     started_usec: int = attrs.field(factory=now_usec)
     internal_errors: int = 0
-    inodes: int = 0  # that the kernel knows, and the tree keeps for it
-    waiters: int = 0  # requests that wait or may have to
+    inodes: int = 0
+    waiters: int = 0
     timeline: Timeline = attrs.field(init=False)
 
     @timeline.default
     def _timeline(self) -> Timeline:
         return Timeline(self.calls.recent, self.programs.jobs.recent)
 
+    @property
+    def attr(self) -> InodeAttr:
+        """Owner, permission bits and times."""
+        return self.meta
+
     def transform_path(self, steps: tuple[str, ...]) -> TransformPath:
-        """The directory of some transformations, the same one while anybody knows it."""
+        """Returns the directory of some transformations, the same one as long as it is in use."""
         found = self.transform_paths.get(steps)
         if found is None:
-            found = self.transform_paths[steps] = TransformPath(steps, self.meta)
+            found = self.transform_paths[steps] = TransformPath(steps, self.attr)
         return found
 
-    def learn_devices(self) -> None:
-        """Make a directory of each device the engine has."""
+    def add_devices(self) -> None:
+        """Makes a directory of each device that the engine has."""
         for device in self.engines.devices():
-            self.devices.setdefault(device.name, DeviceNode(device, self.meta, self.learn_memory))
+            node = DeviceNode(device, self.attr, self.update_device_memory)
+            self.devices.setdefault(device.name, node)
 
-    async def learn_memory(self) -> None:
-        """Look at the devices' memory figures, as the mounting user's engine tells them: another
-        user's could tell what shuts everybody out.
+    async def update_device_memory(self) -> None:
+        """Asks the mounting user's engine for the memory figures of the devices.
+
+        Limits for all users come from these figures, so another user's engine may not supply them.
         """
         figures = await self.engines.all()[0].statistics()
         for node in self.devices.values():
@@ -96,8 +136,12 @@ class Mount:
                 self.calls.memory_check.limits[node.device.name] = node.memory["bytes_limit"]
 
     async def space(self) -> tuple[int, int]:
-        """Total and free bytes for df: the devices' memory where they tell, else results'."""
-        await self.learn_memory()
+        """Returns total and free bytes for df(1).
+
+        They are those of the devices' memory, or, on platforms that do not report it, those that
+        results may take.
+        """
+        await self.update_device_memory()
         limits = [node.memory for node in self.devices.values() if "bytes_limit" in node.memory]
         total = sum(memory["bytes_limit"] for memory in limits)
         used = sum(memory.get("bytes_in_use", 0) for memory in limits)
@@ -105,11 +149,11 @@ class Mount:
             total, used = self.calls.quotas.limit_bytes, self.calls.quotas.result_bytes
         return total, max(0, total - used)
 
-    def remember(self, subject: object) -> None:
-        """Owner, mode or times changed: keep what outlives the daemon."""
-        if isinstance(subject, Program):
-            self.programs.remember(root_of(subject))
+    def remember(self, node_object: NodeObject) -> None:
+        """Stores owner, modes, times and bindings that changed, if they outlive the daemon."""
+        if isinstance(node_object, Program):
+            self.programs.remember(root_of(node_object))
 
     def note(self, caller: Credentials, path: str, error: JaxfsError) -> None:
-        """Keep an error for ``error_log``."""
+        """Keeps an error for `error_log`."""
         self.errors.add(caller.uid, path, error)

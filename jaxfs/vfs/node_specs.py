@@ -1,102 +1,165 @@
-"""What a row of the node table says about a file or a directory.
+"""Node specs: the rows of the node table, one for each kind of file and directory.
 
-A node of the tree is a row together with the object it shows (its *subject*: a program, a call, a
-device, the mount itself).  Rows hold functions, so adding a file to the interface is adding a row.
+A node is a spec together with the object that it shows: a program, a call, a device, the mount
+itself.  Specs hold functions, so adding a file to the interface is adding a row.
+
+The functions of a spec get the mount and an object of the spec's type ``T``.  An entry is made by
+a spec of its object, so that both fit: after that, the filesystem handles nodes of all types alike,
+and the types of spec and object are not known any more (`NodeSpec`).
 """
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import attrs
 import trio
 
 from jaxfs.posix.credentials import Credentials, InodeAttr
+from jaxfs.posix.node_object import NodeObject
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.open_files.base import OpenFile
 
-Subject = Any  # Program | Staged | Call | View | Device | System: what a row's functions take
+T = TypeVar("T", bound=NodeObject)
+ChildT = TypeVar("ChildT", bound=NodeObject)
+ObjectT_co = TypeVar("ObjectT_co", bound=NodeObject, covariant=True)
 
 
-class DirEntry(NamedTuple):
-    """A name in a directory: which row, showing what."""
+class DirEntry(NamedTuple, Generic[ObjectT_co]):
+    """A name in a directory.
+
+    Attributes:
+        name: The name.
+        spec: The spec of the node that it leads to.
+        node_object: What that node shows.
+    """
 
     name: str
-    row: str
-    subject: Subject
+    spec: NodeSpec
+    node_object: ObjectT_co
 
 
 @attrs.frozen
-class FileSpec:
-    """A row of a regular file.
+class BaseSpec(Generic[T]):
+    """What all specs have.
 
-    ``read`` gives the whole text, a snapshot at each open; ``write`` takes the whole text that was
-    written, at close.  Files that are more than control text have ``open`` and ``size`` instead.
-    ``changed`` makes a file that is read pollable: the event of its subject's next change of state.
-    ``prepare`` is awaited at open(2), where what is shown may have to be made first.
-    ``facts`` are its extended attributes, without their prefix.
-    ``mode`` is the most the file can ever do; ownership narrows it.
+    Attributes:
+        pattern: The path, with <placeholders> for names that come and go.
     """
 
+    file_type: ClassVar[int]
+
     pattern: str
-    mode: int
-    format: str
-    help: str
-    read: Callable[[Mount, Subject, Credentials], bytes] | None = None
-    write: Callable[[Mount, Subject, Credentials, str], Awaitable[None]] | None = None
-    open: Callable[[Mount, Subject, Credentials, int], Awaitable[OpenFile]] | None = None
-    size: Callable[[Mount, Subject], int] | None = None
-    changed: Callable[[Subject], trio.Event] | None = None
-    prepare: Callable[[Subject], Awaitable[None]] | None = None
-    xattrs: Callable[[Mount, Subject], Mapping[str, str]] | None = None
-    listed: bool = True
 
     @property
     def name(self) -> str:
         """The last part of the pattern."""
         return self.pattern.rpartition("/")[2]
 
+    @property
+    def is_primary(self) -> bool:
+        """Whether the node is the object itself, so that its mode is the object's."""
+        return False
+
+    def entry(self, name: str, node_object: T) -> DirEntry[T]:
+        """Returns the entry of a node that shows an object by this spec."""
+        return DirEntry(name, self, node_object)  # type: ignore[arg-type]  # each spec is of the union
+
 
 @attrs.frozen
-class DirectorySpec:
-    """A row of a directory.
+class FileSpec(BaseSpec[T]):
+    """A row of a regular file.
 
-    ``entries`` are the names that come and go; rows below it without ``<`` are always there.
-    ``find`` looks up names that ``entries`` does not list.  ``rename`` moves within the directory;
-    ``take`` moves in from another one, ``link`` gives what is elsewhere a name here.
+    Control text has `read` and `write`; other files have `open` and `size`.
+
+    Attributes:
+        mode: The most permission bits that the file can have; its object decides about the rest.
+        format: The format of the content, for the manual.
+        help: What it is, for the manual.
+        read: Returns the whole text; a snapshot is taken at each open.
+        write: Carries out the whole text that was written, at close.
+        open: Returns an open file.
+        size: Returns the size that stat(2) shows.
+        changed: Returns the event of the object's next change of state: the file can be polled.
+        prepare: Is awaited at open(2), where the content may have to be made first.
+        xattrs: Returns the extended attributes, by their names without the prefix.
+        listed: Whether the directory lists it, or only lookup finds it.
+        is_primary: Whether the file is the object itself, so that its mode is the object's.
     """
 
-    pattern: str
-    mode: int
-    help: str
-    entries: Callable[[Mount, Subject], Iterable[DirEntry]] | None = None
-    find: Callable[[Mount, Subject, str], DirEntry | None] | None = None
-    create: Callable[[Mount, Subject, str, InodeAttr], DirEntry] | None = None
-    symlink: Callable[[Mount, Subject, str, str, InodeAttr], DirEntry] | None = None
-    link: Callable[[Mount, Subject, str], DirEntry] | None = None
-    take: Callable[[Mount, DirEntry, str, bool], None] | None = None
-    unlink: Callable[[Mount, DirEntry], None] | None = None
-    rename: Callable[[Mount, str, str, bool], Awaitable[None]] | None = None
+    file_type = stat.S_IFREG
 
-    @property
-    def name(self) -> str:
-        return self.pattern.rpartition("/")[2]
+    mode: int
+    format: str
+    help: str
+    read: Callable[[Mount, T, Credentials], bytes] | None = None
+    write: Callable[[Mount, T, Credentials, str], Awaitable[None]] | None = None
+    open: Callable[[Mount, T, Credentials, int], Awaitable[OpenFile]] | None = None
+    size: Callable[[Mount, T], int] | None = None
+    changed: Callable[[T], trio.Event] | None = None
+    prepare: Callable[[T], Awaitable[None]] | None = None
+    xattrs: Callable[[Mount, T], Mapping[str, str]] | None = None
+    listed: bool = True
+    is_primary: bool = False
 
 
 @attrs.frozen
-class SymlinkSpec:
-    """A row of a symbolic link."""
+class DirectorySpec(BaseSpec[T], Generic[T, ChildT]):
+    """A row of a directory whose changing entries show objects of type ``ChildT``.
 
-    pattern: str
+    Rows below it without a placeholder are always there, and show the object of the directory.
+
+    Attributes:
+        mode: The permission bits.
+        help: What it is, for the manual.
+        entries: Returns the names that come and go.
+        find: Returns the entry of a name, also of one that `entries` does not list.
+        create: Makes a file, as open(2) with O_CREAT.
+        symlink: Makes a symbolic link, as symlink(2): name, target and attributes.
+        link: Gives an object from elsewhere a name here, as link(2).
+        take: Moves an entry of another directory here, as rename(2): entry, new name, and whether
+            it replaces.
+        unlink: Removes an entry, as unlink(2).
+        rename: Renames within the directory: old name, new name, and whether it replaces.
+    """
+
+    file_type = stat.S_IFDIR
+
+    mode: int
     help: str
-    target: Callable[[Mount, Subject], str]
+    entries: Callable[[Mount, T], Iterable[DirEntry[ChildT]]] | None = None
+    find: Callable[[Mount, T, str], DirEntry[ChildT] | None] | None = None
+    create: Callable[[Mount, T, str, InodeAttr], DirEntry[ChildT]] | None = None
+    symlink: Callable[[Mount, T, str, str, InodeAttr], DirEntry[ChildT]] | None = None
+    link: Callable[[Mount, NodeObject, str], DirEntry[ChildT]] | None = None
+    take: Callable[[Mount, DirEntry[NodeObject], str, bool], None] | None = None
+    unlink: Callable[[Mount, DirEntry[ChildT]], None] | None = None
+    rename: Callable[[Mount, str, str, bool], Awaitable[None]] | None = None
+
+
+@attrs.frozen
+class SymlinkSpec(BaseSpec[T]):
+    """A row of a symbolic link.
+
+    Attributes:
+        help: What it is, for the manual.
+        target: Returns what it leads to.
+        mode: The permission bits; Linux ignores those of symbolic links.
+        format: For the manual.
+    """
+
+    file_type = stat.S_IFLNK
+
+    help: str
+    target: Callable[[Mount, T], str]
     mode: int = 0o777
     format: str = "symbolic link"
 
-    @property
-    def name(self) -> str:
-        return self.pattern.rpartition("/")[2]
 
-
-NodeSpec = FileSpec | DirectorySpec | SymlinkSpec
+# Each spec was checked against the type of its objects where it was made.
+AnyFile = FileSpec[Any]
+AnyDirectory = DirectorySpec[Any, Any]
+AnySymlink = SymlinkSpec[Any]
+NodeSpec = AnyFile | AnyDirectory | AnySymlink

@@ -1,4 +1,4 @@
-"""What the tree is made of, as the kernel knows it: nodes, and what stat(2) tells of them."""
+"""Nodes as the kernel knows them, and what stat(2) shows of them."""
 
 from __future__ import annotations
 
@@ -6,32 +6,55 @@ import stat
 
 import attrs
 
-from jaxfs.vfs.node_specs import DirectorySpec, NodeSpec, Subject
+from jaxfs.posix.node_object import NodeObject
+from jaxfs.vfs.node_specs import DirectorySpec, NodeSpec
 
 ROOT_INO = 1
 
 
 @attrs.frozen(eq=False)
 class Node:
-    """A row showing a subject, at a place."""
+    """A spec that shows an object, at a place.
+
+    Attributes:
+        ino: The inode number.
+        spec: What kind of file or directory it is.
+        node_object: What it shows.
+        name: The name that it was last found by.
+        parent: The inode number of its directory.
+    """
 
     ino: int
-    row: NodeSpec
-    subject: Subject
+    spec: NodeSpec
+    node_object: NodeObject
     name: str
     parent: int
 
     @property
     def is_dir(self) -> bool:
-        return isinstance(self.row, DirectorySpec)
+        """Whether it is a directory."""
+        return isinstance(self.spec, DirectorySpec)
 
 
 @attrs.frozen
 class Attributes:
-    """What stat(2) tells."""
+    """What stat(2) shows; times are nanoseconds since the epoch.
+
+    Attributes:
+        ino: The inode number.
+        mode: File type and permission bits.
+        nlink: The link count.
+        uid: The owner.
+        gid: The group.
+        size: Bytes.
+        atime_ns: Last access.
+        mtime_ns: Last change of the content.
+        ctime_ns: Last change of the content or of these attributes.
+        is_fixed: Whether none of this ever changes, nor the node that its name leads to.
+    """
 
     ino: int
-    mode: int  # with the file type
+    mode: int
     nlink: int
     uid: int
     gid: int
@@ -39,16 +62,26 @@ class Attributes:
     atime_ns: int
     mtime_ns: int
     ctime_ns: int
-    is_fixed: bool = False  # none of this ever changes, nor what its name stands for
+    is_fixed: bool = False
 
     @property
     def is_dir(self) -> bool:
+        """Whether they are those of a directory."""
         return stat.S_ISDIR(self.mode)
 
 
 @attrs.frozen
 class Changes:
-    """What chmod, chown, utimes and truncate ask for."""
+    """What chmod, chown, utimes and truncate change; None leaves a value as it is.
+
+    Attributes:
+        mode: The permission bits; a file type beside them is ignored.
+        uid: The owner.
+        gid: The group.
+        size: Bytes.
+        atime_ns: Last access, nanoseconds since the epoch.
+        mtime_ns: Last change of the content, nanoseconds since the epoch.
+    """
 
     mode: int | None = None
     uid: int | None = None

@@ -10,15 +10,27 @@ from collections.abc import Iterable
 
 
 def flat_keyed(rows: Iterable[tuple[str, object]]) -> bytes:
-    """``KEY VAL\\n`` a row; an empty value leaves the key alone on its line."""
+    r"""Returns a line with key and value for each row; an empty value leaves the key alone.
+
+    >>> flat_keyed([("calls", 3), ("errno", "")])
+    b'calls 3\nerrno\n'
+    """
     return "".join(f"{key} {value}".rstrip() + "\n" for key, value in rows).encode()
 
 
 def line(value: object) -> bytes:
-    """One value and its newline."""
+    r"""Returns one value and its newline.
+
+    >>> line("ready")
+    b'ready\n'
+    """
     return f"{value}\n".encode()
 
 
 def lines(values: Iterable[object]) -> bytes:
-    """One value a line."""
+    r"""Returns a line for each value.
+
+    >>> lines(["f32", "i32"])
+    b'f32\ni32\n'
+    """
     return "".join(f"{value}\n" for value in values).encode()

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from jaxfs.vfs.node_specs import DirectorySpec, FileSpec
-from jaxfs.vfs.node_table import ROWS
+from jaxfs.vfs.node_table import SPECS
 from tests.conftest import SAXPY, Mount
 
 
@@ -60,7 +60,7 @@ def test_modes_never_promise_what_a_file_cannot_do(busy: Mount) -> None:
 
 def test_readme_names_every_row_and_every_errno(mount: Mount) -> None:
     text = (mount.path / "README").read_text()
-    for row in ROWS:
+    for row in SPECS:
         suffix = "/" if isinstance(row, DirectorySpec) else "  ("
         assert not row.pattern or f"    {row.pattern}{suffix}" in text
     assert "EINVAL" in text and "ENOEXEC" in text
@@ -94,7 +94,7 @@ def test_every_listed_row_is_found_in_a_busy_mount(busy: Mount) -> None:
     hidden = {"", "programs/.<name>", "results/<id>.<view>"}
     expected = {
         row.pattern
-        for row in ROWS
+        for row in SPECS
         if row.pattern not in hidden
         and (not isinstance(row, FileSpec) or row.listed)
         and not row.pattern.startswith("results/<id>.")

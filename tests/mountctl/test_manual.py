@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from jaxfs import errors, options, roff
 from jaxfs.vfs import manual as jaxfs_manual
-from jaxfs.vfs.node_table import ROWS
+from jaxfs.vfs.node_table import SPECS
 from mountctl import arguments, install
 from mountctl import errors as exits
 from mountctl import manual as mountctl_manual
@@ -77,7 +77,7 @@ def test_any_text_shows_as_it_is(command: tuple[str, ...]) -> None:
 
 def test_page_of_the_files_names_every_file_option_and_errno() -> None:
     page = jaxfs_manual.page()
-    names = [row.pattern for row in ROWS if row.pattern]
+    names = [row.pattern for row in SPECS if row.pattern]
     names += [*options.TABLE, *(name for name, _ in errors.TABLE)]
     assert [name for name in names if f"\\fB{roff.escape(name)}" not in page] == []
 

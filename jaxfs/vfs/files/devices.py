@@ -1,8 +1,9 @@
-"""``devices/<platform>:<id>/``: all that JAX tells of a device, a file a fact."""
+"""``devices/<platform>:<id>/``: what JAX knows of a device, one property in each file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Never
 
 from jaxfs.engine.protocol import Device
 from jaxfs.posix.credentials import Credentials
@@ -10,83 +11,91 @@ from jaxfs.vfs.mount import DeviceNode, Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
 from jaxfs.vfs.text import flat_keyed, line, lines
 
-HERE = "devices/<device>"
+DEVICE = DirectorySpec[DeviceNode, Never](
+    "devices/<device>", 0o755, "one device, named <platform>:<id>"
+)
 
 
-def _list(system: Mount, subject: Mount) -> Iterable[DirEntry]:
-    return [DirEntry(name, HERE, node) for name, node in system.devices.items()]
+def _list(mount: Mount, root: Mount) -> Iterable[DirEntry[DeviceNode]]:
+    return [DEVICE.entry(name, node) for name, node in mount.devices.items()]
 
 
-def _fact(get: Callable[[Device], object]) -> Callable[[Mount, DeviceNode, Credentials], bytes]:
-    return lambda system, node, caller: line(get(node.device))
-
-
-def _memory_kinds(system: Mount, node: DeviceNode, caller: Credentials) -> bytes:
+def _memory_kinds(mount: Mount, node: DeviceNode, caller: Credentials) -> bytes:
     return lines(node.device.memory_kinds)
 
 
-def _attributes(system: Mount, node: DeviceNode, caller: Credentials) -> bytes:
+def _attributes(mount: Mount, node: DeviceNode, caller: Credentials) -> bytes:
     return flat_keyed(sorted(node.device.attributes.items()))
 
 
-def _memory(system: Mount, node: DeviceNode, caller: Credentials) -> bytes:
-    named = {array.ref.producer: None for array in system.calls.arrays if array.ref is not None}
+def _memory(mount: Mount, node: DeviceNode, caller: Credentials) -> bytes:
+    named = {array.ref.producer: None for array in mount.calls.arrays if array.ref is not None}
     host = {
         "host_arrays_bytes": sum(param.aval.nbytes for one in named for param in one.params),
-        "host_total_bytes": system.calls.quotas.result_bytes,
+        "host_total_bytes": mount.calls.quotas.result_bytes,
     }
     return flat_keyed(sorted({**node.memory, **host}.items()))
 
 
-async def _look(node: DeviceNode) -> None:
-    await node.look()
+async def _update_memory(node: DeviceNode) -> None:
+    await node.update_memory()
 
 
-def _running(system: Mount, node: DeviceNode) -> int:
-    return sum(
+def _queue(mount: Mount, node: DeviceNode, caller: Credentials) -> bytes:
+    unfinished = sum(
         call.state == "running"
         and call.compiled is not None
         and node.device.name in call.compiled.devices
-        for call in system.calls
+        for call in mount.calls
+    )
+    return flat_keyed([("unfinished_calls", unfinished)])
+
+
+def _health(mount: Mount, node: DeviceNode, caller: Credentials) -> bytes:
+    state = mount.engines.all()[0].state
+    return line("ok" if state == "ready" else state)
+
+
+def _file(
+    name: str,
+    format_: str,
+    help_text: str,
+    read: Callable[[Mount, DeviceNode, Credentials], bytes],
+    prepare: Callable[[DeviceNode], Awaitable[None]] | None = None,
+) -> FileSpec[DeviceNode]:
+    pattern = f"{DEVICE.pattern}/{name}"
+    return FileSpec(pattern, 0o444, format_, help_text, read=read, prepare=prepare)
+
+
+def _value(name: str, help_text: str, get: Callable[[Device], object]) -> FileSpec[DeviceNode]:
+    """Returns the file of one property."""
+    return _file(
+        name, "single value", help_text, lambda mount, node, caller: line(get(node.device))
     )
 
 
-def _queue(system: Mount, node: DeviceNode, caller: Credentials) -> bytes:
-    return flat_keyed([("unfinished_calls", _running(system, node))])
-
-
-def _health(system: Mount, node: DeviceNode, caller: Credentials) -> bytes:
-    return line("ok" if system.engines.all()[0].state == "ready" else system.engines.all()[0].state)
-
-
-def _file(name: str, form: str, text: str, read: object) -> FileSpec:
-    return FileSpec(f"{HERE}/{name}", 0o444, form, text, read=read)  # type: ignore[arg-type]  # a row's function
-
-
-ROWS: tuple[NodeSpec, ...] = (
-    DirectorySpec("devices", 0o755, "the accelerators", entries=_list),
-    DirectorySpec(HERE, 0o755, "one device, named <platform>:<id>"),
-    _file("platform", "single value", "cpu, cuda, tpu ...", _fact(lambda d: d.platform)),
-    _file("kind", "single value", "the model", _fact(lambda d: d.kind)),
-    _file("id", "single value", "JAX's number for it", _fact(lambda d: d.id)),
-    _file("process_index", "single value", "whose it is", _fact(lambda d: d.process_index)),
-    _file(
+SPECS: tuple[NodeSpec, ...] = (
+    DirectorySpec[Mount, DeviceNode]("devices", 0o755, "the accelerators", entries=_list),
+    DEVICE,
+    _value("platform", "cpu, cuda, tpu ...", lambda device: device.platform),
+    _value("kind", "the model", lambda device: device.kind),
+    _value("id", "JAX's number for it", lambda device: device.id),
+    _value("process_index", "the process that it belongs to", lambda device: device.process_index),
+    _value(
         "local_hardware_id",
-        "single value",
         "the number the driver gives it, where there is one",
-        _fact(lambda d: "" if d.local_hardware_id is None else d.local_hardware_id),
+        lambda device: "" if device.local_hardware_id is None else device.local_hardware_id,
     ),
     _file("memory_kinds", "newline-separated", "memories it can address", _memory_kinds),
-    _file("default_memory", "single value", "where arrays go", _fact(lambda d: d.default_memory)),
-    _file("attributes", "flat keyed", "what else the platform tells", _attributes),
-    FileSpec(
-        f"{HERE}/memory",
-        0o444,
+    _value("default_memory", "where arrays go", lambda device: device.default_memory),
+    _file("attributes", "flat keyed", "what else the platform reports", _attributes),
+    _file(
+        "memory",
         "flat keyed",
-        "bytes in use and limits, where the platform tells; of arrays and results in the host's "
-        "memory; of named arrays that stay on the device (resident_)",
-        read=_memory,
-        prepare=_look,
+        "bytes in use and limits, where the platform reports them; of arrays and results in the "
+        "host's memory; of named arrays that stay on the device (resident_)",
+        _memory,
+        _update_memory,
     ),
     _file("queue", "flat keyed", "calls that have not ended", _queue),
     _file("health", "single value", "ok, or what is wrong", _health),

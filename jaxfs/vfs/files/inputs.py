@@ -9,72 +9,87 @@ from jaxfs.arrays.named import NamedArray
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs import names
 from jaxfs.programs.program import Program
-from jaxfs.vfs.files.arrays import array_facts, array_size, open_array
-from jaxfs.vfs.files.program import HERE
+from jaxfs.vfs.files.arrays import array_size, array_xattrs, open_array
+from jaxfs.vfs.files.program import PROGRAM
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec, SymlinkSpec
 from jaxfs.vfs.open_files.base import OpenFile
 
-INPUTS = f"{HERE}/inputs"
-LINK = f"{INPUTS}/<link>"
-OWN = f"{INPUTS}/<array>"
+INPUTS = f"{PROGRAM.pattern}/inputs"
 
 
-def _list(system: Mount, program: Program) -> Iterable[DirEntry]:
+def _list(mount: Mount, program: Program) -> Iterable[DirEntry[Binding]]:
     return [_entry(binding) for binding in bindings(program).values()]
 
 
-def _entry(binding: Binding) -> DirEntry:
-    return DirEntry(binding.key, OWN if binding.array is not None else LINK, binding)
+def _entry(binding: Binding) -> DirEntry[Binding]:
+    spec = LINK if binding.array is None else ARRAY
+    return spec.entry(binding.key, binding)
 
 
-def _symlink(system: Mount, program: Program, key: str, target: str, meta: InodeAttr) -> DirEntry:
-    entry = _bind(Binding(program, key, meta, target=target))
-    system.remember(program)
+def _symlink(
+    mount: Mount, program: Program, key: str, target: str, attr: InodeAttr
+) -> DirEntry[Binding]:
+    entry = _bind(Binding(program, key, attr, target=target))
+    mount.remember(program)
     return entry
 
 
-def _create(system: Mount, program: Program, key: str, meta: InodeAttr) -> DirEntry:
-    array = NamedArray(key, meta, place=f"{program.path}/inputs")
-    return _bind(Binding(program, key, meta, array=array))
+def _create(mount: Mount, program: Program, key: str, attr: InodeAttr) -> DirEntry[Binding]:
+    array = NamedArray(key, attr, place=f"{program.path}/inputs")
+    return _bind(Binding(program, key, attr, array=array))
 
 
-def _bind(binding: Binding) -> DirEntry:
+def _bind(binding: Binding) -> DirEntry[Binding]:
     names.check(binding.key)
     bind(binding)
     return _entry(binding)
 
 
-def _unlink(system: Mount, entry: DirEntry) -> None:
-    binding: Binding = entry.subject
+def _unlink(mount: Mount, entry: DirEntry[Binding]) -> None:
+    binding = entry.node_object
     del binding.program.inputs[binding.key]
     binding.drop()
-    system.remember(binding.program)
+    mount.remember(binding.program)
 
 
-def _target(system: Mount, binding: Binding) -> str:
+def _target(mount: Mount, binding: Binding) -> str:
     return binding.target
 
 
 def _array(binding: Binding) -> NamedArray:
-    assert binding.array is not None  # rows of links have no file
+    """Returns the array of a binding that is shown as a file: symbolic links have none."""
+    assert binding.array is not None
     return binding.array
 
 
-async def _open(system: Mount, binding: Binding, caller: Credentials, flags: int) -> OpenFile:
-    return await open_array(system, _array(binding), caller, flags)
+async def _open(mount: Mount, binding: Binding, caller: Credentials, flags: int) -> OpenFile:
+    return await open_array(mount, _array(binding), caller, flags)
 
 
-def _size(system: Mount, binding: Binding) -> int:
-    return array_size(system, _array(binding))
+def _size(mount: Mount, binding: Binding) -> int:
+    return array_size(mount, _array(binding))
 
 
-def _facts(system: Mount, binding: Binding) -> Mapping[str, str]:
-    return array_facts(system, _array(binding))
+def _xattrs(mount: Mount, binding: Binding) -> Mapping[str, str]:
+    return array_xattrs(mount, _array(binding))
 
 
-ROWS: tuple[NodeSpec, ...] = (
-    DirectorySpec(
+LINK = SymlinkSpec[Binding](
+    f"{INPUTS}/<link>", "a bound input: what it leads to, at each call", _target
+)
+ARRAY = FileSpec[Binding](
+    f"{INPUTS}/<array>",
+    0o644,
+    "npy",
+    "a bound input: an array of its own",
+    open=_open,
+    size=_size,
+    xattrs=_xattrs,
+)
+
+SPECS: tuple[NodeSpec, ...] = (
+    DirectorySpec[Program, Binding](
         INPUTS,
         0o755,
         "inputs that calls need not bring: ln -s ../../../arrays/w <number or name>, or copy an "
@@ -84,14 +99,6 @@ ROWS: tuple[NodeSpec, ...] = (
         symlink=_symlink,
         unlink=_unlink,
     ),
-    SymlinkSpec(LINK, "a bound input: what it leads to, at each call", _target),
-    FileSpec(
-        OWN,
-        0o644,
-        "npy",
-        "a bound input: an array of its own",
-        open=_open,
-        size=_size,
-        xattrs=_facts,
-    ),
+    LINK,
+    ARRAY,
 )

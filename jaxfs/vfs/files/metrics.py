@@ -1,6 +1,6 @@
-"""``metrics``: what a monitoring system collects, in Prometheus' text format.
+"""``metrics`` and ``trace``: what monitoring systems collect.
 
-Adding a metric is adding a row.
+Adding a metric is adding a row of `METRICS`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from jaxfs.vfs.node_specs import FileSpec, NodeSpec
 
 
 class Metric(NamedTuple):
-    """Counters only grow, as long as the daemon lives."""
+    """A row of `METRICS`.
+
+    Attributes:
+        name: As Prometheus shows it, with the unit; counters end in ``_total``.
+        kind: Counters only grow, as long as the daemon lives.
+        help: What it is.
+        samples: Returns the current values.
+    """
 
     name: str
     kind: Kind
@@ -27,37 +34,37 @@ class Metric(NamedTuple):
 
 
 def _one(value: Callable[[Mount], float]) -> Callable[[Mount], Iterable[Sample]]:
-    return lambda system: (Sample(value(system)),)
+    return lambda mount: (Sample(value(mount)),)
 
 
-def _info(system: Mount) -> Iterable[Sample]:
-    words = system.engines.toolchain.split()
-    versions = dict(zip(words[::2], words[1::2], strict=False))  # jax 0.10.2 jaxlib 0.10.2
+def _info(mount: Mount) -> Iterable[Sample]:
+    toolchain = mount.engines.toolchain.split()  # jax 0.10.2 jaxlib 0.10.2
+    versions = dict(zip(toolchain[::2], toolchain[1::2], strict=False))
     return (Sample(1, {"version": jaxfs.__version__, **versions}),)
 
 
-def _errors(system: Mount) -> Iterable[Sample]:
-    counts = sorted(system.errors.counts.items())
+def _errors(mount: Mount) -> Iterable[Sample]:
+    counts = sorted(mount.errors.counts.items())
     return [Sample(count, {"errno": name}) for name, count in counts]
 
 
-def _called(system: Mount) -> Iterator[Program]:
-    """Programs that were called, written and transformed ones."""
-    for program in system.programs:
+def _called(mount: Mount) -> Iterator[Program]:
+    """Yields the programs that were called, written and transformed ones."""
+    for program in mount.programs:
         for one in (program, *program.transformed.values()):
             if one.stats.calls:
                 yield one
 
 
 def _programs(value: Callable[[Program], float]) -> Callable[[Mount], Iterable[Sample]]:
-    return lambda system: [
-        Sample(value(program), {"program": program.path}) for program in _called(system)
+    return lambda mount: [
+        Sample(value(program), {"program": program.path}) for program in _called(mount)
     ]
 
 
 def _times(value: Callable[[Program], int]) -> Callable[[Mount], Iterable[Sample]]:
-    def samples(system: Mount) -> Iterable[Sample]:
-        for program in _called(system):
+    def samples(mount: Mount) -> Iterable[Sample]:
+        for program in _called(mount):
             labels = {"program": program.path}
             yield Sample(value(program) / SECOND_USEC, labels, "_sum")
             yield Sample(program.stats.calls, labels, "_count")
@@ -65,20 +72,20 @@ def _times(value: Callable[[Program], int]) -> Callable[[Mount], Iterable[Sample
     return samples
 
 
-def _job_errors(system: Mount) -> Iterable[Sample]:
-    counts = sorted(system.programs.jobs.counts.items())
+def _job_errors(mount: Mount) -> Iterable[Sample]:
+    counts = sorted(mount.programs.jobs.counts.items())
     return [Sample(n, {"job": kind, "errno": errno}) for (kind, errno), n in counts if errno]
 
 
-def _job_times(system: Mount) -> Iterable[Sample]:
-    times = system.programs.jobs.times.items()
+def _job_times(mount: Mount) -> Iterable[Sample]:
+    times = mount.programs.jobs.times.items()
     return [sample for kind, found in times for sample in histogram(found, {"job": kind})]
 
 
 def _memory(key: str) -> Callable[[Mount], Iterable[Sample]]:
-    return lambda system: [
+    return lambda mount: [
         Sample(node.memory[key], {"device": name})
-        for name, node in system.devices.items()
+        for name, node in mount.devices.items()
         if key in node.memory
     ]
 
@@ -89,55 +96,55 @@ METRICS = (
         "jaxfs_uptime_seconds",
         "gauge",
         "Since the daemon started.",
-        _one(lambda system: (now_usec() - system.started_usec) / SECOND_USEC),
+        _one(lambda mount: (now_usec() - mount.started_usec) / SECOND_USEC),
     ),
     Metric(
         "jaxfs_engine_restarts_total",
         "counter",
         "Times the engine died and was started again.",
-        _one(lambda system: sum(engine.restarts for engine in system.engines.all())),
+        _one(lambda mount: sum(engine.restarts for engine in mount.engines.all())),
     ),
     Metric(
         "jaxfs_engines",
         "gauge",
         "Engine processes; with engine=per-user one for each user with calls of late.",
-        _one(lambda system: sum(engine.pid != 0 for engine in system.engines.all())),
+        _one(lambda mount: sum(engine.pid != 0 for engine in mount.engines.all())),
     ),
     Metric(
         "jaxfs_tracer_restarts_total",
         "counter",
         "Times the tracer died and was started again.",
-        _one(lambda system: system.compiler.restarts),
+        _one(lambda mount: mount.compiler.restarts),
     ),
     Metric(
         "jaxfs_calls_total",
         "counter",
         "Calls that have ended, well or not.",
-        _one(lambda system: system.calls.ended),
+        _one(lambda mount: mount.calls.ended),
     ),
     Metric(
         "jaxfs_call_errors_total",
         "counter",
         "Calls that have ended with an error.",
-        _one(lambda system: system.calls.ended_badly),
+        _one(lambda mount: mount.calls.ended_badly),
     ),
     Metric(
         "jaxfs_call_seconds",
         "histogram",
         "Time of a call from its submission to its end.",
-        lambda system: histogram(system.calls.total_times),
+        lambda mount: histogram(mount.calls.total_times),
     ),
     Metric(
         "jaxfs_run_seconds",
         "histogram",
         "Time of a call in the engine, of those that ended well.",
-        lambda system: histogram(system.calls.run_times),
+        lambda mount: histogram(mount.calls.run_times),
     ),
     Metric(
         "jaxfs_queued_calls",
         "gauge",
         "Calls that no engine has yet.",
-        _one(lambda system: system.calls.waiting),
+        _one(lambda mount: mount.calls.waiting),
     ),
     Metric(
         "jaxfs_program_errors_total",
@@ -173,7 +180,7 @@ METRICS = (
         "jaxfs_running_jobs",
         "gauge",
         "Jobs for programs under way, or waiting for their turn.",
-        _one(lambda system: len(system.programs.jobs.under_way)),
+        _one(lambda mount: len(mount.programs.jobs.under_way)),
     ),
     Metric(
         "jaxfs_errors_total",
@@ -185,93 +192,88 @@ METRICS = (
         "jaxfs_internal_errors_total",
         "counter",
         "Requests answered with EIO for a fault of jaxfs itself; the log has each.",
-        _one(lambda system: system.internal_errors),
+        _one(lambda mount: mount.internal_errors),
     ),
     Metric(
         "jaxfs_result_bytes",
         "gauge",
         "Memory of results that were not removed.",
-        _one(lambda system: system.calls.quotas.result_bytes),
+        _one(lambda mount: mount.calls.quotas.result_bytes),
     ),
     Metric(
         "jaxfs_result_limit_bytes",
         "gauge",
         "The most that all results together may take.",
-        _one(lambda system: system.calls.quotas.limit_bytes),
+        _one(lambda mount: mount.calls.quotas.limit_bytes),
     ),
     Metric(
         "jaxfs_shared_memory_bytes",
         "gauge",
         "Shared memory in use or kept for the next use.",
         _one(
-            lambda system: sum(
-                engine.pool.used_bytes + engine.pool.free_bytes for engine in system.engines.all()
+            lambda mount: sum(
+                engine.pool.used_bytes + engine.pool.free_bytes for engine in mount.engines.all()
             )
         ),
     ),
     Metric(
         "jaxfs_device_memory_used_bytes",
         "gauge",
-        "Memory in use on a device, where the platform tells; of the last look.",
+        "Memory in use on a device, where the platform reports it.",
         _memory("bytes_in_use"),
     ),
     Metric(
         "jaxfs_device_memory_limit_bytes",
         "gauge",
-        "Memory of a device that may be used, where the platform tells.",
+        "Memory of a device that may be used, where the platform reports it.",
         _memory("bytes_limit"),
     ),
     Metric(
         "jaxfs_programs",
         "gauge",
         "Programs, working or not.",
-        _one(lambda system: len(system.programs)),
+        _one(lambda mount: len(mount.programs)),
     ),
     Metric(
         "jaxfs_inodes",
         "gauge",
         "Files and directories the kernel remembers.",
-        _one(lambda system: system.inodes),
+        _one(lambda mount: mount.inodes),
     ),
     Metric(
         "jaxfs_waiters",
         "gauge",
         "Requests that wait, or may have to; the open of this file is one.",
-        _one(lambda system: system.waiters),
+        _one(lambda mount: mount.waiters),
     ),
 )
 
 
-def exposition(system: Mount) -> str:
-    """The whole text."""
+def _read(mount: Mount, root: Mount, caller: Credentials) -> bytes:
     return "".join(
-        family(metric.name, metric.kind, metric.help, metric.samples(system)) for metric in METRICS
-    )
+        family(metric.name, metric.kind, metric.help, metric.samples(mount)) for metric in METRICS
+    ).encode()
 
 
-def _read(system: Mount, subject: Mount, caller: Credentials) -> bytes:
-    return exposition(system).encode()
+async def _update_memory(mount: Mount) -> None:
+    """Asks the engine for the devices' memory figures, where there may be some: CPUs have none."""
+    if any(node.device.platform != "cpu" for node in mount.devices.values()):
+        await mount.update_device_memory()
 
 
-async def _look(system: Mount) -> None:
-    """Processors have no memory figures, and nobody waits for none."""
-    if any(node.device.platform != "cpu" for node in system.devices.values()):
-        await system.learn_memory()
+def _read_trace(mount: Mount, root: Mount, caller: Credentials) -> bytes:
+    sees_all = caller.uid in (0, mount.attr.uid)
+    return mount.timeline.text(None if sees_all else caller.uid)
 
 
-def _read_trace(system: Mount, subject: Mount, caller: Credentials) -> bytes:
-    sees_all = caller.uid in (0, system.meta.uid)
-    return system.timeline.text(None if sees_all else caller.uid)
-
-
-ROWS: tuple[NodeSpec, ...] = (
+SPECS: tuple[NodeSpec, ...] = (
     FileSpec(
         "metrics",
         0o444,
         "Prometheus text",
         "counters, gauges and histograms for monitoring",
         read=_read,
-        prepare=_look,
+        prepare=_update_memory,
     ),
     FileSpec(
         "trace",

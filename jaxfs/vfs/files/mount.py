@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Never
+
 import jaxfs
 from jaxfs.calls.call import now_usec
 from jaxfs.posix.credentials import Credentials
@@ -12,15 +14,15 @@ from jaxfs.vfs.text import flat_keyed, lines
 INTERFACE = 1  # raised when a file changes its meaning, and not when one is added
 
 
-def _version(system: Mount, subject: Mount, caller: Credentials) -> bytes:
-    software = f"jaxfs {jaxfs.__version__} {system.engines.toolchain}"
+def _version(mount: Mount, root: Mount, caller: Credentials) -> bytes:
+    software = f"jaxfs {jaxfs.__version__} {mount.engines.toolchain}"
     return lines([software, f"interface {INTERFACE}"])
 
 
-def _health(system: Mount, subject: Mount, caller: Credentials) -> bytes:
-    engines = system.engines.all()
-    parts = (*(engine.state for engine in engines), system.compiler.state)
-    degraded = any(part not in ("ready", "idle") for part in parts)
+def _health(mount: Mount, root: Mount, caller: Credentials) -> bytes:
+    engines = mount.engines.all()
+    states = (*(engine.state for engine in engines), mount.compiler.state)
+    degraded = any(state not in ("ready", "idle") for state in states)
     return flat_keyed(
         [
             ("state", "degraded" if degraded else "ok"),
@@ -28,29 +30,31 @@ def _health(system: Mount, subject: Mount, caller: Credentials) -> bytes:
             ("engine_pid", engines[0].pid),
             ("engines", sum(engine.pid != 0 for engine in engines)),
             ("engine_restarts", sum(engine.restarts for engine in engines)),
-            ("tracer", system.compiler.state),
-            ("tracer_restarts", system.compiler.restarts),
-            ("sandbox", ",".join(system.compiler.sandbox)),
-            ("pickle", system.options.pickle),
-            ("devices", len(system.devices)),
-            ("programs", len(system.programs)),
-            ("queued_calls", system.calls.waiting),
-            ("result_bytes", system.calls.quotas.result_bytes),
-            ("result_limit_bytes", system.calls.quotas.limit_bytes),
+            ("tracer", mount.compiler.state),
+            ("tracer_restarts", mount.compiler.restarts),
+            ("sandbox", ",".join(mount.compiler.sandbox)),
+            ("pickle", mount.options.pickle),
+            ("devices", len(mount.devices)),
+            ("programs", len(mount.programs)),
+            ("queued_calls", mount.calls.waiting),
+            ("result_bytes", mount.calls.quotas.result_bytes),
+            ("result_limit_bytes", mount.calls.quotas.limit_bytes),
             ("shared_memory_used_bytes", sum(engine.pool.used_bytes for engine in engines)),
             ("shared_memory_free_bytes", sum(engine.pool.free_bytes for engine in engines)),
-            ("internal_errors", system.internal_errors),
-            ("uptime_usec", now_usec() - system.started_usec),
+            ("internal_errors", mount.internal_errors),
+            ("uptime_usec", now_usec() - mount.started_usec),
         ]
     )
 
 
-def _error_log(system: Mount, subject: Mount, caller: Credentials) -> bytes:
-    return system.errors.text(caller.uid)
+def _error_log(mount: Mount, root: Mount, caller: Credentials) -> bytes:
+    return mount.errors.text(caller.uid)
 
 
-ROWS: tuple[NodeSpec, ...] = (
-    DirectorySpec("", 0o755, "the mount"),
+ROOT = DirectorySpec[Mount, Never]("", 0o755, "the mount")
+
+SPECS: tuple[NodeSpec, ...] = (
+    ROOT,
     FileSpec(
         "version",
         0o444,

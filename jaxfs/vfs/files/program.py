@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import Never
 
 import msgspec
 import trio
@@ -35,11 +36,17 @@ from jaxfs.vfs.open_files.disk import DiskFile, size_of
 from jaxfs.vfs.open_files.upload import UploadFile
 from jaxfs.vfs.text import flat_keyed, line, lines
 
-HERE = "programs/<program>"
+PROGRAM = DirectorySpec[Program, Never]("programs/<program>", 0o755, "one program")
 
 
-def version_of(program: Program) -> CompiledProgram:
-    """The version that serves.  Raises NotReady, BrokenProgram."""
+def compiled_of(program: Program) -> CompiledProgram:
+    """Returns what calls of a program run.
+
+    Raises:
+        Invalid: Its types come with the call.
+        NotReady: It is still compiling.
+        BrokenProgram: It did not compile.
+    """
     if program.compiled is not None:
         return program.compiled
     if program.untyped is not None:
@@ -51,65 +58,69 @@ def version_of(program: Program) -> CompiledProgram:
     raise BrokenProgram(f"{program.path} did not compile; read {program.path}/error")
 
 
-async def make_first(program: Program) -> None:
-    """A derived program is made at its first use, and looking into it is one."""
+async def compile_derived(program: Program) -> None:
+    """Compiles a derived program that was not used yet: reading its files is a first use."""
     if isinstance(program, DerivedProgram):
-        with contextlib.suppress(BrokenProgram, NotSupported):  # what is read next says why
+        with contextlib.suppress(BrokenProgram, NotSupported):  # the read that follows raises
             await program.wait_compiled()
 
 
-def _quarantine(system: Mount, program: Program, caller: Credentials) -> str:
-    """Why the caller's engine refuses the version that serves; empty where it does not."""
+def _quarantine(mount: Mount, program: Program, caller: Credentials) -> str:
+    """Returns why the caller's engine refuses to run a program, empty if it does not."""
     if program.compiled is None:
         return ""
-    return system.engines.of(caller.uid).quarantined.get(program.compiled.executable.key, "")
+    return mount.engines.of(caller.uid).quarantined.get(program.compiled.executable.key, "")
 
 
-def _status(system: Mount, program: Program, caller: Credentials) -> bytes:
-    version, root = program.compiled, root_of(program)
-    made_from = program.current
+def _status(mount: Mount, program: Program, caller: Credentials) -> bytes:
+    compiled, root = program.compiled, root_of(program)
+    current = program.current
     return flat_keyed(
         [
-            ("state", "quarantined" if _quarantine(system, program, caller) else program.state),
+            ("state", "quarantined" if _quarantine(mount, program, caller) else program.state),
             ("source", root.source_name),
             ("source_bytes", root.source_bytes),
-            ("source_format", made_from.source_format if made_from else ""),
+            ("source_format", current.source_format if current else ""),
             ("sha256", root.source_sha256),
-            ("platforms", ",".join(version.platforms) if version else ""),
-            ("device", version.device if version else program.device),
+            ("platforms", ",".join(compiled.platforms) if compiled else ""),
+            ("device", compiled.device if compiled else program.device),
             ("specializations", len(program.specializations)),
-            ("compile_usec", version.compile_usec if version else 0),
-            ("compile_phase", system.programs.jobs.phase_of(program.building)),
+            ("compile_usec", compiled.compile_usec if compiled else 0),
+            ("compile_phase", mount.programs.jobs.phase_of(program.building)),
             ("compile_elapsed_usec", program.building_usec),
             ("errno", program.error.errno_name if program.error else ""),
         ]
     )
 
 
-def _error(system: Mount, program: Program, caller: Credentials) -> bytes:
-    reason = _quarantine(system, program, caller)
+def _error(mount: Mount, program: Program, caller: Credentials) -> bytes:
+    reason = _quarantine(mount, program, caller)
     if reason:
         return RunFailed(reason).text().encode()
     return program.error.text().encode() if program.error else b"ok\n"
 
 
-def _signature(system: Mount, program: Program, caller: Credentials) -> bytes:
+def _signature(mount: Mount, program: Program, caller: Credentials) -> bytes:
     if program.untyped is not None:
         each = zip(program.untyped.parameters, program.untyped.inputs, strict=True)
         return lines(f"in {i} {name} {known or '?'}" for i, (name, known) in enumerate(each))
-    return version_of(program).signature.text().encode()
+    return compiled_of(program).signature.text().encode()
 
 
-async def _compile_ahead(system: Mount, program: Program, caller: Credentials, text: str) -> None:
-    """``f32[16] f32[16]``: make the specialization for these types now."""
+async def _specialize(mount: Mount, program: Program, caller: Credentials, text: str) -> None:
+    """Compiles the specialization for the types of a text: ``f32[16] f32[16]``."""
     types = tuple(parse_aval(word) for word in text.split())
     if not isinstance(await program.wait_compiled(), UntypedProgram):
         raise Invalid(f"{program.path} has types of its own; read {program.path}/signature")
-    await system.programs.derivations.version_for(program, types)
-    system.remember(program)
+    await mount.programs.derivations.version_for(program, types)
+    mount.remember(program)
 
 
-def _options(system: Mount, program: Program, caller: Credentials) -> bytes:
+def _signature_json(mount: Mount, program: Program, caller: Credentials) -> bytes:
+    return msgspec.json.encode(compiled_of(program).signature) + b"\n"
+
+
+def _options(mount: Mount, program: Program, caller: Credentials) -> bytes:
     if isinstance(program, SourceProgram):
         return flat_keyed(sorted(program.options.items()))
     return flat_keyed(
@@ -117,176 +128,183 @@ def _options(system: Mount, program: Program, caller: Credentials) -> bytes:
     )
 
 
-async def _set_options(system: Mount, program: Program, caller: Credentials, text: str) -> None:
+async def _set_options(mount: Mount, program: Program, caller: Credentials, text: str) -> None:
     if not isinstance(program, SourceProgram):
-        raise NotPermitted("the options of a transformation stand in its path")
+        raise NotPermitted("the options of a transformation are in its path")
     rows = (line.split(None, 1) for line in text.splitlines() if line.strip())
     options = {row[0]: row[1].strip() if len(row) > 1 else "" for row in rows}
-    await system.programs.builds.set_options(program, options)
+    await mount.programs.builds.set_options(program, options)
 
 
-def _list_specializations(system: Mount, program: Program) -> Iterable[DirEntry]:
+def _list_specializations(mount: Mount, program: Program) -> Iterable[DirEntry[Program]]:
     for types, derived in program.specializations.items():
-        yield DirEntry(types_name(types), HERE, derived)
+        yield PROGRAM.entry(types_name(types), derived)
 
 
-def _signature_json(system: Mount, program: Program, caller: Credentials) -> bytes:
-    return msgspec.json.encode(version_of(program).signature) + b"\n"
-
-
-def _cost(system: Mount, program: Program, caller: Credentials) -> bytes:
-    rows = sorted(version_of(program).cost.items())
+def _cost(mount: Mount, program: Program, caller: Credentials) -> bytes:
+    rows = sorted(compiled_of(program).cost.items())
     return flat_keyed((key, int(value) if value.is_integer() else value) for key, value in rows)
 
 
-def _memory(system: Mount, program: Program, caller: Credentials) -> bytes:
-    """What the compiler tells; of inputs and outputs it is known where it tells nothing."""
-    version = version_of(program)
+def _memory(mount: Mount, program: Program, caller: Credentials) -> bytes:
+    """Returns the compiler's figures; those of inputs and outputs also where it has none."""
+    compiled = compiled_of(program)
     known = {
-        "argument_bytes": sum(aval.nbytes for aval in version.signature.input_avals),
-        "output_bytes": sum(aval.nbytes for aval in version.signature.output_avals),
+        "argument_bytes": sum(aval.nbytes for aval in compiled.signature.input_avals),
+        "output_bytes": sum(aval.nbytes for aval in compiled.signature.output_avals),
     }
-    return flat_keyed(sorted({**known, **version.memory}.items()))
+    return flat_keyed(sorted({**known, **compiled.memory}.items()))
 
 
-def _device(system: Mount, program: Program, caller: Credentials) -> bytes:
+def _device(mount: Mount, program: Program, caller: Credentials) -> bytes:
     return line(program.compiled.device if program.compiled else program.device)
 
 
-async def _move(system: Mount, program: Program, caller: Credentials, text: str) -> None:
-    await system.programs.builds.move(program, text.strip())
+async def _move(mount: Mount, program: Program, caller: Credentials, text: str) -> None:
+    await mount.programs.builds.move(program, text.strip())
 
 
-def _stats(system: Mount, program: Program, caller: Credentials) -> bytes:
+def _stats(mount: Mount, program: Program, caller: Credentials) -> bytes:
     return flat_keyed(program.stats.rows())
 
 
-def _existing(path: Path) -> Path:
+async def _open_hlo(mount: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
+    path = compiled_of(program).hlo_path
     if not path.exists():
         raise NotFound("the compiler of this platform does not show what it made")
-    return path
+    return DiskFile(path)
 
 
-async def _open_stablehlo(s: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
-    return DiskFile(version_of(program).stablehlo_path)
+async def _open_stablehlo(
+    mount: Mount, program: Program, caller: Credentials, flags: int
+) -> OpenFile:
+    return DiskFile(compiled_of(program).stablehlo_path)
 
 
-async def _open_hlo(s: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
-    return DiskFile(_existing(version_of(program).hlo_path))
+async def _open_graph(mount: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
+    return DiskFile(await mount.programs.builds.draw(program, compiled_of(program)))
 
 
-def _stablehlo_size(system: Mount, program: Program) -> int:
-    return size_of(version_of(program).stablehlo_path)
+async def _open_check(mount: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
+    if flags & os.O_ACCMODE == os.O_RDONLY:
+        return SnapshotFile(program.checked.encode())
+
+    async def commit(spool: Spool) -> None:
+        program.checked = await check(mount.calls, mount.compiler, program, caller, spool)
+
+    return UploadFile(mount.calls.spool(caller.uid), commit, flags)
 
 
-def _hlo_size(system: Mount, program: Program) -> int:
-    return size_of(version_of(program).hlo_path)
+def _check_size(mount: Mount, program: Program) -> int:
+    return len(program.checked.encode())
 
 
 def _next_state(program: Program) -> trio.Event:
     return program.changed
 
 
-def _file(
-    name: str, form: str, text: str, read: object, write: object = None, *, made: bool = False
-) -> FileSpec:
-    prepare = make_first if made else None
-    mode = 0o644 if write else 0o444
-    return FileSpec(f"{HERE}/{name}", mode, form, text, read=read, write=write, prepare=prepare)  # type: ignore[arg-type]  # a row's functions
+def _text_file(
+    name: str,
+    format_: str,
+    help_text: str,
+    read: Callable[[Mount, Program, Credentials], bytes],
+    write: Callable[[Mount, Program, Credentials, str], Awaitable[None]] | None = None,
+    *,
+    compiles: bool = False,
+) -> FileSpec[Program]:
+    """Returns the spec of a control file; with ``compiles``, opening it compiles the program."""
+    return FileSpec(
+        f"{PROGRAM.pattern}/{name}",
+        0o644 if write else 0o444,
+        format_,
+        help_text,
+        read=read,
+        write=write,
+        prepare=compile_derived if compiles else None,
+    )
 
 
-async def _open_check(system: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
-    if flags & os.O_ACCMODE == os.O_RDONLY:
-        return SnapshotFile(program.checked.encode())
-
-    async def commit(spool: Spool) -> None:
-        program.checked = await check(system.calls, system.compiler, program, caller, spool)
-
-    return UploadFile(system.calls.spool(caller.uid), commit, flags)
-
-
-def _check_size(system: Mount, program: Program) -> int:
-    return len(program.checked.encode())
-
-
-async def _open_graph(system: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
-    return DiskFile(await system.programs.builds.draw(program, version_of(program)))
-
-
-def _graph_size(system: Mount, program: Program) -> int:
-    return size_of(version_of(program).graph_path)
+def _compiled_file(
+    name: str,
+    format_: str,
+    help_text: str,
+    open_: Callable[[Mount, Program, Credentials, int], Awaitable[OpenFile]],
+    path: Callable[[CompiledProgram], Path],
+) -> FileSpec[Program]:
+    """Returns the spec of a file that the state directory has for a compiled program."""
+    return FileSpec(
+        f"{PROGRAM.pattern}/{name}",
+        0o444,
+        format_,
+        help_text,
+        open=open_,
+        size=lambda mount, program: size_of(path(compiled_of(program))),
+        prepare=compile_derived,
+    )
 
 
-ROWS: tuple[NodeSpec, ...] = (
-    DirectorySpec(HERE, 0o755, "one program"),
+SPECS: tuple[NodeSpec, ...] = (
+    PROGRAM,
     FileSpec(
-        f"{HERE}/status",
+        f"{PROGRAM.pattern}/status",
         0o444,
         "flat keyed",
         "state compiling|ready|untyped|unused|failed|quarantined, and what it was made of; "
-        "poll(2) tells changes: POLLPRI",
+        "poll(2) reports changes: POLLPRI",
         read=_status,
         changed=_next_state,
     ),
-    _file("error", "text", '"ok", or why the last write failed or no call is taken', _error),
-    _file(
+    _text_file("error", "text", '"ok", or why the last write failed or no call is taken', _error),
+    _text_file(
         "signature",
         "newline-separated",
         "a line for each input and output; write types, f32[16] i32[], to compile ahead for them",
         _signature,
-        _compile_ahead,
-        made=True,
+        _specialize,
+        compiles=True,
     ),
-    _file("signature.json", "json", "the same for programs", _signature_json, made=True),
-    FileSpec(
-        f"{HERE}/stablehlo.mlir",
-        0o444,
+    _text_file("signature.json", "json", "the same for programs", _signature_json, compiles=True),
+    _compiled_file(
+        "stablehlo.mlir",
         "text",
         "what is compiled",
-        open=_open_stablehlo,
-        size=_stablehlo_size,
-        prepare=make_first,
+        _open_stablehlo,
+        lambda compiled: compiled.stablehlo_path,
     ),
-    FileSpec(
-        f"{HERE}/hlo.txt",
-        0o444,
-        "text",
-        "what the compiler made",
-        open=_open_hlo,
-        size=_hlo_size,
-        prepare=make_first,
+    _compiled_file(
+        "hlo.txt", "text", "what the compiler made", _open_hlo, lambda compiled: compiled.hlo_path
     ),
-    _file(
+    _text_file(
         "cost",
         "flat keyed",
         "flops, bytes_accessed ... by the compiler's reckoning",
         _cost,
-        made=True,
+        compiles=True,
     ),
-    _file(
+    _text_file(
         "memory",
         "flat keyed",
         "argument, output, temporary, peak and code bytes",
         _memory,
-        made=True,
+        compiles=True,
     ),
-    _file("device", "single value", "where it runs; write another to move it", _device, _move),
-    _file(
+    _text_file("device", "single value", "where it runs; write another to move it", _device, _move),
+    _text_file(
         "options",
         "flat keyed",
         "what the function's jit was given, and may be: static_argnums, donate_argnums, mesh ...",
         _options,
         _set_options,
     ),
-    DirectorySpec(
-        f"{HERE}/specializations",
+    DirectorySpec[Program, Program](
+        f"{PROGRAM.pattern}/specializations",
         0o755,
         "a program like this one for each set of input types it was called with",
         entries=_list_specializations,
     ),
-    _file("stats", "flat keyed", "calls, errors, quantiles of times", _stats),
+    _text_file("stats", "flat keyed", "calls, errors, quantiles of times", _stats),
     FileSpec(
-        f"{HERE}/check",
+        f"{PROGRAM.pattern}/check",
         0o666,
         "nested keyed",
         "write inputs, or random, then read how far the outputs are from those of StableHLO's "
@@ -294,13 +312,11 @@ ROWS: tuple[NodeSpec, ...] = (
         open=_open_check,
         size=_check_size,
     ),
-    FileSpec(
-        f"{HERE}/graph.svg",
-        0o444,
+    _compiled_file(
+        "graph.svg",
         "SVG",
         "the program as a picture; made when it is first opened, and of size 0 before",
-        open=_open_graph,
-        size=_graph_size,
-        prepare=make_first,
+        _open_graph,
+        lambda compiled: compiled.graph_path,
     ),
 )

@@ -8,100 +8,120 @@ from collections.abc import Iterable
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs.links import Link
-from jaxfs.programs.program import SourceProgram, StagedFile
-from jaxfs.vfs.files.program import HERE
+from jaxfs.programs.program import Program, SourceProgram, StagedFile
+from jaxfs.vfs.files.program import PROGRAM
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec, SymlinkSpec
 from jaxfs.vfs.open_files.base import OpenFile
 from jaxfs.vfs.open_files.disk import DiskFile
 from jaxfs.vfs.open_files.upload import UploadFile
 
-SOURCE = "programs/<program>.<ext>"
-STAGING = "programs/.<name>"
-LINK = "programs/<link>"
+Entry = DirEntry[Program] | DirEntry[Link] | DirEntry[StagedFile]
 
 
-def _list(system: Mount, subject: Mount) -> Iterable[DirEntry]:
-    for program in system.programs:
-        yield DirEntry(program.name, HERE, program)
-        yield DirEntry(program.source_name, SOURCE, program)
-    for link in system.programs.links:
-        yield DirEntry(link.name, LINK, link)
-    for staged in system.programs.staging:
-        yield DirEntry(staged.name, STAGING, staged)
+def _list(mount: Mount, root: Mount) -> Iterable[Entry]:
+    for program in mount.programs:
+        yield PROGRAM.entry(program.name, program)
+        yield SOURCE.entry(program.source_name, program)
+    for link in mount.programs.links:
+        yield LINK.entry(link.name, link)
+    for staged in mount.programs.staging:
+        yield STAGING.entry(staged.name, staged)
 
 
-def _find(system: Mount, subject: Mount, name: str) -> DirEntry | None:
-    program = system.programs.get(name)
+def _find(mount: Mount, root: Mount, name: str) -> Entry | None:
+    program = mount.programs.get(name)
     if program is not None:
-        return DirEntry(name, HERE, program)
-    link = system.programs.links.get(name)
+        return PROGRAM.entry(name, program)
+    link = mount.programs.links.get(name)
     if link is not None:
-        return DirEntry(name, LINK, link)
-    found = system.programs.find_file(name)
-    if found is None:
-        return None
-    return DirEntry(name, STAGING if isinstance(found, StagedFile) else SOURCE, found)
+        return LINK.entry(name, link)
+    file = mount.programs.find_file(name)
+    return _file_entry(name, file) if file is not None else None
 
 
-def _create(system: Mount, subject: Mount, name: str, meta: InodeAttr) -> DirEntry:
-    found = system.programs.create(name, meta)
-    return DirEntry(name, STAGING if isinstance(found, StagedFile) else SOURCE, found)
+def _file_entry(name: str, file: SourceProgram | StagedFile) -> Entry:
+    return STAGING.entry(name, file) if isinstance(file, StagedFile) else SOURCE.entry(name, file)
 
 
-def _symlink(system: Mount, subject: Mount, name: str, target: str, meta: InodeAttr) -> DirEntry:
-    return DirEntry(name, LINK, system.programs.link(name, target, meta))
+def _create(mount: Mount, root: Mount, name: str, attr: InodeAttr) -> Entry:
+    return _file_entry(name, mount.programs.create(name, attr))
 
 
-def _target(system: Mount, link: Link) -> str:
+def _symlink(mount: Mount, root: Mount, name: str, target: str, attr: InodeAttr) -> DirEntry[Link]:
+    return LINK.entry(name, mount.programs.link(name, target, attr))
+
+
+def _target(mount: Mount, link: Link) -> str:
     return link.target
 
 
-def _unlink(system: Mount, entry: DirEntry) -> None:
-    system.programs.remove(entry.name)
+def _unlink(mount: Mount, entry: DirEntry[Program | Link | StagedFile]) -> None:
+    mount.programs.remove(entry.name)
 
 
-async def _rename(system: Mount, old: str, new: str, replace: bool) -> None:
-    await system.programs.rename(old, new, replace=replace)
+async def _rename(mount: Mount, old: str, new: str, replace: bool) -> None:
+    await mount.programs.rename(old, new, replace=replace)
 
 
 async def _open_source(
-    system: Mount, program: SourceProgram, caller: Credentials, flags: int
+    mount: Mount, program: SourceProgram, caller: Credentials, flags: int
 ) -> OpenFile:
     if flags & os.O_ACCMODE == os.O_RDONLY:
-        return DiskFile(system.programs.builds.source_path(program))
+        return DiskFile(mount.programs.builds.source_path(program))
 
     async def commit(spool: Spool) -> None:
-        await system.programs.builds.commit(program, spool.view())
+        await mount.programs.builds.commit(program, spool.view())
 
     def before() -> bytes:
-        return system.programs.builds.read_source(program)
+        return mount.programs.builds.read_source(program)
 
-    return UploadFile(system.calls.spool(caller.uid), commit, flags, before)
+    return UploadFile(mount.calls.spool(caller.uid), commit, flags, before)
 
 
-def _source_size(system: Mount, program: SourceProgram) -> int:
+def _source_size(mount: Mount, program: SourceProgram) -> int:
     return program.source_bytes
 
 
 async def _open_staged(
-    system: Mount, staged: StagedFile, caller: Credentials, flags: int
+    mount: Mount, staged: StagedFile, caller: Credentials, flags: int
 ) -> OpenFile:
     async def commit(spool: Spool) -> None:
         staged.data = bytes(spool.view())
-        staged.meta.touch()
+        staged.attr.touch()
 
-    return UploadFile(
-        system.calls.spool(caller.uid), commit, flags, lambda: staged.data, plain=True
-    )
+    spool = mount.calls.spool(caller.uid)
+    return UploadFile(spool, commit, flags, lambda: staged.data, plain=True)
 
 
-def _staged_size(system: Mount, staged: StagedFile) -> int:
+def _staged_size(mount: Mount, staged: StagedFile) -> int:
     return len(staged.data)
 
 
-ROWS: tuple[NodeSpec, ...] = (
-    DirectorySpec(
+SOURCE = FileSpec[SourceProgram](
+    "programs/<program>.<ext>",
+    0o666,
+    "binary or text",
+    "the source, byte for byte (.mlir .mlirbc .jaxexport .pkl; content decides, not the name)",
+    open=_open_source,
+    size=_source_size,
+    is_primary=True,
+)
+STAGING = FileSpec[StagedFile](
+    "programs/.<name>",
+    0o666,
+    "binary or text",
+    "a staging file: compiled when it is renamed to a program's name",
+    open=_open_staged,
+    size=_staged_size,
+    is_primary=True,
+)
+LINK = SymlinkSpec[Link](
+    "programs/<link>", "a name for a program that is elsewhere, made with ln -s", _target
+)
+
+SPECS: tuple[NodeSpec, ...] = (
+    DirectorySpec[Mount, Program | Link | StagedFile](
         "programs",
         0o1777,
         "write a program here and it is compiled",
@@ -112,21 +132,7 @@ ROWS: tuple[NodeSpec, ...] = (
         unlink=_unlink,
         rename=_rename,
     ),
-    FileSpec(
-        SOURCE,
-        0o666,
-        "binary or text",
-        "the source, byte for byte (.mlir .mlirbc .jaxexport .pkl; content decides, not the name)",
-        open=_open_source,
-        size=_source_size,
-    ),
-    FileSpec(
-        STAGING,
-        0o666,
-        "binary or text",
-        "a staging file: compiled when it is renamed to a program's name",
-        open=_open_staged,
-        size=_staged_size,
-    ),
-    SymlinkSpec(LINK, "a name for a program that stands elsewhere, made with ln -s", _target),
+    SOURCE,
+    STAGING,
+    LINK,
 )

@@ -18,29 +18,28 @@ jaxfs: JAX programs and devices as files.
     cat results/job1.txt                        the same numbers for people
     exec 3<>programs/saxpy/call                 a conversation: write inputs, read outputs, repeat
 
-Every wait can be interrupted. Errors are told twice: by errno, and in words in the file `error` of
-the same object and in error_log.
+Every wait can be interrupted. Errors are reported twice: by errno, and in words in the file `error`
+of the same object and in error_log.
 """
 
 
-def readme(rows: Iterable[NodeSpec]) -> bytes:
-    """The whole text."""
-    parts = [INTRODUCTION, "\nFILES\n", *(_entry(row) for row in ordered(rows)), "\nERRORS\n"]
-    parts += [f"    {name:<14}{meaning}\n" for name, meaning in errors.TABLE]
-    return "".join(parts).encode()
+def readme(specs: Iterable[NodeSpec]) -> bytes:
+    """Returns the whole text."""
+    pieces = [INTRODUCTION, "\nFILES\n", *map(_paragraph, in_reading_order(specs)), "\nERRORS\n"]
+    pieces += [f"    {name:<14}{meaning}\n" for name, meaning in errors.TABLE]
+    return "".join(pieces).encode()
 
 
-def ordered(rows: Iterable[NodeSpec]) -> list[NodeSpec]:
-    """Each directory followed by what is in it, in the order of the table."""
-    ordered: list[NodeSpec] = [row for row in rows if row.pattern]
-    return sorted(ordered, key=lambda row: (row.pattern.count("/") > 0, row.pattern.split("/")[0]))
+def in_reading_order(specs: Iterable[NodeSpec]) -> list[NodeSpec]:
+    """Returns the specs without the root's: each directory followed by what is in it."""
+    shown: list[NodeSpec] = [spec for spec in specs if spec.pattern]
+    return sorted(shown, key=lambda spec: (spec.pattern.count("/") > 0, spec.pattern.split("/")[0]))
 
 
-def _entry(row: NodeSpec) -> str:
-    if isinstance(row, DirectorySpec):
-        return f"    {row.pattern}/\n{_help(row.help)}"
-    return f"    {row.pattern}  ({row.format})\n{_help(row.help)}"
-
-
-def _help(text: str) -> str:
-    return textwrap.fill(text, 92, initial_indent=" " * 8, subsequent_indent=" " * 8) + "\n"
+def _paragraph(spec: NodeSpec) -> str:
+    title = f"{spec.pattern}/"
+    if not isinstance(spec, DirectorySpec):
+        title = f"{spec.pattern}  ({spec.format})"
+    indent = " " * 8
+    help_text = textwrap.fill(spec.help, 92, initial_indent=indent, subsequent_indent=indent)
+    return f"    {title}\n{help_text}\n"

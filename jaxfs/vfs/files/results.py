@@ -18,17 +18,19 @@ from jaxfs.vfs.open_files.base import OpenFile
 from jaxfs.vfs.open_files.result import PendingResultFile, ResultFile
 from jaxfs.vfs.text import flat_keyed
 
+Entry = DirEntry[View] | DirEntry[Call]
 
-def call_status(system: Mount, call: Call, caller: Credentials) -> bytes:
-    """What ``calls/<id>`` and ``results/<id>.status`` say."""
-    version = call.compiled
+
+def call_status(mount: Mount, call: Call, caller: Credentials) -> bytes:
+    """Returns the text of ``calls/<id>`` and ``results/<id>.status``."""
+    compiled = call.compiled
     return flat_keyed(
         [
             ("state", call.state),
             ("program", call.program.label),
-            ("device", version.device if version else ""),
+            ("device", compiled.device if compiled else ""),
             ("input_bytes", call.input_bytes),
-            ("output_bytes", version.executable.output_bytes if version else 0),
+            ("output_bytes", compiled.executable.output_bytes if compiled else 0),
             ("total_usec", call.total_usec),
             ("run_usec", call.run_usec),
             ("errno", call.error.errno_name if call.error else ""),
@@ -36,41 +38,37 @@ def call_status(system: Mount, call: Call, caller: Credentials) -> bytes:
     )
 
 
-def _error(system: Mount, call: Call, caller: Credentials) -> bytes:
+def _error(mount: Mount, call: Call, caller: Credentials) -> bytes:
     return call.error.text().encode() if call.error else b"ok\n"
 
 
-def _visible(call: Call | None) -> bool:
-    return call is not None and call.state != "writing"
+def _list(mount: Mount, root: Mount) -> Iterable[Entry]:
+    shown = (call for call in mount.calls if call.state != "writing")
+    return [RESULT.entry(call.id, view_of(call, "")) for call in shown]
 
 
-def _list(system: Mount, subject: Mount) -> Iterable[DirEntry]:
-    return [DirEntry(c.id, "results/<id>", view_of(c, "")) for c in system.calls if _visible(c)]
-
-
-def _find(system: Mount, subject: Mount, name: str) -> DirEntry | None:
+def _find(mount: Mount, root: Mount, name: str) -> Entry | None:
     call_id, _, suffix = name.partition(".")
-    call = system.calls.get(call_id)
-    if call is None or not _visible(call):
+    call = mount.calls.get(call_id)
+    if call is None or call.state == "writing":
         return None
-    if suffix in ("status", "error"):
-        return DirEntry(name, f"results/<id>.{suffix}", call)
+    if suffix in _ABOUT_CALL:
+        return _ABOUT_CALL[suffix].entry(name, call)
     try:
-        row = "results/<id>.<view>" if suffix else "results/<id>"
-        return DirEntry(name, row, view_of(call, suffix))
+        return (VIEW if suffix else RESULT).entry(name, view_of(call, suffix))
     except JaxfsError:
         return None
 
 
-def _unlink(system: Mount, entry: DirEntry) -> None:
-    subject = entry.subject
-    call = subject.owner if isinstance(subject, View) else subject
-    assert isinstance(call, Call)  # as all that is shown here
-    system.calls.remove(call)
+def _unlink(mount: Mount, entry: DirEntry[View | Call]) -> None:
+    node_object = entry.node_object
+    call = node_object.owner if isinstance(node_object, View) else node_object
+    assert isinstance(call, Call)  # all views in this directory are of calls
+    mount.calls.remove(call)
 
 
-async def open_view(system: Mount, view: View, caller: Credentials, flags: int) -> OpenFile:
-    """Open arrays for reading, waiting for them where they are not there yet."""
+async def open_view(mount: Mount, view: View, caller: Credentials, flags: int) -> OpenFile:
+    """Opens arrays for reading, after waiting for those that are not there yet."""
     if not view.producer.has_ended and not view.producer.is_rejected:
         if flags & os.O_NONBLOCK:
             return PendingResultFile(view)
@@ -82,38 +80,76 @@ def _end(call: Call) -> trio.Event:
     return call.done
 
 
-def view_size(system: Mount, view: View) -> int:
-    """The exact size, or 0 where only the values tell it."""
+def view_size(mount: Mount, view: View) -> int:
+    """Returns the exact size, or 0 if it depends on values that are not there."""
     return view.size()
 
 
-def facts(system: Mount, view: View) -> Mapping[str, str]:
-    """What the extended attributes user.jaxfs.* say; a line for each array."""
-    return facts_of(system, view.ref)
+def view_xattrs(mount: Mount, view: View) -> Mapping[str, str]:
+    """Returns the extended attributes ``user.jaxfs.*``, a line for each array."""
+    return xattrs_of_ref(mount, view.ref)
 
 
-def facts_of(system: Mount, part: ArrayRef) -> Mapping[str, str]:
-    """Of each array its dtype, shape and size, a line each; where they are."""
-    avals = [param.aval for param in part.params]
+def xattrs_of_ref(mount: Mount, ref: ArrayRef) -> Mapping[str, str]:
+    """Returns dtype, shape and size with a line for each array, and the device of all."""
+    avals = [param.aval for param in ref.params]
     return {
         "dtype": "\n".join(aval.dtype for aval in avals),
         "shape": "\n".join(" ".join(map(str, aval.shape)) for aval in avals),
         "nbytes": "\n".join(str(aval.nbytes) for aval in avals),
-        "device": _device_of(system, part),
+        "device": _device_of(mount, ref),
     }
 
 
-def _device_of(system: Mount, part: ArrayRef) -> str:
-    """A CPU computes where arrays stand in shared memory; other devices are sent them."""
-    first = system.engines.devices()[0]
+def _device_of(mount: Mount, ref: ArrayRef) -> str:
+    """Returns the device in whose memory arrays are.
+
+    A CPU computes on shared memory, where results are; other devices get copies.
+    """
+    first = mount.engines.devices()[0]
     if first.platform != "cpu":
         return "host"
-    version = part.producer.compiled if isinstance(part.producer, Call) else None
-    return version.device if version is not None else first.name
+    compiled = ref.producer.compiled if isinstance(ref.producer, Call) else None
+    return compiled.device if compiled is not None else first.name
 
 
-ROWS: tuple[NodeSpec, ...] = (
-    DirectorySpec(
+RESULT = FileSpec[View](
+    "results/<id>",
+    0o444,
+    "npy",
+    "all outputs, a .npy stream; user.jaxfs.dtype, .shape, .nbytes, .device by getfattr(1)",
+    open=open_view,
+    size=view_size,
+    xattrs=view_xattrs,
+)
+VIEW = FileSpec[View](
+    "results/<id>.<view>",
+    0o444,
+    "binary or text",
+    "one output (.0 or .<name>), those whose names begin so (.params), another format (.npy "
+    ".npz .safetensors .raw .json .txt .csv .png), or both (.0.txt); found by lookup, not "
+    "listed",
+    open=open_view,
+    size=view_size,
+    xattrs=view_xattrs,
+    listed=False,
+)
+_ABOUT_CALL = {
+    "status": FileSpec[Call](
+        "results/<id>.status",
+        0o444,
+        "flat keyed",
+        "how the call went; poll(2) reports its end: POLLPRI",
+        read=call_status,
+        changed=_end,
+    ),
+    "error": FileSpec[Call](
+        "results/<id>.error", 0o444, "text", '"ok", or why it failed', read=_error
+    ),
+}
+
+SPECS: tuple[NodeSpec, ...] = (
+    DirectorySpec[Mount, View | Call](
         "results",
         0o1777,
         "outputs by call id; opening one waits for it, removing one cancels its call",
@@ -121,34 +157,7 @@ ROWS: tuple[NodeSpec, ...] = (
         find=_find,
         unlink=_unlink,
     ),
-    FileSpec(
-        "results/<id>",
-        0o444,
-        "npy",
-        "all outputs, a .npy stream; user.jaxfs.dtype, .shape, .nbytes, .device by getfattr(1)",
-        open=open_view,
-        size=view_size,
-        xattrs=facts,
-    ),
-    FileSpec(
-        "results/<id>.<view>",
-        0o444,
-        "binary or text",
-        "one output (.0 or .<name>), those whose names begin so (.params), another format (.npy "
-        ".npz .safetensors .raw .json .txt .csv .png), or both (.0.txt); found by lookup, not "
-        "listed",
-        open=open_view,
-        size=view_size,
-        xattrs=facts,
-        listed=False,
-    ),
-    FileSpec(
-        "results/<id>.status",
-        0o444,
-        "flat keyed",
-        "how the call went; poll(2) tells its end: POLLPRI",
-        read=call_status,
-        changed=_end,
-    ),
-    FileSpec("results/<id>.error", 0o444, "text", '"ok", or why it failed', read=_error),
+    RESULT,
+    VIEW,
+    *_ABOUT_CALL.values(),
 )

@@ -2,71 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from jaxfs.compiler.transforms.table import TRANSFORMATIONS, help_text, parse
 from jaxfs.errors import NotFound
 from jaxfs.posix.credentials import Credentials
-from jaxfs.programs.program import DerivedProgram
-from jaxfs.vfs.files.program import HERE
+from jaxfs.programs.program import Program
+from jaxfs.vfs.files.program import PROGRAM
 from jaxfs.vfs.mount import Mount, TransformPath
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
 
 ROOT = "transformations"
-STEP = f"{ROOT}/<transformation>"
+Entry = DirEntry[TransformPath] | DirEntry[Program]
 
 
-def _used(system: Mount) -> Iterator[DerivedProgram]:
-    """Transformed programs that were called or looked at."""
-    for program in system.programs:
-        yield from program.transformed.values()
-
-
-def _list(system: Mount, steps: tuple[str, ...]) -> Iterable[DirEntry]:
-    """What was used, and what it was made by."""
-    found: dict[str, DirEntry] = {}
+def _list(mount: Mount, steps: tuple[str, ...]) -> dict[str, Entry]:
+    """Returns entries below ``steps`` for the transformed programs that were used."""
+    found: dict[str, Entry] = {}
     depth = len(steps)
-    for derived in _used(system):
+    used = (derived for program in mount.programs for derived in program.transformed.values())
+    for derived in used:
         if derived.steps[:depth] != steps:
             continue
         if len(derived.steps) == depth:
-            found[derived.base.label] = DirEntry(derived.base.label, HERE, derived)
+            found[derived.base.label] = PROGRAM.entry(derived.base.label, derived)
         else:
             name = derived.steps[depth]
-            found[name] = DirEntry(name, STEP, system.transform_path((*steps, name)))
-    return found.values()
+            found[name] = STEP.entry(name, mount.transform_path((*steps, name)))
+    return found
 
 
-def _list_root(system: Mount, subject: Mount) -> Iterable[DirEntry]:
-    found = {name: DirEntry(name, STEP, system.transform_path((name,))) for name in TRANSFORMATIONS}
-    found |= {entry.name: entry for entry in _list(system, ())}
-    return found.values()
+def _list_root(mount: Mount, root: Mount) -> Iterable[Entry]:
+    found: dict[str, Entry] = {
+        name: STEP.entry(name, mount.transform_path((name,))) for name in TRANSFORMATIONS
+    }
+    return (found | _list(mount, ())).values()
 
 
-def _list_step(system: Mount, chain: TransformPath) -> Iterable[DirEntry]:
-    return _list(system, chain.canonical)
+def _list_step(mount: Mount, path: TransformPath) -> Iterable[Entry]:
+    return _list(mount, path.canonical).values()
 
 
-def _find(system: Mount, steps: tuple[str, ...], name: str) -> DirEntry | None:
-    """Raises Invalid for an option that a transformation does not have or take so."""
-    found = system.programs.resolve(name) if steps else None
+def _find(mount: Mount, steps: tuple[str, ...], name: str) -> Entry | None:
+    """Returns the entry of a program, or of one more transformation.
+
+    Raises Invalid for an option that a transformation does not have, or a value it does not take.
+    """
+    found = mount.programs.resolve(name) if steps else None
     if found is not None:
         program, inner = found
-        return DirEntry(
-            name, HERE, system.programs.derivations.transform(program, (*steps, *inner))
-        )
+        return PROGRAM.entry(name, mount.programs.derivations.transform(program, (*steps, *inner)))
     if name.partition(":")[0] not in TRANSFORMATIONS:
         return None
     parse(name)
-    return DirEntry(name, STEP, system.transform_path((*steps, name)))
+    return STEP.entry(name, mount.transform_path((*steps, name)))
 
 
-def _find_root(system: Mount, subject: Mount, name: str) -> DirEntry | None:
-    return _find(system, (), name)
+def _find_root(mount: Mount, root: Mount, name: str) -> Entry | None:
+    return _find(mount, (), name)
 
 
-def _find_step(system: Mount, chain: TransformPath, name: str) -> DirEntry | None:
-    return _find(system, chain.steps, name)
+def _find_step(mount: Mount, path: TransformPath, name: str) -> Entry | None:
+    return _find(mount, path.steps, name)
 
 
 INTRODUCTION = """A path is an expression: transformations/vmap/grad/loss is vmap(grad(loss)).
@@ -76,19 +73,28 @@ function, so derivatives are those of what is computed. A pickled function keeps
 """
 
 
-def _help(system: Mount, subject: Mount, caller: Credentials) -> bytes:
+def _help(mount: Mount, root: Mount, caller: Credentials) -> bytes:
     return "\n".join([INTRODUCTION, *(help_text(name) for name in TRANSFORMATIONS)]).encode()
 
 
-def _help_of(system: Mount, chain: TransformPath, caller: Credentials) -> bytes:
-    name = chain.steps[-1].partition(":")[0]
+def _help_of(mount: Mount, path: TransformPath, caller: Credentials) -> bytes:
+    name = path.steps[-1].partition(":")[0]
     if name not in TRANSFORMATIONS:
         raise NotFound(f"there is no transformation {name}")
     return help_text(name).encode()
 
 
-ROWS: tuple[NodeSpec, ...] = (
-    DirectorySpec(
+STEP = DirectorySpec[TransformPath, TransformPath | Program](
+    f"{ROOT}/<transformation>",
+    0o755,
+    "a transformation, with options as in grad:argnums=0,1; below it a program, or another "
+    "transformation; listed is what was used",
+    entries=_list_step,
+    find=_find_step,
+)
+
+SPECS: tuple[NodeSpec, ...] = (
+    DirectorySpec[Mount, TransformPath | Program](
         ROOT,
         0o755,
         "programs transformed: a path is an expression, vmap/grad/loss is vmap of grad of loss",
@@ -96,13 +102,6 @@ ROWS: tuple[NodeSpec, ...] = (
         find=_find_root,
     ),
     FileSpec(f"{ROOT}/help", 0o444, "text", "all transformations and their options", read=_help),
-    DirectorySpec(
-        STEP,
-        0o755,
-        "a transformation, with options as in grad:argnums=0,1; below it a program, or another "
-        "transformation; listed is what was used",
-        entries=_list_step,
-        find=_find_step,
-    ),
-    FileSpec(f"{STEP}/help", 0o444, "text", "what it does and its options", read=_help_of),
+    STEP,
+    FileSpec(f"{STEP.pattern}/help", 0o444, "text", "what it does and its options", read=_help_of),
 )

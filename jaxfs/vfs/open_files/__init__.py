@@ -1,1 +1,1 @@
-"""Open files: one module per kind."""
+"""Open files: one module per kind, and the table of all that are open."""

@@ -1,0 +1,66 @@
+"""The table of open files: by file handle, and the readers and writers of each inode."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import defaultdict
+
+from jaxfs.posix.credentials import Credentials
+from jaxfs.vfs.open_files.base import OpenFile
+
+
+class OpenFileTable:
+    """All open files of a mount.
+
+    Attributes:
+        by_handle: The open files, by the file handles that the kernel knows them by.
+    """
+
+    def __init__(self) -> None:
+        self.by_handle: dict[int, OpenFile] = {}
+        self._writers: dict[int, list[OpenFile]] = defaultdict(list)  # by inode
+        self._readers: dict[int, list[OpenFile]] = defaultdict(list)  # of content that is fixed
+        self._handles = itertools.count(1)
+
+    def add(self, file: OpenFile, ino: int, path: str, flags: int, caller: Credentials) -> int:
+        """Adds an open file and returns its file handle."""
+        fh = next(self._handles)
+        file.path, file.caller, file.ino = path, caller, ino
+        self.by_handle[fh] = file
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            self._writers[ino].append(file)
+        elif not file.direct_io:
+            self._readers[ino].append(file)
+        return fh
+
+    def release(self, fh: int) -> None:
+        """Removes an open file, and frees what it holds."""
+        file = self.by_handle.pop(fh)
+        for opened in (self._writers, self._readers):
+            others = opened.get(file.ino, [])
+            if file in others:
+                others.remove(file)
+                if not others:
+                    del opened[file.ino]
+        file.release()
+
+    def size_of(self, ino: int) -> int | None:
+        """Returns the size that open files decide; None if the node itself does.
+
+        A reader needs the size that it was opened with, to read to the end.  Otherwise the size of
+        what is being written counts, of the last writer that has one.
+        """
+        readers = self._readers.get(ino)
+        if readers:
+            return readers[0].fixed_size()
+        pending = (writer.pending_size() for writer in reversed(self._writers.get(ino, ())))
+        return next((size for size in pending if size is not None), None)
+
+    def keep_mtime(self, ino: int, mtime_ns: int) -> None:
+        """Makes the commits of all writers keep a modification time.
+
+        `cp -p` sets the time before it closes the file.
+        """
+        for writer in self._writers.get(ino, ()):
+            writer.mtime_ns = mtime_ns
