@@ -1,1 +1,1 @@
-"""What exists, without FUSE and JAX: names, directories, permissions, open files."""
+"""The filesystem without FUSE and JAX: names, directories, permissions, open files."""

@@ -51,7 +51,7 @@ What may follow -o when jaxfs is mounted; mountctl(1) has those of mounting itse
 def page() -> str:
     r"""Returns the whole page, in roff.
 
-    >>> page().splitlines()[0].startswith(".TH jaxfs 7")
+    >>> page().splitlines()[0].startswith(".TH JAXFS 7")
     True
     """
     return "".join(

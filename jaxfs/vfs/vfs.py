@@ -226,7 +226,7 @@ class Vfs:
         return node.node_object.is_replaced
 
     async def open(self, ino: int, flags: int, caller: Credentials) -> tuple[int, OpenFile]:
-        """Opens a file, as open(2); may wait for a result.  The kernel has checked the mode.
+        """Opens a file; may wait for a result.  The kernel has checked the mode.
 
         Returns:
             The file handle, and the open file.
@@ -305,7 +305,7 @@ class Vfs:
         return fh, file, attributes
 
     def symlink(self, parent: int, name: str, target: str, caller: Credentials) -> Attributes:
-        """Makes a symbolic link, as symlink(2), and counts a reference of the kernel."""
+        """Makes a symbolic link and counts a reference of the kernel."""
         spec = self._directory(parent)
         if spec.symlink is None:
             raise NotPermitted(f"nothing can be linked in {self.path(parent)}")
@@ -315,14 +315,14 @@ class Vfs:
         return self._keep(self._inodes.node_of(entry, directory), caller)
 
     def readlink(self, ino: int) -> str:
-        """Returns the target of a symbolic link, as readlink(2)."""
+        """Returns the target of a symbolic link.  Raises Invalid for another node."""
         node = self.node(ino)
         if not isinstance(node.spec, SymlinkSpec):
             raise Invalid(f"{self.path(ino)} is no symbolic link")
         return node.spec.target(self.system, node.node_object)
 
     def unlink(self, parent: int, name: str) -> list[tuple[int, str]]:
-        """Removes a name, as unlink(2).  Returns the other names that are gone with it."""
+        """Removes a name.  Returns the other names that are gone with it: see `stale_names`."""
         spec = self._directory(parent)
         entry = self._find(self.node(parent), name)
         if entry is None and name not in STATIC_CHILDREN.get(spec.pattern, {}):
@@ -335,7 +335,7 @@ class Vfs:
     async def rename(
         self, parent: int, old: str, new_parent: int, new: str, *, replace: bool
     ) -> list[tuple[int, str]]:
-        """Renames or moves, as rename(2).  Returns the other names that are gone with it."""
+        """Renames or moves.  Returns the other names that are gone with it: see `stale_names`."""
         spec = self._directory(parent)
         if parent == new_parent and spec.rename is not None:
             await spec.rename(self.system, old, new, replace)
@@ -350,7 +350,7 @@ class Vfs:
         return [gone for gone in self.stale_names(entry.node_object) if gone != (parent, old)]
 
     def link(self, ino: int, new_parent: int, new: str, caller: Credentials) -> Attributes:
-        """Gives a node another name, as link(2), and counts a reference of the kernel."""
+        """Gives a node another name and counts a reference of the kernel."""
         spec, directory = self._directory(new_parent), self.node(new_parent)
         if spec.link is None:
             raise NotPermitted(f"{self.path(ino)} cannot be linked there")

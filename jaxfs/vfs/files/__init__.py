@@ -1,1 +1,1 @@
-"""The rows of the node table, by the kind of object they show."""
+"""The files of the interface: one module for each directory, with its rows of the node table."""

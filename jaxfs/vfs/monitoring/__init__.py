@@ -1,1 +1,1 @@
-"""What the mount shows of itself: errors, metrics, a trace."""
+"""What the mount shows of itself: errors, metrics and a trace."""

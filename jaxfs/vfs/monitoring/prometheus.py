@@ -1,7 +1,7 @@
 """Prometheus' text exposition format, version 0.0.4.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/.  prometheus_client keeps figures of
-its own and asks nobody; here they are where they arise, and only shown.
+https://prometheus.io/docs/instrumenting/exposition_formats/.  The library prometheus_client is not
+used: it keeps the figures itself, while here each is kept where it arises, and formatted on demand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ SECOND_USEC = 1_000_000
 
 
 class Sample(NamedTuple):
-    """One line.  ``suffix`` goes behind the family's name."""
+    """One line of a metric family.
+
+    Attributes:
+        value: The value.
+        labels: The labels by name.
+        suffix: Follows the name of the family, as in ``_count``.
+    """
 
     value: float
     labels: Mapping[str, str] = {}
@@ -27,7 +33,19 @@ class Sample(NamedTuple):
 
 
 def family(name: str, kind: Kind, text: str, samples: Iterable[Sample]) -> str:
-    """A metric with all that is known of it; empty where there is nothing."""
+    r"""Returns the lines of a metric family, none if it has no samples.
+
+    Args:
+        name: The name, without the suffixes of samples.
+        kind: The type.
+        text: The help.
+        samples: The values.
+
+    >>> print(family("jaxfs_programs", "gauge", "Programs.", [Sample(2)]), end="")
+    # HELP jaxfs_programs Programs.
+    # TYPE jaxfs_programs gauge
+    jaxfs_programs 2
+    """
     rows = "".join(
         f"{name}{sample.suffix}{_labels(sample.labels)} {sample.value}\n" for sample in samples
     )
@@ -41,7 +59,7 @@ def _labels(labels: Mapping[str, str]) -> str:
 
 
 def histogram(times: Histogram, labels: Mapping[str, str] | None = None) -> Iterable[Sample]:
-    """Cumulative buckets in seconds, their sum and their count."""
+    """Returns cumulative buckets of times in seconds, their sum and their count."""
     own = labels or {}
     bounds = [str(bound / SECOND_USEC) for bound in BOUNDS_USEC]
     cumulative = list(accumulate(times.counts))
