@@ -41,9 +41,9 @@ class Vfs:
         system: The mount that it shows.
     """
 
-    def __init__(self, system: Mount) -> None:
-        self.system = system
-        self._inodes = Inodes(system)
+    def __init__(self, mount: Mount) -> None:
+        self.system = mount
+        self._inodes = Inodes(mount)
         self._open_files = OpenFileTable()
         self._by_handle = self._open_files.by_handle  # read and write need it at once
 
