@@ -34,7 +34,6 @@ class Binding(FixedNodeObject):
 
     program: Program
     key: str
-    meta: InodeAttr
     target: str = ""
     array: NamedArray | None = None
     serial: int = attrs.field(factory=lambda: next(SERIALS))
@@ -86,8 +85,7 @@ def restore_bindings(programs: Programs) -> None:
             place: Program = program
             if record.steps:
                 place = programs.derivations.transform(program, tuple(record.steps))
-            meta = InodeAttr(program.meta.uid, program.meta.gid, 0o777)
-            bind(Binding(place, record.key, meta, target=record.target))
+            bind(Binding(place, record.key, target=record.target))
         program.kept_bindings = []
 
 

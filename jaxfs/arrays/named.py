@@ -38,7 +38,7 @@ class NamedArray(OwnedNodeObject):
     """
 
     name: str
-    meta: InodeAttr
+    attr: InodeAttr
     format: str = ""  # that the first write was announced in
     place: str = "arrays"  # the directory it stands in
     ref: ArrayRef | None = None
@@ -55,7 +55,7 @@ class NamedArray(OwnedNodeObject):
     @property
     def result_mode(self) -> int:
         """The permission bits of what is read of it."""
-        return self.meta.mode & 0o444
+        return self.attr.mode & 0o444
 
     @property
     def state(self) -> str:
@@ -89,11 +89,6 @@ class NamedArray(OwnedNodeObject):
             reason = self.error.reason if self.error is not None else "nothing was written to it"
             raise Invalid(f"{self.path} is empty: {reason}")
         return self.ref
-
-    @property
-    def attr(self) -> InodeAttr:
-        """Owner, permission bits and times."""
-        return self.meta
 
     @property
     def nlink(self) -> int:
@@ -185,7 +180,7 @@ class NamedArrays:
         if array.is_removed:
             array.point_to(None)
             raise Cancelled(f"{array.path} was removed before it was written")
-        array.meta.touch()
+        array.attr.touch()
 
     async def _read(
         self, array: NamedArray, spool: Spool, pool: Pool, uid: int, find: FindArray, form: str

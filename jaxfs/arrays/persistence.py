@@ -102,12 +102,12 @@ class ArrayStore:
 
 def _mark(array: NamedArray) -> tuple[int, InodeAttr]:
     """What has to be as it was, or else it is written again."""
-    meta = array.meta
+    meta = array.attr
     return array.serial, InodeAttr(meta.uid, meta.gid, meta.mode, 0, meta.mtime_ns, 0)
 
 
 def _header(array: NamedArray, part: ArrayRef) -> ArrayFileHeader:
-    meta = array.meta
+    meta = array.attr
     params = tuple((param.name, str(param.aval)) for param in part.params)
     nbytes = sum(len(piece) for piece in laid_out_bytes(part.outputs()))
     return ArrayFileHeader(meta.uid, meta.gid, meta.mode, meta.mtime_ns, nbytes, params)

@@ -37,7 +37,7 @@ class Call(Producer, OwnedNodeObject):
 
     id: str
     program: Program
-    meta: InodeAttr
+    attr: InodeAttr
     format: str = ""
     state: str = "writing"
     compiled: CompiledProgram | None = None
@@ -63,7 +63,7 @@ class Call(Producer, OwnedNodeObject):
     @property
     def result_mode(self) -> int:
         """The permission bits of its result."""
-        return self.modes.get(RESULT, self.meta.mode) & 0o444
+        return self.modes.get(RESULT, self.attr.mode) & 0o444
 
     @property
     def run(self) -> ScheduledRun | None:
@@ -119,7 +119,7 @@ class Call(Producer, OwnedNodeObject):
 
     def _close(self, state: str) -> None:
         self.state, self.ended_usec = state, now_usec()
-        self.meta.touch()
+        self.attr.touch()
         self.done.set()
 
     def later(self, index: int) -> OutputRef:
@@ -154,11 +154,6 @@ class Call(Producer, OwnedNodeObject):
         if self.outcome is not None:
             release(self.outcome)
             self.outcome = None
-
-    @property
-    def attr(self) -> InodeAttr:
-        """Owner, permission bits and times."""
-        return self.meta
 
     def mode_of(self, spec: NodeMode) -> int:
         """Returns the mode of the call for its own file, else that of the result.

@@ -137,7 +137,7 @@ class Calls:
         owner = self.arrays.get(name) if place == "arrays" else self._calls.get(name)
         if owner is None or place not in ("arrays", "results"):
             raise NotFound(f"there is no {path}")
-        if not caller.may_read(owner.meta, owner.result_mode):
+        if not caller.may_read(owner.attr, owner.result_mode):
             raise AccessDenied(f"user {caller.uid} may not read {path}")
         part = owner.content() if isinstance(owner, NamedArray) else _content(owner)
         found = part.select(word) if word else part
@@ -153,7 +153,7 @@ class Calls:
         """
         self._check_open(call)
         call.begun_usec = now_usec()
-        uid = call.meta.uid
+        uid = call.attr.uid
         try:
             version, inputs = await self.read(uid, caller, call.program, spool, call.format)
         except JaxfsError as error:
@@ -288,7 +288,7 @@ class Calls:
         assert call.compiled is not None  # it was submitted
         self.count(
             CallRecord(
-                call.meta.uid,
+                call.attr.uid,
                 call.program,
                 call.id,
                 call.begun_usec,

@@ -107,7 +107,7 @@ async def _interpret(
     compiler: Compiler, version: CompiledProgram, program: Program, inputs: bytes
 ) -> bytes:
     artifact = (version.stablehlo_path.parent / "artifact").read_bytes()
-    meta = root_of(program).meta
+    meta = root_of(program).attr
     return await compiler.interpret(artifact, inputs, version.signature, user=(meta.uid, meta.gid))
 
 

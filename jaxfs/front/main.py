@@ -147,7 +147,7 @@ async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncI
         programs = Programs(builder, nursery)
 
         def failed(call: Call, error: JaxfsError) -> None:
-            caller = Credentials(call.meta.uid, call.meta.gid)
+            caller = Credentials(call.attr.uid, call.attr.gid)
             system.note(caller, f"results/{call.id}", error)
 
         calls = Calls(engines, programs.derivations, options, failed, nursery)

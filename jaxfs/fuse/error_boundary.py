@@ -55,7 +55,7 @@ def at_name(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
 
 def at_handle(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (file handle, ...), which pyfuse3 gives no context."""
-    handle = fs.tree.handle(args[0])
+    handle = fs.tree.open_file(args[0])
     return handle.caller, handle.path
 
 
@@ -75,7 +75,7 @@ def waiting(handler: Handler) -> Handler:
 
     @functools.wraps(handler)
     async def wait(fs: Filesystem, *args: Any) -> Any:
-        system = fs.tree.system
+        system = fs.tree.mount
         system.waiters += 1
         try:
             with INTERRUPTS.interruptible(INTERRUPTS.current()):
@@ -129,7 +129,7 @@ def answering(where: Where) -> Callable[[Handler], Handler]:
 def _count(fs: Filesystem, doing: str) -> None:
     """To be called while the exception is handled."""
     log.exception("internal error in %s", doing)
-    fs.tree.system.internal_errors += 1
+    fs.tree.mount.internal_errors += 1
 
 
 def _note(fs: Filesystem, where: Where, args: tuple[Any, ...], error: JaxfsError) -> None:
@@ -137,6 +137,6 @@ def _note(fs: Filesystem, where: Where, args: tuple[Any, ...], error: JaxfsError
         return
     try:
         caller, path = where(fs, args)
-        fs.tree.system.note(caller, path, error)
+        fs.tree.mount.note(caller, path, error)
     except Exception:
         log.exception("an error could not be noted: %s", error)

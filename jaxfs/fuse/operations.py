@@ -126,7 +126,7 @@ class Filesystem(pyfuse3.Operations):
             mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
         )
         if fh is not None and changes.size is not None:
-            self.tree.handle(fh).writer = ctx.pid
+            self.tree.open_file(fh).writer = ctx.pid
         return _entry(await self.tree.setattr(inode, changes, fh, caller_of(ctx)))
 
     @answering(at_inode)
@@ -188,22 +188,22 @@ class Filesystem(pyfuse3.Operations):
     async def read(  # type: ignore[override]  # pyfuse3 takes any buffer; its stub says bytes
         self, fh: FileHandleT, off: int, size: int
     ) -> bytes | memoryview:
-        data = self.tree.handle(fh).read_now(off, size)
+        data = self.tree.open_file(fh).read_now(off, size)
         return await self._read(fh, off, size) if data is None else data
 
     @waiting
     async def _read(self, fh: FileHandleT, off: int, size: int) -> bytes | memoryview:
-        return await self.tree.handle(fh).read(off, size)
+        return await self.tree.open_file(fh).read(off, size)
 
     @answering(at_handle)
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
-        if self.tree.handle(fh).write_now(off, buf):
+        if self.tree.open_file(fh).write_now(off, buf):
             return len(buf)
         return await self._write(fh, off, buf)
 
     @waiting
     async def _write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
-        handle = self.tree.handle(fh)
+        handle = self.tree.open_file(fh)
         handle.writer = INTERRUPTS.current().pid
         return await handle.write(off, buf)
 
@@ -211,7 +211,7 @@ class Filesystem(pyfuse3.Operations):
     @waiting
     async def flush(self, fh: FileHandleT) -> None:
         """close(2) of one of perhaps many descriptors; half a program is no program."""
-        handle = self.tree.handle(fh)
+        handle = self.tree.open_file(fh)
         must_be_whole = handle.is_dirty() and not handle.is_plain
         if must_be_whole and not closes_what_it_wrote(INTERRUPTS.current().pid, handle.writer):
             return
@@ -305,14 +305,14 @@ class Filesystem(pyfuse3.Operations):
 
     @answering(at_inode)
     async def getxattr(self, inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext) -> bytes:
-        value = self.tree.facts(inode).get(_name(name)) if name.startswith(OURS) else None
+        value = self.tree.xattrs(inode).get(_name(name)) if name.startswith(OURS) else None
         if value is None:
             raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
         return value
 
     @answering(at_inode)
     async def listxattr(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> Sequence[FileNameT]:
-        return [FileNameT(name.encode()) for name in self.tree.facts(inode)]
+        return [FileNameT(name.encode()) for name in self.tree.xattrs(inode)]
 
     @answering(at_inode)
     async def setxattr(
@@ -323,7 +323,7 @@ class Filesystem(pyfuse3.Operations):
     @answering(at_root)
     @waiting
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
-        total, free = await self.tree.system.space()
+        total, free = await self.tree.mount.space()
         data = pyfuse3.StatvfsData()
         data.f_bsize = data.f_frsize = BLOCK_BYTES
         data.f_blocks = total // BLOCK_BYTES
@@ -340,7 +340,7 @@ class Filesystem(pyfuse3.Operations):
         poll_handle: pyfuse3.PollHandle | None,
         ctx: pyfuse3.RequestContext,
     ) -> int:
-        handle = self.tree.handle(fh)
+        handle = self.tree.open_file(fh)
         readable = select.POLLIN if handle.is_readable() else 0
         changed = select.POLLPRI if handle.is_changed() else 0
         event = handle.next_change()

@@ -38,7 +38,7 @@ class BuildRequest:
     def of(cls, program: Program, build_key: BuildKey | None = None) -> BuildRequest:
         """Returns the request for a program; ``build_key`` replaces the program's own."""
         root = root_of(program)
-        return cls(build_key or program.build_key, (root.meta.uid, root.meta.gid), root.name)
+        return cls(build_key or program.build_key, (root.attr.uid, root.attr.gid), root.name)
 
 
 class BuildSteps:

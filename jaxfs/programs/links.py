@@ -27,13 +27,13 @@ class Link(OwnedNodeObject):
     Attributes:
         name: in ``programs/``.
         target: the path as symlink(2) had it.
-        meta: owner, mode and times.
+        attr: owner, mode and times.
         serial: distinguishes node objects for as long as the daemon runs.
     """
 
     name: str
     target: str
-    meta: InodeAttr
+    attr: InodeAttr
     serial: int = attrs.field(factory=lambda: next(SERIALS))
 
     def leads_to(self) -> tuple[str, ...]:
@@ -45,11 +45,6 @@ class Link(OwnedNodeObject):
         """
         path = posixpath.normpath(posixpath.join(HERE, self.target))
         return tuple(path.strip("/").split("/")) if not self.target.startswith("/") else ()
-
-    @property
-    def attr(self) -> InodeAttr:
-        """Owner, permission bits and times."""
-        return self.meta
 
 
 class Links:
@@ -93,5 +88,5 @@ class Links:
         if other is not None:
             self.remove(other)
         link.name = new
-        self._store.put_link(LinkRecord(new, link.target, link.meta.uid, link.meta.gid))
+        self._store.put_link(LinkRecord(new, link.target, link.attr.uid, link.attr.gid))
         self._links[new] = link

@@ -77,7 +77,7 @@ class Program(OwnedNodeObject, ABC):
 
     @property
     @abstractmethod
-    def meta(self) -> InodeAttr:
+    def attr(self) -> InodeAttr:
         """Owner, mode and times."""
 
     @property
@@ -172,11 +172,6 @@ class Program(OwnedNodeObject, ABC):
         self._changed.set()
         self._changed = trio.Event()
 
-    @property
-    def attr(self) -> InodeAttr:
-        """Owner, permission bits and times."""
-        return self.meta
-
     def mode_of(self, spec: NodeMode) -> int:
         """Returns the mode of the source for the source file.
 
@@ -236,7 +231,7 @@ class SourceProgram(Program):
         return f"{self.name}.{self.extension}"
 
     @property
-    def meta(self) -> InodeAttr:
+    def attr(self) -> InodeAttr:
         """Its owner's."""
         return self.owner
 
@@ -287,9 +282,9 @@ class DerivedProgram(Program):
         return "/".join(["transformations", *self.steps, self.base.label])
 
     @property
-    def meta(self) -> InodeAttr:
+    def attr(self) -> InodeAttr:
         """The base's."""
-        return self.base.meta
+        return self.base.attr
 
     @property
     def build_key(self) -> BuildKey:
@@ -341,20 +336,15 @@ class StagedFile(OwnedNodeObject):
 
     Attributes:
         name: with the dot.
-        meta: owner, mode and times.
+        attr: owner, mode and times.
         data: its bytes.
         serial: distinguishes node objects for as long as the daemon runs.
     """
 
     name: str
-    meta: InodeAttr
+    attr: InodeAttr
     data: bytes = b""
     serial: int = attrs.field(factory=lambda: next(SERIALS))
-
-    @property
-    def attr(self) -> InodeAttr:
-        """Owner, permission bits and times."""
-        return self.meta
 
     def mode_of(self, spec: NodeMode) -> int:
         """Returns its own mode: it is one file."""

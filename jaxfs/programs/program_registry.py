@@ -149,7 +149,7 @@ class Programs:
     async def _rename_staged(self, staged: StagedFile, new: str) -> None:
         """Compiles a staging file under a program's name, which it gets if that works."""
         found = self.find_file(new)
-        program = found if isinstance(found, SourceProgram) else self.create(new, staged.meta)
+        program = found if isinstance(found, SourceProgram) else self.create(new, staged.attr)
         assert isinstance(program, SourceProgram)
         try:
             number, device = program.begin_build(), program.device
@@ -158,13 +158,13 @@ class Programs:
             if found is None and not program.removed:
                 self._forget(program)
             raise
-        program.owner = staged.meta
+        program.owner = staged.attr
         self.remember(program)
         self.staging.remove(staged)
 
     def _rename_program(self, program: SourceProgram, new: str) -> None:
         if names.is_staging(new):
-            self.staging.create(new, program.meta, self.builds.read_source(program))
+            self.staging.create(new, program.attr, self.builds.read_source(program))
             self._forget(program)
             return
         name, extension = names.split_source(new)

@@ -126,7 +126,7 @@ class SourceBuilds:
             program.device = device_name
             _note_source(program, digest, len(source))
             if is_written:
-                program.meta.touch()
+                program.attr.touch()
             self._derivations.outdate(program)
             remember(self._builder.store, program)
 
@@ -167,7 +167,7 @@ class SourceBuilds:
 def _note_source(program: SourceProgram, digest: str, nbytes: int) -> None:
     if program.source_sha256 != digest:
         program.source_sha256, program.source_bytes = digest, nbytes
-        program.meta.touch()
+        program.attr.touch()
 
 
 async def _off_loop(function: Callable[[bytes | memoryview], str], data: bytes | memoryview) -> str:

@@ -72,7 +72,7 @@ class Mount(FixedNodeObject):
         calls: The calls, their results and the named arrays.
         engines: What runs executables.
         compiler: What turns sources into executables.
-        meta: Owner and times of what belongs to the mount: those of the mounting user.
+        attr: Owner and times of what belongs to the mount: those of the mounting user.
         errors: The last errors that users met.
         devices: The directories of devices, by name.
         transform_paths: The directories of transformations that are in use.
@@ -89,7 +89,7 @@ class Mount(FixedNodeObject):
     calls: Calls
     engines: Engines
     compiler: Compiler
-    meta: InodeAttr
+    attr: InodeAttr
     errors: ErrorLog = attrs.field(factory=ErrorLog)
     devices: dict[str, DeviceNode] = attrs.field(factory=dict)
     transform_paths: WeakValueDictionary[tuple[str, ...], TransformPath] = attrs.field(
@@ -105,11 +105,6 @@ class Mount(FixedNodeObject):
     @timeline.default
     def _timeline(self) -> Timeline:
         return Timeline(self.calls.recent, self.programs.jobs.recent)
-
-    @property
-    def attr(self) -> InodeAttr:
-        """Owner, permission bits and times."""
-        return self.meta
 
     def transform_path(self, steps: tuple[str, ...]) -> TransformPath:
         """Returns the directory of some transformations, the same one as long as it is in use."""

@@ -38,11 +38,11 @@ class Vfs:
     `ROOT_INO`.
 
     Attributes:
-        system: The mount that it shows.
+        mount: The mount that it shows.
     """
 
     def __init__(self, mount: Mount) -> None:
-        self.system = mount
+        self.mount = mount
         self._inodes = Inodes(mount)
         self._open_files = OpenFileTable()
         self._by_handle = self._open_files.by_handle  # read and write need it at once
@@ -74,7 +74,7 @@ class Vfs:
             if not isinstance(spec, FileSpec) or spec.listed
         ]
         if isinstance(parent.spec, DirectorySpec) and parent.spec.entries is not None:
-            found += parent.spec.entries(self.system, parent.node_object)
+            found += parent.spec.entries(self.mount, parent.node_object)
         nodes = [self._inodes.node_of(entry, parent) for entry in found]
         return [(node.name, self._attributes(node, caller)) for node in nodes]
 
@@ -107,8 +107,8 @@ class Vfs:
         if not isinstance(spec, DirectorySpec):
             return None
         if spec.find is not None:
-            return spec.find(self.system, parent.node_object, name)
-        entries = spec.entries(self.system, parent.node_object) if spec.entries else ()
+            return spec.find(self.mount, parent.node_object, name)
+        entries = spec.entries(self.mount, parent.node_object) if spec.entries else ()
         return next((entry for entry in entries if entry.name == name), None)
 
     def _keep(self, node: Node, caller: Credentials) -> Attributes:
@@ -167,12 +167,12 @@ class Vfs:
         if changes.mtime_ns is not None:
             node_object.attr.mtime_ns = changes.mtime_ns
             self._open_files.keep_mtime(ino, changes.mtime_ns)
-        self.system.remember(node_object)
+        self.mount.remember(node_object)
         return self._attributes(node, caller)
 
     async def _truncate(self, node: Node, size: int, fh: int | None, caller: Credentials) -> None:
         if fh is not None:
-            await self.handle(fh).truncate(size)
+            await self.open_file(fh).truncate(size)
             return
         file = await self._open(node, os.O_WRONLY, caller)  # truncate(2) by path
         try:
@@ -193,7 +193,7 @@ class Vfs:
             atime_ns=attr.atime_ns,
             mtime_ns=attr.mtime_ns,
             ctime_ns=attr.ctime_ns,
-            is_fixed=node.is_dir and node_object is self.system and node.ino != ROOT_INO,
+            is_fixed=node.is_dir and node_object is self.mount and node.ino != ROOT_INO,
         )
 
     def _size(self, node: Node, caller: Credentials) -> int:
@@ -201,20 +201,20 @@ class Vfs:
         if isinstance(spec, DirectorySpec):
             return 0
         if isinstance(spec, SymlinkSpec):
-            return len(os.fsencode(spec.target(self.system, node_object)))
+            return len(os.fsencode(spec.target(self.mount, node_object)))
         size = self._open_files.size_of(node.ino)
         if size is not None:
             return size
         try:
             if spec.size is not None:
-                return spec.size(self.system, node_object)
-            return len(spec.read(self.system, node_object, caller)) if spec.read else 0
+                return spec.size(self.mount, node_object)
+            return len(spec.read(self.mount, node_object, caller)) if spec.read else 0
         except JaxfsError:  # there is nothing to show yet; opening it fails with the reason
             return 0
 
     # open files
 
-    def handle(self, fh: int) -> OpenFile:
+    def open_file(self, fh: int) -> OpenFile:
         """Returns the open file of a file handle."""
         return self._by_handle[fh]
 
@@ -245,7 +245,7 @@ class Vfs:
         if spec.prepare is not None:
             await spec.prepare(node.node_object)
         if spec.open is not None:
-            return await spec.open(self.system, node.node_object, caller, flags)
+            return await spec.open(self.mount, node.node_object, caller, flags)
         return self._open_text(spec, node.node_object, caller, writes=writes)
 
     def _open_text(
@@ -256,26 +256,26 @@ class Vfs:
         if writes and write is not None:
 
             async def commit(text: str) -> None:
-                await write(self.system, node_object, caller, text)
+                await write(self.mount, node_object, caller, text)
 
             return ControlFile(commit)
         if read is None:
             return SnapshotFile(b"")
         if changed is not None:
             return StatusFile(
-                lambda: read(self.system, node_object, caller), lambda: changed(node_object)
+                lambda: read(self.mount, node_object, caller), lambda: changed(node_object)
             )
-        return SnapshotFile(read(self.system, node_object, caller))
+        return SnapshotFile(read(self.mount, node_object, caller))
 
     async def flush(self, fh: int) -> None:
         """Commits what was written, as close(2) of a descriptor, or fsync(2)."""
-        file = self.handle(fh)
+        file = self.open_file(fh)
         commits = file.is_dirty()
         await file.flush()
         if commits and file.mtime_ns is not None:
             node_object = self.node(file.ino).node_object
             node_object.attr.mtime_ns, file.mtime_ns = file.mtime_ns, None
-            self.system.remember(node_object)
+            self.mount.remember(node_object)
 
     def release(self, fh: int) -> None:
         """Frees a file handle: the last descriptor of its open file is closed."""
@@ -297,7 +297,7 @@ class Vfs:
             raise NotPermitted(f"nothing can be created in {self.path(parent)}")
         directory = self.node(parent)
         attr = InodeAttr.of(caller, mode)
-        entry = spec.create(self.system, directory.node_object, name, attr)
+        entry = spec.create(self.mount, directory.node_object, name, attr)
         node = self._inodes.node_of(entry, directory)
         file = await self._open(node, flags, caller)
         attributes = self._keep(node, caller)
@@ -311,7 +311,7 @@ class Vfs:
             raise NotPermitted(f"nothing can be linked in {self.path(parent)}")
         directory = self.node(parent)
         attr = InodeAttr(caller.uid, caller.gid, 0o777)
-        entry = spec.symlink(self.system, directory.node_object, name, target, attr)
+        entry = spec.symlink(self.mount, directory.node_object, name, target, attr)
         return self._keep(self._inodes.node_of(entry, directory), caller)
 
     def readlink(self, ino: int) -> str:
@@ -319,7 +319,7 @@ class Vfs:
         node = self.node(ino)
         if not isinstance(node.spec, SymlinkSpec):
             raise Invalid(f"{self.path(ino)} is no symbolic link")
-        return node.spec.target(self.system, node.node_object)
+        return node.spec.target(self.mount, node.node_object)
 
     def unlink(self, parent: int, name: str) -> list[tuple[int, str]]:
         """Removes a name.  Returns the other names that are gone with it: see `stale_names`."""
@@ -329,7 +329,7 @@ class Vfs:
             raise NotFound(f"there is no {name!r} in {self.path(parent)}")
         if entry is None or spec.unlink is None:
             raise NotPermitted(f"{name} cannot be removed from {self.path(parent)}")
-        spec.unlink(self.system, entry)
+        spec.unlink(self.mount, entry)
         return [gone for gone in self.stale_names(entry.node_object) if gone != (parent, name)]
 
     async def rename(
@@ -338,7 +338,7 @@ class Vfs:
         """Renames or moves.  Returns the other names that are gone with it: see `stale_names`."""
         spec = self._directory(parent)
         if parent == new_parent and spec.rename is not None:
-            await spec.rename(self.system, old, new, replace)
+            await spec.rename(self.mount, old, new, replace)
             return []
         target = self._directory(new_parent)
         entry = self._find(self.node(parent), old)
@@ -346,7 +346,7 @@ class Vfs:
             raise NotFound(f"there is no {old!r} in {self.path(parent)}")
         if parent == new_parent or target.take is None:
             raise NotPermitted(f"{self.path(parent)}/{old} cannot be moved there")
-        target.take(self.system, entry, new, replace)
+        target.take(self.mount, entry, new, replace)
         return [gone for gone in self.stale_names(entry.node_object) if gone != (parent, old)]
 
     def link(self, ino: int, new_parent: int, new: str, caller: Credentials) -> Attributes:
@@ -354,7 +354,7 @@ class Vfs:
         spec, directory = self._directory(new_parent), self.node(new_parent)
         if spec.link is None:
             raise NotPermitted(f"{self.path(ino)} cannot be linked there")
-        entry = spec.link(self.system, self.node(ino).node_object, new)
+        entry = spec.link(self.mount, self.node(ino).node_object, new)
         return self._keep(self._inodes.node_of(entry, directory), caller)
 
     def _directory(self, ino: int) -> AnyDirectory:
@@ -366,10 +366,10 @@ class Vfs:
 
     # extended attributes
 
-    def facts(self, ino: int) -> dict[str, bytes]:
+    def xattrs(self, ino: int) -> dict[str, bytes]:
         """Returns the extended attributes of a node, by name."""
         node = self.node(ino)
         if not isinstance(node.spec, FileSpec) or node.spec.xattrs is None:
             return {}
-        found = node.spec.xattrs(self.system, node.node_object)
+        found = node.spec.xattrs(self.mount, node.node_object)
         return {f"{XATTR_PREFIX}{name}": value.encode() for name, value in found.items()}

@@ -55,7 +55,7 @@ def array(mode: int = 0o644) -> NamedArray:
 
 def binding(mode: int = 0o644, target: str = "") -> Binding:
     own = None if target else array(0o600)
-    return Binding(program(mode), "0", attr(0o600), target=target, array=own)
+    return Binding(program(mode), "0", target=target, array=own)
 
 
 def link() -> Link:
@@ -178,7 +178,7 @@ def test_what_disappears_together_has_one_owner_id() -> None:
     saxpy, w, job = program(), array(), call()
     grad = DerivedProgram(base=saxpy, steps=("grad",), start=lambda _: None)
     twice = DerivedProgram(base=grad, steps=("grad",), start=lambda _: None)
-    bound = Binding(twice, "0", attr(), array=w)
+    bound = Binding(twice, "0", array=w)
     assert grad.owner_id == twice.owner_id == bound.owner_id == saxpy.owner_id == saxpy.serial
     assert view_of_array(w, "txt").owner_id == w.owner_id
     assert View(job, ArrayRef(job, "results/job1"), "", "npy").owner_id == job.serial

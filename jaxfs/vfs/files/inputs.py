@@ -30,14 +30,14 @@ def _entry(binding: Binding) -> DirEntry[Binding]:
 def _symlink(
     mount: Mount, program: Program, key: str, target: str, attr: InodeAttr
 ) -> DirEntry[Binding]:
-    entry = _bind(Binding(program, key, attr, target=target))
+    entry = _bind(Binding(program, key, target=target))
     mount.remember(program)
     return entry
 
 
 def _create(mount: Mount, program: Program, key: str, attr: InodeAttr) -> DirEntry[Binding]:
     array = NamedArray(key, attr, place=f"{program.path}/inputs")
-    return _bind(Binding(program, key, attr, array=array))
+    return _bind(Binding(program, key, array=array))
 
 
 def _bind(binding: Binding) -> DirEntry[Binding]:
