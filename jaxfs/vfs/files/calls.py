@@ -85,10 +85,6 @@ def _create(mount: Mount, program: Program, name: str, attr: InodeAttr) -> DirEn
     return CALL.entry(name, mount.calls.create(program, name, attr))
 
 
-def _unlink(mount: Mount, entry: DirEntry[Call]) -> None:
-    mount.calls.unlist(entry.node_object)
-
-
 async def _open(mount: Mount, call: Call, caller: Credentials, flags: int) -> OpenFile:
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return SnapshotFile(call_status(mount, call, caller))
@@ -104,17 +100,13 @@ async def _open(mount: Mount, call: Call, caller: Credentials, flags: int) -> Op
     return UploadFile(mount.calls.spool(caller.uid, expected_bytes), commit, flags)
 
 
-def _size(mount: Mount, call: Call) -> int:
-    return len(call_status(mount, call, Credentials(0, 0)))
-
-
 CALL = FileSpec[Call](
     f"{CALLS}/<id>",
     0o666,
     "npy or text",
     "one call; reading it gives its status, results/<id> its outputs",
     open=_open,
-    size=_size,
+    size=lambda mount, call: len(call_status(mount, call, Credentials(0, 0))),
     is_primary=True,
 )
 
@@ -142,7 +134,7 @@ SPECS: tuple[NodeSpec, ...] = (
         entries=_list,
         find=_find,
         create=_create,
-        unlink=_unlink,
+        unlink=lambda mount, entry: mount.calls.unlist(entry.node_object),
     ),
     CALL,
 )

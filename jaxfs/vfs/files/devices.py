@@ -20,14 +20,6 @@ def _list(mount: Mount, root: Mount) -> Iterable[DirEntry[DeviceNode]]:
     return [DEVICE.entry(name, node) for name, node in mount.devices.items()]
 
 
-def _memory_kinds(mount: Mount, node: DeviceNode, caller: Credentials) -> bytes:
-    return lines(node.device.memory_kinds)
-
-
-def _attributes(mount: Mount, node: DeviceNode, caller: Credentials) -> bytes:
-    return flat_keyed(sorted(node.device.attributes.items()))
-
-
 def _memory(mount: Mount, node: DeviceNode, caller: Credentials) -> bytes:
     named = {array.ref.producer: None for array in mount.calls.arrays if array.ref is not None}
     host = {
@@ -86,9 +78,19 @@ SPECS: tuple[NodeSpec, ...] = (
         "the number the driver gives it, where there is one",
         lambda device: "" if device.local_hardware_id is None else device.local_hardware_id,
     ),
-    _file("memory_kinds", "newline-separated", "memories it can address", _memory_kinds),
+    _file(
+        "memory_kinds",
+        "newline-separated",
+        "memories it can address",
+        lambda mount, node, caller: lines(node.device.memory_kinds),
+    ),
     _value("default_memory", "where arrays go", lambda device: device.default_memory),
-    _file("attributes", "flat keyed", "what else the platform reports", _attributes),
+    _file(
+        "attributes",
+        "flat keyed",
+        "what else the platform reports",
+        lambda mount, node, caller: flat_keyed(sorted(node.device.attributes.items())),
+    ),
     _file(
         "memory",
         "flat keyed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from jaxfs.arrays.bindings import Binding, bind, bindings
 from jaxfs.arrays.named import NamedArray
@@ -53,10 +53,6 @@ def _unlink(mount: Mount, entry: DirEntry[Binding]) -> None:
     mount.remember(binding.program)
 
 
-def _target(mount: Mount, binding: Binding) -> str:
-    return binding.target
-
-
 def _array(binding: Binding) -> NamedArray:
     """Returns the array of a binding that is shown as a file: symbolic links have none."""
     assert binding.array is not None
@@ -67,16 +63,10 @@ async def _open(mount: Mount, binding: Binding, caller: Credentials, flags: int)
     return await open_array(mount, _array(binding), caller, flags)
 
 
-def _size(mount: Mount, binding: Binding) -> int:
-    return array_size(mount, _array(binding))
-
-
-def _xattrs(mount: Mount, binding: Binding) -> Mapping[str, str]:
-    return array_xattrs(mount, _array(binding))
-
-
 LINK = SymlinkSpec[Binding](
-    f"{INPUTS}/<link>", "a bound input: what it leads to, at each call", _target
+    f"{INPUTS}/<link>",
+    "a bound input: what it leads to, at each call",
+    target=lambda mount, binding: binding.target,
 )
 ARRAY = FileSpec[Binding](
     f"{INPUTS}/<array>",
@@ -84,8 +74,8 @@ ARRAY = FileSpec[Binding](
     "npy",
     "a bound input: an array of its own",
     open=_open,
-    size=_size,
-    xattrs=_xattrs,
+    size=lambda mount, binding: array_size(mount, _array(binding)),
+    xattrs=lambda mount, binding: array_xattrs(mount, _array(binding)),
 )
 
 SPECS: tuple[NodeSpec, ...] = (

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Never
 
 import msgspec
-import trio
 
 from jaxfs.calls.reference_check import check
 from jaxfs.compiler.job_protocol import UntypedProgram
@@ -164,10 +163,6 @@ async def _move(mount: Mount, program: Program, caller: Credentials, text: str) 
     await mount.programs.builds.move(program, text.strip())
 
 
-def _stats(mount: Mount, program: Program, caller: Credentials) -> bytes:
-    return flat_keyed(program.stats.rows())
-
-
 async def _open_hlo(mount: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
     path = compiled_of(program).hlo_path
     if not path.exists():
@@ -193,14 +188,6 @@ async def _open_check(mount: Mount, program: Program, caller: Credentials, flags
         program.checked = await check(mount.calls, mount.compiler, program, caller, spool)
 
     return UploadFile(mount.calls.spool(caller.uid), commit, flags)
-
-
-def _check_size(mount: Mount, program: Program) -> int:
-    return len(program.checked.encode())
-
-
-def _next_state(program: Program) -> trio.Event:
-    return program.changed
 
 
 def _text_file(
@@ -245,14 +232,14 @@ def _compiled_file(
 
 SPECS: tuple[NodeSpec, ...] = (
     PROGRAM,
-    FileSpec(
+    FileSpec[Program](
         f"{PROGRAM.pattern}/status",
         0o444,
         "flat keyed",
         "state compiling|ready|untyped|unused|failed|quarantined, and what it was made of; "
         "poll(2) reports changes: POLLPRI",
         read=_status,
-        changed=_next_state,
+        changed=lambda program: program.changed,
     ),
     _text_file("error", "text", '"ok", or why the last write failed or no call is taken', _error),
     _text_file(
@@ -302,15 +289,20 @@ SPECS: tuple[NodeSpec, ...] = (
         "a program like this one for each set of input types it was called with",
         entries=_list_specializations,
     ),
-    _text_file("stats", "flat keyed", "calls, errors, quantiles of times", _stats),
-    FileSpec(
+    _text_file(
+        "stats",
+        "flat keyed",
+        "calls, errors, quantiles of times",
+        lambda mount, program, caller: flat_keyed(program.stats.rows()),
+    ),
+    FileSpec[Program](
         f"{PROGRAM.pattern}/check",
         0o666,
         "nested keyed",
         "write inputs, or random, then read how far the outputs are from those of StableHLO's "
         "reference interpreter",
         open=_open_check,
-        size=_check_size,
+        size=lambda mount, program: len(program.checked.encode()),
     ),
     _compiled_file(
         "graph.svg",

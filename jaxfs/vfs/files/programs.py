@@ -52,14 +52,6 @@ def _symlink(mount: Mount, root: Mount, name: str, target: str, attr: InodeAttr)
     return LINK.entry(name, mount.programs.link(name, target, attr))
 
 
-def _target(mount: Mount, link: Link) -> str:
-    return link.target
-
-
-def _unlink(mount: Mount, entry: DirEntry[Program | Link | StagedFile]) -> None:
-    mount.programs.remove(entry.name)
-
-
 async def _rename(mount: Mount, old: str, new: str, replace: bool) -> None:
     await mount.programs.rename(old, new, replace=replace)
 
@@ -79,10 +71,6 @@ async def _open_source(
     return UploadFile(mount.calls.spool(caller.uid), commit, flags, before)
 
 
-def _source_size(mount: Mount, program: SourceProgram) -> int:
-    return program.source_bytes
-
-
 async def _open_staged(
     mount: Mount, staged: StagedFile, caller: Credentials, flags: int
 ) -> OpenFile:
@@ -94,17 +82,13 @@ async def _open_staged(
     return UploadFile(spool, commit, flags, lambda: staged.data, plain=True)
 
 
-def _staged_size(mount: Mount, staged: StagedFile) -> int:
-    return len(staged.data)
-
-
 SOURCE = FileSpec[SourceProgram](
     "programs/<program>.<ext>",
     0o666,
     "binary or text",
     "the source, byte for byte (.mlir .mlirbc .jaxexport .pkl; content decides, not the name)",
     open=_open_source,
-    size=_source_size,
+    size=lambda mount, program: program.source_bytes,
     is_primary=True,
 )
 STAGING = FileSpec[StagedFile](
@@ -113,11 +97,13 @@ STAGING = FileSpec[StagedFile](
     "binary or text",
     "a staging file: compiled when it is renamed to a program's name",
     open=_open_staged,
-    size=_staged_size,
+    size=lambda mount, staged: len(staged.data),
     is_primary=True,
 )
 LINK = SymlinkSpec[Link](
-    "programs/<link>", "a name for a program that is elsewhere, made with ln -s", _target
+    "programs/<link>",
+    "a name for a program that is elsewhere, made with ln -s",
+    target=lambda mount, link: link.target,
 )
 
 SPECS: tuple[NodeSpec, ...] = (
@@ -129,7 +115,7 @@ SPECS: tuple[NodeSpec, ...] = (
         find=_find,
         create=_create,
         symlink=_symlink,
-        unlink=_unlink,
+        unlink=lambda mount, entry: mount.programs.remove(entry.name),
         rename=_rename,
     ),
     SOURCE,

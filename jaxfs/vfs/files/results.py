@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-import trio
-
 from jaxfs.arrays.producers import ArrayRef
 from jaxfs.arrays.views import View
 from jaxfs.calls.call import Call, view_of
@@ -76,10 +74,6 @@ async def open_view(mount: Mount, view: View, caller: Credentials, flags: int) -
     return await ResultFile.of(view)
 
 
-def _end(call: Call) -> trio.Event:
-    return call.done
-
-
 def view_size(mount: Mount, view: View) -> int:
     """Returns the exact size, or 0 if it depends on values that are not there."""
     return view.size()
@@ -141,7 +135,7 @@ _ABOUT_CALL = {
         "flat keyed",
         "how the call went; poll(2) reports its end: POLLPRI",
         read=call_status,
-        changed=_end,
+        changed=lambda call: call.done,
     ),
     "error": FileSpec[Call](
         "results/<id>.error", 0o444, "text", '"ok", or why it failed', read=_error
