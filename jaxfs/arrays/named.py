@@ -13,6 +13,7 @@ from jaxfs.arrays.inputs import THREAD_BYTES, FindArray, Request
 from jaxfs.arrays.producers import ArrayRef, WrittenArrays, by_key_path
 from jaxfs.arrays.quotas import Quotas
 from jaxfs.arrays.run_inputs import release_inputs
+from jaxfs.arrays.views import ViewTable
 from jaxfs.codecs import formats
 from jaxfs.codecs.infer import InferredParam
 from jaxfs.engine.interface import Input, Range
@@ -46,7 +47,6 @@ class NamedArray(OwnedNodeObject):
     is_removed: bool = False
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     owner_id: int = attrs.field(factory=lambda: next(SERIALS))  # of all its inodes; never changes
-    views: dict[str, object] = attrs.field(factory=dict)
 
     @property
     def path(self) -> str:
@@ -76,7 +76,6 @@ class NamedArray(OwnedNodeObject):
         if old is not None:
             old.producer.drop_link()
             self.serial = next(SERIALS)
-        self.views.clear()
 
     def remove(self) -> None:
         """Its name is gone, or another's; what is still being written to it comes too late."""
@@ -106,10 +105,15 @@ class NamedArray(OwnedNodeObject):
 
 
 class NamedArrays:
-    """All arrays of a mount.  Their memory is charged to who wrote or called for it."""
+    """All arrays of a mount.  Their memory is charged to who wrote or called for it.
 
-    def __init__(self, accounts: Quotas) -> None:
-        self._accounts = accounts
+    Attributes:
+        views: The views of these arrays and of the mount's results.
+    """
+
+    def __init__(self, quotas: Quotas) -> None:
+        self.views = ViewTable()
+        self._quotas = quotas
         self._arrays: dict[str, NamedArray] = {}
 
     def __iter__(self) -> Iterator[NamedArray]:
@@ -134,7 +138,7 @@ class NamedArrays:
         array = self._arrays[name] = NamedArray(name, meta)
         array.point_to(part)
         if old is not None:
-            old.remove()
+            self._clear(old)
         return array
 
     def _check_free(self, filename: str, *, replace: bool) -> None:
@@ -155,13 +159,17 @@ class NamedArrays:
         array.ref = ArrayRef(part.producer, array.path, part.indices, part.prefix)
         self._arrays[new] = self._arrays.pop(old_name)
         if old is not None:
-            old.remove()
+            self._clear(old)
 
     def remove(self, array: NamedArray) -> None:
         """The name goes; its memory too, where nothing else needs it."""
         if self._arrays.get(array.name) is array:
             del self._arrays[array.name]
+        self._clear(array)
+
+    def _clear(self, array: NamedArray) -> None:
         array.remove()
+        self.views.drop(array)
 
     async def write(
         self, array: NamedArray, spool: Spool, pool: Pool, uid: int, find: FindArray, form: str = ""
@@ -177,6 +185,7 @@ class NamedArrays:
             array.error = error
             raise
         array.point_to(part)
+        self.views.drop(array)
         if array.is_removed:
             array.point_to(None)
             raise Cancelled(f"{array.path} was removed before it was written")
@@ -196,11 +205,11 @@ class NamedArrays:
             found = tuple(sorted(found, key=lambda one: by_key_path(one.name)))
         params = tuple(Param(one.name, one.aval) for one in found)
         _, nbytes = output_offsets(Signature((), params))
-        self._accounts.reserve(uid, nbytes)
+        self._quotas.reserve(uid, nbytes)
         try:
             memory = await _laid_out(request, found, pool)
         except BaseException:
-            self._accounts.give_back(uid, nbytes)
+            self._quotas.give_back(uid, nbytes)
             raise
         source = WrittenArrays(params, memory)
         source.refund = lambda: self._free(uid, nbytes, pool, source.number)
@@ -209,15 +218,15 @@ class NamedArrays:
 
     def _free(self, uid: int, nbytes: int, pool: Pool, source: int) -> None:
         """Nobody needs what was written any more."""
-        self._accounts.give_back(uid, nbytes)
+        self._quotas.give_back(uid, nbytes)
         pool.forget(source)
 
     def keep(self, name: str, meta: InodeAttr, source: WrittenArrays) -> NamedArray:
         """An array that was there before a remount."""
         nbytes = sum(param.aval.nbytes for param in source.params)
         with contextlib.suppress(JaxfsError):  # over a limit that was higher: it stays all the same
-            self._accounts.reserve(meta.uid, nbytes)
-            source.refund = lambda: self._accounts.give_back(meta.uid, nbytes)
+            self._quotas.reserve(meta.uid, nbytes)
+            source.refund = lambda: self._quotas.give_back(meta.uid, nbytes)
         source.done.set()
         return self.put(name, ArrayRef(source, f"arrays/{name}"), meta, replace=True)
 

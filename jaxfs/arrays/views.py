@@ -9,7 +9,6 @@ import attrs
 import trio
 
 from jaxfs.arrays.inputs import CHEAP, THREAD_BYTES
-from jaxfs.arrays.named import NamedArray
 from jaxfs.arrays.producers import ArrayRef, Producer
 from jaxfs.codecs import formats
 from jaxfs.errors import NotFound
@@ -20,10 +19,13 @@ from jaxfs.types.signature import Param
 
 
 class ViewOwner(NodeObject, Protocol):
-    """Whose file it is: a call, or an array."""
+    """A call or a named array, as far as its views need it."""
 
     @property
     def result_mode(self) -> int: ...
+
+    def content(self) -> ArrayRef:
+        """Returns a reference to all of its arrays.  Raises Invalid where it has none yet."""
 
 
 @attrs.define(eq=False)
@@ -36,6 +38,16 @@ class View(OwnedNodeObject):
     format: str
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     _rope: Rope | None = None
+    _owner_serial: int = attrs.field(init=False)
+
+    @_owner_serial.default
+    def _serial_of_owner(self) -> int:
+        return self.owner.serial
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether its owner holds other arrays by now."""
+        return self.owner.serial != self._owner_serial
 
     @property
     def is_whole(self) -> bool:
@@ -90,12 +102,6 @@ class View(OwnedNodeObject):
         """How many names its arrays have."""
         return self.producer.link_count
 
-    @property
-    def is_replaced(self) -> bool:
-        """Whether its array was replaced or removed since."""
-        owner = self.owner
-        return isinstance(owner, NamedArray) and owner.views.get(self.suffix) is not self
-
     def mode_of(self, spec: NodeMode) -> int:
         """Returns the permission bits that its call or array gives the file."""
         return self.owner.mode_of(spec)
@@ -118,29 +124,48 @@ async def encode(form: str, params: tuple[Param, ...], buffers: list[TypedBuffer
     return formats.encode(form, params, buffers)
 
 
-def view_of_array(array: NamedArray, suffix: str) -> View:
-    """The same of an array.  Raises NotFound; Invalid where nothing was written to it."""
-    found = array.views.get(suffix)
-    if not isinstance(found, View):
-        found = array.views[suffix] = make_view(array, array.content(), suffix)
-    return found
+class ViewTable:
+    """The views of a mount's results and named arrays.
+
+    A view has an inode number of its own, so a suffix must lead to the same object each time.  The
+    registries of calls and arrays drop an owner's views when its name or its content goes; what
+    has a view open keeps it as long as it needs it.
+    """
+
+    def __init__(self) -> None:
+        self._views: dict[ViewOwner, dict[str, View]] = {}
+
+    def view(self, owner: ViewOwner, suffix: str) -> View:
+        """Returns the view that a suffix names.
+
+        Raises:
+            NotFound: The owner has no such array, and there is no such format.
+            Invalid: The owner is a named array to which nothing was written.
+        """
+        known = self._views.get(owner)
+        found = known.get(suffix) if known is not None else None
+        if found is None:
+            found = make_view(owner, suffix)
+            self._views.setdefault(owner, {})[suffix] = found
+        return found
+
+    def drop(self, owner: ViewOwner) -> None:
+        """Forgets the views of an owner."""
+        self._views.pop(owner, None)
 
 
-def make_view(owner: ViewOwner, part: ArrayRef, suffix: str) -> View:
-    """Returns the view that a suffix names.  Raises NotFound for an array or format not there."""
-    head, _, tail = suffix.rpartition(".")
-    if not suffix:
-        return View(owner, part, suffix, "npy")
-    if suffix in formats.BY_NAME:
-        return View(owner, part, suffix, suffix)
-    if head and tail in formats.BY_NAME:
-        return View(owner, selected(part, head), suffix, tail)
-    return View(owner, selected(part, suffix), suffix, "npy")
+def make_view(owner: ViewOwner, suffix: str = "") -> View:
+    """Returns a new view: of all arrays as .npy, or of what a suffix selects, in its format.
 
-
-def selected(part: ArrayRef, word: str) -> ArrayRef:
-    """Raises NotFound."""
-    found = part.select(word)
-    if found is None:
-        raise NotFound(f"there is no array {word!r} in {part.path}, and no format {word!r}")
-    return found
+    Raises NotFound and Invalid as ``ViewTable.view``.
+    """
+    ref = owner.content()
+    selector, _, name = suffix.rpartition(".")
+    if not suffix or suffix in formats.BY_NAME:
+        return View(owner, ref, suffix, suffix or "npy")
+    if not selector or name not in formats.BY_NAME:
+        selector, name = suffix, "npy"
+    selected = ref.select(selector)
+    if selected is None:
+        raise NotFound(f"there is no array {selector!r} in {ref.path}, and no format {selector!r}")
+    return View(owner, selected, suffix, name)

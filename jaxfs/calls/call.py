@@ -8,7 +8,6 @@ import attrs
 
 from jaxfs.arrays.producers import ArrayRef, Producer, split
 from jaxfs.arrays.run_inputs import ScheduledRun
-from jaxfs.arrays.views import View, make_view
 from jaxfs.calls.scheduler import Run
 from jaxfs.engine.interface import Input, Outcome, OutputRef, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed, TimedOut
@@ -50,7 +49,6 @@ class Call(Producer, OwnedNodeObject):
     listed: bool = True  # whether calls/<id> is still there
     modes: dict[str, int] = attrs.field(factory=dict)
     serial: int = attrs.field(factory=lambda: next(SERIALS))
-    views: dict[str, object] = attrs.field(factory=dict)
 
     @property
     def params(self) -> tuple[Param, ...]:
@@ -126,6 +124,10 @@ class Call(Producer, OwnedNodeObject):
         assert self.scheduled is not None  # only what was submitted is waited for
         return OutputRef(self.scheduled.number, *self.place(index), self.value(index))
 
+    def content(self) -> ArrayRef:
+        """Returns a reference to all outputs."""
+        return ArrayRef(self, f"results/{self.id}")
+
     def outputs(self) -> list[TypedBuffer]:
         """The outputs, as they stand in memory.  Raises NotReady, or the call's own error."""
         self.raise_error()
@@ -150,7 +152,6 @@ class Call(Producer, OwnedNodeObject):
             self.cancel(f"results/{self.id} was removed")
             self.scheduled.kill()
         self.cancel(f"results/{self.id} was removed")
-        self.views.clear()
         if self.outcome is not None:
             release(self.outcome)
             self.outcome = None
@@ -182,11 +183,3 @@ def release(outcome: Outcome) -> None:
 def typed_outputs(version: CompiledProgram, outcome: Outcome) -> list[TypedBuffer]:
     """An outcome's outputs without a copy; valid while the outcome is held."""
     return split(version.signature.outputs, outcome.outputs)
-
-
-def view_of(call: Call, suffix: str) -> View:
-    """The view a suffix names, the same object each time.  Raises NotFound."""
-    found = call.views.get(suffix)
-    if not isinstance(found, View):
-        found = call.views[suffix] = make_view(call, ArrayRef(call, f"results/{call.id}"), suffix)
-    return found

@@ -321,7 +321,7 @@ class Calls:
         the id.  What has another name, in ``arrays/``, only loses this one."""
         if self._calls.get(call.id) is not call:
             return
-        del self._calls[call.id]
+        self._forget(call)
         if call.link_count == 1 and not call.has_ended:
             call.cancel(f"results/{call.id} was removed")
             if call.scheduled is not None:
@@ -332,8 +332,12 @@ class Calls:
     def give_away(self, call: Call) -> None:
         """The result has another name now: ``mv results/<id> arrays/<name>``."""
         if self._calls.get(call.id) is call:
-            del self._calls[call.id]
+            self._forget(call)
             call.drop_link()
+
+    def _forget(self, call: Call) -> None:
+        del self._calls[call.id]
+        self.arrays.views.drop(call)
 
     def unlist(self, call: Call) -> None:
         """``rm calls/<id>``: only the name goes; a call that was never submitted goes whole."""
@@ -345,7 +349,7 @@ class Calls:
 def _content(call: Call) -> ArrayRef:
     if call.is_rejected or not call.submitted_usec:
         raise Invalid(f"call {call.id} was not submitted: there is no results/{call.id} yet")
-    return ArrayRef(call, f"results/{call.id}")
+    return call.content()
 
 
 def _stop_dependents(call: Call) -> None:

@@ -10,7 +10,7 @@ import pytest
 from jaxfs.arrays.bindings import Binding
 from jaxfs.arrays.named import NamedArray
 from jaxfs.arrays.producers import ArrayRef, WrittenArrays
-from jaxfs.arrays.views import View, view_of_array
+from jaxfs.arrays.views import View, make_view
 from jaxfs.calls.call import Call
 from jaxfs.errors import NotPermitted
 from jaxfs.posix.credentials import InodeAttr
@@ -84,8 +84,8 @@ CALL = "programs/<program>/call"
         (call(0o640), spec_of("results/<id>.status"), 0o440),
         (array(0o640), arrays.ARRAY, 0o640),
         (array(0o640), spec_of("arrays/<name>.status"), 0o440),
-        (view_of_array(array(0o640), "raw"), arrays.FORMAT, 0o640),
-        (view_of_array(array(0o640), "txt"), arrays.VIEW, 0o440),
+        (make_view(array(0o640), "raw"), arrays.FORMAT, 0o640),
+        (make_view(array(0o640), "txt"), arrays.VIEW, 0o440),
         (binding(0o640), inputs.ARRAY, 0o640),
         (binding(0o600, target="../../../arrays/w"), inputs.LINK, 0o777),
         (TransformPath(("grad",), attr()), spec_of("transformations/<transformation>/help"), 0o444),
@@ -129,10 +129,10 @@ def test_chmod_of_a_source_is_seen_by_what_is_made_from_it() -> None:
 
 def test_chmod_of_an_array_or_of_one_of_its_views_is_for_the_array() -> None:
     w = array(0o600)
-    view_of_array(w, "txt").set_mode(arrays.VIEW, 0o777)
+    make_view(w, "txt").set_mode(arrays.VIEW, 0o777)
     assert w.attr.mode == 0o666
     w.set_mode(arrays.ARRAY, 0o640)
-    assert view_of_array(w, "txt").mode_of(arrays.VIEW) == 0o440
+    assert make_view(w, "txt").mode_of(arrays.VIEW) == 0o440
 
 
 OWNED: tuple[Callable[[], Any], ...] = (
@@ -142,7 +142,7 @@ OWNED: tuple[Callable[[], Any], ...] = (
     link,
     call,
     array,
-    lambda: view_of_array(array(), "txt"),
+    lambda: make_view(array(), "txt"),
     lambda: result_of(0o644)[1],
 )
 FIXED: tuple[Callable[[], Any], ...] = (
@@ -180,7 +180,7 @@ def test_what_disappears_together_has_one_owner_id() -> None:
     twice = DerivedProgram(base=grad, steps=("grad",), start=lambda _: None)
     bound = Binding(twice, "0", array=w)
     assert grad.owner_id == twice.owner_id == bound.owner_id == saxpy.owner_id == saxpy.serial
-    assert view_of_array(w, "txt").owner_id == w.owner_id
+    assert make_view(w, "txt").owner_id == w.owner_id
     assert View(job, ArrayRef(job, "results/job1"), "", "npy").owner_id == job.serial
 
 
@@ -197,17 +197,17 @@ def test_links_are_counted_by_content() -> None:
     other = NamedArray("v", attr())
     assert other.nlink == 1
     other.point_to(w.content())
-    assert w.nlink == other.nlink == view_of_array(w, "txt").nlink == 2
+    assert w.nlink == other.nlink == make_view(w, "txt").nlink == 2
     assert program().nlink == call().nlink == link().nlink == 1
 
 
 def test_a_view_is_replaced_with_its_array() -> None:
     w = array()
-    view = view_of_array(w, "txt")
+    view = make_view(w, "txt")
     assert not view.is_replaced
     w.point_to(written())
     assert view.is_replaced
-    assert not view_of_array(w, "txt").is_replaced
+    assert not make_view(w, "txt").is_replaced
 
 
 def test_the_view_of_a_removed_call_is_not_replaced() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from jaxfs.arrays.named import NamedArray
 from jaxfs.arrays.producers import ArrayRef
-from jaxfs.arrays.views import View, encode, view_of_array
+from jaxfs.arrays.views import View, encode, make_view
 from jaxfs.calls.call import Call
 from jaxfs.codecs import formats
 from jaxfs.errors import Invalid, JaxfsError, NotPermitted
@@ -40,7 +40,8 @@ def _find(mount: Mount, root: Mount, name: str) -> Entry | None:
         return PROPERTIES[suffix].entry(name, array)
     is_input = suffix in formats.BY_NAME and formats.BY_NAME[suffix].is_input
     try:
-        return (FORMAT if is_input else VIEW).entry(name, view_of_array(array, suffix))
+        view = mount.calls.arrays.views.view(array, suffix)
+        return (FORMAT if is_input else VIEW).entry(name, view)
     except JaxfsError:
         return None
 
@@ -100,7 +101,7 @@ def _nameable(node_object: NodeObject) -> tuple[ArrayRef, InodeAttr]:
 async def open_array(mount: Mount, array: NamedArray, caller: Credentials, flags: int) -> OpenFile:
     """Opens an array for reading, in .npy, or for writing, in any format."""
     if flags & os.O_ACCMODE == os.O_RDONLY:
-        return await open_view(mount, view_of_array(array, ""), caller, flags)
+        return await open_view(mount, make_view(array), caller, flags)
     return await _upload(mount, array, caller, flags, array.format if array.ref is None else "")
 
 
@@ -141,7 +142,7 @@ async def _upload(
 
 def array_size(mount: Mount, array: NamedArray) -> int:
     """Returns the bytes as .npy, 0 while nothing was written."""
-    return view_of_array(array, "").size() if array.ref is not None else 0
+    return make_view(array).size() if array.ref is not None else 0
 
 
 def array_xattrs(mount: Mount, array: NamedArray) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from jaxfs.arrays.producers import ArrayRef
 from jaxfs.arrays.views import View
-from jaxfs.calls.call import Call, view_of
+from jaxfs.calls.call import Call
 from jaxfs.errors import JaxfsError
 from jaxfs.posix.credentials import Credentials
 from jaxfs.vfs.mount import Mount
@@ -42,7 +42,8 @@ def _error(mount: Mount, call: Call, caller: Credentials) -> bytes:
 
 def _list(mount: Mount, root: Mount) -> Iterable[Entry]:
     shown = (call for call in mount.calls if call.state != "writing")
-    return [RESULT.entry(call.id, view_of(call, "")) for call in shown]
+    views = mount.calls.arrays.views
+    return [RESULT.entry(call.id, views.view(call, "")) for call in shown]
 
 
 def _find(mount: Mount, root: Mount, name: str) -> Entry | None:
@@ -53,7 +54,7 @@ def _find(mount: Mount, root: Mount, name: str) -> Entry | None:
     if suffix in _ABOUT_CALL:
         return _ABOUT_CALL[suffix].entry(name, call)
     try:
-        return (VIEW if suffix else RESULT).entry(name, view_of(call, suffix))
+        return (VIEW if suffix else RESULT).entry(name, mount.calls.arrays.views.view(call, suffix))
     except JaxfsError:
         return None
 
