@@ -107,10 +107,9 @@ class BoundInput:
     leaf: int
 
 
-def bindings(program: Program) -> dict[str, Binding]:
-    """The bindings of a program, by key."""
-    found: dict[str, Binding] = program.inputs
-    return found
+def bindings(program: Program) -> list[Binding]:
+    """Returns the bindings of a program, which itself knows only ``InputBinding``."""
+    return [found for found in program.inputs.values() if isinstance(found, Binding)]
 
 
 def bound(program: Program, names: Sequence[str], find: FindArray) -> dict[int, BoundInput]:
@@ -119,7 +118,7 @@ def bound(program: Program, names: Sequence[str], find: FindArray) -> dict[int, 
     Raises Invalid for a binding that fits no input, and what looking a binding up raises.
     """
     found = dict[int, BoundInput]()
-    for binding in bindings(program).values():
+    for binding in bindings(program):
         part = binding.ref(find)
         leaves = [param.name for param in part.params]
         numbers = _numbers(binding, names, len(leaves))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import attrs
@@ -23,6 +23,24 @@ from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.names import types_name
 from jaxfs.programs.stats import Stats
 from jaxfs.programs.store import BindingRecord
+
+
+class InputBinding(Protocol):
+    """A file of ``inputs/``, as far as its program needs it."""
+
+    @property
+    def key(self) -> str:
+        """Its name: the number or the name of an input, or a prefix of several names."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """The target of a symbolic link; empty for an array of its own."""
+        ...
+
+    def drop(self) -> None:
+        """Frees what it holds: the program is gone."""
+        ...
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -52,7 +70,7 @@ class Program(OwnedNodeObject, ABC):
     untyped: UntypedProgram | None = None
     error: JaxfsError | None = None
     stats: Stats = attrs.field(factory=Stats)
-    inputs: dict[str, Any] = attrs.field(factory=dict)  # bindings, by key: see calls.bindings
+    inputs: dict[str, InputBinding] = attrs.field(factory=dict)
     building: BuildKey | None = None
     checked: str = ""
     serial: int = attrs.field(factory=lambda: next(SERIALS))

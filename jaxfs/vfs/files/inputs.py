@@ -19,7 +19,7 @@ INPUTS = f"{PROGRAM.pattern}/inputs"
 
 
 def _list(mount: Mount, program: Program) -> Iterable[DirEntry[Binding]]:
-    return [_entry(binding) for binding in bindings(program).values()]
+    return [_entry(binding) for binding in bindings(program)]
 
 
 def _entry(binding: Binding) -> DirEntry[Binding]:
