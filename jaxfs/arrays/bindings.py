@@ -1,8 +1,8 @@
-"""``inputs/<k>``: arrays that a program's calls take without naming them.
+"""``inputs/<key>`` of a program: arrays that its calls take without naming them.
 
-A binding is a symbolic link to an array or a result, looked up at each call with the rights of who
-calls, or an array of its own.  Its key is the number or the name of an input, or what the names of
-several begin with, as in a pytree's key path.
+A binding is a symbolic link to an array or a result, looked up at each call with the rights of the
+caller, or an array of its own.  Its key is the number or the name of an input, or a prefix of
+several names, as in a pytree's key path.
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ from jaxfs.types.buffers import Parameter
 
 @attrs.define(eq=False)
 class Binding(FixedNodeObject):
-    """One file of ``inputs/``: ``target`` of a symbolic link, or an ``array`` of its own."""
+    """One file of ``inputs/``.  Implements ``InputBinding``.
+
+    Attributes:
+        program: The program that has the input.
+        key: The name of the file.
+        target: The target of a symbolic link; empty for an array.
+        array: The array, if it is one.
+        serial: Numbers its inodes.
+    """
 
     program: Program
     key: str
@@ -40,28 +48,32 @@ class Binding(FixedNodeObject):
 
     @property
     def path(self) -> str:
+        """The path of the file in the mount."""
         return f"{self.program.path}/inputs/{self.key}"
 
     def ref(self, find: FindArray) -> ArrayRef:
-        """What it stands for now.  Raises what looking it up raises, naming the binding."""
+        """Returns what it leads to now.  Raises what ``find`` raises, with its path added."""
         try:
-            return self.array.content() if self.array is not None else find(self._leads_to())
+            return self.array.content() if self.array is not None else find(self._target_path())
         except JaxfsError as error:
             kind = Invalid if isinstance(error, NotFound) else type(error)
             raise kind(f"{self.path}: {error.reason}", error.diagnostics) from error
 
     def drop(self) -> None:
-        """Nothing is bound any more."""
+        """Frees an array of its own."""
         if self.array is not None:
             self.array.remove()
 
-    def _leads_to(self) -> str:
-        """The path in the mount; of an absolute one, whose beginning is where we are mounted, the
-        last two parts."""
+    def _target_path(self) -> str:
+        """Returns the target as a path in the mount.
+
+        Of an absolute target the last two parts count: the mount does not know where in the
+        filesystem it is mounted.
+        """
         if self.target.startswith("/"):
             return "/".join(self.target.rstrip("/").split("/")[-2:])
-        here = posixpath.join("/", self.program.path, "inputs", self.target)
-        return posixpath.normpath(here).lstrip("/")
+        joined = posixpath.join("/", self.program.path, "inputs", self.target)
+        return posixpath.normpath(joined).lstrip("/")
 
     @property
     def owner_id(self) -> int:
@@ -79,32 +91,24 @@ class Binding(FixedNodeObject):
 
 
 def restore_bindings(programs: Programs) -> None:
-    """The symbolic links of before a remount."""
+    """Binds the symbolic links that were there before a remount."""
     for program in programs:
         for record in program.kept_bindings:
-            place: Program = program
+            owner: Program = program
             if record.steps:
-                place = programs.derivations.transform(program, tuple(record.steps))
-            bind(Binding(place, record.key, target=record.target))
+                owner = programs.derivations.transform(program, tuple(record.steps))
+            bind(Binding(owner, record.key, target=record.target))
         program.kept_bindings = []
 
 
 def bind(binding: Binding) -> None:
-    """Raises NameTaken."""
+    """Adds a binding to its program.  Raises NameTaken."""
     program = binding.program
     if binding.key in program.inputs:
         raise NameTaken(f"{binding.path} is there already; remove it first")
     program.inputs[binding.key] = binding
     if isinstance(program, DerivedProgram) and isinstance(program.base, SourceProgram):
-        program.base.transformed.setdefault(program.steps, program)  # it stays, used or not
-
-
-@attrs.frozen
-class BoundInput:
-    """An input that is bound: array ``leaf`` of a part."""
-
-    ref: ArrayRef
-    leaf: int
+        program.base.transformed.setdefault(program.steps, program)  # kept alive, used or not
 
 
 def bindings(program: Program) -> list[Binding]:
@@ -112,26 +116,46 @@ def bindings(program: Program) -> list[Binding]:
     return [found for found in program.inputs.values() if isinstance(found, Binding)]
 
 
-def bound(program: Program, names: Sequence[str], find: FindArray) -> dict[int, BoundInput]:
-    """Which of the inputs with these names are bound, by number.
+@attrs.frozen
+class BoundInput:
+    """An input that is bound.
 
-    Raises Invalid for a binding that fits no input, and what looking a binding up raises.
+    Attributes:
+        ref: What the binding leads to.
+        leaf: The position of the input's array in it.
+    """
+
+    ref: ArrayRef
+    leaf: int
+
+
+def bound_inputs(program: Program, names: Sequence[str], find: FindArray) -> dict[int, BoundInput]:
+    """Returns the bound inputs by number.
+
+    Args:
+        program: The program with the bindings.
+        names: The names of all its inputs, in order; empty where an input has none.
+        find: Looks up what a symbolic link leads to.
+
+    Raises:
+        Invalid: A binding fits no input, or an input is bound twice.
+        JaxfsError: What looking a binding up raised.
     """
     found = dict[int, BoundInput]()
     for binding in bindings(program):
-        part = binding.ref(find)
-        leaves = [param.name for param in part.params]
-        numbers = _numbers(binding, names, len(leaves))
+        ref = binding.ref(find)
+        leaves = [param.name for param in ref.params]
+        numbers = _numbers_of(binding, names, len(leaves))
         order = leaf_order([names[number] for number in numbers], leaves)
         for number, leaf in zip(numbers, order, strict=True):
             if number in found:
                 raise Invalid(f"{binding.path}: input {number} is bound twice")
-            found[number] = BoundInput(part, leaf)
+            found[number] = BoundInput(ref, leaf)
     return found
 
 
-def _numbers(binding: Binding, names: Sequence[str], count: int) -> Sequence[int]:
-    """The inputs that a binding of so many arrays is for."""
+def _numbers_of(binding: Binding, names: Sequence[str], count: int) -> Sequence[int]:
+    """Returns the numbers of the inputs that a binding of ``count`` arrays is for."""
     key = binding.key
     if key.isdecimal() and int(key) + count <= len(names):
         return range(int(key), int(key) + count)
@@ -147,37 +171,43 @@ def _numbers(binding: Binding, names: Sequence[str], count: int) -> Sequence[int
     return chosen
 
 
-def parameter_names(served: CompiledProgram | UntypedProgram) -> Sequence[str]:
-    """The names of the inputs; empty ones where the source tells none."""
-    if isinstance(served, CompiledProgram):
-        return [param.name for param in served.signature.inputs]
-    return served.parameters
+def parameter_names(current: CompiledProgram | UntypedProgram) -> Sequence[str]:
+    """Returns the names of the inputs, empty where the source has none."""
+    if isinstance(current, CompiledProgram):
+        return [param.name for param in current.signature.inputs]
+    return current.parameters
 
 
-async def all_types(
-    request: Request, served: UntypedProgram, fixed: Mapping[int, BoundInput]
+async def infer_params(
+    request: Request, untyped: UntypedProgram, bound: Mapping[int, BoundInput]
 ) -> Sequence[Parameter]:
-    """The types of all inputs, those that are bound where they are bound."""
-    rest = [number for number in range(len(served.parameters)) if number not in fixed]
-    names, known = [served.parameters[n] for n in rest], [served.inputs[n] for n in rest]
+    """Returns names and types of all inputs: of the request's and of the bound ones.
+
+    Raises Invalid where the request does not fit what is known of the types.
+    """
+    free = [number for number in range(len(untyped.parameters)) if number not in bound]
+    names, known = [untyped.parameters[n] for n in free], [untyped.inputs[n] for n in free]
     params = list[Parameter](await request.infer(ExpectedParams(names, known)))
-    for number, one in sorted(fixed.items()):
+    for number, one in sorted(bound.items()):
         params.insert(number, one.ref.params[one.leaf])
     return params
 
 
-async def all_inputs(
-    request: Request, params: Sequence[Parameter], fixed: Mapping[int, BoundInput], pool: Pool
+async def decode_inputs(
+    request: Request, params: Sequence[Parameter], bound: Mapping[int, BoundInput], pool: Pool
 ) -> tuple[RunInput, ...]:
-    """All inputs in order: what the request brings, and what is bound."""
-    wanted = [param for number, param in enumerate(params) if number not in fixed]
-    given = await request.decode(wanted, pool)
-    if not fixed:
-        return tuple(given)
-    rest, found = iter(given), list[RunInput]()
+    """Returns all inputs in order, the request's and the bound ones, retained.
+
+    Raises as ``Request.decode``.
+    """
+    free = [param for number, param in enumerate(params) if number not in bound]
+    decoded = await request.decode(free, pool)
+    if not bound:
+        return tuple(decoded)
+    rest, found = iter(decoded), list[RunInput]()
     try:
         for number, param in enumerate(params):
-            one = fixed.get(number)
+            one = bound.get(number)
             if one is not None:
                 found.append(input_of_ref(number, param, one.ref, one.leaf, pool))
             else:

@@ -1,4 +1,4 @@
-"""Bytes a user wrote -> inputs the engine takes, checked against the signature."""
+"""Inputs of a run from the bytes that a user wrote, checked against the signature."""
 
 from __future__ import annotations
 
@@ -7,81 +7,101 @@ from typing import TypeVar
 
 import trio
 
-from jaxfs.arrays.producers import ArrayRef, copied, leaf_order
+from jaxfs.arrays.producers import INLINE_INPUT_BYTES, ArrayRef, copy_to_pool, leaf_order
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.codecs import formats, text_input
 from jaxfs.codecs.diagnostics import refuse
 from jaxfs.codecs.infer import ANYTHING, ExpectedParams, InferredParam
 from jaxfs.codecs.infer import infer as infer_types
-from jaxfs.engine.interface import Input, Range
+from jaxfs.engine.interface import Range
 from jaxfs.errors import Invalid, JaxfsError, NotFound
-from jaxfs.ipc.channel import INLINE_BYTES
-from jaxfs.ipc.shared_memory import Pool, Segment
+from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
-from jaxfs.types.buffers import Argument, Parameter, Reference, TypedBuffer
-from jaxfs.types.memory_layout import ALIGNMENT
+from jaxfs.types.buffers import Argument, Parameter, Reference
 
-THREAD_BYTES = 1 << 18  # what takes longer to parse than this does not hold up the mount
-CHEAP = frozenset({"npy", "raw"})  # formats whose data is not looked at, only sliced
+THREAD_BYTES = 1 << 18  # more than this is parsed in a thread: it would delay other requests
+CHEAP = frozenset({"npy", "raw"})  # formats that are sliced, not parsed: never in a thread
 Parsed = TypeVar("Parsed")
-FindArray = Callable[[str], ArrayRef]  # what a reference stands for; raises NotFound, AccessDenied
+FindArray = Callable[[str], ArrayRef]  # looks a path up; raises NotFound, AccessDenied
 
 
-def format_of(spool: Spool, wanted: str) -> str:
-    """The format of a request: what its name says, or else what its first bytes say."""
-    return wanted or formats.detect(spool.read(0, 16))
+def format_of(spool: Spool, fixed: str) -> str:
+    """Returns the format of a request: the fixed one, or the one its first bytes show."""
+    return fixed or formats.detect(spool.read(0, 16))
 
 
 class Request:
-    """What somebody wrote: bytes in a format, and the references in them.
+    """What a user wrote: bytes in a format, and the references in them.
 
-    A reference is looked up once, when the request is complete: it means what its name stands for
-    then.
+    References are looked up once, when the request is complete: they mean what their names lead to
+    at that moment.
+
+    Attributes:
+        format: The name of the format.
     """
 
-    def __init__(self, spool: Spool, form: str) -> None:
-        self.form = form
+    def __init__(self, spool: Spool, fixed_format: str) -> None:
+        self.format = format_of(spool, fixed_format)
         self._data = spool.view()
         self._segment = spool.segment
-        self._is_long = spool.size > THREAD_BYTES and form not in CHEAP
-        self._parts: dict[str, ArrayRef | JaxfsError] = {}
+        self._needs_thread = spool.size > THREAD_BYTES and self.format not in CHEAP
+        self._refs: dict[str, ArrayRef | JaxfsError] = {}  # by path
 
     @classmethod
-    async def of(cls, spool: Spool, wanted: str, find: FindArray) -> Request:
-        """``wanted`` is a format, or empty for the one that the first bytes tell."""
-        request = cls(spool, format_of(spool, wanted))
-        if request.form == "json":
-            paths = await request._parsed(text_input.references)
-            request._parts = {path: _found(find, path) for path in paths}
+    async def of(cls, spool: Spool, fixed_format: str, find: FindArray) -> Request:
+        """Returns the request in a spool, its references looked up.
+
+        Args:
+            spool: The bytes; they must stay as long as the request is used.
+            fixed_format: The name of a format, or empty to detect it from the first bytes.
+            find: Looks a reference up.
+        """
+        request = cls(spool, fixed_format)
+        if request.format == "json":
+            paths = await request._parse(text_input.references)
+            request._refs = {path: _find_or_error(find, path) for path in paths}
         return request
 
-    async def _parsed(self, parse: Callable[..., Parsed], *rest: object) -> Parsed:
-        """What ``parse`` finds in the data."""
-        if self._is_long:
-            return await trio.to_thread.run_sync(parse, self._data, *rest)
-        return parse(self._data, *rest)
+    async def _parse(self, parse: Callable[..., Parsed], *arguments: object) -> Parsed:
+        """Returns the result of ``parse`` on the data, from a thread if there is much of it."""
+        if self._needs_thread:
+            return await trio.to_thread.run_sync(parse, self._data, *arguments)
+        return parse(self._data, *arguments)
 
     def reference(self) -> ArrayRef | None:
-        """What all of it stands for, where it is one reference.  Raises what looking it up did."""
-        if len(self._parts) != 1 or len(bytes(self._data[:512]).split()) != 1:
-            return None
-        (part,) = self._parts.values()
-        if isinstance(part, JaxfsError):
-            raise part
-        return part
+        """Returns the reference that the request consists of, or None if it is anything else.
 
-    async def infer(self, wanted: ExpectedParams = ANYTHING) -> tuple[InferredParam, ...]:
-        """The types it has, for a program that does not know all of its own.  Raises Invalid."""
-        referred = {path: _avals(part) for path, part in self._parts.items()}
-        return await self._parsed(lambda data: infer_types(self.form, data, wanted, referred))
+        Raises what looking the reference up raised.
+        """
+        if len(self._refs) != 1 or len(bytes(self._data[:512]).split()) != 1:
+            return None
+        (path,) = self._refs
+        return self._ref(path)
+
+    async def infer(self, expected: ExpectedParams = ANYTHING) -> tuple[InferredParam, ...]:
+        """Returns the types of the inputs, for a program that lacks some.  Raises Invalid."""
+        referenced = {
+            path: tuple(InferredParam(param.name, param.aval) for param in self._ref(path).params)
+            for path in self._refs
+        }
+        return await self._parse(lambda data: infer_types(self.format, data, expected, referenced))
 
     async def decode(self, params: Sequence[Parameter], pool: Pool) -> list[RunInput]:
-        """Its inputs.  Raises Invalid with both types named, and what a reference's source says.
+        """Returns the inputs, retained.
 
-        Arrays that stand in ``pool`` already are handed on as ranges of it, without a copy; what
-        another user has written into this one's call is copied.
+        Arrays in memory of ``pool`` are passed as ranges of it, without a copy; arrays in memory
+        of another user's engine are copied.
+
+        Raises:
+            Invalid: The inputs do not fit ``params``; the message has both types.
+            JaxfsError: What looking a reference up raised, or the error of its producer.
         """
-        arguments = self._by_name(await self._arguments(params), params)
+        if self.format == "json":
+            counts = {path: len(self._ref(path).params) for path in self._refs}
+            arguments = await self._parse(text_input.decode, params, counts)
+        else:
+            arguments = await self._parse(lambda data: formats.decode(self.format, data, params))
+        arguments = self._match_names(arguments, params)
         inputs = list[RunInput]()
         try:
             for index, argument in enumerate(arguments):
@@ -91,73 +111,56 @@ class Request:
             raise
         return inputs
 
-    async def _arguments(self, params: Sequence[Parameter]) -> list[Argument]:
-        if self.form == "json":
-            counts = {path: len(_avals(part)) for path, part in self._parts.items()}
-            return await self._parsed(text_input.decode, params, counts)
-        return await self._parsed(lambda data: formats.decode(self.form, data, params))
-
-    def _by_name(self, arguments: list[Argument], params: Sequence[Parameter]) -> list[Argument]:
-        """Where a reference stands for several arrays, they are told apart by name if they can."""
+    def _match_names(
+        self, arguments: list[Argument], params: Sequence[Parameter]
+    ) -> list[Argument]:
+        """Returns the arguments with the leaves of each reference assigned by name if possible."""
         found = list(arguments)
         for first, argument in enumerate(arguments):
-            part = self._parts.get(argument.path) if isinstance(argument, Reference) else None
-            if (
-                not isinstance(argument, Reference)
-                or argument.leaf
-                or not isinstance(part, ArrayRef)
-            ):
-                continue  # what the first of them says goes for all
-            leaves = [param.name for param in part.params]
-            last = first + len(leaves)
-            order = leaf_order([param.name for param in params[first:last]], leaves)
-            found[first:last] = [Reference(argument.path, leaf) for leaf in order]
+            if not isinstance(argument, Reference) or argument.leaf:
+                continue  # all leaves of a reference are assigned with its first one
+            leaves = [param.name for param in self._ref(argument.path).params]
+            names = [param.name for param in params[first : first + len(leaves)]]
+            order = leaf_order(names, leaves)
+            found[first : first + len(leaves)] = [Reference(argument.path, n) for n in order]
         return found
 
     def _input(self, index: int, param: Parameter, argument: Argument, pool: Pool) -> RunInput:
         if isinstance(argument, Reference):
-            part = self._parts[argument.path]
-            if isinstance(part, JaxfsError):
-                raise part
-            return input_of_ref(index, param, part, argument.leaf, pool)
-        return as_input(argument, self._segment, pool)
+            return input_of_ref(index, param, self._ref(argument.path), argument.leaf, pool)
+        nbytes = len(argument.data)
+        if nbytes <= INLINE_INPUT_BYTES:
+            return bytes(argument.data)
+        segment = self._segment
+        if segment is not None and segment.is_of(pool) and argument.offset is not None:
+            return Range(segment.retain(), argument.offset, nbytes)
+        return copy_to_pool(argument.data, pool)
+
+    def _ref(self, path: str) -> ArrayRef:
+        """Returns a reference that was looked up, or raises the error that this raised."""
+        found = self._refs[path]
+        if isinstance(found, JaxfsError):
+            raise found
+        return found
 
 
-def _found(find: FindArray, path: str) -> ArrayRef | JaxfsError:
-    """What a word stands for, or why it stands for nothing: to be told if it is one."""
+def _find_or_error(find: FindArray, path: str) -> ArrayRef | JaxfsError:
+    """Returns what a path leads to, or the error to raise if the word proves to be a reference."""
     try:
         return find(path)
     except NotFound as error:
-        return Invalid(error.reason)  # the name is bad input; ENOENT is for the file one writes to
+        return Invalid(error.reason)  # ENOENT would be about the file that is written to
     except JaxfsError as error:
         return error
 
 
-def _avals(part: ArrayRef | JaxfsError) -> tuple[InferredParam, ...]:
-    """The types of what a reference stands for; the error is raised later, by its place."""
-    if isinstance(part, JaxfsError):
-        raise part
-    return tuple(InferredParam(param.name, param.aval) for param in part.params)
+def input_of_ref(index: int, param: Parameter, ref: ArrayRef, leaf: int, pool: Pool) -> RunInput:
+    """Returns array ``leaf`` of a reference as input ``index``.
 
-
-def input_of_ref(index: int, param: Parameter, part: ArrayRef, leaf: int, pool: Pool) -> RunInput:
-    """One array of a part as an input.  Raises Invalid naming both where the types differ."""
-    given = part.params[leaf]
-    if given.aval != param.aval:
-        name = f"{part.path}.{given.name}" if given.name and len(part.params) > 1 else part.path
-        raise refuse(index, param, f"{given.aval} of {name}")
-    return part.input(leaf, pool)
-
-
-def as_input(buffer: TypedBuffer, segment: Segment | None, pool: Pool) -> Input:
-    """A decoded buffer as an input, copied where it does not stand in the engine's own memory."""
-    if len(buffer.data) <= INLINE_BYTES // 8:
-        return bytes(buffer.data)
-    if segment is not None and segment.is_of(pool) and buffer.offset is not None:
-        return Range(segment.retain(), buffer.offset, len(buffer.data))
-    return copied(buffer.data, pool)
-
-
-def is_aligned(buffer: TypedBuffer) -> bool:
-    """Whether the engine can compute with it where it stands."""
-    return buffer.offset is not None and buffer.offset % ALIGNMENT == 0
+    Raises Invalid where the types differ; the message has both.
+    """
+    found = ref.params[leaf]
+    if found.aval != param.aval:
+        name = f"{ref.path}.{found.name}" if found.name and len(ref.params) > 1 else ref.path
+        raise refuse(index, param, f"{found.aval} of {name}")
+    return ref.input(leaf, pool)

@@ -1,4 +1,4 @@
-"""``arrays/``: arrays that stay, by name."""
+"""``arrays/<name>``: arrays that are kept by name."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import attrs
 import trio
 
 from jaxfs.arrays.inputs import THREAD_BYTES, FindArray, Request
-from jaxfs.arrays.producers import ArrayRef, WrittenArrays, by_key_path
+from jaxfs.arrays.producers import ArrayRef, WrittenArrays, key_path_order
 from jaxfs.arrays.quotas import Quotas
-from jaxfs.arrays.run_inputs import release_inputs
+from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.arrays.views import ViewTable
 from jaxfs.codecs import formats
 from jaxfs.codecs.infer import InferredParam
@@ -32,58 +32,68 @@ MAX_STRIDE_BYTES = 1 << 62
 
 @attrs.define(eq=False)
 class NamedArray(OwnedNodeObject):
-    """A name for arrays: one, or a pytree's leaves.
+    """A name for arrays: for one, or for the leaves of a pytree.
 
-    ``part`` is None until something was written.  ``serial`` changes with the content, so that the
-    kernel keeps nothing of the old one.
+    Attributes:
+        name: The file name.
+        attr: Owner, mode and times.
+        format: The format that the name announced when the file was created, such as ``npz``.
+        place: The directory of the file.
+        ref: The arrays; None until something was written.
+        error: Why the last write failed.
+        is_removed: Whether the name is gone, or leads to another object.
+        serial: Numbers its inodes.  Changes with the content, so that the kernel keeps no pages of
+            the old one.
+        owner_id: Never changes: the same for all inodes it ever had.
     """
 
     name: str
     attr: InodeAttr
-    format: str = ""  # that the first write was announced in
-    place: str = "arrays"  # the directory it stands in
+    format: str = ""
+    place: str = "arrays"
     ref: ArrayRef | None = None
     error: JaxfsError | None = None
     is_removed: bool = False
     serial: int = attrs.field(factory=lambda: next(SERIALS))
-    owner_id: int = attrs.field(factory=lambda: next(SERIALS))  # of all its inodes; never changes
+    owner_id: int = attrs.field(factory=lambda: next(SERIALS))
 
     @property
     def path(self) -> str:
+        """The path of the file in the mount."""
         return f"{self.place}/{self.name}"
 
     @property
     def result_mode(self) -> int:
-        """The permission bits of what is read of it."""
+        """The permission bits of what is read."""
         return self.attr.mode & 0o444
 
     @property
     def state(self) -> str:
-        """empty | pending | ready | failed"""
+        """The state in ``status``: empty, pending, ready or failed."""
         if self.ref is None:
             return "failed" if self.error is not None else "empty"
         if not self.ref.producer.has_ended:
             return "pending"
         return "failed" if self.ref.producer.error is not None else "ready"
 
-    def point_to(self, part: ArrayRef | None) -> None:
-        """Stand for other arrays from now on."""
+    def point_to(self, ref: ArrayRef | None) -> None:
+        """Makes this the name of other arrays, or of none."""
         old, self.ref = self.ref, None
-        if part is not None:
-            part.producer.add_link()
-            self.ref = ArrayRef(part.producer, self.path, part.indices, part.prefix)
+        if ref is not None:
+            ref.producer.add_link()
+            self.ref = ArrayRef(ref.producer, self.path, ref.indices, ref.prefix)
             self.error = None
         if old is not None:
             old.producer.drop_link()
             self.serial = next(SERIALS)
 
     def remove(self) -> None:
-        """Its name is gone, or another's; what is still being written to it comes too late."""
+        """Drops the content, also that of a write which is not complete yet."""
         self.is_removed = True
         self.point_to(None)
 
     def content(self) -> ArrayRef:
-        """What it stands for.  Raises Invalid where nothing was written to it."""
+        """Returns a reference to its arrays.  Raises Invalid where nothing was written to it."""
         if self.ref is None:
             reason = self.error.reason if self.error is not None else "nothing was written to it"
             raise Invalid(f"{self.path} is empty: {reason}")
@@ -105,7 +115,9 @@ class NamedArray(OwnedNodeObject):
 
 
 class NamedArrays:
-    """All arrays of a mount.  Their memory is charged to who wrote or called for it.
+    """All arrays of a mount, by name.
+
+    Their memory is charged to the user who wrote them, or who submitted the call that made them.
 
     Attributes:
         views: The views of these arrays and of the mount's results.
@@ -120,71 +132,97 @@ class NamedArrays:
         return iter(tuple(self._arrays.values()))
 
     def get(self, name: str) -> NamedArray | None:
-        """The array of this name."""
+        """Returns the array of this name, or None."""
         return self._arrays.get(name)
 
-    def create(self, filename: str, meta: InodeAttr) -> NamedArray:
-        """``w``, or ``w.safetensors`` for what comes in that format.  Raises Invalid, NameTaken."""
-        name, form = split_name(filename)
+    def create(self, filename: str, attr: InodeAttr) -> NamedArray:
+        """Returns a new, empty array.
+
+        Args:
+            filename: A name, with a format if the content will come in that: ``w``, ``w.npz``.
+            attr: Owner, mode and times.
+
+        Raises:
+            Invalid: It is no name of an array.
+            NameTaken: There is an array of that name.
+        """
+        name, format_name = split_name(filename)
         if name in self._arrays:
             raise NameTaken(f"arrays/{name} is there already; remove it, or write to arrays/{name}")
-        array = self._arrays[name] = NamedArray(name, meta, form)
+        array = self._arrays[name] = NamedArray(name, attr, format_name)
         return array
 
-    def put(self, name: str, part: ArrayRef, meta: InodeAttr, *, replace: bool) -> NamedArray:
-        """Give arrays that are there, or will be, a name.  Raises Invalid, NameTaken."""
+    def put(self, name: str, ref: ArrayRef, attr: InodeAttr, *, replace: bool) -> NamedArray:
+        """Gives a name to arrays that are there, or will be.  Raises Invalid, NameTaken."""
         self._check_free(name, replace=replace)
         old = self._arrays.get(name)
-        array = self._arrays[name] = NamedArray(name, meta)
-        array.point_to(part)
+        array = self._arrays[name] = NamedArray(name, attr)
+        array.point_to(ref)
         if old is not None:
-            self._clear(old)
+            self._drop(old)
         return array
 
     def _check_free(self, filename: str, *, replace: bool) -> None:
-        name, form = split_name(filename)
-        if form:
+        name, format_name = split_name(filename)
+        if format_name:
             raise Invalid(f"arrays/{filename}: names of arrays have no dot; use {name}")
         if name in self._arrays and not replace:
             raise NameTaken(f"arrays/{name} is there already")
 
     def rename(self, array: NamedArray, new: str, *, replace: bool) -> None:
-        """It stays the same file, to who has it open too.  Raises Invalid, NameTaken."""
+        """Changes a name; open files stay open on the same array.  Raises Invalid, NameTaken."""
         if array.name == new:
             return
-        part, old_name = array.content(), array.name
+        ref, old_name = array.content(), array.name
         self._check_free(new, replace=replace)
         old = self._arrays.pop(new, None)
         array.name = new
-        array.ref = ArrayRef(part.producer, array.path, part.indices, part.prefix)
+        array.ref = ArrayRef(ref.producer, array.path, ref.indices, ref.prefix)
         self._arrays[new] = self._arrays.pop(old_name)
         if old is not None:
-            self._clear(old)
+            self._drop(old)
 
     def remove(self, array: NamedArray) -> None:
-        """The name goes; its memory too, where nothing else needs it."""
+        """Removes a name, and the arrays where nothing else needs them."""
         if self._arrays.get(array.name) is array:
             del self._arrays[array.name]
-        self._clear(array)
+        self._drop(array)
 
-    def _clear(self, array: NamedArray) -> None:
+    def _drop(self, array: NamedArray) -> None:
         array.remove()
         self.views.drop(array)
 
     async def write(
-        self, array: NamedArray, spool: Spool, pool: Pool, uid: int, find: FindArray, form: str = ""
+        self,
+        array: NamedArray,
+        spool: Spool,
+        pool: Pool,
+        uid: int,
+        find: FindArray,
+        fixed_format: str = "",
     ) -> None:
-        """Take what was written: arrays in a format that tells their types, or one reference.
+        """Gives an array the content that was written: arrays with their types, or one reference.
 
-        Raises Invalid, NoSpace, OverQuota; what was there before stays then.  Raises Cancelled for
-        an array that was removed, or another took the name of, while it was written.
+        Args:
+            array: The array; it keeps its old content where this raises.
+            spool: The bytes.
+            pool: The memory for what has to be copied.
+            uid: The user the memory is charged to.
+            find: Looks references up.
+            fixed_format: The name of a format, or empty to detect it from the bytes.
+
+        Raises:
+            Invalid: The bytes are no arrays with types.
+            NoSpace: All results together would exceed the mount's limit.
+            OverQuota: The user would exceed the share of one user.
+            Cancelled: The array was removed, or its name taken, while it was written.
         """
         try:
-            part = await self._read(array, spool, pool, uid, find, form)
+            ref = await self._read(array, spool, pool, uid, find, fixed_format)
         except JaxfsError as error:
             array.error = error
             raise
-        array.point_to(part)
+        array.point_to(ref)
         self.views.drop(array)
         if array.is_removed:
             array.point_to(None)
@@ -192,113 +230,130 @@ class NamedArrays:
         array.attr.touch()
 
     async def _read(
-        self, array: NamedArray, spool: Spool, pool: Pool, uid: int, find: FindArray, form: str
+        self,
+        array: NamedArray,
+        spool: Spool,
+        pool: Pool,
+        uid: int,
+        find: FindArray,
+        fixed_format: str,
     ) -> ArrayRef:
-        request = await Request.of(spool, form or formats.detect_file(spool.view()), find)
-        referred = request.reference()
-        if referred is not None:
-            return referred
+        format_name = fixed_format or formats.detect_file(spool.view())
+        request = await Request.of(spool, format_name, find)
+        referenced = request.reference()
+        if referenced is not None:
+            return referenced
         found = await request.infer()
-        for one in found:
-            _check_shape(one)
-        if all(one.name for one in found):
-            found = tuple(sorted(found, key=lambda one: by_key_path(one.name)))
-        params = tuple(Param(one.name, one.aval) for one in found)
+        for param in found:
+            _check_strides(param)
+        if all(param.name for param in found):
+            found = tuple(sorted(found, key=lambda param: key_path_order(param.name)))
+        params = tuple(Param(param.name, param.aval) for param in found)
         _, nbytes = output_offsets(Signature((), params))
         self._quotas.reserve(uid, nbytes)
         try:
-            memory = await _laid_out(request, found, pool)
+            memory = await _load(request, found, pool)
         except BaseException:
             self._quotas.give_back(uid, nbytes)
             raise
-        source = WrittenArrays(params, memory)
-        source.refund = lambda: self._free(uid, nbytes, pool, source.number)
-        source.done.set()
-        return ArrayRef(source, array.path)
+        producer = WrittenArrays(params, memory)
 
-    def _free(self, uid: int, nbytes: int, pool: Pool, source: int) -> None:
-        """Nobody needs what was written any more."""
-        self._quotas.give_back(uid, nbytes)
-        pool.forget(source)
+        def refund() -> None:
+            self._quotas.give_back(uid, nbytes)
+            pool.forget(producer.number)
 
-    def keep(self, name: str, meta: InodeAttr, source: WrittenArrays) -> NamedArray:
-        """An array that was there before a remount."""
-        nbytes = sum(param.aval.nbytes for param in source.params)
-        with contextlib.suppress(JaxfsError):  # over a limit that was higher: it stays all the same
-            self._quotas.reserve(meta.uid, nbytes)
-            source.refund = lambda: self._quotas.give_back(meta.uid, nbytes)
-        source.done.set()
-        return self.put(name, ArrayRef(source, f"arrays/{name}"), meta, replace=True)
+        producer.refund = refund
+        producer.done.set()
+        return ArrayRef(producer, array.path)
+
+    def restore(self, name: str, attr: InodeAttr, producer: WrittenArrays) -> NamedArray:
+        """Returns an array that was there before a remount, under its name again.
+
+        It stays also where it exceeds a limit that was higher then.
+        """
+        nbytes = sum(param.aval.nbytes for param in producer.params)
+        with contextlib.suppress(JaxfsError):
+            self._quotas.reserve(attr.uid, nbytes)
+            producer.refund = lambda: self._quotas.give_back(attr.uid, nbytes)
+        producer.done.set()
+        return self.put(name, ArrayRef(producer, f"arrays/{name}"), attr, replace=True)
 
 
-def _check_shape(found: InferredParam) -> None:
+def _check_strides(param: InferredParam) -> None:
     """Raises Invalid for an empty array that numpy cannot hold: its strides would be too large."""
-    nbytes = math.prod(size for size in found.aval.shape if size) * found.aval.row.itemsize
+    nbytes = math.prod(size for size in param.aval.shape if size) * param.aval.row.itemsize
     if nbytes >= MAX_STRIDE_BYTES:
-        raise Invalid(f"{found.aval} is too large for an array")
+        raise Invalid(f"{param.aval} is too large for an array")
 
 
-async def _laid_out(request: Request, found: Sequence[InferredParam], pool: Pool) -> Input:
-    """Arrays as a source has them: where they were written, if they stand well there, or copied.
+async def _load(request: Request, params: Sequence[InferredParam], pool: Pool) -> Input:
+    """Returns the arrays of a request in one piece of memory, laid out as outputs are.
 
-    Raises Invalid, NoSpace.
+    One array that was written at an aligned offset stays where it is; others are copied.  Raises
+    Invalid, NoSpace.
     """
-    inputs = await request.decode(found, pool)
+    inputs = await request.decode(params, pool)
     try:
         only = inputs[0] if len(inputs) == 1 else None
         if isinstance(only, Range) and only.offset % ALIGNMENT == 0:
             only.segment.retain()
             return only
-        return await _together(inputs, [one.aval.nbytes for one in found], pool)
+        offsets, nbytes = output_offsets(Signature((), tuple(Param("", p.aval) for p in params)))
+        arrays = list(zip(offsets, map(_bytes_of, inputs), strict=True))
+        return await _join(arrays, nbytes, pool)
     except OSError as error:
         raise from_os_error(error, "keeping the arrays") from error
     finally:
         release_inputs(inputs)
 
 
-async def _together(inputs: Sequence[object], sizes: Sequence[int], pool: Pool) -> Input:
-    """One after another, as outputs stand."""
-    if any(not isinstance(value, Range | bytes) for value in inputs):
-        raise Invalid("a result that is not there yet is given a name by itself: write its path")
-    end = 0
-    offsets = [(end := -(-end // ALIGNMENT) * ALIGNMENT, end := end + size)[0] for size in sizes]
-    if end <= INLINE_BYTES:
-        whole = bytearray(end)
-        for offset, value in zip(offsets, inputs, strict=True):
-            data = _bytes_of(value)
-            whole[offset : offset + len(data)] = data
+async def _join(arrays: Sequence[tuple[int, bytes | memoryview]], nbytes: int, pool: Pool) -> Input:
+    """Returns a copy of arrays at their offsets.  Raises OSError where there is no memory."""
+    if nbytes <= INLINE_BYTES:
+        whole = bytearray(nbytes)
+        for offset, piece in arrays:
+            whole[offset : offset + len(piece)] = piece
         return bytes(whole)
-    segment = pool.take(end)
+    segment = pool.take(nbytes)
 
     def copy() -> None:
-        for offset, value in zip(offsets, inputs, strict=True):
-            segment.write(offset, _bytes_of(value))
+        for offset, piece in arrays:
+            segment.write(offset, piece)
 
     try:
-        if end > THREAD_BYTES:
+        if nbytes > THREAD_BYTES:
             await trio.to_thread.run_sync(copy)
         else:
             copy()
     except BaseException:
         segment.release()
         raise
-    return Range(segment, 0, end)
+    return Range(segment, 0, nbytes)
 
 
-def _bytes_of(value: object) -> bytes | memoryview:
+def _bytes_of(value: RunInput) -> bytes | memoryview:
     if isinstance(value, Range):
         return value.segment.view(value.offset, value.nbytes)
-    assert isinstance(value, bytes)
+    if not isinstance(value, bytes):
+        raise Invalid("a result that is not there yet is given a name by itself: write its path")
     return value
 
 
 def split_name(filename: str) -> tuple[str, str]:
-    """``w.npy`` -> (``w``, ``npy``).  Raises Invalid: names of arrays have no dot."""
-    name, dot, form = names.check(filename).partition(".")
+    """Returns the name of an array and a format, as ``w`` and ``npz`` of ``w.npz``.
+
+    Raises Invalid: names of arrays have no dot.
+
+    >>> split_name("w.npz")
+    ('w', 'npz')
+    >>> split_name("w")
+    ('w', '')
+    """
+    name, dot, format_name = names.check(filename).partition(".")
     accepted = [row.name for row in formats.FORMATS if row.decode is not None]
-    if not name or (dot and form not in accepted):
+    if not name or (dot and format_name not in accepted):
         raise Invalid(
             f"{filename!r} is no name of an array; they have no dot, and may end in one of "
             + " ".join(f".{word}" for word in accepted)
         )
-    return name, form
+    return name, format_name

@@ -1,9 +1,9 @@
 """``-o keep_arrays``: arrays that are there again after a remount.
 
-Each array is a file of the state directory: a line of JSON that tells what it is, then its memory,
-from the next page on.  What changed is written some seconds later, and when the mount ends; a loop
-that replaces an array a thousand times a second is not slowed down by that.  Results that were not
-there when the daemon ended are lost, as are those of ``results/``.
+Each array is a file of the state directory: a header, which is a line of JSON, and from the next
+page on the memory of the array.  Changes are written some seconds later and when the mount ends,
+so that a loop which replaces an array a thousand times a second does not wait for a disk.  Arrays
+whose run had not ended then are lost, as is everything in ``results/``.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import trio
 
 from jaxfs.arrays.named import NamedArray, NamedArrays
-from jaxfs.arrays.producers import ArrayRef, WrittenArrays, laid_out_bytes
+from jaxfs.arrays.producers import ArrayRef, WrittenArrays, join_outputs
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import JaxfsError
 from jaxfs.ipc.channel import INLINE_BYTES
-from jaxfs.ipc.shared_memory import PAGE_BYTES, Pool
+from jaxfs.ipc.shared_memory import PAGE_BYTES, Pool, Segment
 from jaxfs.posix.credentials import InodeAttr
 from jaxfs.types.avals import parse_aval
 from jaxfs.types.signature import Param
@@ -32,49 +33,57 @@ log = logging.getLogger(__name__)
 
 
 class ArrayFileHeader(msgspec.Struct, frozen=True):
-    """What a file of an array begins with."""
+    """The header of an array's file.
+
+    Attributes:
+        uid: The user who owns the array.
+        gid: The group of the array.
+        mode: Its permission bits.
+        mtime_ns: When it was written, since the epoch.
+        nbytes: The length of its memory.
+        params: The name and the type of each array, in order.
+    """
 
     uid: int
     gid: int
     mode: int
     mtime_ns: int
     nbytes: int
-    params: tuple[tuple[str, str], ...]  # name and type of each leaf
+    params: tuple[tuple[str, str], ...]
 
 
 class ArrayStore:
     """Keeps the arrays of a mount in a directory."""
 
-    def __init__(self, arrays: NamedArrays, place: Path) -> None:
+    def __init__(self, arrays: NamedArrays, directory: Path) -> None:
         self._arrays = arrays
-        self._place = place
-        self._kept: dict[
-            str, tuple[int, InodeAttr]
-        ] = {}  # name -> serial and owner as it was written
-        place.mkdir(mode=0o700, exist_ok=True)
+        self._directory = directory
+        self._saved: dict[str, tuple[int, InodeAttr]] = {}  # the state of each array, by name
+        directory.mkdir(mode=0o700, exist_ok=True)
 
     async def run(self) -> None:
-        """Write what changed, again and again."""
+        """Saves changes every few seconds."""
         while True:
             await trio.sleep(PAUSE_S)
             await self.save()
 
     async def save(self) -> None:
-        """Write what changed since the last time; forget what is gone."""
+        """Writes the arrays that changed, and deletes the files of those that were removed."""
         for array in self._arrays:
-            if array.state == "ready" and self._kept.get(array.name) != _mark(array):
+            if array.state == "ready" and self._saved.get(array.name) != _state(array):
                 await self._save(array)
-        for name in set(self._kept) - {array.name for array in self._arrays}:
-            del self._kept[name]
+        for name in set(self._saved) - {array.name for array in self._arrays}:
+            del self._saved[name]
             self._path(name).unlink(missing_ok=True)
 
     async def _save(self, array: NamedArray) -> None:
-        part, mark = array.content(), _mark(array)
-        held = part.producer.retain()
+        ref, state = array.content(), _state(array)
+        held = ref.producer.retain()
         try:
-            header, memory = _header(array, part), laid_out_bytes(part.outputs())
-            await trio.to_thread.run_sync(_write, self._path(array.name), header, memory)
-            self._kept[array.name] = mark
+            pieces = join_outputs(ref.outputs())
+            header = _header(array, ref, sum(map(len, pieces)))
+            await trio.to_thread.run_sync(_write, self._path(array.name), header, pieces)
+            self._saved[array.name] = state
         except (OSError, JaxfsError) as error:
             log.warning("%s will not be there after a remount: %s", array.path, error)
         finally:
@@ -82,38 +91,37 @@ class ArrayStore:
                 held.release()
 
     def restore(self, pool: Pool) -> None:
-        """Bring the arrays of before back; what cannot be read is told in the log and left."""
-        for path in sorted(self._place.glob(f"*{SUFFIX}")):
+        """Adds the saved arrays to the mount; logs those that cannot be read and leaves them."""
+        for path in sorted(self._directory.glob(f"*{SUFFIX}")):
             try:
                 header, memory = _read(path, pool)
             except (OSError, ValueError, msgspec.MsgspecError) as error:
                 log.warning("%s cannot be read: %s", path, error)
                 continue
             params = tuple(Param(name, parse_aval(aval)) for name, aval in header.params)
-            meta = InodeAttr(header.uid, header.gid, header.mode, mtime_ns=header.mtime_ns)
-            array = self._arrays.keep(
-                path.name.removesuffix(SUFFIX), meta, WrittenArrays(params, memory)
-            )
-            self._kept[array.name] = _mark(array)
+            attr = InodeAttr(header.uid, header.gid, header.mode, mtime_ns=header.mtime_ns)
+            producer = WrittenArrays(params, memory)
+            array = self._arrays.restore(path.name.removesuffix(SUFFIX), attr, producer)
+            self._saved[array.name] = _state(array)
 
     def _path(self, name: str) -> Path:
-        return self._place / f"{name}{SUFFIX}"
+        return self._directory / f"{name}{SUFFIX}"
 
 
-def _mark(array: NamedArray) -> tuple[int, InodeAttr]:
-    """What has to be as it was, or else it is written again."""
-    meta = array.attr
-    return array.serial, InodeAttr(meta.uid, meta.gid, meta.mode, 0, meta.mtime_ns, 0)
+def _state(array: NamedArray) -> tuple[int, InodeAttr]:
+    """Returns what differs between two moments if the array has to be saved again."""
+    attr = array.attr
+    return array.serial, InodeAttr(attr.uid, attr.gid, attr.mode, 0, attr.mtime_ns, 0)
 
 
-def _header(array: NamedArray, part: ArrayRef) -> ArrayFileHeader:
-    meta = array.attr
-    params = tuple((param.name, str(param.aval)) for param in part.params)
-    nbytes = sum(len(piece) for piece in laid_out_bytes(part.outputs()))
-    return ArrayFileHeader(meta.uid, meta.gid, meta.mode, meta.mtime_ns, nbytes, params)
+def _header(array: NamedArray, ref: ArrayRef, nbytes: int) -> ArrayFileHeader:
+    attr = array.attr
+    params = tuple((param.name, str(param.aval)) for param in ref.params)
+    return ArrayFileHeader(attr.uid, attr.gid, attr.mode, attr.mtime_ns, nbytes, params)
 
 
 def _write(path: Path, header: ArrayFileHeader, pieces: list[bytes | memoryview]) -> None:
+    """Replaces the file in one step: after a crash it holds the old array or the new one."""
     scratch = path.with_name(f".new-{path.name}")
     line = msgspec.json.encode(header) + b"\n"
     try:
@@ -129,24 +137,31 @@ def _write(path: Path, header: ArrayFileHeader, pieces: list[bytes | memoryview]
 
 
 def _read(path: Path, pool: Pool) -> tuple[ArrayFileHeader, Input]:
+    """Returns the header and the memory.  Raises OSError, ValueError, MsgspecError."""
     with open(path, "rb") as file:
         line = file.readline()
         header = msgspec.json.decode(line, type=ArrayFileHeader)
         file.seek(-(-len(line) // PAGE_BYTES) * PAGE_BYTES)
         if header.nbytes <= INLINE_BYTES:
-            return header, _exactly(file.read(header.nbytes), header.nbytes)
-        segment, offset = pool.take(header.nbytes), 0
-        while offset < header.nbytes:
-            piece = file.read(min(PIECE_BYTES, header.nbytes - offset))
-            if not piece:
-                segment.release()
+            data = file.read(header.nbytes)
+            if len(data) != header.nbytes:
                 raise ValueError("it is cut short")
-            segment.write(offset, piece)
-            offset += len(piece)
+            return header, data
+        segment = pool.take(header.nbytes)
+        try:
+            _fill(segment, file, header.nbytes)
+        except BaseException:
+            segment.release()
+            raise
         return header, Range(segment, 0, header.nbytes)
 
 
-def _exactly(data: bytes, nbytes: int) -> bytes:
-    if len(data) != nbytes:
-        raise ValueError("it is cut short")
-    return data
+def _fill(segment: Segment, file: BinaryIO, nbytes: int) -> None:
+    """Copies the rest of a file into shared memory.  Raises ValueError if it is too short."""
+    offset = 0
+    while offset < nbytes:
+        piece = file.read(min(PIECE_BYTES, nbytes - offset))
+        if not piece:
+            raise ValueError("it is cut short")
+        segment.write(offset, piece)
+        offset += len(piece)

@@ -1,8 +1,8 @@
-"""Arrays that came into being together, and who still needs them.
+"""Arrays that were made together, what makes them, and references to some of them.
 
-A source is the outputs of a call, or what was written to ``arrays/<name>`` at once.  Files name it,
-runs wait for it; with the last of both its memory is free.  It may not be finished: runs that take
-it as input then follow in the engine.
+A producer is a call, which makes its outputs, or an upload to ``arrays/<name>``.  Files link to
+it and runs consume it; when the last of both is gone, its memory is freed.  It need not have ended:
+runs that consume its outputs may follow it in the engine before that.
 """
 
 from __future__ import annotations
@@ -22,18 +22,24 @@ from jaxfs.types.buffers import Parameter, TypedBuffer
 from jaxfs.types.memory_layout import ALIGNMENT, first_value, output_offsets
 from jaxfs.types.signature import Param, Signature
 
+INLINE_INPUT_BYTES = INLINE_BYTES // 8  # an input that is copied into the message to the engine
+NUMBER_DIGITS = 18  # of an array's number; Python refuses to parse thousands of digits
 _NUMBERS = itertools.count(1)
-
-
-NUMBER_DIGITS = 18
 
 
 @attrs.define(eq=False, kw_only=True)
 class Producer:
-    """What the outputs of a call and a written array have in common.
+    """What makes arrays: the base of calls and uploads.
 
-    ``names`` counts the files that show it, ``holds`` the runs that wait for it; ``dependents`` are
-    those runs.
+    Attributes:
+        number: Identifies the producer for the engine; its arrays' value numbers follow from it.
+        error: Why there are no arrays, if it failed.
+        done: Set when it has ended, well or not.
+        link_count: How many files show its arrays.
+        consumers: How many unfinished runs take its arrays as inputs.
+        dependents: The runs that were submitted before it had ended, and wait for it.
+        refund: Ends the charge of its memory to a user.
+        run: The run that makes its arrays, if one does.
     """
 
     number: int = attrs.field(factory=lambda: next(_NUMBERS))
@@ -42,81 +48,89 @@ class Producer:
     link_count: int = 0
     consumers: int = 0
     dependents: set[ScheduledRun] = attrs.field(factory=set)
-    refund: Callable[[], None] | None = None  # of the memory it is charged for
+    refund: Callable[[], None] | None = None
+    run: ScheduledRun | None = None
 
     @property
     def params(self) -> tuple[Param, ...]:
-        """Names and types; empty while they are not known."""
+        """The names and types of its arrays; empty while they are not known."""
         raise NotImplementedError
 
     @property
     def memory(self) -> Input | None:
-        """Where all of it stands, as ``protocol.output_offsets`` says; None while it does not."""
+        """The memory of its arrays, laid out by ``output_offsets``; None while there is none."""
+        raise NotImplementedError
+
+    def outputs(self) -> list[TypedBuffer]:
+        """Returns its arrays, without a copy.  Raises NotReady, or the producer's own error."""
+        raise NotImplementedError
+
+    def drop(self) -> None:
+        """Frees its memory and stops its run: no file shows it and no run needs it."""
         raise NotImplementedError
 
     @property
     def has_ended(self) -> bool:
+        """Whether ``done`` is set."""
         return self.done.is_set()
 
     @property
-    def run(self) -> ScheduledRun | None:
-        """The run that makes them, if one does."""
-        return None
-
-    @property
     def is_rejected(self) -> bool:
-        """Whether it was not even begun: nobody waits for it."""
+        """Whether its inputs were refused: there is no run to wait for."""
         return False
 
-    def later(self, index: int) -> OutputRef:
-        """One array of a source that has not ended."""
-        raise NotImplementedError
-
-    def outputs(self) -> list[TypedBuffer]:
-        """The arrays, as they stand in memory.  Raises NotReady, or the source's own error."""
-        raise NotImplementedError
-
-    def place(self, index: int) -> tuple[int, int]:
-        """Offset and length of one array."""
+    def extent(self, index: int) -> tuple[int, int]:
+        """Returns the offset and the length of one array in its memory, in bytes."""
         offsets, _ = output_offsets(Signature((), self.params))
         return offsets[index], self.params[index].aval.nbytes
 
-    def input(self, index: int, pool: Pool) -> Input:
-        """One array as a run's input, retained; a copy only where it stands in another pool."""
-        memory, (offset, nbytes) = self.memory, self.place(index)
-        if not isinstance(memory, Range):
-            return (memory or b"")[offset : offset + nbytes]
-        if nbytes <= INLINE_BYTES // 8:
-            return memory.segment.read(memory.offset + offset, nbytes)
-        if memory.segment.is_of(pool):
-            return Range(memory.segment.retain(), memory.offset + offset, nbytes, self.value(index))
-        return copied(memory.segment.view(memory.offset + offset, nbytes), pool)
-
-    def value(self, index: int) -> int:
-        """The number by which an engine knows one array, wherever it stands."""
+    def value_number(self, index: int) -> int:
+        """Returns the number by which an engine knows one of the arrays."""
         return first_value(self.number) + index
 
+    def input(self, index: int, pool: Pool) -> Input:
+        """Returns one array as a run's input, retained; copied only from memory of another pool.
+
+        Raises OSError where there is no memory for the copy.
+        """
+        memory, (offset, nbytes) = self.memory, self.extent(index)
+        if not isinstance(memory, Range):
+            return (memory or b"")[offset : offset + nbytes]
+        segment, start = memory.segment, memory.offset + offset
+        if nbytes <= INLINE_INPUT_BYTES:
+            return segment.read(start, nbytes)
+        if segment.is_of(pool):
+            return Range(segment.retain(), start, nbytes, self.value_number(index))
+        return copy_to_pool(segment.view(start, nbytes), pool)
+
+    def output_ref(self, index: int) -> OutputRef:
+        """Returns the engine's name for one array of a run that has not ended."""
+        assert self.run is not None  # an input waits only for a producer that was submitted
+        return OutputRef(self.run.number, *self.extent(index), self.value_number(index))
+
     def retain(self) -> Segment | None:
-        """Its shared memory, to be released by whoever reads it: an open file can be read to its
-        end after it was removed."""
+        """Returns its shared memory for a reader, who releases it.
+
+        An open file can thus be read to its end after it was removed.
+        """
         return self.memory.segment.retain() if isinstance(self.memory, Range) else None
 
     def advise_unused(self) -> None:
-        """Nobody reads it for now."""
+        """Lets the kernel reclaim the mappings of its memory: no file has it open for now."""
         if isinstance(self.memory, Range):
             self.memory.segment.rest()
 
     def add_link(self) -> None:
-        """One more file shows it."""
+        """Counts one more file that shows its arrays."""
         self.link_count += 1
 
     def drop_link(self) -> None:
-        """One file less does."""
+        """Counts one file less; drops the producer with its last use."""
         self.link_count -= 1
         self._drop_if_unused()
 
     def release(self) -> None:
-        """A run that waited for it has ended."""
+        """Counts one consumer less; drops the producer with its last use."""
         self.consumers -= 1
         self._drop_if_unused()
 
@@ -127,20 +141,16 @@ class Producer:
                 self.refund()
                 self.refund = None
 
-    def drop(self) -> None:
-        """Nobody needs it any more: free its memory, stop what makes it."""
-        raise NotImplementedError
 
-
-def copied(data: bytes | memoryview, pool: Pool) -> Range:
-    """A copy in shared memory.  Raises OSError where there is none left."""
+def copy_to_pool(data: bytes | memoryview, pool: Pool) -> Range:
+    """Returns a copy in shared memory.  Raises OSError where there is no memory left."""
     segment = pool.take(len(data))
     segment.write(0, data)
     return Range(segment, 0, len(data))
 
 
-def split(params: Sequence[Parameter], memory: Input) -> list[TypedBuffer]:
-    """The arrays in ``memory``, without a copy; valid while it is held."""
+def split_outputs(params: Sequence[Parameter], memory: Input) -> list[TypedBuffer]:
+    """Returns the arrays in ``memory``, without a copy; valid while the memory is held."""
     avals = [param.aval for param in params]
     offsets, _ = output_offsets(Signature((), tuple(Param("", aval) for aval in avals)))
     if isinstance(memory, Range):
@@ -153,34 +163,14 @@ def split(params: Sequence[Parameter], memory: Input) -> list[TypedBuffer]:
     ]
 
 
-@attrs.define(eq=False)
-class WrittenArrays(Producer):
-    """Arrays somebody wrote."""
+def join_outputs(buffers: Sequence[TypedBuffer]) -> list[bytes | memoryview]:
+    """Returns arrays laid out by ``output_offsets``, in pieces: the inverse of ``split_outputs``.
 
-    _params: tuple[Param, ...]
-    _memory: Input | None
-
-    @property
-    def params(self) -> tuple[Param, ...]:
-        return self._params
-
-    @property
-    def memory(self) -> Input | None:
-        return self._memory
-
-    def outputs(self) -> list[TypedBuffer]:
-        if self._memory is None:
-            raise NotReady("it was removed")
-        return split(self._params, self._memory)
-
-    def drop(self) -> None:
-        if isinstance(self._memory, Range):
-            self._memory.segment.release()
-        self._memory = None
-
-
-def laid_out_bytes(buffers: Sequence[TypedBuffer]) -> list[bytes | memoryview]:
-    """Arrays one after another, in pieces, as ``protocol.output_offsets`` says."""
+    >>> from jaxfs.types.avals import parse_aval
+    >>> buffers = [TypedBuffer(parse_aval("u8[2]"), b"ab"), TypedBuffer(parse_aval("u8[1]"), b"c")]
+    >>> [len(piece) for piece in join_outputs(buffers)]
+    [0, 2, 62, 1]
+    """
     pieces, end = list[bytes | memoryview](), 0
     for buffer in buffers:
         pieces += [bytes(-end % ALIGNMENT), buffer.data]
@@ -188,11 +178,45 @@ def laid_out_bytes(buffers: Sequence[TypedBuffer]) -> list[bytes | memoryview]:
     return pieces
 
 
+@attrs.define(eq=False)
+class WrittenArrays(Producer):
+    """Arrays that a user wrote at once."""
+
+    _params: tuple[Param, ...]
+    _memory: Input | None
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        """The names and types of the arrays."""
+        return self._params
+
+    @property
+    def memory(self) -> Input | None:
+        """The memory of the arrays; None after they were dropped."""
+        return self._memory
+
+    def outputs(self) -> list[TypedBuffer]:
+        """Returns the arrays, without a copy.  Raises NotReady after they were dropped."""
+        if self._memory is None:
+            raise NotReady("it was removed")
+        return split_outputs(self._params, self._memory)
+
+    def drop(self) -> None:
+        """Frees the memory."""
+        if isinstance(self._memory, Range):
+            self._memory.segment.release()
+        self._memory = None
+
+
 @attrs.frozen(eq=False)
 class ArrayRef:
-    """Some arrays of a source, in order; ``indices`` is None for all of them.
+    """A reference to some arrays of a producer, in order.
 
-    ``prefix`` is cut from their names; ``path`` is what error messages call it.
+    Attributes:
+        producer: What makes the arrays.
+        path: The path of the arrays in the mount, for messages.
+        indices: The arrays' positions in the producer; None for all of them.
+        prefix: What is cut from the front of their names.
     """
 
     producer: Producer
@@ -202,7 +226,7 @@ class ArrayRef:
 
     @property
     def params(self) -> tuple[Param, ...]:
-        """Names and types of its arrays."""
+        """The names and types of the arrays."""
         found = self.producer.params
         if self.indices is None:
             return found
@@ -213,46 +237,64 @@ class ArrayRef:
 
     @property
     def nbytes(self) -> int:
+        """The bytes of the arrays, without padding between them."""
         return sum(param.aval.nbytes for param in self.params)
 
     def outputs(self) -> list[TypedBuffer]:
-        """As ``Source.outputs``."""
+        """Returns the arrays, without a copy.  Raises NotReady, or the producer's own error."""
         found = self.producer.outputs()
         return found if self.indices is None else [found[index] for index in self.indices]
 
     def input(self, number: int, pool: Pool) -> Input | FutureInput:
-        """Its array ``number`` as a run's input.  Raises RunFailed, Cancelled of the source."""
+        """Returns one of the arrays as a run's input.
+
+        Raises:
+            RunFailed: What makes the array failed.
+            Cancelled: What makes the array was cancelled.
+            OSError: There is no memory for a copy.
+        """
         if not self.params[number].aval.nbytes:
             return b""
         index = number if self.indices is None else self.indices[number]
         found = FutureInput(self.producer, index, pool, self.path)
         if self.producer.has_ended:
-            return found.now()
+            return found.resolve()
         self.producer.consumers += 1
         return found
 
-    def select(self, word: str) -> ArrayRef | None:
-        """The part a word names: a number, a name, or what several names begin with, as in a
-        pytree's key path.  None where there is none."""
-        chosen = _numbered(word, len(self.params))
+    def select(self, selector: str) -> ArrayRef | None:
+        """Returns a reference to some of the arrays, or None where the selector fits none.
+
+        Args:
+            selector: A number, a name, or a prefix of several names, as in a pytree's key path.
+        """
         names = [param.name for param in self.params]
+        chosen: tuple[int, ...]
         prefix = ""
-        if chosen is None and word and names.count(word) == 1:
-            chosen = (names.index(word),)
-        elif chosen is None and word:
-            prefix = f"{word}."
+        if is_number(selector) and selector == str(int(selector)) and int(selector) < len(names):
+            chosen = (int(selector),)
+        elif selector and names.count(selector) == 1:
+            chosen = (names.index(selector),)
+        else:
+            prefix = f"{selector}."
             chosen = tuple(n for n, name in enumerate(names) if name.startswith(prefix))
-        if not chosen:
+        if not chosen or not selector:
             return None
         indices = self.indices or tuple(range(len(self.producer.params)))
-        picked = tuple(indices[number] for number in chosen)
-        return ArrayRef(self.producer, f"{self.path}.{word}", picked, self.prefix + prefix)
+        selected = tuple(indices[number] for number in chosen)
+        return ArrayRef(self.producer, f"{self.path}.{selector}", selected, self.prefix + prefix)
 
 
 def leaf_order(names: Sequence[str], leaves: Sequence[str]) -> Sequence[int]:
-    """Which of ``leaves`` each input is, by name where the inputs are called the same in a pytree.
+    """Returns which of ``leaves`` each input takes: by name where both name the same pytree.
 
-    ``params.b params.w`` take the leaves ``w b`` as 1, 0; else it is one after another.
+    The inputs' names may have a common prefix that the leaves lack.  Where the names differ, the
+    leaves are taken one after another.
+
+    >>> leaf_order(["params.b", "params.w"], ["w", "b"])
+    [1, 0]
+    >>> leaf_order(["x", "y"], ["w", "b"])
+    range(0, 2)
     """
     paths = [name.split(".") for name in names]
     for cut in range(min(map(len, paths), default=0)):
@@ -264,27 +306,32 @@ def leaf_order(names: Sequence[str], leaves: Sequence[str]) -> Sequence[int]:
     return range(len(leaves))
 
 
-def by_key_path(name: str) -> tuple[tuple[bool, int, str], ...]:
-    """A key that sorts names as JAX flattens dicts and lists: ``w.2`` before ``w.10``."""
+def key_path_order(name: str) -> tuple[tuple[bool, int, str], ...]:
+    """Returns a sort key that orders names as JAX flattens dicts and lists.
+
+    >>> sorted(["w.10", "w.2", "b"], key=key_path_order)
+    ['b', 'w.2', 'w.10']
+    """
     return tuple(
         (not is_number(word), int(word) if is_number(word) else 0, word) for word in name.split(".")
     )
 
 
 def is_number(word: str) -> bool:
-    """Whether it is the number of an array: Python refuses to read ones of thousands of digits."""
+    """Returns whether a word can be the number of an array."""
     return word.isdecimal() and len(word) <= NUMBER_DIGITS
-
-
-def _numbered(word: str, count: int) -> tuple[int, ...] | None:
-    if is_number(word) and int(word) < count and str(int(word)) == word:
-        return (int(word),)
-    return None
 
 
 @attrs.frozen(eq=False)
 class FutureInput:
-    """An input that another run has yet to make.  Implements ``queue.Awaited``."""
+    """An input that another run has yet to make.  Implements ``PendingInput``.
+
+    Attributes:
+        producer: What makes the input.
+        index: The position of the array in the producer.
+        pool: The shared memory of the engine that takes the input.
+        path: The path of the array in the mount, for messages.
+    """
 
     producer: Producer
     index: int
@@ -293,30 +340,32 @@ class FutureInput:
 
     @property
     def done(self) -> trio.Event:
+        """Set when the producer has ended."""
         return self.producer.done
 
     @property
     def dependents(self) -> set[ScheduledRun]:
+        """The runs that wait for the producer."""
         return self.producer.dependents
 
     @property
     def run(self) -> ScheduledRun | None:
-        """The run that makes it."""
+        """The run that makes the input."""
         return self.producer.run
 
-    def now(self) -> Input:
-        """It, from a source that has ended, retained.  Raises RunFailed, Cancelled."""
+    def resolve(self) -> Input:
+        """Returns the input once the producer has ended, retained.  Raises RunFailed, Cancelled."""
         failure = self.failure()
         if failure is not None:
             raise failure
         return self.producer.input(self.index, self.pool)
 
-    def later(self) -> OutputRef:
-        """It, from a source whose run is in the engine already."""
-        return self.producer.later(self.index)
+    def output_ref(self) -> OutputRef:
+        """Returns the engine's name of the input, while the producer's run is in the engine."""
+        return self.producer.output_ref(self.index)
 
     def failure(self) -> JaxfsError | None:
-        """Why it will not be there, if that is known."""
+        """Returns why the input will never be there, or None if it is or may come."""
         error = self.producer.error
         if error is None and self.producer.has_ended and self.producer.memory is None:
             error = Cancelled("it was removed")
@@ -327,5 +376,5 @@ class FutureInput:
         return RunFailed(f"its input {self.path} failed: {error.reason}", error.diagnostics)
 
     def release(self) -> None:
-        """Whoever waited for it has ended."""
+        """Ends one consumer's claim on the producer."""
         self.producer.release()

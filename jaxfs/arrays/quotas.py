@@ -1,4 +1,4 @@
-"""Who holds how much memory: of results, and of what they are writing."""
+"""How much memory each user holds: of results, of arrays, and of what is being written."""
 
 from __future__ import annotations
 
@@ -9,23 +9,33 @@ from jaxfs.errors import NoSpace, OverQuota
 
 
 class Quotas:
-    """Counts bytes by user.
+    """Counts bytes by user and refuses what exceeds a limit.
 
-    ``limit_bytes`` is for the results of all together, ``share_bytes`` for all memory of each.
+    >>> quotas = Quotas(limit_bytes=1000, share_bytes=600)
+    >>> quotas.reserve(1001, 500)
+    >>> quotas.reserve(1001, 500)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    jaxfs.errors.OverQuota: the result takes 500 bytes and user 1001 holds 500 of the 600 ...
+
+    Attributes:
+        limit_bytes: The most bytes of all results and arrays together.
+        share_bytes: The most bytes of one user, unfinished uploads included.
+        result_bytes: The bytes of all results and arrays now.
     """
 
     def __init__(self, limit_bytes: int, share_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.share_bytes = share_bytes
         self.result_bytes = 0
-        self._held: Counter[int] = Counter()
-
-    def held_by(self, uid: int) -> int:
-        """Bytes of a user's results and uploads."""
-        return self._held[uid]
+        self._held: Counter[int] = Counter()  # by user
 
     def reserve(self, uid: int, nbytes: int) -> None:
-        """Take ``nbytes`` for a result.  Raises NoSpace, or OverQuota over the user's share."""
+        """Charges a result to a user, until ``give_back``.
+
+        Raises:
+            NoSpace: All results together would exceed the mount's limit.
+            OverQuota: The user would exceed the share of one user.
+        """
         if self.result_bytes + nbytes > self.limit_bytes:
             raise NoSpace(
                 f"the result takes {nbytes} bytes and {self.result_bytes} of "
@@ -35,14 +45,15 @@ class Quotas:
         self.result_bytes += nbytes
 
     def give_back(self, uid: int, nbytes: int) -> None:
-        """What ``reserve`` took."""
+        """Ends the charge of a result."""
         self.result_bytes -= nbytes
         self._put_back(uid, nbytes)
 
     def charge(self, uid: int, nbytes: int) -> Callable[[], None]:
-        """Take ``nbytes`` for something written; what is returned gives them back.
+        """Charges something that is being written; the returned function ends the charge.
 
-        Raises OverQuota.
+        Raises:
+            OverQuota: The user would exceed the share of one user.
         """
         self._take(uid, nbytes, "what is being written takes")
         return lambda: self._put_back(uid, nbytes)

@@ -1,4 +1,4 @@
-"""What a run takes: where each input is, or which output it will be."""
+"""The inputs of a run: what is in memory already, and outputs that another run has yet to make."""
 
 from __future__ import annotations
 
@@ -12,45 +12,62 @@ from jaxfs.errors import JaxfsError
 
 
 class ScheduledRun(Protocol):
-    """A run that makes arrays or takes them, as far as arrays know it."""
+    """A run of the scheduler, as far as arrays need it: one makes them, others take them."""
 
     @property
     def number(self) -> int:
-        """The engine's number of it, 0 while it waits for its turn."""
+        """The engine's number of the run; 0 while it waits in the scheduler."""
+        ...
 
     def kill(self) -> None:
-        """Cancel it, with its worker if it goes on."""
+        """Cancels the run, and ends the worker if the run goes on all the same."""
+        ...
 
     def precedes(self, other: ScheduledRun) -> bool:
-        """Whether an engine that gets both gets this one first."""
+        """Returns whether an engine that gets both runs gets this one first."""
+        ...
 
 
 class PendingInput(Protocol):
-    """An input that was not there when its run was submitted."""
+    """An input that was not in memory when its run was submitted."""
 
     @property
-    def done(self) -> trio.Event: ...
+    def done(self) -> trio.Event:
+        """Set when the input is there, or never will be."""
+        ...
 
     @property
-    def dependents(self) -> set[ScheduledRun]: ...
+    def dependents(self) -> set[ScheduledRun]:
+        """The runs that wait for what makes this input."""
+        ...
 
     @property
-    def run(self) -> ScheduledRun | None: ...
+    def run(self) -> ScheduledRun | None:
+        """The run that makes the input."""
+        ...
 
-    def now(self) -> Input: ...
+    def resolve(self) -> Input:
+        """Returns the input, retained, once ``done`` is set.  Raises RunFailed, Cancelled."""
+        ...
 
-    def later(self) -> OutputRef: ...
+    def output_ref(self) -> OutputRef:
+        """Returns the engine's name of the input, while the run that makes it is in the engine."""
+        ...
 
-    def failure(self) -> JaxfsError | None: ...
+    def failure(self) -> JaxfsError | None:
+        """Returns why the input will never be there, or None if it is or may come."""
+        ...
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Ends this run's claim on the input."""
+        ...
 
 
 RunInput = Input | PendingInput
 
 
 def release_inputs(inputs: Iterable[RunInput]) -> None:
-    """Let go of what inputs hold."""
+    """Releases the shared memory and the claims that inputs hold."""
     for value in inputs:
         if isinstance(value, Range):
             value.segment.release()

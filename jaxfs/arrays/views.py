@@ -1,4 +1,7 @@
-"""``results/<id>.<what>`` and ``arrays/<name>.<what>``: selecting, converting and sizing."""
+"""Views of arrays: ``results/<id>.<suffix>`` and ``arrays/<name>.<suffix>``.
+
+A suffix selects arrays by number or name, a format, or both, as in ``results/7.params.txt``.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +25,30 @@ class ViewOwner(NodeObject, Protocol):
     """A call or a named array, as far as its views need it."""
 
     @property
-    def result_mode(self) -> int: ...
+    def result_mode(self) -> int:
+        """The permission bits of what is read."""
+        ...
 
     def content(self) -> ArrayRef:
         """Returns a reference to all of its arrays.  Raises Invalid where it has none yet."""
+        ...
 
 
 @attrs.define(eq=False)
 class View(OwnedNodeObject):
-    """One way to look at arrays: all or some, in a format."""
+    """One file that shows arrays: all or some of an owner's, in a format.
+
+    Attributes:
+        owner: The call or the named array.
+        ref: The arrays that are shown.
+        suffix: What follows the owner's name: empty, or ``0``, ``result``, ``txt``, ``0.txt``.
+        format: The name of the format.
+        serial: Numbers its inode.
+    """
 
     owner: ViewOwner
     ref: ArrayRef
-    suffix: str  # "", "0", "result", "txt", "0.txt" ...
+    suffix: str
     format: str
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     _rope: Rope | None = None
@@ -51,36 +65,41 @@ class View(OwnedNodeObject):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it shows all that its owner has."""
+        """Whether it shows all arrays of its owner as .npy."""
         return not self.suffix
 
     @property
     def producer(self) -> Producer:
-        """Where its arrays come from."""
+        """What makes its arrays."""
         return self.ref.producer
 
     def size(self) -> int:
-        """The exact size: known from submission on where the format allows, else when done."""
+        """Returns the size of the file in bytes, or 0 while it is unknown.
+
+        It is known from submission on where it follows from the types.  The size of text follows
+        from the values: it is worked out when the arrays are there, and for large ones only when
+        the file is opened, because stat(2) must not take long.
+        """
         if self._rope is not None:
             return self._rope.nbytes
-        if not self.ref.producer.params or self.ref.producer.error is not None:
+        if not self.producer.params or self.producer.error is not None:
             return 0
-        fixed = _fixed_size(self.format, self.ref.params)
+        fixed = _encoded_size(self.format, self.ref.params)
         if fixed is not None:
             return fixed
-        return self._size_by_value()
-
-    def _size_by_value(self) -> int:
-        """Text is as long as its numbers: stat of a large one that nobody opened yet says 0."""
-        if self.ref.producer.memory is None or self.ref.nbytes > THREAD_BYTES:
+        if self.producer.memory is None or self.ref.nbytes > THREAD_BYTES:
             return 0
         self._rope = formats.encode(self.format, self.ref.params, self.ref.outputs())
         return self._rope.nbytes
 
     async def load(self) -> Rope:
-        """The bytes, made once; good while the source's memory is held (``Source.hold``).
+        """Returns the bytes of the file, made once; valid while the producer's memory is retained.
 
-        Raises NotReady, Invalid, Cancelled for a removed result, or the source's own error.
+        Raises:
+            NotReady: The arrays are not there yet.
+            Invalid: The format cannot hold them.
+            Cancelled: The result was cancelled or removed.
+            JaxfsError: Another error of the producer.
         """
         outputs = self.ref.outputs()
         if self._rope is None:
@@ -112,16 +131,16 @@ class View(OwnedNodeObject):
 
 
 @lru_cache(maxsize=4096)
-def _fixed_size(form: str, params: tuple[Param, ...]) -> int | None:
-    """As ``formats.encoded_size``: asked at each stat, of a few programs' outputs."""
-    return formats.encoded_size(form, params)
+def _encoded_size(format_name: str, params: tuple[Param, ...]) -> int | None:
+    """``formats.encoded_size`` with a cache: each stat(2) asks, for few programs' outputs."""
+    return formats.encoded_size(format_name, params)
 
 
-async def encode(form: str, params: tuple[Param, ...], buffers: list[TypedBuffer]) -> Rope:
-    """Outputs in a format, as one stream; what takes long to write does not hold up the mount."""
-    if form not in CHEAP and sum(len(buffer.data) for buffer in buffers) > THREAD_BYTES:
-        return await trio.to_thread.run_sync(formats.encode, form, params, buffers)
-    return formats.encode(form, params, buffers)
+async def encode(format_name: str, params: tuple[Param, ...], buffers: list[TypedBuffer]) -> Rope:
+    """Returns arrays in a format; encodes many bytes in a thread, not to delay other requests."""
+    if format_name not in CHEAP and sum(len(buffer.data) for buffer in buffers) > THREAD_BYTES:
+        return await trio.to_thread.run_sync(formats.encode, format_name, params, buffers)
+    return formats.encode(format_name, params, buffers)
 
 
 class ViewTable:

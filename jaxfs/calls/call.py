@@ -6,10 +6,9 @@ import time
 
 import attrs
 
-from jaxfs.arrays.producers import ArrayRef, Producer, split
+from jaxfs.arrays.producers import ArrayRef, Producer, split_outputs
 from jaxfs.arrays.run_inputs import ScheduledRun
-from jaxfs.calls.scheduler import Run
-from jaxfs.engine.interface import Input, Outcome, OutputRef, Range
+from jaxfs.engine.interface import Input, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed, TimedOut
 from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.posix.node_object import NodeMode, OwnedNodeObject
@@ -41,7 +40,6 @@ class Call(Producer, OwnedNodeObject):
     state: str = "writing"
     compiled: CompiledProgram | None = None
     outcome: Outcome | None = None
-    scheduled: Run | None = None  # from submission on
     input_bytes: int = 0
     begun_usec: int = 0  # when its inputs were complete, right or not
     submitted_usec: int = 0
@@ -64,10 +62,6 @@ class Call(Producer, OwnedNodeObject):
         return self.modes.get(RESULT, self.attr.mode) & 0o444
 
     @property
-    def run(self) -> ScheduledRun | None:
-        return self.scheduled
-
-    @property
     def run_usec(self) -> int:
         return self.outcome.run_usec if self.outcome else 0
 
@@ -77,11 +71,11 @@ class Call(Producer, OwnedNodeObject):
         return (self.ended_usec or now_usec()) - self.submitted_usec if self.submitted_usec else 0
 
     def begin(
-        self, version: CompiledProgram, input_bytes: int, ticket: Run, submitted_usec: int
+        self, version: CompiledProgram, input_bytes: int, run: ScheduledRun, submitted_usec: int
     ) -> None:
         """The inputs are complete and right."""
         self.state, self.compiled, self.error = "running", version, None
-        self.scheduled = ticket
+        self.run = run
         self.input_bytes, self.submitted_usec = input_bytes, submitted_usec
 
     def reject(self, error: JaxfsError) -> None:
@@ -120,10 +114,6 @@ class Call(Producer, OwnedNodeObject):
         self.attr.touch()
         self.done.set()
 
-    def later(self, index: int) -> OutputRef:
-        assert self.scheduled is not None  # only what was submitted is waited for
-        return OutputRef(self.scheduled.number, *self.place(index), self.value(index))
-
     def content(self) -> ArrayRef:
         """Returns a reference to all outputs."""
         return ArrayRef(self, f"results/{self.id}")
@@ -148,9 +138,9 @@ class Call(Producer, OwnedNodeObject):
 
     def drop(self) -> None:
         """Stop what runs, give the result's memory back."""
-        if not self.has_ended and self.scheduled is not None:
+        if not self.has_ended and self.run is not None:
             self.cancel(f"results/{self.id} was removed")
-            self.scheduled.kill()
+            self.run.kill()
         self.cancel(f"results/{self.id} was removed")
         if self.outcome is not None:
             release(self.outcome)
@@ -182,4 +172,4 @@ def release(outcome: Outcome) -> None:
 
 def typed_outputs(version: CompiledProgram, outcome: Outcome) -> list[TypedBuffer]:
     """An outcome's outputs without a copy; valid while the outcome is held."""
-    return split(version.signature.outputs, outcome.outputs)
+    return split_outputs(version.signature.outputs, outcome.outputs)

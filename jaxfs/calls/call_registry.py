@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
-from jaxfs.arrays.bindings import all_inputs, all_types, bound, parameter_names
+from jaxfs.arrays.bindings import bound_inputs, decode_inputs, infer_params, parameter_names
 from jaxfs.arrays.inputs import Request
 from jaxfs.arrays.named import NamedArray, NamedArrays
 from jaxfs.arrays.producers import ArrayRef
@@ -187,13 +187,15 @@ class Calls:
             return self.find(path, caller)
 
         request = await Request.of(spool, form, find)
-        fixed = bound(program, parameter_names(served), find) if program.inputs else {}
+        fixed = bound_inputs(program, parameter_names(served), find) if program.inputs else {}
         if isinstance(served, CompiledProgram):
-            return served, await all_inputs(request, served.signature.inputs, fixed, self.pool(uid))
-        params = await all_types(request, served, fixed)
+            return served, await decode_inputs(
+                request, served.signature.inputs, fixed, self.pool(uid)
+            )
+        params = await infer_params(request, served, fixed)
         types = tuple(param.aval for param in params)
         # first, so that nothing is compiled for numbers that are refused
-        inputs = await all_inputs(request, params, fixed, self.pool(uid))
+        inputs = await decode_inputs(request, params, fixed, self.pool(uid))
         try:
             return await self._derivations.version_for(program, types), inputs
         except BaseException:
@@ -207,7 +209,9 @@ class Calls:
         params = version.signature.inputs
         if not program.inputs:
             return params
-        fixed = bound(program, parameter_names(version), lambda path: self.find(path, caller))
+        fixed = bound_inputs(
+            program, parameter_names(version), lambda path: self.find(path, caller)
+        )
         return [param for number, param in enumerate(params) if number not in fixed]
 
     def _admit(
@@ -324,8 +328,8 @@ class Calls:
         self._forget(call)
         if call.link_count == 1 and not call.has_ended:
             call.cancel(f"results/{call.id} was removed")
-            if call.scheduled is not None:
-                call.scheduled.kill()
+            if call.run is not None:
+                call.run.kill()
             _stop_dependents(call)
         call.drop_link()
 

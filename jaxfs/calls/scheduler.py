@@ -215,7 +215,7 @@ class Scheduler:
         found = dict[PendingInput, Input | OutputRef]()
         try:
             for value in ticket.awaited:
-                found[value] = value.now() if value.done.is_set() else value.later()
+                found[value] = value.resolve() if value.done.is_set() else value.output_ref()
         except OSError as error:  # no memory for a copy in this engine's pool
             release_inputs(one for one in found.values() if not isinstance(one, OutputRef))
             raise from_os_error(error, "keeping the inputs of the run") from error
