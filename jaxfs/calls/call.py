@@ -1,4 +1,4 @@
-"""A call: inputs, one run, and the result that is kept under its id."""
+"""A call: a program's inputs, one run, and the result that is kept under the call's id."""
 
 from __future__ import annotations
 
@@ -17,20 +17,38 @@ from jaxfs.programs.program import Program
 from jaxfs.types.buffers import TypedBuffer
 from jaxfs.types.signature import Param
 
-RESULT = "result"  # the key of a result's own mode, once it was changed
+RESULT = "result"  # the key of the result's mode in ``Call.modes``
 
 
 def now_usec() -> int:
-    """A clock for durations."""
+    """Returns microseconds of CLOCK_MONOTONIC, for durations."""
     return time.monotonic_ns() // 1000
 
 
 @attrs.define(eq=False)
 class Call(Producer, OwnedNodeObject):
-    """States: writing -> running -> done | failed | cancelled.
+    """One call of a program.
 
-    ``version`` is known from submission on, and with it the exact size of the result.  ``format``
-    is what the inputs came in, empty for "told by the content".
+    It is created in state ``writing``.  From submission on it is ``running``, its compiled program
+    is known and with it the exact size of the result; it ends as ``done``, ``failed`` or
+    ``cancelled``.  Inputs that are refused make it ``failed`` without a run, and its file may be
+    written again.
+
+    Attributes:
+        id: Its name in ``calls/`` and ``results/``.
+        program: The program it calls.
+        attr: Owner, mode and times of the call; the result has the same owner.
+        format: The format of the inputs, or empty to detect it.
+        state: writing, running, done, failed or cancelled.
+        compiled: What runs; None before submission.
+        outcome: How the run ended; None before that, and after the result was freed.
+        input_bytes: The length of the inputs as they were written.
+        begun_usec: When the inputs were complete, valid or not; 0 before.
+        submitted_usec: When the run was passed to the scheduler; 0 before.
+        ended_usec: When the call ended; 0 before.
+        listed: Whether ``calls/<id>`` is still there.
+        modes: Permission bits that chmod changed, by file.
+        serial: Numbers its inodes.
     """
 
     id: str
@@ -41,46 +59,37 @@ class Call(Producer, OwnedNodeObject):
     compiled: CompiledProgram | None = None
     outcome: Outcome | None = None
     input_bytes: int = 0
-    begun_usec: int = 0  # when its inputs were complete, right or not
+    begun_usec: int = 0
     submitted_usec: int = 0
     ended_usec: int = 0
-    listed: bool = True  # whether calls/<id> is still there
+    listed: bool = True
     modes: dict[str, int] = attrs.field(factory=dict)
     serial: int = attrs.field(factory=lambda: next(SERIALS))
 
     @property
     def params(self) -> tuple[Param, ...]:
+        """The names and types of the outputs; empty before submission."""
         return self.compiled.signature.outputs if self.compiled else ()
 
     @property
     def memory(self) -> Input | None:
+        """The memory of the outputs; None while there are none."""
         return self.outcome.outputs if self.outcome and not self.outcome.error else None
 
     @property
     def result_mode(self) -> int:
-        """The permission bits of its result."""
+        """The permission bits of the result."""
         return self.modes.get(RESULT, self.attr.mode) & 0o444
 
     @property
     def run_usec(self) -> int:
+        """How long the run took in the engine; 0 before its end."""
         return self.outcome.run_usec if self.outcome else 0
 
     @property
     def total_usec(self) -> int:
-        """From submission to the end, or until now."""
+        """The time from submission to the end, or to now; 0 before submission."""
         return (self.ended_usec or now_usec()) - self.submitted_usec if self.submitted_usec else 0
-
-    def begin(
-        self, version: CompiledProgram, input_bytes: int, run: ScheduledRun, submitted_usec: int
-    ) -> None:
-        """The inputs are complete and right."""
-        self.state, self.compiled, self.error = "running", version, None
-        self.run = run
-        self.input_bytes, self.submitted_usec = input_bytes, submitted_usec
-
-    def reject(self, error: JaxfsError) -> None:
-        """The inputs were not right: nothing ran, and the id may be written again."""
-        self.state, self.error = "failed", error
 
     @property
     def is_rejected(self) -> bool:
@@ -89,13 +98,25 @@ class Call(Producer, OwnedNodeObject):
 
     @property
     def is_unreachable(self) -> bool:
-        """Whether nothing shows it any more: never submitted, and the program is gone."""
+        """Whether no file shows it: it was never submitted and its program was removed."""
         return self.state == "writing" and self.program.removed
 
+    def begin(
+        self, compiled: CompiledProgram, input_bytes: int, run: ScheduledRun, submitted_usec: int
+    ) -> None:
+        """Records that the run was submitted."""
+        self.state, self.compiled, self.error = "running", compiled, None
+        self.run = run
+        self.input_bytes, self.submitted_usec = input_bytes, submitted_usec
+
+    def reject(self, error: JaxfsError) -> None:
+        """Records that the inputs were refused."""
+        self.state, self.error = "failed", error
+
     def end(self, outcome: Outcome) -> None:
-        """The engine has answered."""
-        if self.has_ended:  # cancelled meanwhile
-            release(outcome)
+        """Records how the run ended; ignores the outcome of a call that was cancelled before."""
+        if self.has_ended:
+            release_outcome(outcome)
             return
         self.outcome, self.error = outcome, outcome.error
         if isinstance(outcome.error, Cancelled):
@@ -103,11 +124,14 @@ class Call(Producer, OwnedNodeObject):
         else:
             self._close("failed" if outcome.error else "done")
 
-    def cancel(self, reason: str) -> None:
-        """Nobody wants the result any more."""
-        if not self.has_ended:
-            self.error = Cancelled(reason)
-            self._close("cancelled")
+    def cancel(self) -> None:
+        """Ends the call if it has not ended, and kills its run: the result was removed."""
+        if self.has_ended:
+            return
+        self.error = Cancelled(f"results/{self.id} was removed")
+        self._close("cancelled")
+        if self.run is not None:
+            self.run.kill()
 
     def _close(self, state: str) -> None:
         self.state, self.ended_usec = state, now_usec()
@@ -119,7 +143,14 @@ class Call(Producer, OwnedNodeObject):
         return ArrayRef(self, f"results/{self.id}")
 
     def outputs(self) -> list[TypedBuffer]:
-        """The outputs, as they stand in memory.  Raises NotReady, or the call's own error."""
+        """Returns the outputs, without a copy.
+
+        Raises:
+            NotReady: The run has not ended.
+            Cancelled: The call was cancelled, or its result removed.
+            TimedOut: The run took too long.
+            RunFailed: The call failed for any other reason.
+        """
         self.raise_error()
         if self.outcome is None and self.has_ended:
             raise Cancelled(f"results/{self.id} was removed")
@@ -128,7 +159,7 @@ class Call(Producer, OwnedNodeObject):
         return typed_outputs(self.compiled, self.outcome)
 
     def raise_error(self) -> None:
-        """Raise as a reader of the result meets it: ECANCELED, ETIMEDOUT, EIO for all else."""
+        """Raises the call's error for a reader of the result: ECANCELED, ETIMEDOUT, else EIO."""
         if self.error is None:
             return
         kind = type(self.error) if isinstance(self.error, Cancelled | TimedOut) else RunFailed
@@ -137,13 +168,10 @@ class Call(Producer, OwnedNodeObject):
         raise error
 
     def drop(self) -> None:
-        """Stop what runs, give the result's memory back."""
-        if not self.has_ended and self.run is not None:
-            self.cancel(f"results/{self.id} was removed")
-            self.run.kill()
-        self.cancel(f"results/{self.id} was removed")
+        """Cancels the call if it has not ended, and frees the result's memory."""
+        self.cancel()
         if self.outcome is not None:
-            release(self.outcome)
+            release_outcome(self.outcome)
             self.outcome = None
 
     def mode_of(self, spec: NodeMode) -> int:
@@ -164,12 +192,12 @@ class Call(Producer, OwnedNodeObject):
             self.modes[RESULT] = mode & 0o444
 
 
-def release(outcome: Outcome) -> None:
-    """Let go of the memory an outcome holds."""
+def release_outcome(outcome: Outcome) -> None:
+    """Releases the memory of an outcome."""
     if isinstance(outcome.outputs, Range):
         outcome.outputs.segment.release()
 
 
-def typed_outputs(version: CompiledProgram, outcome: Outcome) -> list[TypedBuffer]:
-    """An outcome's outputs without a copy; valid while the outcome is held."""
-    return split_outputs(version.signature.outputs, outcome.outputs)
+def typed_outputs(compiled: CompiledProgram, outcome: Outcome) -> list[TypedBuffer]:
+    """Returns the arrays of an outcome, without a copy; valid while the outcome is held."""
+    return split_outputs(compiled.signature.outputs, outcome.outputs)

@@ -1,24 +1,21 @@
-"""All calls of a mount: submitted, run, kept by id, cancelled, removed."""
+"""The calls of a mount, by id: created, submitted, looked up, removed."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import trio
 
-from jaxfs.arrays.bindings import bound_inputs, decode_inputs, infer_params, parameter_names
-from jaxfs.arrays.inputs import Request
 from jaxfs.arrays.named import NamedArray, NamedArrays
 from jaxfs.arrays.producers import ArrayRef
-from jaxfs.arrays.quotas import Quotas
-from jaxfs.arrays.run_inputs import RunInput, release_inputs
-from jaxfs.calls.call import Call, now_usec, release
-from jaxfs.calls.memory_check import MemoryCheck
-from jaxfs.calls.record import KEEP, CallRecord
-from jaxfs.calls.scheduler import Run, Scheduler, soon
+from jaxfs.arrays.run_inputs import release_inputs
+from jaxfs.calls.admission import Admission
+from jaxfs.calls.call import Call, now_usec, release_outcome
+from jaxfs.calls.record import CallRecord, CallStats
+from jaxfs.calls.request_reader import RequestReader
+from jaxfs.calls.scheduler import call_soon
 from jaxfs.codecs.formats import FORMATS
-from jaxfs.engine.interface import Engine, Engines, Outcome
+from jaxfs.engine.interface import Engines, Outcome
 from jaxfs.errors import (
     AccessDenied,
     Cancelled,
@@ -29,22 +26,31 @@ from jaxfs.errors import (
     NotFound,
     OverQuota,
 )
-from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
 from jaxfs.options import Options
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs import names
-from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.derived import Derivations
 from jaxfs.programs.program import Program
-from jaxfs.programs.stats import Histogram
-from jaxfs.types.buffers import Parameter
 
 
 class Calls:
-    """Runs calls on the engines and keeps results until they are removed.
+    """The calls of a mount, and what they share.
 
-    ``failed`` is told of each failed call that nobody may be waiting for.
+    A call and its result are kept until ``results/<id>`` is removed.
+
+    Args:
+        engines: The engines of the mount.
+        derivations: Makes specializations.
+        options: The mount options.
+        log_failure: Called for each call that fails: its user may not wait for the result.
+        nursery: For tasks that wait, as long as the mount exists.
+
+    Attributes:
+        admission: Passes runs to the engines.
+        arrays: The named arrays, which requests refer to as they do to results.
+        requests: Reads requests, also those of conversations.
+        stats: Totals over all calls, also those of conversations.
     """
 
     def __init__(
@@ -52,245 +58,131 @@ class Calls:
         engines: Engines,
         derivations: Derivations,
         options: Options,
-        failed: Callable[[Call, JaxfsError], None],
+        log_failure: Callable[[Call, JaxfsError], None],
         nursery: trio.Nursery,
     ) -> None:
-        self.quotas = Quotas(options.max_result_bytes, options.share_bytes)
-        self.arrays = NamedArrays(self.quotas)
-        self.memory_check = MemoryCheck()
-        self._engines = engines
-        self._derivations = derivations
-        self._options = options
-        self._failed = failed
-        self._nursery = nursery
-        self._schedulers: dict[Engine, Scheduler] = {}
+        self.admission = Admission(engines, options, nursery)
+        self.arrays = NamedArrays(self.admission.quotas)
+        self.requests = RequestReader(self.find, derivations, self.admission)
+        self.stats = CallStats()
+        self._log_failure = log_failure
         self._calls: dict[str, Call] = {}
-        self.ended = 0  # calls of all kinds, conversations' included
-        self.ended_badly = 0
-        self.total_times = Histogram()
-        self.run_times = Histogram()  # of those that ended well
-        self.recent: deque[CallRecord] = deque(maxlen=KEEP)  # nobody has looked at yet
 
     def __iter__(self) -> Iterator[Call]:
         return iter(tuple(self._calls.values()))
 
     def get(self, call_id: str) -> Call | None:
-        """The call with this id, whatever its state."""
+        """Returns the call with this id, in any state, or None."""
         return self._calls.get(call_id)
 
     def of(self, program: Program) -> list[Call]:
-        """What ``calls/`` of a program lists."""
+        """Returns the calls that ``calls/`` of a program lists."""
         return [call for call in self if call.program is program and call.listed]
 
-    def scheduler(self, uid: int) -> Scheduler:
-        """Where a user's runs wait for their turn."""
-        engine = self._engines.of(uid)
-        queue = self._schedulers.get(engine)
-        if queue is None:
-            queue = self._schedulers[engine] = Scheduler(
-                engine,
-                self._nursery,
-                max_calls=self._options.max_calls_per_user,
-                limit_s=self._options.call_timeout,
-            )
-        return queue
+    def create(self, program: Program, filename: str, attr: InodeAttr) -> Call:
+        """Returns a new call.
 
-    @property
-    def waiting(self) -> int:
-        """Runs that no engine has yet."""
-        return sum(queue.waiting for queue in self._schedulers.values())
+        Args:
+            program: The program to call.
+            filename: An id, with a format if the inputs come in that: ``job1``, ``job1.raw``.
+            attr: Owner, mode and times.
 
-    def pool(self, uid: int) -> Pool:
-        """The shared memory of a user's engine."""
-        return self._engines.of(uid).pool
-
-    def spool(self, uid: int, hint_bytes: int = 0) -> Spool:
-        """Room for what a user writes.  Its writes raise TooBig, OverQuota."""
-        return Spool(
-            self.pool(uid),
-            self._options.max_write_bytes,
-            hint_bytes,
-            lambda nbytes: self.quotas.charge(uid, nbytes),
-        )
-
-    def create(self, program: Program, filename: str, meta: InodeAttr) -> Call:
-        """``calls/<id>[.<format>]``.  Raises Invalid, NameTaken."""
-        call_id, form = split_id(filename)
-        taken = self._calls.get(call_id)
-        if taken is not None and taken.is_unreachable:
-            self.remove(taken)
-        elif taken is not None:
+        Raises:
+            Invalid: It is no id of a call.
+            NameTaken: There is a result of this id.
+        """
+        call_id, format_name = split_id(filename)
+        known = self._calls.get(call_id)
+        if known is not None and known.is_unreachable:
+            self.remove(known)
+        elif known is not None:
             raise NameTaken(
                 f"results/{call_id} is there already; remove it, or use another id for the call"
             )
-        call = self._calls[call_id] = Call(call_id, program, meta, format=form)
+        call = self._calls[call_id] = Call(call_id, program, attr, format=format_name)
         call.add_link()
         return call
 
     def find(self, path: str, caller: Credentials) -> ArrayRef:
-        """What ``arrays/<name>``, ``results/<id>`` or a part, ``results/<id>.0``, stands for.
+        """Looks up ``arrays/<name>``, ``results/<id>`` or arrays of it, as in ``results/<id>.0``.
 
-        Raises NotFound, AccessDenied, and Invalid for a call that was not submitted.
+        Raises:
+            NotFound: There is no such file.
+            AccessDenied: The caller may not read it.
+            Invalid: It is the result of a call that was not submitted, or an empty array.
         """
-        place, _, name = path.partition("/")
-        name, _, word = name.partition(".")
-        owner = self.arrays.get(name) if place == "arrays" else self._calls.get(name)
-        if owner is None or place not in ("arrays", "results"):
+        directory, _, name = path.partition("/")
+        name, _, selector = name.partition(".")
+        owner = self.arrays.get(name) if directory == "arrays" else self._calls.get(name)
+        if owner is None or directory not in ("arrays", "results"):
             raise NotFound(f"there is no {path}")
         if not caller.may_read(owner.attr, owner.result_mode):
             raise AccessDenied(f"user {caller.uid} may not read {path}")
-        part = owner.content() if isinstance(owner, NamedArray) else _content(owner)
-        found = part.select(word) if word else part
+        if not isinstance(owner, NamedArray) and not owner.submitted_usec:
+            raise Invalid(f"call {name} was not submitted: there is no results/{name} yet")
+        ref = owner.content()
+        found = ref.select(selector) if selector else ref
         if found is None:
-            raise NotFound(f"there is no array {word!r} in {part.path}")
+            raise NotFound(f"there is no array {selector!r} in {ref.path}")
         return found
 
     async def submit(self, call: Call, spool: Spool, caller: Credentials) -> None:
-        """Check the inputs and start the run.  References in them are looked up with the rights of
-        ``caller``, who writes; the call is its owner's.
+        """Reads the inputs of a call and starts its run.
 
-        Raises Invalid, BrokenProgram, NoSpace, OverQuota, and what a reference's source says.
+        Args:
+            call: The call; its owner is charged for the run.
+            spool: The inputs.
+            caller: The process that wrote them; references are looked up with its rights.
+
+        Raises:
+            Invalid: The inputs do not fit the program.
+            BrokenProgram: The program has no version that works.
+            NameTaken: The call was submitted already.
+            Cancelled: The call was removed.
+            NoSpace: The run does not fit into memory, or its result into the mount's limit.
+            OverQuota: The user has too much memory or too many unfinished runs.
+            JaxfsError: What a reference raised.
         """
         self._check_open(call)
         call.begun_usec = now_usec()
-        uid = call.attr.uid
+        uid, program = call.attr.uid, call.program
         try:
-            version, inputs = await self.read(uid, caller, call.program, spool, call.format)
+            compiled, inputs = await self.requests.read(uid, caller, program, spool, call.format)
         except JaxfsError as error:
             call.reject(error)
             raise
         try:
-            self._check_open(call)  # much may have happened while a large text was read
+            self._check_open(call)  # again: reading a large text takes long
         except JaxfsError:
             release_inputs(inputs)
             raise
-        submitted_usec = now_usec()  # before the engine has it: a small run may end at once
+        submitted_usec = now_usec()  # before the engine gets the run: a small one may end at once
         try:
-            ticket = self._admit(call, version, inputs, uid)
+            run = self.admission.run_for(
+                call, uid, compiled, inputs, lambda outcome: self._finish(call, outcome)
+            )
         except (NoSpace, OverQuota) as error:
             call.reject(error)
             raise
-        call.begin(version, spool.size, ticket, submitted_usec)
-
-    async def read(
-        self, uid: int, caller: Credentials, program: Program, spool: Spool, form: str
-    ) -> tuple[CompiledProgram, tuple[RunInput, ...]]:
-        """The inputs of one request, bound ones included, and what runs with them: for a program
-        whose types come with the call, the specialization for these types, which is made if it is
-        not there.
-
-        Raises Invalid, BrokenProgram, and what making the specialization raises.
-        """
-        served = await program.wait_compiled()
-
-        def find(path: str) -> ArrayRef:
-            return self.find(path, caller)
-
-        request = await Request.of(spool, form, find)
-        fixed = bound_inputs(program, parameter_names(served), find) if program.inputs else {}
-        if isinstance(served, CompiledProgram):
-            return served, await decode_inputs(
-                request, served.signature.inputs, fixed, self.pool(uid)
-            )
-        params = await infer_params(request, served, fixed)
-        types = tuple(param.aval for param in params)
-        # first, so that nothing is compiled for numbers that are refused
-        inputs = await decode_inputs(request, params, fixed, self.pool(uid))
-        try:
-            return await self._derivations.version_for(program, types), inputs
-        except BaseException:
-            release_inputs(inputs)
-            raise
-
-    def open_params(
-        self, program: Program, version: CompiledProgram, caller: Credentials
-    ) -> Sequence[Parameter]:
-        """The parameters that a request has to bring: those that are not bound."""
-        params = version.signature.inputs
-        if not program.inputs:
-            return params
-        fixed = bound_inputs(
-            program, parameter_names(version), lambda path: self.find(path, caller)
-        )
-        return [param for number, param in enumerate(params) if number not in fixed]
-
-    def _admit(
-        self, call: Call, version: CompiledProgram, inputs: tuple[RunInput, ...], uid: int
-    ) -> Run:
-        nbytes = version.executable.output_bytes
-        try:
-            self.quotas.reserve(uid, nbytes)
-        except JaxfsError:
-            release_inputs(inputs)
-            raise
-        try:
-            ticket = self.run(
-                uid,
-                version,
-                inputs,
-                lambda outcome: self._ended(call, outcome),
-                shared_as=call.number,
-            )
-        except JaxfsError:
-            self.quotas.give_back(uid, nbytes)
-            raise
-        call.refund = lambda: self._free(uid, nbytes, call.number)
-        return ticket
-
-    def _free(self, uid: int, nbytes: int, source: int) -> None:
-        """Nobody needs a result any more."""
-        self.quotas.give_back(uid, nbytes)
-        self.pool(uid).forget(source)
+        call.begin(compiled, spool.size, run, submitted_usec)
 
     def _check_open(self, call: Call) -> None:
+        """Raises NameTaken or Cancelled where a call can no longer be submitted."""
         if call.submitted_usec:
             raise NameTaken(f"call {call.id} was submitted already; use another id")
         if self._calls.get(call.id) is not call:
             raise Cancelled(f"call {call.id} was removed before it was submitted")
 
-    def run(
-        self,
-        uid: int,
-        version: CompiledProgram,
-        inputs: tuple[RunInput, ...],
-        done: Callable[[Outcome], None],
-        *,
-        shared_as: int = 0,
-    ) -> Run:
-        """Run once; ``done`` gets the outcome from the event loop.  Takes over the inputs.
-        ``shared_as`` lets other runs take the outputs before this one has ended.
-
-        Raises NoSpace for what cannot fit, OverQuota for a user with too many unfinished calls.
-        """
-        if not version.is_small:
-            self.check_memory(uid, version, inputs)
-        queue = self.scheduler(uid)
-        return queue.submit(uid, version.executable, inputs, done, shared_as=shared_as)
-
-    def check_memory(
-        self, uid: int, version: CompiledProgram, inputs: tuple[RunInput, ...]
-    ) -> None:
-        """Raises NoSpace, and gives the inputs back, where a run cannot fit."""
-        try:
-            self.memory_check.check(version, self.pool(uid))
-        except NoSpace:
-            release_inputs(inputs)
-            raise
-
-    def _ended(self, call: Call, outcome: Outcome) -> None:
+    def _finish(self, call: Call, outcome: Outcome) -> None:
+        """Ends a call whose run has ended, unless it was cancelled before."""
         if call.has_ended:
-            release(outcome)
+            release_outcome(outcome)
             return
         call.end(outcome)
         if isinstance(outcome.error, Cancelled):
-            _stop_dependents(call)
-        self._count_call(call, outcome)
-        if outcome.error is not None:
-            self._failed(call, outcome.error)
-
-    def _count_call(self, call: Call, outcome: Outcome) -> None:
+            _kill_dependents(call)
         assert call.compiled is not None  # it was submitted
-        self.count(
+        self.stats.add(
             CallRecord(
                 call.attr.uid,
                 call.program,
@@ -306,35 +198,25 @@ class Calls:
                 outcome.error.errno_name if outcome.error else "",
             )
         )
-
-    def count(self, record: CallRecord) -> None:
-        """Keep a program's statistics, and the mount's."""
-        self.recent.append(record)
-        failed, run_usec = bool(record.errno), record.run_usec
-        total_usec = record.ended_usec - record.submitted_usec
-        self.ended += 1
-        self.total_times.add(total_usec)
-        if failed:
-            self.ended_badly += 1
-        else:
-            self.run_times.add(run_usec)
-        record.program.stats.add(failed=failed, total_usec=total_usec, run_usec=run_usec)
+        if outcome.error is not None:
+            self._log_failure(call, outcome.error)
 
     def remove(self, call: Call) -> None:
-        """``rm results/<id>``: cancel what runs and what waits for it, free what is there, forget
-        the id.  What has another name, in ``arrays/``, only loses this one."""
+        """Removes ``results/<id>``, and the call with it.
+
+        A run that has not ended is killed, with all that wait for it, unless its outputs have
+        another name in ``arrays/``.
+        """
         if self._calls.get(call.id) is not call:
             return
         self._forget(call)
         if call.link_count == 1 and not call.has_ended:
-            call.cancel(f"results/{call.id} was removed")
-            if call.run is not None:
-                call.run.kill()
-            _stop_dependents(call)
+            call.cancel()
+            _kill_dependents(call)
         call.drop_link()
 
     def give_away(self, call: Call) -> None:
-        """The result has another name now: ``mv results/<id> arrays/<name>``."""
+        """Removes only the name ``results/<id>``: the result was moved to ``arrays/``."""
         if self._calls.get(call.id) is call:
             self._forget(call)
             call.drop_link()
@@ -344,31 +226,31 @@ class Calls:
         self.arrays.views.drop(call)
 
     def unlist(self, call: Call) -> None:
-        """``rm calls/<id>``: only the name goes; a call that was never submitted goes whole."""
+        """Removes only the name ``calls/<id>``; all of a call that was not submitted."""
         call.listed = False
         if not call.submitted_usec:
             self.remove(call)
 
 
-def _content(call: Call) -> ArrayRef:
-    if call.is_rejected or not call.submitted_usec:
-        raise Invalid(f"call {call.id} was not submitted: there is no results/{call.id} yet")
-    return call.content()
-
-
-def _stop_dependents(call: Call) -> None:
-    """A cancelled call cancels those that wait for it."""
-    for ticket in tuple(call.dependents):
-        soon(ticket.kill)
+def _kill_dependents(call: Call) -> None:
+    """Kills the runs that wait for a call which was cancelled."""
+    for run in tuple(call.dependents):
+        call_soon(run.kill)
 
 
 def split_id(filename: str) -> tuple[str, str]:
-    """``job1.raw`` -> (``job1``, ``raw``).  Raises Invalid: ids have no dot."""
-    call_id, dot, form = names.check(filename).partition(".")
+    """Returns the id of a call and a format, as ``job1`` and ``raw`` of ``job1.raw``.
+
+    Raises Invalid: ids have no dot.
+
+    >>> split_id("job1.raw")
+    ('job1', 'raw')
+    """
+    call_id, dot, format_name = names.check(filename).partition(".")
     accepted = [row.name for row in FORMATS if row.decode is not None]
-    if not call_id or (dot and form not in accepted):
+    if not call_id or (dot and format_name not in accepted):
         raise Invalid(
             f"{filename!r} is no call id; ids have no dot, and may end in one of "
             + " ".join(f".{name}" for name in accepted)
         )
-    return call_id, form
+    return call_id, format_name

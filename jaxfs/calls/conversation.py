@@ -1,7 +1,7 @@
-"""The file ``call``: requests in, replies out, on one open file, as often as wanted.
+"""The file ``call``: requests in and replies out, on one open file, as often as wanted.
 
-Replies come in the order of the requests, as one stream; end of file is told when every request so
-far has been answered and read.  Offsets mean nothing here: the file is a pipe to the program.
+Replies come in the order of the requests, as one stream; read(2) returns 0 when all requests so far
+have been answered and read.  Offsets have no meaning: the file is a pipe to the program.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import trio
 from jaxfs.arrays.inputs import format_of
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.arrays.views import encode
-from jaxfs.calls.call import now_usec, release, typed_outputs
+from jaxfs.calls.call import now_usec, release_outcome, typed_outputs
 from jaxfs.calls.call_registry import Calls
 from jaxfs.calls.fast_path import FastPath, fast_path_for
-from jaxfs.calls.record import CallRecord
+from jaxfs.calls.record import CallRecord, CallStats
 from jaxfs.calls.scheduler import Run
 from jaxfs.codecs.formats import format_named
 from jaxfs.codecs.framing import Framer
@@ -31,25 +31,43 @@ from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.program import Program
 from jaxfs.types.buffers import Rope
 
-REPLY_WAIT_S = 50e-6  # standing still so long is cheaper than a turn of the event loop
-MISSES_COST = 8  # so many requests do not stand still after a wait in vain: cores are scarce
-QUICK_WAIT_S = 100e-6  # for programs that mostly end within a fraction of it
-MAX_UNREAD = 1 << 16  # replies; who goes on asking and never reads is told so
+REPLY_WAIT_S = 50e-6  # blocking the event loop so long costs less than a turn of it
+SKIPPED_WAITS = 8  # after a wait in vain, so many requests do not wait: cores are scarce
+QUICK_WAIT_S = 100e-6  # for programs whose runs mostly take a fraction of it
+MAX_UNREAD = 1 << 16  # replies; more requests are refused until some are read
 
 
 @attrs.define(eq=False)
-class _PendingReply:
-    """What one request gets: an outcome once there is one, then its bytes."""
+class PendingReply:
+    """The reply to one request: first its outcome arrives, then its bytes are read.
+
+    Attributes:
+        compiled: The program that runs.
+        format: The format of the request and of the reply.
+        program: The program that was called.
+        stats: Counts the call when it has ended.
+        uid: The user.
+        input_bytes: The length of the request.
+        begun_usec: When the request was complete; 0 where that is ``submitted_usec``.
+        refund: Ends the charge of large outputs to the user.
+        submitted_usec: When the run was passed to the scheduler.
+        run: The run, until it has ended.
+        outcome: How it ended.
+        rope: The bytes of the reply, once they are encoded.
+        offset: How many of them were read.
+        dropped: Whether the reply will not be read.
+        arrived: Set when the outcome is there.
+    """
 
     compiled: CompiledProgram
-    form: str
+    format: str
     program: Program
-    calls: Calls
+    stats: CallStats
     uid: int
     input_bytes: int
-    begun_usec: int  # 0: when it was asked
-    refund: Callable[[], None] | None = None  # of the memory that large outputs take
-    asked_usec: int = attrs.field(factory=now_usec)
+    begun_usec: int
+    refund: Callable[[], None] | None = None
+    submitted_usec: int = attrs.field(factory=now_usec)
     run: Run | None = None
     outcome: Outcome | None = None
     rope: Rope | None = None
@@ -58,136 +76,147 @@ class _PendingReply:
     arrived: trio.Event = attrs.field(factory=trio.Event)
 
     def arrive(self, outcome: Outcome) -> None:
-        if not isinstance(outcome.error, Cancelled):
-            self._count(outcome)
-        self.run = None  # it knows us too: a circle is work for the garbage collector
+        """Takes the outcome of the run, and counts the call unless it was cancelled."""
+        error = outcome.error
+        if not isinstance(error, Cancelled):
+            self.stats.add(
+                CallRecord(
+                    self.uid,
+                    self.program,
+                    "",
+                    self.begun_usec or self.submitted_usec,
+                    self.submitted_usec,
+                    outcome.sent_usec,
+                    outcome.started_usec,
+                    outcome.run_usec,
+                    now_usec(),
+                    self.input_bytes,
+                    self.compiled.executable.output_bytes,
+                    error.errno_name if error else "",
+                )
+            )
+        self.run = None  # it refers to the reply: a cycle would be work for the garbage collector
         if self.dropped:
-            release(outcome)
+            release_outcome(outcome)
             return
         self.outcome = outcome
         self.arrived.set()
 
-    def _count(self, outcome: Outcome) -> None:
-        self.calls.count(
-            CallRecord(
-                self.uid,
-                self.program,
-                "",
-                self.begun_usec or self.asked_usec,
-                self.asked_usec,
-                outcome.sent_usec,
-                outcome.started_usec,
-                outcome.run_usec,
-                now_usec(),
-                self.input_bytes,
-                self.compiled.executable.output_bytes,
-                outcome.error.errno_name if outcome.error else "",
-            )
-        )
-
     def drop(self) -> None:
-        """Nobody reads it (any more)."""
+        """Frees the outputs: the reply was read, or will not be."""
         self.dropped, self.rope = True, None
         if self.outcome is not None:
-            release(self.outcome)
+            release_outcome(self.outcome)
             self.outcome = None
         if self.refund is not None:
             self.refund()
             self.refund = None
 
-    async def encoded(self, outcome: Outcome) -> Rope:
-        """The reply's bytes, in the format of the request."""
-        if self.rope is None:
-            outputs = typed_outputs(self.compiled, outcome)
-            self.rope = await encode(self.form, self.compiled.signature.outputs, outputs)
-        return self.rope
-
 
 class Conversation:
-    """One open ``call`` of a user.
+    """The requests and replies of one open ``call``.
 
-    ``form`` is fixed by the suffix, or empty: each request tells its own.
+    Args:
+        calls: The calls of the mount.
+        program: The program that is called.
+        fixed_format: The format of all requests, or empty to detect it from each.
+        caller: The process that opened the file.
     """
 
-    def __init__(self, calls: Calls, program: Program, form: str, caller: Credentials) -> None:
+    def __init__(
+        self, calls: Calls, program: Program, fixed_format: str, caller: Credentials
+    ) -> None:
         self._calls = calls
         self._program = program
-        self._fixed = form
+        self._fixed_format = fixed_format
         self._caller = caller
         self._uid = uid = caller.uid
-        self._queue = calls.scheduler(uid)
-        self._replies: deque[_PendingReply] = deque()
-        self._spool = calls.spool(uid)
-        self._framer: Framer | None = None
-        self._form = ""
-        self._plan: FastPath | None = None
-        self._hurried = 0
-        self._asked: trio.Event | None = None  # made where somebody polls
+        self._admission = calls.admission
+        self._stats = calls.stats
+        self._scheduler = calls.admission.scheduler(uid)
+        self._replies: deque[PendingReply] = deque()
+        self._spool = calls.admission.spool(uid)
+        self._framer: Framer | None = None  # of the request in the spool
+        self._format = ""  # of the request in the spool; empty while it is unknown
+        self._fast_path: FastPath | None = None
+        self._skip_waits = 0
+        self._submitted: trio.Event | None = None  # for poll(2); made when it is asked for
 
     async def write(self, data: bytes) -> int:
-        """Take a piece of a request; whatever is complete with it starts to run.
+        """Takes a piece of a request, and starts the requests that are complete with it.
 
-        Raises Invalid (the request is dropped, the next write begins the next one), TooBig,
-        BrokenProgram, NoSpace, OverQuota.
+        Raises:
+            Invalid: The request does not fit; it is dropped, the next write begins another one.
+            TooBig: The request exceeds the mount's limit.
+            BrokenProgram: The program has no version that works.
+            NoSpace: The run does not fit into memory.
+            OverQuota: The user has too much memory, too many runs or too many unread replies.
         """
-        served = self._program.compiled or await self._program.wait_compiled()
+        current = self._program.compiled or await self._program.wait_compiled()
         try:
-            self._make_room(served, len(data))
+            self._prepare_spool(current, len(data))
             self._spool.append(data)
-            if isinstance(served, CompiledProgram):
-                await self._submit_complete(served)
-            elif not self._form:  # nobody knows how much belongs to a request but who writes it
-                self._form = format_of(self._spool, self._fixed)
+            if isinstance(current, CompiledProgram):
+                await self._submit_complete(current)
+            elif not self._format:  # without types only the reader knows where the request ends
+                self._format = format_of(self._spool, self._fixed_format)
         except BaseException:
             self._reset()
             raise
         return len(data)
 
     def write_now(self, data: bytes) -> bool:
-        """Take a whole small raw request, without a turn of the event loop; False for others.
+        """Takes a whole small raw request, without a turn of the event loop; False for others.
 
-        A reply that comes at once is taken at once too, while nobody else waits for one: the event
-        loop then has no reason to wake up for it.
+        If no other reply is awaited, it also waits a moment for this one, so that the event loop
+        need not wake up for it.  Raises NoSpace, OverQuota.
         """
-        version = self._program.compiled
-        if self._fixed != "raw" or version is None or self._spool.size or self._program.inputs:
+        compiled = self._program.compiled
+        if (
+            self._fixed_format != "raw"
+            or compiled is None
+            or self._spool.size
+            or self._program.inputs
+        ):
             return False
-        if self._plan is None or self._plan.version is not version:
-            self._plan = fast_path_for(version)
-        if self._plan is None or len(data) != self._plan.nbytes:
+        if self._fast_path is None or self._fast_path.compiled is not compiled:
+            self._fast_path = fast_path_for(compiled)
+        if self._fast_path is None or len(data) != self._fast_path.nbytes:
             return False
-        self._run(version, "raw", self._plan.split(data), len(data))
-        if self._hurried:
-            self._hurried -= 1
+        self._run(compiled, "raw", self._fast_path.split(data), len(data))
+        if self._skip_waits:
+            self._skip_waits -= 1
         elif len(self._replies) == 1 and self._program.stats.is_quick:
-            self._queue.poll(QUICK_WAIT_S)
+            self._scheduler.poll(QUICK_WAIT_S)
             if self._replies and self._replies[0].outcome is None:
-                self._hurried = MISSES_COST
+                self._skip_waits = SKIPPED_WAITS
         return True
 
     def read_now(self, size: int) -> bytes | None:
-        """A whole small raw reply that is there already, or None."""
-        if not self._replies or self._spool.size or self._plan is None:
+        """Returns a whole small raw reply that is there already, or None."""
+        if not self._replies or self._spool.size or self._fast_path is None:
             return None
         reply = self._replies[0]
-        if reply.outcome is None or reply.offset or reply.compiled is not self._plan.version:
+        if reply.outcome is None or reply.offset or reply.compiled is not self._fast_path.compiled:
             return None
-        data = self._plan.reply(reply.outcome) if reply.form == "raw" else None
+        data = self._fast_path.reply(reply.outcome) if reply.format == "raw" else None
         if data is None or len(data) > size:
             return None
         self._replies.popleft()
         return data
 
-    def _make_room(self, served: CompiledProgram | UntypedProgram, nbytes: int) -> None:
+    def _prepare_spool(self, current: CompiledProgram | UntypedProgram, nbytes: int) -> None:
+        """Takes shared memory at once, in its full size, for a request that begins large."""
         if self._spool.size == 0 and nbytes > INLINE_BYTES // 4:
             expected = 0
-            if isinstance(served, CompiledProgram):
-                expected = sum(aval.nbytes + 256 for aval in served.signature.input_avals)
-            self._spool = self._calls.spool(self._uid, max(nbytes, expected))
+            if isinstance(current, CompiledProgram):
+                expected = sum(aval.nbytes + 256 for aval in current.signature.input_avals)
+            self._spool = self._admission.spool(self._uid, max(nbytes, expected))
 
-    async def _submit_complete(self, version: CompiledProgram) -> None:
+    async def _submit_complete(self, compiled: CompiledProgram) -> None:
+        """Submits the requests in the spool that are complete; the rest stays there."""
         while self._spool.size:
-            needed = self._needed(version)
+            needed = self._request_bytes(compiled)
             if needed is None or needed > self._spool.size:
                 return
             rest = self._spool.read(needed, self._spool.size - needed)
@@ -195,70 +224,83 @@ class Conversation:
             await self._submit()
             self._spool.append(rest)
 
-    def _needed(self, version: CompiledProgram) -> int | None:
+    def _request_bytes(self, compiled: CompiledProgram) -> int | None:
+        """Returns the length of the first request in the spool, or None while it is unknown.
+
+        A request in a format without frames ends where the user begins to read.
+        """
         if self._framer is None:
-            self._form = format_of(self._spool, self._fixed)
-            if not format_named(self._form).is_framed:
-                return None  # ends where reading begins
-            params = self._calls.open_params(self._program, version, self._caller)
-            self._framer = Framer(self._form, params, self._count)
+            self._format = format_of(self._spool, self._fixed_format)
+            if not format_named(self._format).is_framed:
+                return None
+            params = self._calls.requests.free_params(self._program, compiled, self._caller)
+            self._framer = Framer(
+                self._format,
+                params,
+                lambda path: len(self._calls.find(path, self._caller).params),
+            )
         return self._framer.needed(self._spool.view())
 
-    def _count(self, path: str) -> int:
-        """How many arrays a reference stands for."""
-        return len(self._calls.find(path, self._caller).params)
-
     async def _submit(self) -> None:
-        spool, form, begun_usec, nbytes = self._spool, self._form, now_usec(), self._spool.size
-        self._spool, self._framer, self._form = self._calls.spool(self._uid), None, ""
+        """Reads the request in the spool and starts its run."""
+        spool, format_name, begun_usec = self._spool, self._format, now_usec()
+        nbytes = spool.size
+        self._spool, self._framer, self._format = self._admission.spool(self._uid), None, ""
         try:
-            version, inputs = await self._calls.read(
-                self._uid, self._caller, self._program, spool, form
+            compiled, inputs = await self._calls.requests.read(
+                self._uid, self._caller, self._program, spool, format_name
             )
         finally:
             spool.close()
-        self._run(version, form, inputs, nbytes, begun_usec)
+        self._run(compiled, format_name, inputs, nbytes, begun_usec)
 
     def _run(
         self,
-        version: CompiledProgram,
-        form: str,
+        compiled: CompiledProgram,
+        format_name: str,
         inputs: tuple[RunInput, ...],
         nbytes: int,
         begun_usec: int = 0,
     ) -> None:
-        reply = _PendingReply(
-            version, form, self._program, self._calls, self._uid, nbytes, begun_usec
-        )
-        try:
-            self._reserve(reply)
-        except OverQuota:
+        """Submits a run whose outcome becomes the next reply; releases the inputs if it raises."""
+        if len(self._replies) >= MAX_UNREAD:
             release_inputs(inputs)
-            raise
+            raise OverQuota(f"{MAX_UNREAD} replies of this file were not read; read some first")
+        reply = PendingReply(
+            compiled, format_name, self._program, self._stats, self._uid, nbytes, begun_usec
+        )
+        output_bytes = compiled.executable.output_bytes
+        if output_bytes > INLINE_BYTES:
+            try:
+                reply.refund = self._admission.quotas.charge(self._uid, output_bytes)
+            except OverQuota:
+                release_inputs(inputs)
+                raise
         try:
-            if not version.is_small:
-                self._calls.check_memory(self._uid, version, inputs)
-            reply.run = self._queue.submit(self._uid, version.executable, inputs, reply.arrive)
+            if not compiled.is_small:
+                self._admission.check_memory(self._uid, compiled, inputs)
+            reply.run = self._scheduler.submit(self._uid, compiled.executable, inputs, reply.arrive)
         except BaseException:
             reply.drop()
             raise
         self._replies.append(reply)
-        if self._asked is not None:
-            self._asked.set()
-            self._asked = None
-
-    def _reserve(self, reply: _PendingReply) -> None:
-        if len(self._replies) >= MAX_UNREAD:
-            raise OverQuota(f"{MAX_UNREAD} replies of this file were not read; read some first")
-        nbytes = reply.compiled.executable.output_bytes
-        if nbytes > INLINE_BYTES:
-            reply.refund = self._calls.quotas.charge(self._uid, nbytes)
+        if self._submitted is not None:
+            self._submitted.set()
+            self._submitted = None
 
     async def read(self, size: int, *, wait: bool = True) -> bytes | memoryview:
-        """The next bytes of the replies; b"" once all is answered.
+        """Returns the next bytes of the replies; b"" once all requests are answered.
 
-        Raises Invalid for a request that stops short, RunFailed for a run that failed, NotReady
-        where it may not wait.
+        Args:
+            size: How many bytes at most.
+            wait: Whether to wait for a reply that is not there.
+
+        Raises:
+            Invalid: The request that was written is not complete.
+            RunFailed: The run failed.
+            Cancelled: The run was cancelled.
+            TimedOut: The run took too long.
+            NotReady: The reply is not there, and this may not wait.
         """
         if self._spool.size:
             await self._finish_request()
@@ -268,83 +310,89 @@ class Conversation:
                 return data
         return b""
 
-    async def _read_from(
-        self, reply: _PendingReply, size: int, *, wait: bool
-    ) -> bytes | memoryview:
+    async def _read_from(self, reply: PendingReply, size: int, *, wait: bool) -> bytes | memoryview:
         if reply.outcome is None:
-            self._queue.poll(REPLY_WAIT_S if wait and not self._hurried else 0.0)
+            self._scheduler.poll(REPLY_WAIT_S if wait and not self._skip_waits else 0.0)
         if reply.outcome is None:
             if not wait:
                 raise NotReady("the reply is not there yet")
             await reply.arrived.wait()
-        if reply.outcome is None:  # another thread read it meanwhile
+        outcome = reply.outcome
+        if outcome is None:  # another thread has read it meanwhile
             return b""
-        if reply.outcome.error is not None:
-            error = reply.outcome.error
+        if outcome.error is not None:
             self._drop_first(reply)
+            error = outcome.error
             kind = type(error) if isinstance(error, Cancelled | TimedOut) else RunFailed
             raise kind(error.reason, error.diagnostics)
-        rope = await reply.encoded(reply.outcome)
+        if reply.rope is None:
+            outputs = typed_outputs(reply.compiled, outcome)
+            reply.rope = await encode(reply.format, reply.compiled.signature.outputs, outputs)
+        rope = reply.rope
         data = rope.read(reply.offset, size)
         reply.offset += len(data)
         if reply.offset >= rope.nbytes:
             self._drop_first(reply)
         return data
 
-    def _drop_first(self, reply: _PendingReply) -> None:
+    def _drop_first(self, reply: PendingReply) -> None:
         if self._replies and self._replies[0] is reply:
             self._replies.popleft()
         reply.drop()
 
     async def _finish_request(self) -> None:
-        """Reading begins: what was written must be a request, if only the end was not marked."""
+        """Submits what was written so far as a whole request: reading or closing ends it."""
         try:
-            if not self._form:
-                self._form = format_of(self._spool, self._fixed)
+            if not self._format:
+                self._format = format_of(self._spool, self._fixed_format)
             await self._submit()
         except BaseException:
             self._reset()
             raise
 
     async def flush(self) -> None:
-        """The file is being closed: a request that stops short is told now.  Raises Invalid."""
+        """Ends the request because the file is closed.  Raises Invalid if it is not complete."""
         if self._spool.size:
             await self._finish_request()
 
     def poll(self) -> None:
-        """Take what has been answered already."""
-        self._queue.poll()
+        """Takes the replies that the engine has sent already."""
+        self._scheduler.poll()
 
     def is_readable(self) -> bool:
-        """Whether there is something to read: a reply, or a request that ends where reading begins.
+        """Returns whether there is a reply, or a request that ends where reading begins.
 
-        A conversation in which nothing was asked is not readable, though read(2) would give end of
-        file at once: whoever polls waits for replies.
+        Without any request the file is not readable for poll(2), though read(2) returns at once:
+        a program that polls waits for replies.
         """
         if self._replies:
             return self._replies[0].outcome is not None
-        ends_here = self._program.compiled is None or not self._is_framed()
-        return bool(self._spool.size and self._form and ends_here)
-
-    def _is_framed(self) -> bool:
-        return bool(self._form) and format_named(self._form).is_framed
+        if not self._spool.size or not self._format:
+            return False
+        return self._program.compiled is None or not format_named(self._format).is_framed
 
     def next_arrival(self) -> trio.Event:
-        """Set when the reply that is waited for is there, or the next request was made."""
+        """Returns an event that is set when the first reply arrives, or the next run is submitted.
+
+        The second counts where no reply is awaited.
+        """
         if self._replies:
             return self._replies[0].arrived
-        if self._asked is None:
-            self._asked = trio.Event()
-        return self._asked
+        if self._submitted is None:
+            self._submitted = trio.Event()
+        return self._submitted
 
     def _reset(self) -> None:
+        """Drops the request in the spool."""
         self._spool.close()
-        self._spool, self._framer, self._form = self._calls.spool(self._uid), None, ""
+        self._spool, self._framer, self._format = self._admission.spool(self._uid), None, ""
 
     def close(self) -> None:
-        """Nobody reads any more: what runs may end soon, what waits need not begin."""
+        """Drops all requests and replies; runs that have not ended are abandoned."""
         self._spool.close()
         replies, self._replies = self._replies, deque()
-        self._queue.abandon(reply.run for reply in replies if reply.run and reply.outcome is None)
+        self._scheduler.abandon(
+            reply.run for reply in replies if reply.run and reply.outcome is None
+        )
         for reply in replies:
             reply.drop()

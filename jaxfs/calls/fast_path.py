@@ -1,7 +1,7 @@
-"""The short way of small raw requests, the ones whose latency counts.
+"""The fast path of small raw requests, which are the ones whose latency matters.
 
-A request that comes in one write, whose bytes are values as they stand, needs no spool, no parser
-and no encoder.  What it needs is worked out once for each version of a program.
+A raw request that comes in one write is the inputs' bytes one after another: it needs no spool, no
+parser and no encoder.  How to split it is worked out once for each compiled program.
 """
 
 from __future__ import annotations
@@ -14,45 +14,49 @@ from jaxfs.engine.interface import Outcome
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.types.memory_layout import output_offsets
-from jaxfs.types.signature import Signature
 
 
 @attrs.frozen
 class FastPath:
-    """``parts`` are the inputs' places in a request; ``nbytes`` its length.
+    """How small raw requests of one compiled program are split, and their replies made.
 
-    ``outputs_are_reply`` says that the engine's outputs, byte for byte, are the reply: no padding
-    between them.
+    Attributes:
+        compiled: The program.
+        nbytes: The length of a request.
+        slices: The place of each input in a request.
+        outputs_are_reply: Whether the outputs of a run are the reply, byte for byte: there is no
+            padding between them.
     """
 
-    version: CompiledProgram
+    compiled: CompiledProgram
     nbytes: int
-    parts: tuple[slice, ...]
+    slices: tuple[slice, ...]
     outputs_are_reply: bool
 
     def split(self, data: bytes) -> tuple[bytes, ...]:
-        """The inputs of a request."""
-        if len(self.parts) == 1:
+        """Returns the inputs of a request."""
+        if len(self.slices) == 1:
             return (data,)
-        return tuple([data[part] for part in self.parts])
+        return tuple([data[place] for place in self.slices])
 
     def reply(self, outcome: Outcome) -> bytes | None:
-        """The whole reply, where it is short to tell."""
+        """Returns the reply, or None where the outputs have to be encoded or the run failed."""
         if outcome.error is None and self.outputs_are_reply and isinstance(outcome.outputs, bytes):
             return outcome.outputs
         return None
 
 
-def fast_path_for(version: CompiledProgram) -> FastPath | None:
-    """The short way for a version, if its requests are small and any bytes will do for them."""
-    signature = version.signature
+def fast_path_for(compiled: CompiledProgram) -> FastPath | None:
+    """Returns the fast path of a program, or None.
+
+    A program has none if its requests are large, or if some bytes are no values of its types, as
+    with bool: these need a parser to refuse them.
+    """
+    signature = compiled.signature
     ends = [0, *itertools.accumulate(aval.nbytes for aval in signature.input_avals)]
     any_bits = all(aval.row.takes_any_bits for aval in signature.input_avals)
     if not signature.inputs or ends[-1] > INLINE_BYTES or not any_bits:
         return None
-    parts = tuple(slice(start, stop) for start, stop in itertools.pairwise(ends))
-    return FastPath(version, ends[-1], parts, _is_packed(signature))
-
-
-def _is_packed(signature: Signature) -> bool:
-    return output_offsets(signature)[1] == sum(aval.nbytes for aval in signature.output_avals)
+    slices = tuple(slice(start, stop) for start, stop in itertools.pairwise(ends))
+    packed_bytes = sum(aval.nbytes for aval in signature.output_avals)
+    return FastPath(compiled, ends[-1], slices, output_offsets(signature)[1] == packed_bytes)

@@ -1,6 +1,7 @@
-"""How far a program is from what StableHLO says it computes.
+"""How much a program's outputs differ from what StableHLO defines them to be.
 
-The same inputs go to the device and to the reference interpreter; told is the largest difference.
+The same inputs go to the device and to StableHLO's reference interpreter; the largest difference
+of each output is reported.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import trio
 
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
-from jaxfs.calls.call import release, typed_outputs
+from jaxfs.calls.call import release_outcome, typed_outputs
 from jaxfs.calls.call_registry import Calls
 from jaxfs.compiler.compiler_interface import Compiler
 from jaxfs.engine.interface import Outcome, Range
@@ -21,7 +22,6 @@ from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Credentials
 from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.program import Program, root_of
-from jaxfs.types.avals import Aval
 from jaxfs.types.buffers import TypedBuffer
 
 RANDOM = b"random"
@@ -31,31 +31,42 @@ MAX_BYTES = 64 << 20  # of inputs; the interpreter is slow
 async def check(
     calls: Calls, compiler: Compiler, program: Program, caller: Credentials, spool: Spool
 ) -> str:
-    """``out.0 name=... max_abs_difference=...`` for each output, a line each.
+    """Returns ``out.0 name=... max_abs_difference=...`` for each output, a line each.
 
-    ``spool`` holds inputs as for a call, or the word random.  Raises what a call raises, and
-    NotSupported for what the interpreter cannot run.
+    Args:
+        calls: The calls of the mount.
+        compiler: Runs the reference interpreter.
+        program: The program to check.
+        caller: The process that asks for it.
+        spool: Inputs as for a call, or the word ``random``.
+
+    Raises:
+        NotSupported: The interpreter cannot run the program.
+        JaxfsError: What a call raises.
     """
     if spool.read(0, 16).strip() == RANDOM:
-        version, inputs = await _random(program)
+        compiled, inputs = await _random_inputs(program)
     else:
-        version, inputs = await calls.read(caller.uid, caller, program, spool, "")
+        compiled, inputs = await calls.requests.read(caller.uid, caller, program, spool, "")
     try:
-        given = b"".join(map(_bytes_of, inputs))
+        data = b"".join(map(_bytes_of, inputs))
     except Invalid:
         release_inputs(inputs)
         raise
-    if len(given) > MAX_BYTES:
+    if len(data) > MAX_BYTES:
         release_inputs(inputs)
-        raise Invalid(f"{len(given)} bytes of inputs; the interpreter is given {MAX_BYTES} at most")
-    outcome = await _run(calls, caller.uid, version, inputs)
+        raise Invalid(f"{len(data)} bytes of inputs; the interpreter takes {MAX_BYTES} at most")
+    outcome = await _run(calls, caller.uid, compiled, inputs)
     try:
-        expected = await _interpret(compiler, version, program, given)
-        return await trio.to_thread.run_sync(
-            _compare, version, typed_outputs(version, outcome), expected
+        artifact = (compiled.stablehlo_path.parent / "artifact").read_bytes()
+        owner = root_of(program).attr
+        expected = await compiler.interpret(
+            artifact, data, compiled.signature, user=(owner.uid, owner.gid)
         )
+        outputs = typed_outputs(compiled, outcome)
+        return await trio.to_thread.run_sync(_compare, compiled, outputs, expected)
     finally:
-        release(outcome)
+        release_outcome(outcome)
 
 
 def _bytes_of(value: RunInput) -> bytes:
@@ -66,57 +77,50 @@ def _bytes_of(value: RunInput) -> bytes:
     return value
 
 
-async def _random(program: Program) -> tuple[CompiledProgram, tuple[RunInput, ...]]:
-    served = await program.wait_compiled()
-    if not isinstance(served, CompiledProgram):
+async def _random_inputs(program: Program) -> tuple[CompiledProgram, tuple[RunInput, ...]]:
+    """Returns inputs of moderate size, which most programs are defined for."""
+    current = await program.wait_compiled()
+    if not isinstance(current, CompiledProgram):
         raise Invalid(f"{program.path} has no types of its own; write inputs instead of random")
-    random = np.random.default_rng(0)
-    arrays = [_draw(random, aval) for aval in served.signature.input_avals]
-    return served, tuple(array.tobytes() for array in arrays)
-
-
-def _draw(random: np.random.Generator, aval: Aval) -> np.ndarray[Any, Any]:
-    """Moderate numbers, which no program should mind."""
-    dtype = aval.row.numpy
-    if aval.dtype[0] in "fbc" and aval.dtype != "bool":
-        return np.asarray(random.standard_normal(aval.shape)).astype(dtype)
-    return np.asarray(random.integers(0, 2, aval.shape)).astype(dtype)
+    random, inputs = np.random.default_rng(0), list[RunInput]()
+    numbers: np.ndarray[Any, Any]
+    for aval in current.signature.input_avals:
+        if aval.dtype[0] in "fbc" and aval.dtype != "bool":
+            numbers = random.standard_normal(aval.shape)
+        else:
+            numbers = random.integers(0, 2, aval.shape)
+        inputs.append(np.asarray(numbers).astype(aval.row.numpy).tobytes())
+    return current, tuple(inputs)
 
 
 async def _run(
-    calls: Calls, uid: int, version: CompiledProgram, inputs: tuple[RunInput, ...]
+    calls: Calls, uid: int, compiled: CompiledProgram, inputs: tuple[RunInput, ...]
 ) -> Outcome:
+    """Returns the outcome of one run, which the caller releases.  Raises RunFailed."""
     ended, outcomes = trio.Event(), list[Outcome]()
 
     def done(outcome: Outcome) -> None:
         outcomes.append(outcome)
         ended.set()
 
-    ticket = calls.run(uid, version, inputs, done)
+    run = calls.admission.run(uid, compiled, inputs, done)
     try:
         await ended.wait()
     except BaseException:
-        calls.scheduler(uid).abandon([ticket])
+        calls.admission.scheduler(uid).abandon([run])
         raise
-    if outcomes[0].error is not None:
-        raise RunFailed(outcomes[0].error.reason, outcomes[0].error.diagnostics)
-    return outcomes[0]
+    (outcome,) = outcomes
+    if outcome.error is not None:
+        raise RunFailed(outcome.error.reason, outcome.error.diagnostics)
+    return outcome
 
 
-async def _interpret(
-    compiler: Compiler, version: CompiledProgram, program: Program, inputs: bytes
-) -> bytes:
-    artifact = (version.stablehlo_path.parent / "artifact").read_bytes()
-    meta = root_of(program).attr
-    return await compiler.interpret(artifact, inputs, version.signature, user=(meta.uid, meta.gid))
-
-
-def _compare(version: CompiledProgram, found: Sequence[TypedBuffer], expected: bytes) -> str:
+def _compare(compiled: CompiledProgram, found: Sequence[TypedBuffer], expected: bytes) -> str:
     lines, offset = [], 0
-    for number, (param, buffer) in enumerate(zip(version.signature.outputs, found, strict=True)):
-        right = np.frombuffer(expected, param.aval.row.numpy, param.aval.size, offset)
+    for number, (param, buffer) in enumerate(zip(compiled.signature.outputs, found, strict=True)):
+        reference = np.frombuffer(expected, param.aval.row.numpy, param.aval.size, offset)
         offset += param.aval.nbytes
-        difference, largest = _difference(buffer.array().reshape(-1), right)
+        difference, largest = _difference(buffer.array().reshape(-1), reference)
         lines.append(
             f"out.{number} name={param.name} max_abs_difference={difference:.6g} "
             f"max_abs_value={largest:.6g}\n"
@@ -124,10 +128,15 @@ def _compare(version: CompiledProgram, found: Sequence[TypedBuffer], expected: b
     return "".join(lines)
 
 
-def _difference(found: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """The largest difference and the largest value; equal infinities and NaNs do not differ."""
+def _difference(
+    found: np.ndarray[Any, Any], reference: np.ndarray[Any, Any]
+) -> tuple[float, float]:
+    """Returns the largest difference, and the largest finite value of the reference.
+
+    Equal infinities and NaNs do not differ.
+    """
     wide = np.complex128 if found.dtype.kind == "c" else np.float64
-    ours, theirs = found.astype(wide), right.astype(wide)
+    ours, theirs = found.astype(wide), reference.astype(wide)
     same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
     with np.errstate(all="ignore"):
         differences = np.where(same, 0, np.abs(ours - theirs))

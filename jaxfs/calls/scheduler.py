@@ -1,20 +1,21 @@
-"""Whose turn it is: runs on their way to the engine, fair between users.
+"""The scheduler of one engine: decides which run is next, fairly between users.
 
-The engine takes runs in the order it gets them.  So it gets no more than it can work on, and what
-is beyond that waits here, by user: each place that becomes free goes to the next user in turn.  A
-user with 5,000 calls delays another by the few that are under way.
+An engine executes runs in the order in which it gets them.  So it is given no more than it can work
+on, and further runs wait here, in a queue for each user: a place that becomes free goes to the next
+user in turn.  A user with 5,000 calls delays another one only by the few that are in the engine.
 
-A run may take what another one has yet to make.  Where both are one user's and go to one engine,
-they follow each other there; else the one waits here until the other has ended.
+A run may take outputs of a run that has not ended.  If both are one user's and use one engine, they
+follow each other there; otherwise the later one is parked here until the earlier one has ended.
 
-It is also here that a run's time is up: an engine cannot stop a run by itself, so a run that goes
-on is ended with the engine, which starts the others' runs again.
+The scheduler also enforces the time limit.  An engine cannot stop a run by itself: a run that goes
+on is ended together with its worker, and the engine starts the others' runs again.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from typing import TypeVarTuple
 
 import attrs
 import trio
@@ -23,26 +24,38 @@ from jaxfs.arrays.run_inputs import PendingInput, RunInput, ScheduledRun, releas
 from jaxfs.engine.interface import Engine, Executable, Input, Outcome, OutputRef, Range
 from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut, from_os_error
 
-UNDER_WAY = 192  # in the engine; fewer than it can take, so that it has no queue of its own
-UNDER_WAY_PER_USER = 64  # one user's endless runs leave places for others
-STOP_GRACE_S = 0.5  # most runs end by themselves sooner than an engine starts
-ABANDONED_S = 10.0  # for a run whose conversation was closed; nobody will ever see its result
-LOOKS = 20  # at the clock, in the time a run has; a run may have this part more
-MAX_PAUSE_S = 1.0
-_THERE = frozenset({Range, bytes})  # the types of inputs that nobody has to make first
+MAX_IN_ENGINE = 192  # fewer than an engine takes, so that none waits in a queue there
+MAX_IN_ENGINE_PER_USER = 64  # leaves places for others where one user's runs do not end
+KILL_GRACE_S = 0.5  # most runs end by themselves sooner than a worker starts
+ABANDONED_LIMIT_S = 10.0  # for a run of a conversation that was closed: its result is not read
+CHECKS_PER_LIMIT = 20  # how often the time limit is checked while a run may take
+MAX_PAUSE_S = 1.0  # between two checks
+_READY = frozenset({Range, bytes})  # the types of inputs that no run has to make first
+Arguments = TypeVarTuple("Arguments")
 
 
-def soon(do: Callable[..., None], *arguments: object) -> None:
-    """Do something from the event loop: what calls this is not to grow with a chain's length."""
+def call_soon(do: Callable[[*Arguments], object], *arguments: *Arguments) -> None:
+    """Calls a function from the event loop: in a long chain of runs the stack must not grow."""
     trio.lowlevel.current_trio_token().run_sync_soon(do, *arguments)
 
 
 @attrs.define(eq=False)
 class Run:
-    """One run, from submission to its end; ``done`` is called once.
+    """One execution of an executable, from submission to its end.
 
-    ``shared_as``: other runs may take its outputs before it has ended.  ``awaited`` are its inputs
-    that were not there.
+    Attributes:
+        scheduler: The scheduler it was submitted to.
+        user: The queue of its user.
+        executable: What is executed.
+        inputs: The inputs, retained; empty once the engine has them.
+        done: Called once, with the outcome.
+        shared_as: The producer's number if other runs may take its outputs before it has ended.
+        awaited: The inputs that were not in memory at submission.
+        is_parked: Whether it is in no queue: it waits for a run of another user or engine.
+        number: The engine's number of it; 0 while it waits here.
+        limit_s: How long it may take in the engine; 0 for no limit.
+        since_s: When it was first seen in the engine, by trio's clock; 0 before.
+        has_ended: Whether ``done`` was called.
     """
 
     scheduler: Scheduler
@@ -52,43 +65,50 @@ class Run:
     done: Callable[[Outcome], None]
     shared_as: int = 0
     awaited: tuple[PendingInput, ...] = ()
-    is_parked: bool = False  # in no line: what it waits for is another user's, or another engine's
-    number: int = 0  # the engine's, 0 while it waits here
-    limit_s: float = 0.0  # 0: none
-    since_s: float = 0.0  # when it was first seen under way, 0: not yet
+    is_parked: bool = False
+    number: int = 0
+    limit_s: float = 0.0
+    since_s: float = 0.0
     has_ended: bool = False
 
     def end(self, outcome: Outcome) -> None:
-        """Only the first end counts: what comes after a timeout is let go."""
+        """Ends the run.  Only the first outcome counts: one that follows a timeout is released."""
         if self.has_ended:
             release_inputs((outcome.outputs,))
             return
         self.has_ended = True
-        self.done(self._explained(outcome) if self.awaited else outcome)
-        self.scheduler.finish(self)  # then: whose turn it is now may take what this one has made
+        self.done(self._with_cause(outcome) if self.awaited else outcome)
+        self.scheduler.finish(self)  # after done(): the next run may take outputs of this one
         awaited, self.awaited = self.awaited, ()
         for value in awaited:
             value.dependents.discard(self)
-            soon(value.release)  # it may end another run, and so on: chains are long
+            call_soon(value.release)  # may end another run, and so on down a long chain
 
-    def _explained(self, outcome: Outcome) -> Outcome:
-        """A failure whose cause is an input's says so."""
+    def _with_cause(self, outcome: Outcome) -> Outcome:
+        """Returns a failed outcome with the error of the input that caused it, if one did."""
         failures = [value.failure() for value in self.awaited] if outcome.error else []
         cause = next((failure for failure in failures if failure is not None), None)
         return outcome if cause is None else Outcome(error=cause)
 
     def kill(self) -> None:
-        """As ``Queue.stop``."""
+        """Cancels the run, and ends the worker if the run goes on; see ``Scheduler.kill``."""
         self.scheduler.kill(self)
 
     def precedes(self, other: ScheduledRun) -> bool:
-        """Whether the other's engine gets this one first: both are one user's there."""
+        """Returns whether an engine that gets both runs gets this one first: they share a queue."""
         return isinstance(other, Run) and other.user is self.user and not self.is_parked
 
 
 @attrs.define(eq=False)
 class _UserQueue:
-    """What one user has unfinished."""
+    """The unfinished runs of one user.
+
+    Attributes:
+        uid: The user.
+        running: Those in the engine.
+        waiting: Those that wait for a place in it, in order.
+        unfinished: How many there are, parked ones included.
+    """
 
     uid: int
     running: set[Run] = attrs.field(factory=set)
@@ -97,10 +117,13 @@ class _UserQueue:
 
 
 class Scheduler:
-    """Between those who ask and one engine.
+    """Passes runs to one engine, fairly between users.
 
-    ``max_calls`` bounds what a user may have unfinished, ``limit_s`` how long a run may take from
-    when the engine has it; 0 is no limit.
+    Args:
+        engine: The engine.
+        nursery: For tasks that wait, as long as the mount exists.
+        max_calls: How many unfinished runs a user may have; 0 for no limit.
+        limit_s: How long a run may take in the engine; 0 for no limit.
     """
 
     def __init__(
@@ -110,15 +133,15 @@ class Scheduler:
         self._nursery = nursery
         self._max_calls = max_calls
         self._limit_s = limit_s
-        self._users: dict[int, _UserQueue] = {}  # kept: there are not many users
-        self._turns: OrderedDict[int, _UserQueue] = OrderedDict()  # who waits, next first
-        self._under_way = 0
+        self._users: dict[int, _UserQueue] = {}  # never shrinks: there are not many users
+        self._turns: OrderedDict[int, _UserQueue] = OrderedDict()  # of those that wait, next first
+        self._in_engine = 0
         self._restarts = engine.restarts
         nursery.start_soon(self._watch)
 
     @property
     def waiting(self) -> int:
-        """How many runs wait here, of all users."""
+        """How many runs of all users wait for a place in the engine."""
         return sum(len(user.waiting) for user in self._turns.values())
 
     def submit(
@@ -130,188 +153,180 @@ class Scheduler:
         *,
         shared_as: int = 0,
     ) -> Run:
-        """Run once; ``done`` gets the outcome from the event loop, not before this returns.
+        """Submits a run.
 
-        Takes over the inputs, also where it raises OverQuota.  ``shared_as`` as of the engine.
+        Args:
+            uid: The user whose queue it joins.
+            executable: What is executed.
+            inputs: The inputs, retained; the scheduler releases them, also where this raises.
+            done: Called once with the outcome, from the event loop, not before this returns.
+            shared_as: As of ``Engine.submit``.
+
+        Raises:
+            OverQuota: The user has too many unfinished runs.
         """
         user = self._users.get(uid)
         if user is None:
             user = self._users[uid] = _UserQueue(uid)
         if 0 < self._max_calls <= user.unfinished:
             release_inputs(inputs)
-            raise self._over_quota(user)
+            raise OverQuota(
+                f"{user.unfinished} calls of user {uid} are unfinished, the most a user may have "
+                f"(-o max_calls_per_user); wait for some, or remove their results"
+            )
         user.unfinished += 1
-        ticket = Run(self, user, executable, inputs, done, shared_as, limit_s=self._limit_s)
-        if all(type(value) in _THERE for value in inputs):
-            self._enqueue(ticket)
+        run = Run(self, user, executable, inputs, done, shared_as, limit_s=self._limit_s)
+        if all(type(value) in _READY for value in inputs):
+            self._enqueue(run)
         else:
-            self._enqueue_after(ticket)
-        return ticket
+            self._enqueue_dependent(run)
+        return run
 
-    def _enqueue(self, ticket: Run) -> None:
-        user = ticket.user
-        if self._may_run(user) and not user.waiting:
-            self._hand_over(ticket)
+    def _enqueue(self, run: Run) -> None:
+        """Starts a run if there is a place for it, or else adds it to its user's queue."""
+        user = run.user
+        if self._has_place(user) and not user.waiting:
+            self._start(run)
         else:
-            user.waiting[ticket] = None
+            user.waiting[run] = None
             self._turns[user.uid] = user
 
-    def _enqueue_after(self, ticket: Run) -> None:
-        """Behind what it takes the outputs of, or not before that has ended."""
-        ticket.awaited = tuple(v for v in ticket.inputs if not isinstance(v, Range | bytes))
-        for value in ticket.awaited:
-            value.dependents.add(ticket)
-        if all(value.done.is_set() or self._is_ahead(value, ticket) for value in ticket.awaited):
-            self._enqueue(ticket)
+    def _enqueue_dependent(self, run: Run) -> None:
+        """Enqueues a run behind those whose outputs it takes, or parks it until they have ended."""
+        run.awaited = tuple(v for v in run.inputs if not isinstance(v, Range | bytes))
+        for value in run.awaited:
+            value.dependents.add(run)
+        if all(
+            value.done.is_set() or (value.run is not None and value.run.precedes(run))
+            for value in run.awaited
+        ):
+            self._enqueue(run)
         else:
-            ticket.is_parked = True
-            self._nursery.start_soon(self._park, ticket)
+            run.is_parked = True
+            self._nursery.start_soon(self._park, run)
 
-    def _is_ahead(self, value: PendingInput, ticket: Run) -> bool:
-        return value.run is not None and value.run.precedes(ticket)
-
-    async def _park(self, ticket: Run) -> None:
-        for value in ticket.awaited:
+    async def _park(self, run: Run) -> None:
+        for value in run.awaited:
             await value.done.wait()
-        if not ticket.has_ended:
-            ticket.is_parked = False
-            self._enqueue(ticket)
-
-    def _over_quota(self, user: _UserQueue) -> OverQuota:
-        return OverQuota(
-            f"{user.unfinished} calls of user {user.uid} are unfinished, the most a user may have "
-            f"(-o max_calls_per_user); wait for some, or remove their results"
-        )
+        if not run.has_ended:
+            run.is_parked = False
+            self._enqueue(run)
 
     def poll(self, wait_s: float = 0.0) -> None:
-        """Take what the engine has answered already, or answers within so short a time."""
+        """Takes the answers of the engine, also those that come within ``wait_s``."""
         self._engine.poll(wait_s)
 
-    def _may_run(self, user: _UserQueue) -> bool:
-        return self._under_way < UNDER_WAY and len(user.running) < UNDER_WAY_PER_USER
+    def _has_place(self, user: _UserQueue) -> bool:
+        return self._in_engine < MAX_IN_ENGINE and len(user.running) < MAX_IN_ENGINE_PER_USER
 
-    def _hand_over(self, ticket: Run) -> None:
-        inputs: tuple[Input | OutputRef, ...] = ticket.inputs  # type: ignore[assignment]  # mostly so
-        if ticket.awaited:
+    def _start(self, run: Run) -> None:
+        """Passes a run to the engine, or ends it where an input of it failed."""
+        inputs: tuple[Input | OutputRef, ...] = run.inputs  # type: ignore[assignment]  # unless awaited
+        if run.awaited:
             try:
-                inputs = self._found(ticket)
+                inputs = self._resolve(run)
             except JaxfsError as error:
-                self._fail_soon(ticket, error)
+                call_soon(run.end, Outcome(error=error))
                 return
-        self._under_way += 1
-        ticket.user.running.add(ticket)
-        ticket.number = self._engine.submit(
-            ticket.executable, inputs, ticket.end, shared_as=ticket.shared_as
-        )
+        self._in_engine += 1
+        run.user.running.add(run)
+        run.number = self._engine.submit(run.executable, inputs, run.end, shared_as=run.shared_as)
         release_inputs(value for value in inputs if not isinstance(value, OutputRef))
-        ticket.inputs = ()
+        run.inputs = ()
 
-    def _found(self, ticket: Run) -> tuple[Input | OutputRef, ...]:
-        """The inputs, with what is there by now.  Raises what kept one from being made."""
-        for value in ticket.awaited:
+    def _resolve(self, run: Run) -> tuple[Input | OutputRef, ...]:
+        """Returns the inputs with the awaited ones as they are now.
+
+        Raises the error of an awaited input that failed, or NoSpace where one cannot be copied.
+        """
+        for value in run.awaited:
             failure = value.failure()
             if failure is not None:
                 raise failure
         found = dict[PendingInput, Input | OutputRef]()
         try:
-            for value in ticket.awaited:
+            for value in run.awaited:
                 found[value] = value.resolve() if value.done.is_set() else value.output_ref()
-        except OSError as error:  # no memory for a copy in this engine's pool
+        except OSError as error:
             release_inputs(one for one in found.values() if not isinstance(one, OutputRef))
             raise from_os_error(error, "keeping the inputs of the run") from error
         return tuple(
-            value if isinstance(value, Range | bytes) else found[value] for value in ticket.inputs
+            value if isinstance(value, Range | bytes) else found[value] for value in run.inputs
         )
 
-    def _fail_soon(self, ticket: Run, error: JaxfsError) -> None:
-        """Its submitter hears of it from the event loop."""
-        soon(ticket.end, Outcome(error=error))
-
-    def finish(self, ticket: Run) -> None:
-        """A run has ended: whoever's turn it is gets its place."""
-        user = ticket.user
+    def finish(self, run: Run) -> None:
+        """Removes a run that has ended, and starts those that have a place now."""
+        user = run.user
         user.unfinished -= 1
-        if not ticket.number:
-            self._leave(ticket)
+        if not run.number:
+            user.waiting.pop(run, None)
+            if not user.waiting:
+                self._turns.pop(user.uid, None)
+            release_inputs(value for value in run.inputs if isinstance(value, Range))
+            run.inputs = ()
             return
-        self._under_way -= 1
-        user.running.discard(ticket)
+        self._in_engine -= 1
+        user.running.discard(run)
         while self._turns:
-            following = next(filter(self._may_run, self._turns.values()), None)
+            following = next(filter(self._has_place, self._turns.values()), None)
             if following is None:
                 return
-            self._take_turn(following)
+            first, _ = following.waiting.popitem(last=False)
+            self._turns.move_to_end(following.uid)
+            if not following.waiting:
+                del self._turns[following.uid]
+            self._start(first)
 
-    def _take_turn(self, user: _UserQueue) -> None:
-        ticket, _ = user.waiting.popitem(last=False)
-        self._turns.move_to_end(user.uid)
-        if not user.waiting:
-            del self._turns[user.uid]
-        self._hand_over(ticket)
+    def cancel(self, run: Run, *, kill: bool = False) -> None:
+        """Ends a run with Cancelled: at once if it waits here, else as ``Engine.cancel``."""
+        if run.number:
+            self._engine.cancel(run.number, kill=kill)
+        elif not run.has_ended:
+            run.end(Outcome(error=Cancelled("the run was cancelled")))
 
-    def _leave(self, ticket: Run) -> None:
-        ticket.user.waiting.pop(ticket, None)
-        if not ticket.user.waiting:
-            self._turns.pop(ticket.user.uid, None)
-        release_inputs(value for value in ticket.inputs if isinstance(value, Range))
-        ticket.inputs = ()
+    def kill(self, run: Run) -> None:
+        """Cancels a run, and ends its worker if it goes on; others' runs start again there."""
+        self.cancel(run)
+        if run.number:
+            self._nursery.start_soon(self._kill_later, run)
 
-    def cancel(self, ticket: Run, *, kill: bool = False) -> None:
-        """End a run with Cancelled: one that waits here before this returns, else as the engine
-        does (``Engine.cancel``)."""
-        if ticket.number:
-            self._engine.cancel(ticket.number, kill=kill)
-        elif not ticket.has_ended:
-            ticket.end(Outcome(error=Cancelled("the run was cancelled")))
+    async def _kill_later(self, run: Run) -> None:
+        await trio.sleep(KILL_GRACE_S)
+        self.cancel(run, kill=True)
 
-    def kill(self, ticket: Run) -> None:
-        """Cancel, and end a run that goes on with its engine; others' runs start again there."""
-        self.cancel(ticket)
-        if ticket.number:
-            self._nursery.start_soon(self._kill_later, ticket)
-
-    async def _kill_later(self, ticket: Run) -> None:
-        await trio.sleep(STOP_GRACE_S)
-        self.cancel(ticket, kill=True)
-
-    def abandon(self, tickets: Iterable[Run]) -> None:
-        """Nobody will see what these give: they need not begin, and must not go on for ever."""
-        for ticket in tickets:
-            if not ticket.number:
-                self.cancel(ticket)
-            ticket.limit_s, ticket.since_s = ABANDONED_S, 0.0
-
-    # Time
+    def abandon(self, runs: Iterable[Run]) -> None:
+        """Cancels runs whose results are not wanted; those in the engine get a short limit."""
+        for run in runs:
+            if not run.number:
+                self.cancel(run)
+            run.limit_s, run.since_s = ABANDONED_LIMIT_S, 0.0
 
     async def _watch(self) -> None:
-        pause_s = min(MAX_PAUSE_S, self._limit_s / LOOKS or MAX_PAUSE_S)
+        pause_s = min(MAX_PAUSE_S, self._limit_s / CHECKS_PER_LIMIT or MAX_PAUSE_S)
         while True:
             await trio.sleep(pause_s)
             self.expire_overdue(trio.current_time())
 
     def expire_overdue(self, now_s: float) -> None:
-        """End the runs whose time is up.
+        """Ends the runs that exceed their time limit.
 
-        A run that had to start again, because the engine died or was ended for another run, has
-        all of its time again.
+        The time of a run that waits for another one, or had to start again because the worker
+        died, begins anew.
+
+        Args:
+            now_s: The time by trio's clock.
         """
-        again = self._engine.state != "ready" or self._engine.restarts != self._restarts
+        restarted = self._engine.state != "ready" or self._engine.restarts != self._restarts
         self._restarts = self._engine.restarts
-        running = [ticket for user in self._users.values() for ticket in user.running]
-        for ticket in running:
-            waits = any(not value.done.is_set() for value in ticket.awaited)
-            if again or waits or not ticket.since_s:
-                ticket.since_s = now_s
-            elif 0 < ticket.limit_s <= now_s - ticket.since_s:
-                self._expire(ticket)
-
-    def _expire(self, ticket: Run) -> None:
-        ticket.end(
-            Outcome(
-                error=TimedOut(
-                    f"the run took over {ticket.limit_s:g} s (-o call_timeout) and was ended; "
+        running = [run for user in self._users.values() for run in user.running]
+        for run in running:
+            waits = any(not value.done.is_set() for value in run.awaited)
+            if restarted or waits or not run.since_s:
+                run.since_s = now_s
+            elif 0 < run.limit_s <= now_s - run.since_s:
+                reason = (
+                    f"the run took over {run.limit_s:g} s (-o call_timeout) and was ended; "
                     f"ask for less, or mount with a longer limit"
                 )
-            )
-        )
-        self.kill(ticket)
+                run.end(Outcome(error=TimedOut(reason)))
+                self.kill(run)

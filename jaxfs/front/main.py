@@ -158,7 +158,7 @@ async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncI
         restore_bindings(programs)
         if options.keep_arrays:
             keeper = ArrayStore(calls.arrays, store.root / "arrays")
-            keeper.restore(calls.pool(os.getuid()))
+            keeper.restore(calls.admission.pool(os.getuid()))
             nursery.start_soon(keeper.run)
         yield system
         if options.keep_arrays:

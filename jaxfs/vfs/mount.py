@@ -104,7 +104,7 @@ class Mount(FixedNodeObject):
 
     @timeline.default
     def _timeline(self) -> Timeline:
-        return Timeline(self.calls.recent, self.programs.jobs.recent)
+        return Timeline(self.calls.stats.recent, self.programs.jobs.recent)
 
     def transform_path(self, steps: tuple[str, ...]) -> TransformPath:
         """Returns the directory of some transformations, the same one as long as it is in use."""
@@ -128,7 +128,9 @@ class Mount(FixedNodeObject):
         for node in self.devices.values():
             node.memory = figures.get(node.device.id, {})
             if "bytes_limit" in node.memory:
-                self.calls.memory_check.limits[node.device.name] = node.memory["bytes_limit"]
+                self.calls.admission.memory_check.limits[node.device.name] = node.memory[
+                    "bytes_limit"
+                ]
 
     async def space(self) -> tuple[int, int]:
         """Returns total and free bytes for df(1).
@@ -141,7 +143,10 @@ class Mount(FixedNodeObject):
         total = sum(memory["bytes_limit"] for memory in limits)
         used = sum(memory.get("bytes_in_use", 0) for memory in limits)
         if not total:
-            total, used = self.calls.quotas.limit_bytes, self.calls.quotas.result_bytes
+            total, used = (
+                self.calls.admission.quotas.limit_bytes,
+                self.calls.admission.quotas.result_bytes,
+            )
         return total, max(0, total - used)
 
     def remember(self, node_object: NodeObject) -> None:

@@ -1,4 +1,4 @@
-"""Whose turn it is, and how long a run may take.  The engine here answers when it is told to."""
+"""Fairness between users and time limits, with an engine that answers when a test lets it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import attrs
 import pytest
 import trio
 
-from jaxfs.calls.scheduler import ABANDONED_S, UNDER_WAY, UNDER_WAY_PER_USER, Run, Scheduler
+from jaxfs.calls.scheduler import (
+    ABANDONED_LIMIT_S,
+    MAX_IN_ENGINE,
+    MAX_IN_ENGINE_PER_USER,
+    Run,
+    Scheduler,
+)
 from jaxfs.engine.interface import Executable, Input, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut
 from jaxfs.ipc.shared_memory import Pool
@@ -20,7 +26,7 @@ PROGRAM = Executable("key", "/nowhere", (0,), Signature((), ()))
 
 @attrs.define(eq=False)
 class SlowEngine:
-    """Keeps each run until ``answer``; cancels and kills as ``interface.Engine`` says."""
+    """Keeps each run until ``answer``; cancels and kills as ``interface.Engine`` does."""
 
     state: str = "ready"
     restarts: int = 0
@@ -53,14 +59,14 @@ class SlowEngine:
 
 @attrs.define(eq=False)
 class Desk:
-    """A queue, its engine, and what each run was told, in the order of the answers."""
+    """A scheduler, its engine, and the errors of the runs in the order of their ends."""
 
     engine: SlowEngine
-    queue: Scheduler
+    scheduler: Scheduler
     ended: list[tuple[str, JaxfsError | None]] = attrs.field(factory=list)
 
     def ask(self, uid: int, name: str, inputs: tuple[Input, ...] = ()) -> Run:
-        return self.queue.submit(
+        return self.scheduler.submit(
             uid, PROGRAM, inputs, lambda outcome: self.ended.append((name, outcome.error))
         )
 
@@ -76,8 +82,8 @@ def at_desk(test: Callable[[Desk], None], max_calls: int = 0, limit_s: float = 0
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             engine = SlowEngine()
-            queue = Scheduler(engine, nursery, max_calls=max_calls, limit_s=limit_s)  # type: ignore[arg-type]  # as much of an Engine as a queue uses
-            test(Desk(engine, queue))
+            scheduler = Scheduler(engine, nursery, max_calls=max_calls, limit_s=limit_s)  # type: ignore[arg-type]  # as much of an Engine as a scheduler uses
+            test(Desk(engine, scheduler))
             nursery.cancel_scope.cancel()
 
     trio.run(main)
@@ -88,14 +94,14 @@ def test_a_user_with_few_calls_does_not_wait_for_one_with_many() -> None:
         for number in range(1000):
             desk.ask(ALICE, f"a{number}")
         desk.ask(BOB, "bob")
-        assert len(desk.engine.runs) == UNDER_WAY_PER_USER + 1
+        assert len(desk.engine.runs) == MAX_IN_ENGINE_PER_USER + 1
         for number in range(1000):
             desk.ask(CAROL, f"c{number}")
-        for _ in range(2 * UNDER_WAY_PER_USER):
+        for _ in range(2 * MAX_IN_ENGINE_PER_USER):
             desk.answer_next()
-        assert "bob" in desk.names[: UNDER_WAY_PER_USER + 1]
+        assert "bob" in desk.names[: MAX_IN_ENGINE_PER_USER + 1]
         alices = sum(name.startswith("a") for name in desk.names)
-        assert alices in range(UNDER_WAY_PER_USER - 1, UNDER_WAY_PER_USER + 2)
+        assert alices in range(MAX_IN_ENGINE_PER_USER - 1, MAX_IN_ENGINE_PER_USER + 2)
 
     at_desk(story)
 
@@ -106,11 +112,11 @@ def test_users_take_turns_when_the_engine_is_full() -> None:
         for number in range(100):
             for user in users:
                 desk.ask(user, f"{user}:{number}")
-        assert len(desk.engine.runs) == UNDER_WAY
+        assert len(desk.engine.runs) == MAX_IN_ENGINE
         for _ in range(400):
             desk.answer_next()
         assert len(desk.ended) == 400
-        assert desk.queue.waiting == 0
+        assert desk.scheduler.waiting == 0
         owners = [name.partition(":")[0] for name in desk.names]
         rounds = [set(owners[start : start + 8]) for start in range(0, 400, 8)]
         assert sum(len(found) == 4 for found in rounds) > 40
@@ -138,9 +144,9 @@ def test_inputs_are_given_back_whatever_happens() -> None:
         def held() -> Input:
             return Range(pool.take(1), 0, 1)
 
-        tickets = [desk.ask(ALICE, str(n), (held(),)) for n in range(UNDER_WAY_PER_USER + 2)]
-        desk.queue.cancel(tickets[-1])
-        desk.queue.abandon([tickets[-2]])
+        runs = [desk.ask(ALICE, str(n), (held(),)) for n in range(MAX_IN_ENGINE_PER_USER + 2)]
+        desk.scheduler.cancel(runs[-1])
+        desk.scheduler.abandon([runs[-2]])
         with pytest.raises(OverQuota):
             for _ in range(200):
                 desk.ask(ALICE, "more", (held(),))
@@ -155,13 +161,13 @@ def test_a_run_past_its_time_ends_with_timed_out_and_its_engine() -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             engine = SlowEngine()
-            queue = Scheduler(engine, nursery, limit_s=5.0)  # type: ignore[arg-type]  # as above
-            desk = Desk(engine, queue)
+            scheduler = Scheduler(engine, nursery, limit_s=5.0)  # type: ignore[arg-type]  # as above
+            desk = Desk(engine, scheduler)
             desk.ask(ALICE, "endless")
-            queue.expire_overdue(100.0)
-            queue.expire_overdue(104.0)
+            scheduler.expire_overdue(100.0)
+            scheduler.expire_overdue(104.0)
             assert not desk.ended
-            queue.expire_overdue(105.5)
+            scheduler.expire_overdue(105.5)
             ((name, error),) = desk.ended
             assert name == "endless" and isinstance(error, TimedOut)
             assert "call_timeout" in error.reason
@@ -173,12 +179,12 @@ def test_a_run_past_its_time_ends_with_timed_out_and_its_engine() -> None:
 def test_a_run_that_starts_again_has_all_of_its_time_again() -> None:
     def story(desk: Desk) -> None:
         desk.ask(ALICE, "unlucky")
-        desk.queue.expire_overdue(100.0)
+        desk.scheduler.expire_overdue(100.0)
         desk.engine.restarts += 1
-        desk.queue.expire_overdue(104.0)
-        desk.queue.expire_overdue(108.0)
+        desk.scheduler.expire_overdue(104.0)
+        desk.scheduler.expire_overdue(108.0)
         assert not desk.ended
-        desk.queue.expire_overdue(109.5)
+        desk.scheduler.expire_overdue(109.5)
         assert desk.names == ["unlucky"]
 
     at_desk(story, limit_s=5.0)
@@ -187,11 +193,11 @@ def test_a_run_that_starts_again_has_all_of_its_time_again() -> None:
 def test_what_was_abandoned_does_not_begin_and_does_not_go_on_for_ever() -> None:
     def story(desk: Desk) -> None:
         running = desk.ask(ALICE, "running")
-        fillers = [desk.ask(ALICE, f"f{n}") for n in range(UNDER_WAY_PER_USER)]
-        desk.queue.abandon([running, *fillers])
-        assert desk.names == [f"f{UNDER_WAY_PER_USER - 1}"]
-        desk.queue.expire_overdue(1.0)
-        desk.queue.expire_overdue(2.0 + ABANDONED_S)
+        fillers = [desk.ask(ALICE, f"f{n}") for n in range(MAX_IN_ENGINE_PER_USER)]
+        desk.scheduler.abandon([running, *fillers])
+        assert desk.names == [f"f{MAX_IN_ENGINE_PER_USER - 1}"]
+        desk.scheduler.expire_overdue(1.0)
+        desk.scheduler.expire_overdue(2.0 + ABANDONED_LIMIT_S)
         assert "running" in desk.names
 
     at_desk(story)

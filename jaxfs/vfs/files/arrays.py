@@ -131,13 +131,13 @@ async def _upload(
     calls = mount.calls
 
     async def commit(spool: Spool) -> None:
-        pool = calls.pool(caller.uid)
+        pool = calls.admission.pool(caller.uid)
         await calls.arrays.write(
             array, spool, pool, caller.uid, lambda path: calls.find(path, caller), format_
         )
 
     kept = b"" if flags & os.O_TRUNC else await _content(array, format_ or "npy")
-    return UploadFile(calls.spool(caller.uid), commit, flags, lambda: kept)
+    return UploadFile(calls.admission.spool(caller.uid), commit, flags, lambda: kept)
 
 
 def array_size(mount: Mount, array: NamedArray) -> int:

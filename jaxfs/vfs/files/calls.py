@@ -97,7 +97,7 @@ async def _open(mount: Mount, call: Call, caller: Credentials, flags: int) -> Op
     compiled = call.program.compiled
     avals = compiled.signature.input_avals if compiled else ()
     expected_bytes = sum(aval.nbytes + 256 for aval in avals)
-    return UploadFile(mount.calls.spool(caller.uid, expected_bytes), commit, flags)
+    return UploadFile(mount.calls.admission.spool(caller.uid, expected_bytes), commit, flags)
 
 
 CALL = FileSpec[Call](

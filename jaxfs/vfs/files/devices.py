@@ -24,7 +24,7 @@ def _memory(mount: Mount, node: DeviceNode, caller: Credentials) -> bytes:
     named = {array.ref.producer: None for array in mount.calls.arrays if array.ref is not None}
     host = {
         "host_arrays_bytes": sum(param.aval.nbytes for one in named for param in one.params),
-        "host_total_bytes": mount.calls.quotas.result_bytes,
+        "host_total_bytes": mount.calls.admission.quotas.result_bytes,
     }
     return flat_keyed(sorted({**node.memory, **host}.items()))
 

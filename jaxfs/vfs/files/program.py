@@ -187,7 +187,7 @@ async def _open_check(mount: Mount, program: Program, caller: Credentials, flags
     async def commit(spool: Spool) -> None:
         program.checked = await check(mount.calls, mount.compiler, program, caller, spool)
 
-    return UploadFile(mount.calls.spool(caller.uid), commit, flags)
+    return UploadFile(mount.calls.admission.spool(caller.uid), commit, flags)
 
 
 def _text_file(

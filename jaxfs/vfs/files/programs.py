@@ -68,7 +68,7 @@ async def _open_source(
     def before() -> bytes:
         return mount.programs.builds.read_source(program)
 
-    return UploadFile(mount.calls.spool(caller.uid), commit, flags, before)
+    return UploadFile(mount.calls.admission.spool(caller.uid), commit, flags, before)
 
 
 async def _open_staged(
@@ -78,7 +78,7 @@ async def _open_staged(
         staged.data = bytes(spool.view())
         staged.attr.touch()
 
-    spool = mount.calls.spool(caller.uid)
+    spool = mount.calls.admission.spool(caller.uid)
     return UploadFile(spool, commit, flags, lambda: staged.data, plain=True)
 
 

@@ -1,0 +1,147 @@
+"""Admission: what a run passes before an engine gets it, and the memory of its inputs and outputs.
+
+A run is refused where its result exceeds a quota, where it cannot fit into memory, or where its
+user has too many unfinished runs.  Otherwise it is passed to the scheduler of the user's engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from jaxfs.arrays.producers import Producer
+from jaxfs.arrays.quotas import Quotas
+from jaxfs.arrays.run_inputs import RunInput, release_inputs
+from jaxfs.calls.memory_check import MemoryCheck
+from jaxfs.calls.scheduler import Run, Scheduler
+from jaxfs.engine.interface import Engine, Engines, Outcome
+from jaxfs.errors import JaxfsError, NoSpace
+from jaxfs.ipc.shared_memory import Pool
+from jaxfs.ipc.spool import Spool
+from jaxfs.options import Options
+from jaxfs.programs.compiled import CompiledProgram
+
+
+class Admission:
+    """Admits runs to the engines of a mount.
+
+    Attributes:
+        quotas: The memory that each user holds.
+        memory_check: Refuses runs that cannot fit into memory.
+    """
+
+    def __init__(self, engines: Engines, options: Options, nursery: trio.Nursery) -> None:
+        self.quotas = Quotas(options.max_result_bytes, options.share_bytes)
+        self.memory_check = MemoryCheck()
+        self._engines = engines
+        self._options = options
+        self._nursery = nursery
+        self._schedulers: dict[Engine, Scheduler] = {}
+
+    def scheduler(self, uid: int) -> Scheduler:
+        """Returns the scheduler of a user's engine."""
+        engine = self._engines.of(uid)
+        scheduler = self._schedulers.get(engine)
+        if scheduler is None:
+            scheduler = self._schedulers[engine] = Scheduler(
+                engine,
+                self._nursery,
+                max_calls=self._options.max_calls_per_user,
+                limit_s=self._options.call_timeout,
+            )
+        return scheduler
+
+    @property
+    def waiting(self) -> int:
+        """How many runs wait for a place in an engine."""
+        return sum(scheduler.waiting for scheduler in self._schedulers.values())
+
+    def pool(self, uid: int) -> Pool:
+        """Returns the shared memory of a user's engine."""
+        return self._engines.of(uid).pool
+
+    def spool(self, uid: int, hint_bytes: int = 0) -> Spool:
+        """Returns a spool for what a user writes, charged to the user.
+
+        Its writes raise TooBig past the mount's limit, OverQuota past the user's share.
+
+        Args:
+            uid: The user.
+            hint_bytes: How much is expected.
+        """
+        return Spool(
+            self.pool(uid),
+            self._options.max_write_bytes,
+            hint_bytes,
+            lambda nbytes: self.quotas.charge(uid, nbytes),
+        )
+
+    def check_memory(
+        self, uid: int, compiled: CompiledProgram, inputs: tuple[RunInput, ...]
+    ) -> None:
+        """Raises NoSpace, and releases the inputs, where a run cannot fit into memory."""
+        try:
+            self.memory_check.check(compiled, self.pool(uid))
+        except NoSpace:
+            release_inputs(inputs)
+            raise
+
+    def run(
+        self,
+        uid: int,
+        compiled: CompiledProgram,
+        inputs: tuple[RunInput, ...],
+        done: Callable[[Outcome], None],
+        *,
+        shared_as: int = 0,
+    ) -> Run:
+        """Submits a run.
+
+        Args:
+            uid: The user it runs for.
+            compiled: The program.
+            inputs: The inputs, retained; released here, also where this raises.
+            done: Called once with the outcome, from the event loop, not before this returns.
+            shared_as: As of ``Engine.submit``.
+
+        Raises:
+            NoSpace: The run cannot fit into memory.
+            OverQuota: The user has too many unfinished runs.
+        """
+        if not compiled.is_small:
+            self.check_memory(uid, compiled, inputs)
+        scheduler = self.scheduler(uid)
+        return scheduler.submit(uid, compiled.executable, inputs, done, shared_as=shared_as)
+
+    def run_for(
+        self,
+        producer: Producer,
+        uid: int,
+        compiled: CompiledProgram,
+        inputs: tuple[RunInput, ...],
+        done: Callable[[Outcome], None],
+    ) -> Run:
+        """Submits the run of a producer, whose outputs are charged to the user until it is dropped.
+
+        Other runs may take the outputs before it has ended.  Raises as ``run``, and NoSpace and
+        OverQuota where the outputs exceed a quota.
+        """
+        nbytes = compiled.executable.output_bytes
+        try:
+            self.quotas.reserve(uid, nbytes)
+        except JaxfsError:
+            release_inputs(inputs)
+            raise
+        try:
+            run = self.run(uid, compiled, inputs, done, shared_as=producer.number)
+        except JaxfsError:
+            self.quotas.give_back(uid, nbytes)
+            raise
+
+        def refund() -> None:
+            self.quotas.give_back(uid, nbytes)
+            self.pool(uid).forget(producer.number)
+
+        producer.refund = refund
+        return run

@@ -1,0 +1,91 @@
+"""Reads requests: the bytes of a user, to inputs and the compiled program that takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from jaxfs.arrays.bindings import bound_inputs, decode_inputs, infer_params, parameter_names
+from jaxfs.arrays.inputs import Request
+from jaxfs.arrays.producers import ArrayRef
+from jaxfs.arrays.run_inputs import RunInput, release_inputs
+from jaxfs.calls.admission import Admission
+from jaxfs.ipc.spool import Spool
+from jaxfs.posix.credentials import Credentials
+from jaxfs.programs.compiled import CompiledProgram
+from jaxfs.programs.derived import Derivations
+from jaxfs.programs.program import Program
+from jaxfs.types.buffers import Parameter
+
+
+class RequestReader:
+    """Reads requests of a mount's users.
+
+    Args:
+        find: Looks a reference up with the rights of a user; raises NotFound, AccessDenied.
+        derivations: Makes specializations.
+        admission: Has the memory of each user's engine.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str, Credentials], ArrayRef],
+        derivations: Derivations,
+        admission: Admission,
+    ) -> None:
+        self._find = find
+        self._derivations = derivations
+        self._admission = admission
+
+    async def read(
+        self, uid: int, caller: Credentials, program: Program, spool: Spool, fixed_format: str
+    ) -> tuple[CompiledProgram, tuple[RunInput, ...]]:
+        """Returns the inputs of one request, bound ones included, and what runs with them.
+
+        For a program whose types come with the call, that is the specialization for the types of
+        the request, which is made if it is not there.
+
+        Args:
+            uid: The user the call belongs to.
+            caller: The process that wrote the request; references are looked up with its rights.
+            program: The program that is called.
+            spool: The request.
+            fixed_format: The name of its format, or empty to detect it.
+
+        Raises:
+            Invalid: The request does not fit the program.
+            BrokenProgram: The program has no version that works.
+            JaxfsError: What a reference, or making the specialization, raised.
+        """
+        current = await program.wait_compiled()
+
+        def find(path: str) -> ArrayRef:
+            return self._find(path, caller)
+
+        request = await Request.of(spool, fixed_format, find)
+        bound = bound_inputs(program, parameter_names(current), find) if program.inputs else {}
+        pool = self._admission.pool(uid)
+        if isinstance(current, CompiledProgram):
+            return current, await decode_inputs(request, current.signature.inputs, bound, pool)
+        params = await infer_params(request, current, bound)
+        types = tuple(param.aval for param in params)
+        # decoded first, so that nothing is compiled for inputs that are refused
+        inputs = await decode_inputs(request, params, bound, pool)
+        try:
+            return await self._derivations.version_for(program, types), inputs
+        except BaseException:
+            release_inputs(inputs)
+            raise
+
+    def free_params(
+        self, program: Program, compiled: CompiledProgram, caller: Credentials
+    ) -> Sequence[Parameter]:
+        """Returns the parameters that a request has to bring: those that are not bound.
+
+        Raises Invalid for a binding that does not fit, and what looking a binding up raises.
+        """
+        params = compiled.signature.inputs
+        if not program.inputs:
+            return params
+        names = parameter_names(compiled)
+        bound = bound_inputs(program, names, lambda path: self._find(path, caller))
+        return [param for number, param in enumerate(params) if number not in bound]
