@@ -1,0 +1,93 @@
+"""The reply to one request of a conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from jaxfs.calls.call import now_usec, release_outcome
+from jaxfs.calls.record import CallRecord, CallStats
+from jaxfs.calls.scheduler import Run
+from jaxfs.engine.interface import Outcome
+from jaxfs.errors import Cancelled
+from jaxfs.programs.compiled import CompiledProgram
+from jaxfs.programs.program import Program
+from jaxfs.types.buffers import Rope
+
+
+@attrs.define(eq=False)
+class PendingReply:
+    """The reply to one request: first its outcome arrives, then its bytes are read.
+
+    Attributes:
+        compiled: The program that runs.
+        format: The format of the request and of the reply.
+        program: The program that was called.
+        stats: Counts the call when it has ended.
+        uid: The user.
+        input_bytes: The length of the request.
+        begun_usec: When the request was complete; 0 where that is ``submitted_usec``.
+        refund: Ends the charge of large outputs to the user.
+        submitted_usec: When the run was passed to the scheduler.
+        run: The run, until it has ended.
+        outcome: How it ended.
+        rope: The bytes of the reply, once they are encoded.
+        offset: How many of them were read.
+        dropped: Whether the reply will not be read.
+        arrived: Set when the outcome is there.
+    """
+
+    compiled: CompiledProgram
+    format: str
+    program: Program
+    stats: CallStats
+    uid: int
+    input_bytes: int
+    begun_usec: int
+    refund: Callable[[], None] | None = None
+    submitted_usec: int = attrs.field(factory=now_usec)
+    run: Run | None = None
+    outcome: Outcome | None = None
+    rope: Rope | None = None
+    offset: int = 0
+    dropped: bool = False
+    arrived: trio.Event = attrs.field(factory=trio.Event)
+
+    def arrive(self, outcome: Outcome) -> None:
+        """Takes the outcome of the run, and counts the call unless it was cancelled."""
+        error = outcome.error
+        if not isinstance(error, Cancelled):
+            self.stats.add(
+                CallRecord(
+                    self.uid,
+                    self.program,
+                    "",
+                    self.begun_usec or self.submitted_usec,
+                    self.submitted_usec,
+                    outcome.sent_usec,
+                    outcome.started_usec,
+                    outcome.run_usec,
+                    now_usec(),
+                    self.input_bytes,
+                    self.compiled.executable.output_bytes,
+                    error.errno_name if error else "",
+                )
+            )
+        self.run = None  # it refers to the reply: a cycle would be work for the garbage collector
+        if self.dropped:
+            release_outcome(outcome)
+            return
+        self.outcome = outcome
+        self.arrived.set()
+
+    def drop(self) -> None:
+        """Frees the outputs: the reply was read, or will not be."""
+        self.dropped, self.rope = True, None
+        if self.outcome is not None:
+            release_outcome(self.outcome)
+            self.outcome = None
+        if self.refund is not None:
+            self.refund()
+            self.refund = None
