@@ -1,1 +1,1 @@
-"""Arrays with names and owners: who made them, who needs them, when they go."""
+"""Arrays that outlive one request: producers, references, names, views, bindings, quotas."""

@@ -117,7 +117,7 @@ class NamedArray(OwnedNodeObject):
 class NamedArrays:
     """All arrays of a mount, by name.
 
-    Their memory is charged to the user who wrote them, or who submitted the call that made them.
+    Their memory is charged to the user that wrote them, or that submitted the call that made them.
 
     Attributes:
         views: The views of these arrays and of the mount's results.

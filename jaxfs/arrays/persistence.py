@@ -3,7 +3,7 @@
 Each array is a file of the state directory: a header, which is a line of JSON, and from the next
 page on the memory of the array.  Changes are written some seconds later and when the mount ends,
 so that a loop which replaces an array a thousand times a second does not wait for a disk.  Arrays
-whose run had not ended then are lost, as is everything in ``results/``.
+that a run had yet to make are lost, as is everything in ``results/``.
 """
 
 from __future__ import annotations

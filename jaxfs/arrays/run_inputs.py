@@ -20,7 +20,7 @@ class ScheduledRun(Protocol):
         ...
 
     def kill(self) -> None:
-        """Cancels the run, and ends the worker if the run goes on all the same."""
+        """Cancels the run, and ends the worker if the run continues."""
         ...
 
     def precedes(self, other: ScheduledRun) -> bool:

@@ -147,8 +147,8 @@ class ViewTable:
     """The views of a mount's results and named arrays.
 
     A view has an inode number of its own, so a suffix must lead to the same object each time.  The
-    registries of calls and arrays drop an owner's views when its name or its content goes; what
-    has a view open keeps it as long as it needs it.
+    registries of calls and arrays drop an owner's views when it loses its name or its content; an
+    open file keeps its view.
     """
 
     def __init__(self) -> None:

@@ -1,1 +1,1 @@
-"""One call, from submission to result."""
+"""One call, from submission to result: requests, admission, scheduling, replies."""

@@ -122,7 +122,7 @@ class Admission:
         inputs: tuple[RunInput, ...],
         done: Callable[[Outcome], None],
     ) -> Run:
-        """Submits the run of a producer, whose outputs are charged to the user until it is dropped.
+        """Submits the run of a producer, and charges its outputs until the producer is dropped.
 
         Other runs may take the outputs before it has ended.  Raises as ``run``, and NoSpace and
         OverQuota where the outputs exceed a quota.

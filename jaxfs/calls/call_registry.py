@@ -174,7 +174,7 @@ class Calls:
             raise Cancelled(f"call {call.id} was removed before it was submitted")
 
     def _finish(self, call: Call, outcome: Outcome) -> None:
-        """Ends a call whose run has ended, unless it was cancelled before."""
+        """Ends the call of a run that has ended, unless it was cancelled before."""
         if call.has_ended:
             release_outcome(outcome)
             return

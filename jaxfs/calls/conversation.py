@@ -28,7 +28,7 @@ from jaxfs.programs.program import Program
 
 REPLY_WAIT_S = 50e-6  # blocking the event loop so long costs less than a turn of it
 SKIPPED_WAITS = 8  # after a wait in vain, so many requests do not wait: cores are scarce
-QUICK_WAIT_S = 100e-6  # for programs whose runs mostly take a fraction of it
+QUICK_WAIT_S = 100e-6  # for programs that mostly run for a fraction of it
 MAX_UNREAD = 1 << 16  # replies; more requests are refused until some are read
 
 
@@ -181,7 +181,7 @@ class Conversation:
         nbytes: int,
         begun_usec: int = 0,
     ) -> None:
-        """Submits a run whose outcome becomes the next reply; releases the inputs if it raises."""
+        """Submits a run and appends its reply; releases the inputs if it raises."""
         if len(self._replies) >= MAX_UNREAD:
             release_inputs(inputs)
             raise OverQuota(f"{MAX_UNREAD} replies of this file were not read; read some first")

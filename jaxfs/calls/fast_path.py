@@ -1,4 +1,4 @@
-"""The fast path of small raw requests, which are the ones whose latency matters.
+"""The fast path of small raw requests, where latency matters most.
 
 A raw request that comes in one write is the inputs' bytes one after another: it needs no spool, no
 parser and no encoder.  How to split it is worked out once for each compiled program.

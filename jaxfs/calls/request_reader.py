@@ -41,8 +41,8 @@ class RequestReader:
     ) -> tuple[CompiledProgram, tuple[RunInput, ...]]:
         """Returns the inputs of one request, bound ones included, and what runs with them.
 
-        For a program whose types come with the call, that is the specialization for the types of
-        the request, which is made if it is not there.
+        A program without types of its own is specialized for the types of the request; the
+        specialization is made if it is not there.
 
         Args:
             uid: The user the call belongs to.

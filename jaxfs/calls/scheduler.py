@@ -1,14 +1,14 @@
 """The scheduler of one engine: decides which run is next, fairly between users.
 
 An engine executes runs in the order in which it gets them.  So it is given no more than it can work
-on, and further runs wait here, in a queue for each user: a place that becomes free goes to the next
+on, and further runs wait here, in a queue for each user: a free place is given to the next
 user in turn.  A user with 5,000 calls delays another one only by the few that are in the engine.
 
 A run may take outputs of a run that has not ended.  If both are one user's and use one engine, they
 follow each other there; otherwise the later one is parked here until the earlier one has ended.
 
-The scheduler also enforces the time limit.  An engine cannot stop a run by itself: a run that goes
-on is ended together with its worker, and the engine starts the others' runs again.
+The scheduler also enforces the time limit.  An engine cannot stop a run alone: a run that
+does not end is ended together with its worker, and the engine starts the others' runs again.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Run:
         return outcome if cause is None else Outcome(error=cause)
 
     def kill(self) -> None:
-        """Cancels the run, and ends the worker if the run goes on; see ``Scheduler.kill``."""
+        """Cancels the run, and ends the worker if the run continues; see ``Scheduler.kill``."""
         self.scheduler.kill(self)
 
     def precedes(self, other: ScheduledRun) -> bool:
@@ -156,7 +156,7 @@ class Scheduler:
         """Submits a run.
 
         Args:
-            uid: The user whose queue it joins.
+            uid: The user; the run joins the queue of this user.
             executable: What is executed.
             inputs: The inputs, retained; the scheduler releases them, also where this raises.
             done: Called once with the outcome, from the event loop, not before this returns.
@@ -192,7 +192,7 @@ class Scheduler:
             self._turns[user.uid] = user
 
     def _enqueue_dependent(self, run: Run) -> None:
-        """Enqueues a run behind those whose outputs it takes, or parks it until they have ended."""
+        """Enqueues a run behind the runs it depends on, or parks it until they have ended."""
         run.awaited = tuple(v for v in run.inputs if not isinstance(v, Range | bytes))
         for value in run.awaited:
             value.dependents.add(run)
@@ -285,7 +285,7 @@ class Scheduler:
             run.end(Outcome(error=Cancelled("the run was cancelled")))
 
     def kill(self, run: Run) -> None:
-        """Cancels a run, and ends its worker if it goes on; others' runs start again there."""
+        """Cancels a run, and ends its worker if it continues; others' runs start again there."""
         self.cancel(run)
         if run.number:
             self._nursery.start_soon(self._kill_later, run)
@@ -295,7 +295,7 @@ class Scheduler:
         self.cancel(run, kill=True)
 
     def abandon(self, runs: Iterable[Run]) -> None:
-        """Cancels runs whose results are not wanted; those in the engine get a short limit."""
+        """Cancels runs that will not be read; those in the engine get a short limit."""
         for run in runs:
             if not run.number:
                 self.cancel(run)
