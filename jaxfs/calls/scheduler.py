@@ -176,7 +176,7 @@ class Scheduler:
             )
         user.unfinished += 1
         run = Run(self, user, executable, inputs, done, shared_as, limit_s=self._limit_s)
-        if all(type(value) in _READY for value in inputs):
+        if _READY.issuperset(map(type, inputs)):
             self._enqueue(run)
         else:
             self._enqueue_dependent(run)
