@@ -22,7 +22,7 @@ from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotFound
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.credentials import SERIALS, InodeAttr, allowed_to_readers
 from jaxfs.posix.node_object import FixedNodeObject, NodeMode
-from jaxfs.programs.compiled import CompiledProgram
+from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.program import DerivedProgram, Program, SourceProgram
 from jaxfs.programs.program_registry import Programs
 from jaxfs.types.buffers import Parameter
@@ -171,7 +171,7 @@ def _numbers_of(binding: Binding, names: Sequence[str], count: int) -> Sequence[
     return chosen
 
 
-def parameter_names(current: CompiledProgram | UntypedProgram) -> Sequence[str]:
+def parameter_names(current: ProgramVersion) -> Sequence[str]:
     """Returns the names of the inputs, empty where the source has none."""
     if isinstance(current, CompiledProgram):
         return [param.name for param in current.signature.inputs]

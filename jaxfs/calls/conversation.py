@@ -19,11 +19,10 @@ from jaxfs.calls.fast_path import FastPath, fast_path_for
 from jaxfs.calls.pending_reply import PendingReply
 from jaxfs.codecs.formats import format_named
 from jaxfs.codecs.framing import Framer
-from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.posix.credentials import Credentials
-from jaxfs.programs.compiled import CompiledProgram
+from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.program import Program
 
 REPLY_WAIT_S = 50e-6  # blocking the event loop so long costs less than a turn of it
@@ -124,7 +123,7 @@ class Conversation:
         self._replies.popleft()
         return data
 
-    def _prepare_spool(self, current: CompiledProgram | UntypedProgram, nbytes: int) -> None:
+    def _prepare_spool(self, current: ProgramVersion, nbytes: int) -> None:
         """Takes shared memory at once, in its full size, for a request that begins large."""
         if self._spool.size == 0 and nbytes > INLINE_BYTES // 4:
             expected = 0
