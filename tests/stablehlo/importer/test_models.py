@@ -1,4 +1,4 @@
-"""A lowered model, imported, gives what the model gives: values, derivatives, batches.
+"""An imported model equals the model it was lowered from: values, derivatives, batches.
 
 Each quantity is compiled for the original and for the import together, and compared once.
 """
@@ -19,7 +19,7 @@ from jaxfs.errors import NotSupported
 from jaxfs.stablehlo import import_module
 from tests.stablehlo.importer.models import MODELS, Model
 
-DOCUMENT = Path(__file__).parents[3] / "docs/MODELS.md"
+DOCUMENT = Path(__file__).parents[3] / "docs/reports/models.md"
 TOLERANCE = 1e-5
 QUICK = ("xla_llvm_disable_expensive_passes",)  # compiling takes most of the time here
 Flat = Callable[..., list[Any]]
@@ -32,7 +32,7 @@ def wide() -> Iterator[None]:
 
 
 def pair(model: Model) -> tuple[Flat, Flat, list[Any]]:
-    """The original and the import of its text, and inputs."""
+    """Returns the original, the import of its text, and inputs."""
     inputs = model.inputs()
     text = jax.jit(model.function).lower(*inputs).as_text()
     imported = import_module(text)
@@ -45,7 +45,7 @@ def pair(model: Model) -> tuple[Flat, Flat, list[Any]]:
 
 
 def loss(function: Flat) -> Callable[..., Any]:
-    """A scalar in which every differentiable output counts, each element by another weight."""
+    """Returns a scalar function: the weighted sum of all elements of differentiable outputs."""
 
     def call(*inputs: Any) -> Any:
         outputs = [y for y in function(*inputs) if jnp.issubdtype(y.dtype, jnp.floating)]
@@ -64,7 +64,7 @@ def assert_close(found: Any, expected: Any) -> None:
 
 
 def quantities(function: Flat, inputs: list[Any], *, reverse: bool) -> Callable[[], Any]:
-    """Value, batch, jvp and, where there is a reverse mode, gradient and Hessian times vector."""
+    """Returns value, batch, jvp and, with a reverse mode, gradient and Hessian times vector."""
     direction = [jnp.cos(x * 3) for x in inputs]
     scalar, every = loss(function), tuple(range(len(inputs)))
 
@@ -104,8 +104,8 @@ def test_missing_derivative_is_refused_naming_the_operation(name: str) -> None:
         jax.grad(loss(imported))(*inputs)
 
 
-def said(model: Model) -> tuple[str, str]:
-    """Its columns."""
+def columns(model: Model) -> tuple[str, str]:
+    """Returns its columns of the table: reverse mode, what a mount was tried with."""
     if model.refusal:
         return model.refusal, "value, jvp; the gradient is refused"
     tried = "value, vmap, gradient" if model.is_costly else "value, vmap, gradient, jvp, second"
@@ -113,8 +113,8 @@ def said(model: Model) -> tuple[str, str]:
 
 
 def document() -> str:
-    """docs/MODELS.md."""
-    rows = [f"| {name} | {' | '.join(said(model))} |" for name, model in MODELS.items()]
+    """Returns the text of docs/reports/models.md."""
+    rows = [f"| {name} | {' | '.join(columns(model))} |" for name, model in MODELS.items()]
     return "\n".join(
         [
             "# Models",
@@ -139,7 +139,7 @@ def document() -> str:
 
 
 def test_table_of_models_is_current() -> None:
-    """Rewrites it where JAXFS_UPDATE_DOCS is set."""
+    """Writes the table instead if JAXFS_UPDATE_DOCS is set."""
     if os.environ.get("JAXFS_UPDATE_DOCS"):
         DOCUMENT.write_text(document())
     assert DOCUMENT.read_text() == document()

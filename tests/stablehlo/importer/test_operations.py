@@ -1,4 +1,4 @@
-"""Each operation, imported, gives what XLA makes of it; docs/OPS.md tells its uses."""
+"""Each imported operation computes what XLA computes; writes docs/reports/ops.md."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from jaxfs.stablehlo import import_module
 from jaxfs.stablehlo.importer import RULES, ImportedFunction
 from jaxfs.stablehlo.importer.opaque import opaque_p
 from jaxfs.stablehlo.importer.single_op_module import text_of
-from tests.stablehlo.importer import (  # noqa: F401  they enter cases
+from tests.stablehlo.importer import (  # noqa: F401  importing them fills CASES
     chlo_cases,
     elementwise_cases,
     stablehlo_cases,
 )
 from tests.stablehlo.importer.cases import CASES, Case
 
-DOCUMENT = Path(__file__).parents[3] / "docs/OPS.md"
-# They stand beside those that are imported: ends of blocks, and halves of pairs.
+DOCUMENT = Path(__file__).parents[3] / "docs/reports/ops.md"
+# Operations without a case of their own: ends of blocks, and halves of pairs.
 STRUCTURE = {
     "stablehlo.return": "the end of a region",
     "stablehlo.async_done": "with stablehlo.async_start",
@@ -67,7 +67,7 @@ def imported(case: Case) -> tuple[ImportedFunction, list[Any]]:
 
 
 def as_it_is(function: ImportedFunction) -> Callable[..., Any]:
-    """What XLA makes of the whole module."""
+    """Returns a function that runs the whole module by XLA, not imported."""
     avals = function.signature.output_avals
     outputs = tuple((aval.shape, aval.row.numpy) for aval in avals)
     text = text_of(function.module)
@@ -81,7 +81,7 @@ def expected_of(case: Case, function: ImportedFunction, inputs: list[Any]) -> li
 
 
 def comparable(array: Any) -> Any:
-    """f8, bf16 ... have no arithmetic in numpy."""
+    """Returns f8, bf16 ... as float64: they have no arithmetic in numpy."""
     array = np.asarray(array)
     is_small = array.dtype.kind == "V" or array.dtype.itemsize < 4
     return array.astype(np.float64) if is_small and array.dtype.kind not in "biu" else array
@@ -116,7 +116,7 @@ def test_random_operation_gives_numbers_in_its_range() -> None:
 
 
 def test_random_bits_are_the_same_as_numbers_with_a_sign() -> None:
-    """XLA's own are unsigned, whatever the operation says."""
+    """XLA draws unsigned integers, whatever the element type of the operation is."""
     case = CASES["stablehlo.rng_bit_generator"]
     unsigned, inputs = imported(case)
     signed = import_module(case.text.replace("5xui32", "5xi32"))
@@ -125,7 +125,7 @@ def test_random_bits_are_the_same_as_numbers_with_a_sign() -> None:
 
 
 def dialect(module: Any) -> set[str]:
-    """The names of a dialect's operations."""
+    """Returns the names of a dialect's operations."""
     classes = [value for value in vars(module).values() if isinstance(value, type)]
     return {c.OPERATION_NAME for c in classes if hasattr(c, "OPERATION_NAME")}
 
@@ -145,7 +145,7 @@ def test_every_operation_has_a_case() -> None:
     assert {*RULES} - cases == {*STRUCTURE, *REFUSED} & {*RULES}
 
 
-# What can be done with it
+# Which transformations apply
 
 
 def _is_traced(transformed: Callable[..., Any], *inputs: Any) -> bool:
@@ -164,7 +164,7 @@ def batches(case: Case) -> str:
 
 
 def derivative(case: Case) -> str:
-    """By which inputs, forwards and backwards; empty where there is nothing to differentiate."""
+    """Returns by which inputs it is differentiable; empty if there is nothing to differentiate."""
     function, inputs = imported(case)
     moving = [i for i, x in enumerate(inputs) if jnp.issubdtype(x.dtype, jnp.inexact)]
     flowing = [aval for aval in function.signature.output_avals if is_inexact(aval.row.numpy)]
@@ -197,7 +197,7 @@ def differentiates(function: ImportedFunction, inputs: list[Any], moving: list[i
 
 
 def document() -> str:
-    """docs/OPS.md."""
+    """Returns the text of docs/reports/ops.md."""
     rows = [
         f"| `{name}` | {'as it is' if name in {*AS_IT_IS, *UNUSUAL} else 'by JAX'} "
         f"| {batches(case)} | {derivative(case)} |"
@@ -212,7 +212,7 @@ def document() -> str:
             "What `jaxfs.stablehlo.import_module` does with each operation of StableHLO and CHLO:",
             "*by JAX*, as expressions of `jax.lax`, or *as it is*, as a module of one operation;",
             "and whether it can be batched and differentiated (empty where there is nothing to",
-            "batch or to differentiate). Behind a colon stands a form of an operation. Made by",
+            "batch or to differentiate). A form of an operation is named after a colon. Made by",
             "`JAXFS_UPDATE_DOCS=1 python -m pytest tests/stablehlo/importer/test_operations.py`.",
             "",
             "| operation | imported | batch | derivative |",
@@ -232,7 +232,7 @@ def document() -> str:
 
 
 def test_table_of_operations_is_current() -> None:
-    """Rewrites it where JAXFS_UPDATE_DOCS is set."""
+    """Writes the table instead if JAXFS_UPDATE_DOCS is set."""
     if os.environ.get("JAXFS_UPDATE_DOCS"):
         DOCUMENT.write_text(document())
     assert DOCUMENT.read_text() == document()
