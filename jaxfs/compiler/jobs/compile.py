@@ -12,10 +12,10 @@ import msgspec
 from jaxfs.compiler.job_protocol import Compile, Compiled
 from jaxfs.errors import Invalid, JaxfsError, NoDevice, NoSpace
 from jaxfs.jaxcompat import executables as jax_executables
-from jaxfs.stablehlo.module.entry_function import read_signature
+from jaxfs.stablehlo.module.entry_function import find_main, read_signature
 from jaxfs.stablehlo.module.parse import parse_bytecode
 from jaxfs.stablehlo.module.partitions import partition_count
-from jaxfs.stablehlo.validate.module import check_main, check_module
+from jaxfs.stablehlo.validate.module import check_module
 
 _COST = ("flops", "bytes accessed", "transcendentals")
 _MEMORY = {
@@ -65,7 +65,7 @@ def _check(module: Any, work: Compile) -> None:
     are donated, whatever the signature promised.
     """
     check_module(module)
-    found, promised = read_signature(check_main(module)), work.signature
+    found, promised = read_signature(find_main(module)), work.signature
     types = (promised.input_avals, promised.output_avals)
     if (
         (found.input_avals, found.output_avals) != types

@@ -15,8 +15,8 @@ from jaxfs.compiler.transforms.named_outputs import named
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module.argument_names import unique
 from jaxfs.stablehlo.module.canonicalize import settle_placement
-from jaxfs.stablehlo.module.entry_function import read_signature
-from jaxfs.stablehlo.validate.module import check_main, check_module
+from jaxfs.stablehlo.module.entry_function import find_main, read_signature
+from jaxfs.stablehlo.validate.module import check_module
 from jaxfs.types.signature import Param, Signature
 
 _PLATFORMS = {"gpu": "cuda"}  # a device says gpu
@@ -44,7 +44,7 @@ def lower(program: Traceable, platform: str, *, wide: bool) -> ParsedSource:
     with module.context:
         settle_placement(module)
         check_module(module)
-        found = read_signature(check_main(module))
+        found = read_signature(find_main(module))
     signature = Signature(
         tuple(map(Param, program.names(), map(as_aval, leaves), program.donates())),
         tuple(map(Param, names, map(as_aval, outputs))),

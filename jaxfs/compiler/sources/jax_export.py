@@ -22,6 +22,7 @@ from jaxfs.stablehlo.module.argument_names import dotted, result_name, unique
 from jaxfs.stablehlo.module.canonicalize import settle_placement
 from jaxfs.stablehlo.module.entry_function import (
     argument_attributes,
+    find_main,
     fix_argument,
     read_names,
     read_signature,
@@ -32,7 +33,7 @@ from jaxfs.stablehlo.module.mlir_types import tensor_type, why_not_shape
 from jaxfs.stablehlo.module.parse import parse_bytecode, verify
 from jaxfs.stablehlo.module.partitions import partition_count
 from jaxfs.stablehlo.module.walk import functions
-from jaxfs.stablehlo.validate.module import check_main, check_module
+from jaxfs.stablehlo.validate.module import check_module
 from jaxfs.types.avals import BY_SHORT, Aval
 from jaxfs.types.partial_avals import PartialAval, check_types, of_aval
 from jaxfs.types.signature import Param, Signature
@@ -86,7 +87,7 @@ def read_program(
         _check_devices(exported, module)
         if not exported.is_symbolic:
             check_module(module)
-        _choose_platform(module, check_main(module), index)
+        _choose_platform(module, find_main(module), index)
         labels = _labels(module, exported)
         if exported.is_symbolic:
             names, shapes = (
@@ -97,7 +98,7 @@ def read_program(
                 return untyped("jax_export", names, shapes)
             check_types(names, shapes, types)
             module = refine(module, [types[i] for i in _kept(exported)])
-            exported = _fixed(exported, types, read_signature(check_main(module)).output_avals)
+            exported = _fixed(exported, types, read_signature(find_main(module)).output_avals)
             check_module(module)
         main = functions(module)["main"]
         signature = _signature(exported, read_signature(main), labels)

@@ -12,9 +12,9 @@ from jaxfs.compiler.sources.detect import ParsedSource, Reader, Types, decode_te
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module.argument_names import argument_names
 from jaxfs.stablehlo.module.canonicalize import settle_placement
-from jaxfs.stablehlo.module.entry_function import read_names, read_signature
+from jaxfs.stablehlo.module.entry_function import find_main, read_names, read_signature
 from jaxfs.stablehlo.module.parse import parse_bytecode, parse_text
-from jaxfs.stablehlo.validate.module import check_main, check_module
+from jaxfs.stablehlo.validate.module import check_module
 from jaxfs.types.avals import Aval
 from jaxfs.types.partial_avals import check_types, of_aval
 
@@ -76,7 +76,7 @@ def _checked(
     module: Any, source_format: str, types: Types, names: Sequence[str] = ()
 ) -> ParsedSource | UntypedProgram:
     settle_placement(module)
-    main = check_main(module)
+    main = find_main(module)
     if dynamic_shapes.is_dynamic(main):
         names, inputs = read_names(main, names), dynamic_shapes.of_arguments(main)
         if types is None:
@@ -84,7 +84,7 @@ def _checked(
         check_types(names, inputs, types)
         module = dynamic_shapes.refine(module, types)
     # before the other checks, because its errors name the argument
-    signature = read_signature(check_main(module), names)
+    signature = read_signature(find_main(module), names)
     check_module(module)
     return ParsedSource(module, signature, source_format)
 

@@ -13,11 +13,15 @@ from jaxlib.mlir import ir, passmanager
 from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.errors import Invalid, NotSupported
+from jaxfs.stablehlo.module.entry_function import find_main
 from jaxfs.stablehlo.module.parse import collected_diagnostics
-from jaxfs.stablehlo.module.partitions import PARTITIONS, partition_count, set_partition_count
+from jaxfs.stablehlo.module.partitions import (
+    PARTITIONS,
+    PLACEMENT_TARGETS,
+    partition_count,
+    set_partition_count,
+)
 from jaxfs.stablehlo.module.walk import functions, operations, place
-from jaxfs.stablehlo.validate.custom_call_targets import PASS_THROUGH
-from jaxfs.stablehlo.validate.module import check_main
 
 _FUNCTION_ATTRIBUTES = frozenset({"function_type", "sym_name", "sym_visibility"})
 _SHARDINGS = ("mhlo.sharding", "sdy.sharding")
@@ -101,7 +105,7 @@ def artifact(module: Any) -> bytes:
 def _read_round_trip(module: Any) -> None:
     key, attributes = "mhlo.frontend_attributes", module.operation.attributes
     if key in attributes and _ROUND_TRIP in attributes[key]:
-        check_main(module)  # the passes end the process where a function has no body
+        find_main(module)  # the passes end the process where a function has no body
         run_passes(module, "xla-sdy-round-trip-import-shardy-attrs,sdy-lift-inlined-meshes")
 
 
@@ -129,7 +133,7 @@ def _drop_memories(module: Any) -> None:
 def _drop_placement(operation: Any) -> None:
     if operation.name == "sdy.mesh":
         operation.erase()
-    elif operation.name in _ANNOTATIONS or _target(operation) in PASS_THROUGH:
+    elif operation.name in _ANNOTATIONS or _target(operation) in PLACEMENT_TARGETS:
         _replace_by_operand(operation)
     else:
         _drop_beginning(operation, (*_MEMORIES, "mhlo.sharding", "sdy."))

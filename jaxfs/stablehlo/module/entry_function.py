@@ -8,12 +8,33 @@ from typing import Any
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
+from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module.argument_names import dotted, result_name, unique
 from jaxfs.stablehlo.module.mlir_types import checked_aval
-from jaxfs.stablehlo.module.walk import place
+from jaxfs.stablehlo.module.walk import functions, place
 from jaxfs.types.signature import Param, Signature
 
 _DONATED = ("tf.aliasing_output", "jax.buffer_donor")
+
+
+def find_main(module: Any) -> Any:
+    """Returns the entry function, ``@main``.
+
+    Raises:
+        Invalid: There is none, it is private, or a function has no body.
+    """
+    found = functions(module)
+    main = found.get("main")
+    if main is None:
+        names = ", ".join(f"@{name}" for name in found) or "no function at all"
+        raise Invalid(f"there is no function @main to run, found {names}; name the entry main")
+    visibility = main.attributes
+    if "sym_visibility" in visibility and visibility["sym_visibility"].value != "public":
+        raise Invalid(f"{place(main)}@main is private; make it public")
+    for name, function in found.items():
+        if not function.regions[0].blocks:
+            raise Invalid(f"{place(function)}@{name} has no body")
+    return main
 
 
 def entry_block(main: Any) -> Any:

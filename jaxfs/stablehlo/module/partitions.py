@@ -21,6 +21,10 @@ OPERATIONS = frozenset(  # of Shardy, as JAX writes them
     f"sdy.{name}"
     for name in ("mesh", "manual_computation", "return", "sharding_constraint", "reshard")
 )
+# Targets of custom calls that place data and compute nothing: on one device they are their operand.
+PLACEMENT_TARGETS = frozenset(
+    {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "annotate_device_placement"}
+)
 
 
 def partition_count(module: Any) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from jaxfs.stablehlo.module.partitions import PLACEMENT_TARGETS
 from jaxfs.types.avals import Aval
 
 _TYPE = re.compile(r"(\w+)\[([^\]]*)\]")
@@ -110,11 +111,6 @@ _OTHERS: dict[str, tuple[CustomCallRule, ...]] = {
     "ApproxTopK": (CustomCallRule("T[* n] i32[* n] T[] i32[] -> T[* r] i32[* r]"),),
 }
 
-# These place data and compute nothing; on one device they are their operand.
-PASS_THROUGH = frozenset(
-    {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "annotate_device_placement"}
-)
-
 # Why well-known targets are refused; all others are refused for being unknown.
 _WHY_NOT = (
     (
@@ -136,7 +132,7 @@ def refusal(
 
     ``config`` holds the integers of ``mhlo.backend_config``.
     """
-    if target in PASS_THROUGH:
+    if target in PLACEMENT_TARGETS:
         return None
     rules, element = _rules(target)
     if not rules:

@@ -11,8 +11,8 @@ from typing import Any
 from jaxlib.mlir import ir
 
 from jaxfs.stablehlo.module.mlir_types import aval_of
-from jaxfs.stablehlo.module.partitions import why_not_groups
-from jaxfs.stablehlo.validate.custom_call_targets import PASS_THROUGH, refusal
+from jaxfs.stablehlo.module.partitions import PLACEMENT_TARGETS, why_not_groups
+from jaxfs.stablehlo.validate.custom_call_targets import refusal
 
 Rule = Callable[[Any], str | None]
 
@@ -21,7 +21,7 @@ def _custom_call(operation: Any) -> str | None:
     target = operation.attributes["call_target_name"].value
     operands = [aval_of(value.type) for value in operation.operands]
     results = [aval_of(value.type) for value in operation.results]
-    configs = [] if target in PASS_THROUGH else _backend_configs(operation)
+    configs = [] if target in PLACEMENT_TARGETS else _backend_configs(operation)
     if len(configs) > 1:
         why: str | None = "has its settings twice"
     elif not all(isinstance(config, ir.DictAttr) for config in configs):

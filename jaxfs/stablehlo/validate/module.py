@@ -14,6 +14,7 @@ from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module import partitions
+from jaxfs.stablehlo.module.entry_function import find_main
 from jaxfs.stablehlo.module.mlir_types import spelled, why_not_array
 from jaxfs.stablehlo.module.nesting import MAX_REGIONS
 from jaxfs.stablehlo.module.walk import functions, operations, place
@@ -28,7 +29,7 @@ _HOST_TRANSFERS = frozenset(f"stablehlo.{name}" for name in ("infeed", "outfeed"
 
 def check_module(module: Any) -> None:
     """Raise Invalid for what jaxfs does not run, with the line where it is known."""
-    check_main(module)
+    find_main(module)
     device_count = partitions.partition_count(module)
     allowed_types: set[Any] = set()
     for operation, depth in operations(module.operation):
@@ -37,22 +38,6 @@ def check_module(module: Any) -> None:
         _check_operation(operation, device_count)
         _check_types(operation, allowed_types)
     _check_call_graph(functions(module))
-
-
-def check_main(module: Any) -> Any:
-    """The entry function.  Raises Invalid where there is none to run."""
-    found = functions(module)
-    main = found.get("main")
-    if main is None:
-        names = ", ".join(f"@{name}" for name in found) or "no function at all"
-        raise Invalid(f"there is no function @main to run, found {names}; name the entry main")
-    visibility = main.attributes
-    if "sym_visibility" in visibility and visibility["sym_visibility"].value != "public":
-        raise Invalid(f"{place(main)}@main is private; make it public")
-    for name, function in found.items():
-        if not function.regions[0].blocks:
-            raise Invalid(f"{place(function)}@{name} has no body")
-    return main
 
 
 def _check_operation(operation: Any, device_count: int) -> None:

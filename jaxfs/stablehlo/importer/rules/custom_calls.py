@@ -18,7 +18,7 @@ from jaxfs.stablehlo.importer.custom_rules import differentiated_by
 from jaxfs.stablehlo.importer.op import Operation, Rule
 from jaxfs.stablehlo.importer.opaque import import_opaque
 from jaxfs.stablehlo.importer.rules.linalg import geqrf, orgqr, product
-from jaxfs.stablehlo.validate.custom_call_targets import PASS_THROUGH
+from jaxfs.stablehlo.module.partitions import PLACEMENT_TARGETS
 
 Target = Callable[..., Any]
 _LAPACK = re.compile(r"lapack_[sdcz](?P<name>[a-z0-9]+?)(?:_ffi)?\Z")
@@ -26,7 +26,7 @@ _LAPACK = re.compile(r"lapack_[sdcz](?P<name>[a-z0-9]+?)(?:_ffi)?\Z")
 
 def custom_call(operation: Operation, *operands: Any) -> Any:
     target = operation.string("call_target_name")
-    if target in PASS_THROUGH:
+    if target in PLACEMENT_TARGETS:
         return operands[0]
     found = _LAPACK.match(target)
     function = _LAPACK_CALLS.get(found["name"]) if found else _CALLS.get(target)
