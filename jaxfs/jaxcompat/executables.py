@@ -1,4 +1,18 @@
-"""Compile StableHLO with XLA, and load, serialize and call what comes out."""
+"""Compiles StableHLO with XLA, and loads, serializes and calls the executables.
+
+Private names of jax and jaxlib:
+
+- ``UnloadedMeshExecutable``, ``DeviceList``, ``SingleDeviceSharding``, ``UNSPECIFIED``,
+  ``ShapedArray``: compile a module as it is.  The public ways start from a Python function, or give
+  no executable that can be serialized.
+- ``use_shardy_partitioner``: modules with Shardy's meshes need it on, those of GSPMD off.
+- ``_JaxPjrtPickler``, ``_JaxPjrtUnpickler``, ``_unloaded_executable``: the executable alone.
+  ``serialize_executable.serialize`` adds pytrees, which are pickled.
+- ``Compiled``, ``ArgInfo``: JAX's C++ dispatch for an executable that no ``jit`` made.
+- ``unsafe_call``, ``xla_executable``: run without that dispatch; statistics and HLO of XLA.
+- ``discover_pjrt_plugins``: replaced, to save its time.
+- ``_lapack``: registers LAPACK's custom calls in processes that trace nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +36,18 @@ from jaxfs.types.avals import Aval
 from jaxfs.types.signature import Signature
 
 
-def look_for_no_plugins() -> None:
-    """Start jax's own backends only.
+def skip_plugin_discovery() -> None:
+    """Lets jax start its own backends only.
 
-    The search for others reads what every installed package says of itself, 10 ms in each of the
-    tracer's jobs, and these need the CPU alone.
+    The search for others reads the metadata of every installed package, 10 ms in each job of the
+    compiler, and jobs need the CPU alone.
     """
     bridge: Any = xla_bridge
     bridge.discover_pjrt_plugins = lambda: None
 
 
 def use_cpu(device_count: int) -> Sequence[jax.Device]:
-    """Start the CPU backend with so many devices; only once in a process."""
+    """Starts the CPU backend with ``device_count`` devices; only once in a process."""
     config: Any = jax.config  # its update has no types
     config.update("jax_platforms", "cpu")
     config.update("jax_num_cpu_devices", device_count)
@@ -45,10 +59,19 @@ def _shaped(aval: Aval) -> core.ShapedArray:
     return core.ShapedArray(aval.shape, aval.row.numpy)
 
 
-def compile_module(module: Any, signature: Signature, devices: Sequence[jax.Device]) -> Any:
-    """Compile a StableHLO module, whole as it is, for all of ``devices``, its partitions.
+def compile_artifact(artifact: bytes, signature: Signature, devices: Sequence[jax.Device]) -> Any:
+    """Compiles a portable artifact, as ``compile_module`` does."""
+    with make_context() as context, ir.Location.unknown(context):
+        module = stablehlo.deserialize_portable_artifact(context, artifact)
+        return compile_module(module, signature, devices)
 
-    Where it does not say how arrays are spread over them, the compiler chooses.
+
+def compile_module(module: Any, signature: Signature, devices: Sequence[jax.Device]) -> Any:
+    """Compiles a StableHLO module as it is, for all of ``devices``, one for each partition.
+
+    Returns:
+        A loaded executable.  The compiler chooses how arrays are spread over the devices if the
+        module does not determine it.
     """
     inputs = [_shaped(aval) for aval in signature.input_avals]
     outputs = [_shaped(aval) for aval in signature.output_avals]
@@ -56,25 +79,22 @@ def compile_module(module: Any, signature: Signature, devices: Sequence[jax.Devi
         with module.context:
             module.operation.attributes["sym_name"] = ir.StringAttr.get("main")
     if len(devices) == 1:
-        here: Any = sharding_impls.SingleDeviceSharding(devices[0])
-        return _from_hlo(module, inputs, outputs, here, devices)
-    with jax_config.use_shardy_partitioner(_has_meshes(module)):
+        sharding: Any = sharding_impls.SingleDeviceSharding(devices[0])
+        return _from_hlo(module, inputs, outputs, sharding, devices)
+    # Shardy's meshes are operations, GSPMD's shardings are attributes
+    has_meshes = any(op.operation.name == "sdy.mesh" for op in module.body.operations)
+    with jax_config.use_shardy_partitioner(has_meshes):
         return _from_hlo(module, inputs, outputs, _UNSPECIFIED, devices)
 
 
 _UNSPECIFIED: Any = vars(sharding_impls)["UNSPECIFIED"]  # imported there
 
 
-def _has_meshes(module: Any) -> bool:
-    """Whether it says in Shardy's terms how arrays are spread; GSPMD's are attributes."""
-    return any(operation.operation.name == "sdy.mesh" for operation in module.body.operations)
-
-
 def _from_hlo(
     module: Any,
     inputs: Sequence[core.ShapedArray],
     outputs: Sequence[core.ShapedArray],
-    here: Any,
+    sharding: Any,
     devices: Sequence[jax.Device],
 ) -> Any:
     return pxla.UnloadedMeshExecutable.from_hlo(
@@ -82,8 +102,8 @@ def _from_hlo(
         hlo=module,
         global_in_avals=inputs,
         global_out_avals=outputs,
-        in_shardings=[here] * len(inputs),
-        out_shardings=[here] * len(outputs),
+        in_shardings=[sharding] * len(inputs),
+        out_shardings=[sharding] * len(outputs),
         tuple_args=False,
         unordered_effects=[],
         ordered_effects=[],
@@ -101,29 +121,30 @@ def _from_hlo(
 
 
 def xla_executable(executable: Any) -> Any:
-    """The compiler's own object: memory statistics, cost analysis, HLO modules."""
+    """Returns XLA's object: memory statistics, cost analysis, HLO modules."""
     return executable.xla_executable
 
 
 def serialize(executable: Any) -> bytes:
-    """An executable as bytes that ``deserialize`` takes in a process with the same devices."""
+    """Returns bytes that ``deserialize`` takes in a process with the same devices."""
     file = io.BytesIO()
     serialize_executable._JaxPjrtPickler(file).dump(executable._unloaded_executable)
     return file.getvalue()
 
 
 def deserialize(data: bytes, devices: Sequence[jax.Device]) -> Any:
-    """The inverse of ``serialize``.  The bytes are native code: only our own are taken."""
+    """Returns the executable of ``serialize``'s bytes: native code, so only from trusted files."""
     file = io.BytesIO(data)
     make_unpickler: Any = serialize_executable._JaxPjrtUnpickler
     unpickler = make_unpickler(file, devices[0].client, devices)
     return unpickler.load().load()
 
 
-def callable_of(executable: Any, signature: Signature) -> Callable[..., Sequence[jax.Array]]:
-    """A function of numpy or jax arrays on JAX's fast C++ dispatch path (5-7 us a call).
+def make_callable(executable: Any, signature: Signature) -> Callable[..., Sequence[jax.Array]]:
+    """Returns a function of numpy or jax arrays, by JAX's C++ dispatch (5-7 us a call).
 
-    It checks nothing: XLA reinterprets a same-sized wrong dtype silently, so callers check before.
+    It checks nothing: XLA silently reinterprets a wrong dtype of the same size, so callers check
+    before.
     """
     inputs = [stages.ArgInfo(_shaped(aval), False) for aval in signature.input_avals]
     in_tree = tree_util.tree_structure((tuple(0 for _ in inputs), {}))
@@ -132,25 +153,18 @@ def callable_of(executable: Any, signature: Signature) -> Callable[..., Sequence
     return stages.Compiled(executable, [], args_info, out_tree, no_kwargs=True)
 
 
-def concurrent_callable_of(executable: Any) -> Callable[..., Sequence[jax.Array]]:
-    """The same, 8 us slower, for programs that may run long.
+def make_concurrent_callable(executable: Any) -> Callable[..., Sequence[jax.Array]]:
+    """Returns a function as ``make_callable`` does, 8 us slower, for programs that may run long.
 
-    The C++ path makes all others wait for the end of its first call: an endless one would stop
-    every later call of the same program.
+    With the C++ dispatch all calls wait for the end of the first one: one that never ends would
+    stop every later call of the same program.
     """
     call: Callable[..., Sequence[jax.Array]] = executable.unsafe_call
     return call
 
 
-def compile_artifact(artifact: bytes, signature: Signature, devices: Sequence[jax.Device]) -> Any:
-    """Compile a portable artifact, as ``compile_module`` does."""
-    with make_context() as context, ir.Location.unknown(context):
-        module = stablehlo.deserialize_portable_artifact(context, artifact)
-        return compile_module(module, signature, devices)
-
-
 def opcodes(executable: Any) -> frozenset[str]:
-    """The names of all HLO operations of a compiled program: ``kWhile``, ``kCustomCall`` ..."""
+    """Returns the names of all HLO operations of an executable: ``kWhile``, ``kCustomCall`` ..."""
     return frozenset(
         instruction.opcode.name
         for module in executable.xla_executable.hlo_modules()
@@ -160,28 +174,28 @@ def opcodes(executable: Any) -> frozenset[str]:
 
 
 def bytes_accessed(executable: Any) -> int | None:
-    """Memory a run reads and writes by XLA's reckoning, None where it tells nothing.
+    """Returns the memory in bytes that a run reads and writes, as XLA estimates it.
 
-    Less than the arguments' size where a program looks at a part of them only.
+    It is less than the size of the arguments for a program that reads a part of them only, and
+    None on platforms without an estimate.
     """
     try:
-        found = executable.xla_executable.cost_analysis()
-    except Exception:  # the platforms that do not tell raise what they like
+        analysis = executable.xla_executable.cost_analysis()
+    except Exception:  # platforms without an analysis raise different exceptions
         return None
-    figures = found[0] if isinstance(found, list) else found
-    told = (figures or {}).get("bytes accessed", 0)
-    return int(told) or None
+    figures = analysis[0] if isinstance(analysis, list) else analysis
+    return int((figures or {}).get("bytes accessed", 0)) or None
 
 
 def temporary_bytes(executable: Any) -> int:
-    """Memory a run takes beside its inputs and outputs."""
+    """Returns the memory in bytes that a run takes beside its inputs and outputs."""
     return int(executable.xla_executable.get_compiled_memory_stats().temp_size_in_bytes)
 
 
 def initialize_custom_calls() -> None:
-    """Let programs call LAPACK that this process did not trace.
+    """Registers LAPACK's custom calls, for programs that this process did not trace.
 
-    Tracing jax.numpy.linalg does it otherwise; without it such a call jumps to address 0.  Takes
-    60 ms the first time, because it imports scipy.
+    Tracing jax.numpy.linalg registers them otherwise; without it such a call jumps to address 0.
+    Takes 60 ms the first time, because it imports scipy.
     """
     _lapack.initialize()

@@ -1,4 +1,13 @@
-"""What jax.export artifacts hold, and shapes that come with the call."""
+"""The contents of jax.export artifacts, and shapes that are known with a call.
+
+Private names of jax:
+
+- ``serialization_generated``, with ``Exported``, ``PyTreeDefKind`` and ``DType``: the flatbuffer
+  schema.  ``jax.export.deserialize`` needs the user's pytree types registered.
+- ``_jax``, with ``refine_polymorphic_shapes``: resolves dynamic shapes.  ``Exported.call`` does it
+  only while it traces a call.
+- ``module_to_bytecode``: the input that ``refine_polymorphic_shapes`` takes.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +18,15 @@ from jax._src.export import serialization_generated
 from jax._src.interpreters import mlir
 from jax._src.lib import _jax  # type: ignore[attr-defined]  # without __all__
 
-
-def read_exported(data: bytes) -> Any:
-    """The flatbuffer table of a jax.export artifact.
-
-    Unlike ``jax.export.deserialize`` it needs no registered pytree types and builds nothing.
-    """
-    table: Any = serialization_generated.Exported  # generated code has no types
-    return table.GetRootAsExported(data)
-
-
 CALLING_CONVENTIONS = range(  # of the jax.export artifacts this jax reads
     export.minimum_supported_calling_convention_version,
     export.maximum_supported_calling_convention_version + 1,
 )
-
-
 PYTREE_KINDS = {
     number: name
     for name, number in vars(serialization_generated.PyTreeDefKind).items()
     if isinstance(number, int)
 }
-
-
 EXPORTED_DTYPES = {
     number: name
     for name, number in vars(serialization_generated.DType).items()
@@ -39,10 +34,23 @@ EXPORTED_DTYPES = {
 }
 
 
-def refine_shapes(module: Any) -> bytes:
-    """A module whose ``main`` has static inputs, with every `?` resolved, as bytecode.
+def read_exported(data: bytes) -> Any:
+    """Returns the flatbuffer table of a jax.export artifact.
 
-    Raises jaxlib's XlaRuntimeError for what cannot be, or what the program asserts of its shapes.
+    Unlike ``jax.export.deserialize`` it needs no registered pytree types and builds nothing.
+    """
+    table: Any = serialization_generated.Exported  # generated code has no types
+    return table.GetRootAsExported(data)
+
+
+def refine_shapes(module: Any) -> bytes:
+    """Resolves every `?` of a module whose ``main`` has static inputs.
+
+    Returns:
+        The module as MLIR bytecode.
+
+    Raises:
+        XlaRuntimeError: The shapes do not fit the program, or violate what it asserts of them.
     """
     refined: bytes = _jax.mlir.refine_polymorphic_shapes(
         mlir_module=mlir.module_to_bytecode(module),

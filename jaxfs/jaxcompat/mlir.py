@@ -1,4 +1,10 @@
-"""MLIR contexts, and the versions of the compiler."""
+"""MLIR contexts, and the versions of the compiler.
+
+Private names of jax:
+
+- ``make_ir_context``: registers the dialects that jax's bindings hold.  ``jax.extend.mlir`` has
+  them without a way to make a context.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +17,12 @@ from jaxlib.mlir.dialects import stablehlo
 
 
 def toolchain() -> str:
-    """The versions a compiled executable depends on."""
+    """Returns the versions that a compiled executable depends on: ``jax 0.12.0 jaxlib 0.12.0``."""
     return f"jax {jax.__version__} jaxlib {jaxlib.version.__version__}"
 
 
 def make_context() -> Any:
-    """An MLIR context with jax's dialects, StableHLO and CHLO among them.
+    """Returns a new MLIR context with jax's dialects, StableHLO and CHLO among them.
 
     It starts no threads, so a process that holds one may fork.
     """

@@ -17,7 +17,7 @@ import trio
 
 from jaxfs.compiler.client.client import CompilerClient, open_compiler
 from jaxfs.compiler.job_protocol import Compile, Compiled, Trace, Traced, UntypedProgram
-from jaxfs.jaxcompat import executables as jax_executables
+from jaxfs.jaxcompat import executables
 from jaxfs.types.signature import Signature
 
 Result = TypeVar("Result")
@@ -102,12 +102,12 @@ class Made(NamedTuple):
 
     def __call__(self, *inputs: Any) -> list[np.ndarray]:
         signature = self.traced.signature
-        jax_executables.initialize_custom_calls()
-        built = jax_executables.compile_artifact(self.artifact, signature, jax.devices("cpu")[:1])
+        executables.initialize_custom_calls()
+        built = executables.compile_artifact(self.artifact, signature, jax.devices("cpu")[:1])
         given = zip(inputs, signature.input_avals, strict=True)
         arrays = [np.asarray(one, aval.row.numpy) for one, aval in given]
         with jax.enable_x64(True):
-            outputs = jax_executables.callable_of(built, signature)(*arrays)
+            outputs = executables.make_callable(built, signature)(*arrays)
         return [np.asarray(output) for output in outputs]
 
 

@@ -14,8 +14,7 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.errors import Invalid
-from jaxfs.jaxcompat import executables as jax_executables
-from jaxfs.jaxcompat import mlir as jax_mlir
+from jaxfs.jaxcompat import executables, mlir
 from jaxfs.types.avals import DTYPES, DType
 from tests.compiler.conftest import SAXPY, BlockingTracer
 
@@ -31,7 +30,7 @@ Leaf = jax.ShapeDtypeStruct
 
 
 def parsed(text: str) -> Any:
-    return ir.Module.parse(text, jax_mlir.make_context())
+    return ir.Module.parse(text, mlir.make_context())
 
 
 def bytecode(text: str) -> bytes:
@@ -51,8 +50,8 @@ def exported(function: Any, *args: Any, platforms: tuple[str, ...] = ("cpu",), *
 
 
 def run(executable: bytes, tracer_signature: Any, *args: Any) -> Any:
-    loaded = jax_executables.deserialize(executable, jax.devices("cpu")[:1])
-    return jax_executables.callable_of(loaded, tracer_signature)(*args)
+    loaded = executables.deserialize(executable, jax.devices("cpu")[:1])
+    return executables.make_callable(loaded, tracer_signature)(*args)
 
 
 def test_text_takes_its_names_from_the_arguments(tracer: BlockingTracer) -> None:
@@ -141,7 +140,7 @@ def test_export_runs_as_in_jax_with_all_its_inputs(
     b, unused, scale = np.ones(4, "f4"), np.ones(2, "i4"), np.float32(3)
     found = run(executable, traced.signature, b, w, x, unused, scale)
     expected = jax.tree.leaves(model({"b": b, "w": [w]}, x, unused, scale=scale))
-    jax_executables.initialize_custom_calls()
+    executables.initialize_custom_calls()
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 

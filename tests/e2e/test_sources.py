@@ -14,7 +14,7 @@ from jax import export
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
-from jaxfs.jaxcompat import mlir as jax_mlir
+from jaxfs.jaxcompat import mlir
 from jaxfs.types.avals import DTYPES, DType
 from tests.conftest import SAXPY, Mount
 
@@ -30,14 +30,14 @@ def as_text() -> bytes:
 
 
 def as_bytecode() -> bytes:
-    with jax_mlir.make_context():
+    with mlir.make_context():
         file = io.BytesIO()
         ir.Module.parse(SAXPY).operation.write_bytecode(file)
         return file.getvalue()
 
 
 def as_portable_artifact() -> bytes:
-    with jax_mlir.make_context():
+    with mlir.make_context():
         module = ir.Module.parse(SAXPY)
         return bytes(stablehlo.serialize_portable_artifact(module, "1.0.0"))
 

@@ -16,8 +16,7 @@ import numpy as np
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
-from jaxfs.jaxcompat import executables as jax_executables
-from jaxfs.jaxcompat import mlir as jax_mlir
+from jaxfs.jaxcompat import executables, mlir
 from jaxfs.types.avals import BY_NUMPY, BY_SHORT, Aval
 from jaxfs.types.signature import Param, Signature
 from tests.engine.programs import DEVICES, SPREAD, TEXTS
@@ -56,17 +55,17 @@ def signature_of(main) -> Signature:
 
 
 def build(directory: Path, name: str, text: str, *devices: jax.Device) -> None:
-    with jax_mlir.make_context() as context, ir.Location.unknown(context):
+    with mlir.make_context() as context, ir.Location.unknown(context):
         module = ir.Module.parse(text)
         main = next(op for op in module.body if op.attributes["sym_name"].value == "main")
         signature = signature_of(main.operation)
-        executable = jax_executables.compile_module(module, signature, devices)
-        (directory / name).write_bytes(jax_executables.serialize(executable))
+        executable = executables.compile_module(module, signature, devices)
+        (directory / name).write_bytes(executables.serialize(executable))
     (directory / f"{name}.json").write_bytes(msgspec.json.encode(signature))
 
 
 def build_artifact(directory: Path, name: str, text: str) -> None:
-    with jax_mlir.make_context() as context, ir.Location.unknown(context):
+    with mlir.make_context() as context, ir.Location.unknown(context):
         module = ir.Module.parse(text)
         artifact = stablehlo.serialize_portable_artifact(
             module, stablehlo.get_current_version(), True
@@ -86,7 +85,7 @@ def build_function(directory: Path, name: str, device: jax.Device) -> None:
 
 
 def main(directory: Path) -> None:
-    devices = jax_executables.use_cpu(DEVICES)
+    devices = executables.use_cpu(DEVICES)
     for name, (text, device) in TEXTS.items():
         build(directory, name, text, devices[device])
     build(directory, "spread", SPREAD, *devices)

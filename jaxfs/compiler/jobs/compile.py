@@ -11,7 +11,7 @@ import msgspec
 
 from jaxfs.compiler.job_protocol import Compile, Compiled
 from jaxfs.errors import Invalid, JaxfsError, NoDevice, NoSpace
-from jaxfs.jaxcompat import executables as jax_executables
+from jaxfs.jaxcompat import executables
 from jaxfs.stablehlo.module.entry_function import find_main, read_signature
 from jaxfs.stablehlo.module.parse import parse_bytecode
 from jaxfs.stablehlo.module.partitions import partition_count
@@ -50,10 +50,10 @@ def compile_artifact(context: Any, artifact: bytes, work: Compile) -> CompiledFi
     with context:
         executable = _compile(module, work, devices)
     compile_usec = (time.monotonic_ns() - start) // 1000
-    raw = jax_executables.xla_executable(executable)
+    raw = executables.xla_executable(executable)
     return CompiledFiles(
         Compiled(compile_usec, _cost(raw), _memory(raw)),
-        jax_executables.serialize(executable),
+        executables.serialize(executable),
         "\n\n".join(module.to_string() for module in raw.hlo_modules()).encode(),
     )
 
@@ -81,7 +81,7 @@ def _check(module: Any, work: Compile) -> None:
 def _devices(work: Compile) -> list[jax.Device]:
     if work.platform != "cpu":
         raise Invalid(f"programs for {work.platform} are compiled by the engine itself")
-    found = {device.id: device for device in jax_executables.use_cpu(work.device_count)}
+    found = {device.id: device for device in executables.use_cpu(work.device_count)}
     for number in work.device_ids:
         if number not in found:
             raise NoDevice(f"there is no device {work.platform}:{number}, only {len(found)}")
@@ -90,7 +90,7 @@ def _devices(work: Compile) -> list[jax.Device]:
 
 def _compile(module: Any, work: Compile, devices: list[jax.Device]) -> Any:
     try:
-        return jax_executables.compile_module(module, work.signature, devices)
+        return executables.compile_module(module, work.signature, devices)
     except jax.errors.JaxRuntimeError as error:
         raise refusal(str(error)) from None
     except AssertionError:  # in jax, which has no words for it

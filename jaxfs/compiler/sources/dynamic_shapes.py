@@ -13,7 +13,7 @@ from jaxlib.mlir import ir
 
 from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import Invalid
-from jaxfs.jaxcompat import export as jax_export
+from jaxfs.jaxcompat import export
 from jaxfs.stablehlo.module.canonicalize import run_passes
 from jaxfs.stablehlo.module.entry_function import entry_block
 from jaxfs.stablehlo.module.mlir_types import checked_aval, tensor_type, why_not_shape
@@ -66,7 +66,7 @@ def refine(module: Any, types: Sequence[Aval]) -> Any:
     if types:
         run_passes(module, f"stablehlo-refine-arguments{{types={listed}}}")
     try:
-        data = jax_export.refine_shapes(module)
+        data = export.refine_shapes(module)
     except jax.errors.JaxRuntimeError as error:
         raise _refusal(str(error)) from None
     refined = parse_bytecode(context, data, "a program of fixed sizes")

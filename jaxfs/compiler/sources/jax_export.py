@@ -17,7 +17,7 @@ from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.compiler.sources.detect import BYTECODE_MAGIC, ParsedSource, Types
 from jaxfs.compiler.sources.dynamic_shapes import refine, untyped
 from jaxfs.errors import Invalid, JaxfsError
-from jaxfs.jaxcompat import export as jax_export
+from jaxfs.jaxcompat import export
 from jaxfs.stablehlo.module.argument_names import dotted, result_name, unique
 from jaxfs.stablehlo.module.canonicalize import settle_placement
 from jaxfs.stablehlo.module.entry_function import (
@@ -44,7 +44,7 @@ MAX_ENTRIES = 100_000  # of any list in the artifact's description
 _PLATFORM_NAMES = {"gpu": ("cuda", "rocm")}  # a device says gpu, an export cuda
 _DTYPES = {
     number: "u" + name[2:] if name.startswith("ui") else name
-    for number, name in jax_export.EXPORTED_DTYPES.items()
+    for number, name in export.EXPORTED_DTYPES.items()
 }
 
 
@@ -113,7 +113,7 @@ def read_program(
 def read_structure(data: bytes) -> Structure:
     """What the exported function's arguments and result were made of.  Raises Invalid."""
     with _any_garbage():
-        table = jax_export.read_exported(data)
+        table = export.read_exported(data)
         args, kwargs = _filled(table.InTree(), itertools.count())
         return Structure(tuple(args), dict(kwargs), _filled(table.OutTree(), itertools.count()))
 
@@ -153,7 +153,7 @@ def _fixed(exported: Exported, types: Sequence[Aval], outputs: Sequence[Aval]) -
 def read(data: bytes) -> Exported:
     """Read the flatbuffer.  Raises Invalid, whatever the bytes are."""
     with _any_garbage():
-        return _read(jax_export.read_exported(data))
+        return _read(export.read_exported(data))
 
 
 @contextmanager
@@ -187,7 +187,7 @@ def _read(table: Any) -> Exported:
 
 
 def _check_kind(table: Any) -> None:
-    version, known = table.CallingConventionVersion(), jax_export.CALLING_CONVENTIONS
+    version, known = table.CallingConventionVersion(), export.CALLING_CONVENTIONS
     if version not in known:
         raise Invalid(
             f"the program has calling convention {version}, this jax knows {known[0]} to "
@@ -238,7 +238,7 @@ def _named(tree: Any, avals: list[PartialAval]) -> tuple[tuple[str, PartialAval]
 
 def _nodes(tree: Any, path: str) -> Iterator[str | None]:
     """For each node of a pytree its key path if it is a leaf, else None."""
-    kind = jax_export.PYTREE_KINDS[tree.Kind()]
+    kind = export.PYTREE_KINDS[tree.Kind()]
     yield path if kind == "leaf" else None
     for i in _indices(tree.ChildrenLength()):
         key = f"['{tree.ChildrenNames(i).decode()}']" if kind == "dict" else f"[{i}]"
@@ -247,7 +247,7 @@ def _nodes(tree: Any, path: str) -> Iterator[str | None]:
 
 def _filled(tree: Any, numbers: Iterator[int]) -> Any:
     """A pytree with numbered leaves; what Python class a node had does not matter here."""
-    kind = jax_export.PYTREE_KINDS[tree.Kind()]
+    kind = export.PYTREE_KINDS[tree.Kind()]
     if kind in ("leaf", "none"):
         return next(numbers) if kind == "leaf" else None
     children = [_filled(tree.Children(i), numbers) for i in _indices(tree.ChildrenLength())]

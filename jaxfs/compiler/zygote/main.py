@@ -34,7 +34,7 @@ from jaxfs.compiler.job_protocol import FILES, Compile, Ended, Hello, Job, Kill,
 from jaxfs.compiler.zygote.job import run_job
 from jaxfs.compiler.zygote.warm_up import warm_up
 from jaxfs.ipc.channel import Channel, Closed
-from jaxfs.jaxcompat import mlir as jax_mlir
+from jaxfs.jaxcompat import mlir
 from jaxfs.posix.child_process import die_with_parent, keep_only
 from jaxfs.posix.page_cache import drop_code
 
@@ -76,7 +76,7 @@ class Zygote:
 
     def serve(self) -> None:
         """Until the front closes its end."""
-        self._control.send(Hello(os.getpid(), jax_mlir.toolchain(), self._box.layers))
+        self._control.send(Hello(os.getpid(), mlir.toolchain(), self._box.layers))
         try:
             while True:
                 for key, _ in self._selector.select():
@@ -162,7 +162,7 @@ def main() -> None:
     """Warm up what is slow the first time, then serve."""
     die_with_parent(os.getppid())
     control = socket.socket(fileno=int(sys.argv[1]))
-    context = jax_mlir.make_context()
+    context = mlir.make_context()
     warm_up(context)
     gc.collect()
     gc.freeze()  # children's collections would copy every page of what is imported here

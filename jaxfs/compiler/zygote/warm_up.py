@@ -19,7 +19,7 @@ from jaxfs.compiler.jobs.traceable import struct
 from jaxfs.compiler.sources.jit_options import FunctionOptions
 from jaxfs.compiler.sources.pickle import read_pickle
 from jaxfs.compiler.transforms.apply import transform
-from jaxfs.jaxcompat import executables as jax_executables
+from jaxfs.jaxcompat import executables
 
 _PROGRAM = b"""
 func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> {
@@ -33,7 +33,7 @@ _STEPS = ("vmap:axis_size=2", "grad")
 def warm_up(context: Any) -> None:
     """Read StableHLO and a pickle, and trace a small network and its gradient."""
     importlib.import_module("cloudpickle")  # which most pickles ask for
-    jax_executables.look_for_no_plugins()
+    executables.skip_plugin_discovery()
     trace(context, _PROGRAM, Trace("cpu"))
     weights, x = struct((2, 2), "float32"), struct((2, 2), "float32")
     program = read_pickle(pickle.dumps((_network, weights, x)), FunctionOptions())

@@ -10,8 +10,7 @@ from typing import Any
 import jax
 
 from jaxfs.engine.protocol import Device, EngineOptions
-from jaxfs.jaxcompat import executables as jax_executables
-from jaxfs.jaxcompat import mlir as jax_mlir
+from jaxfs.jaxcompat import executables, mlir
 
 _FIELDS = frozenset(
     {"platform", "id", "device_kind", "process_index", "local_hardware_id", "default_memory"}
@@ -38,7 +37,7 @@ def start(options: EngineOptions) -> list[Any]:
 
 def toolchain() -> str:
     """The versions a compiled executable depends on."""
-    return jax_mlir.toolchain()
+    return mlir.toolchain()
 
 
 def resident_bytes(options: EngineOptions, devices: list[Any]) -> int:
@@ -52,7 +51,7 @@ def resident_bytes(options: EngineOptions, devices: list[Any]) -> int:
 
 def warm_up() -> None:
     """Import what JAX and we import at the first use of something."""
-    jax_executables.initialize_custom_calls()
+    executables.initialize_custom_calls()
     jax.jit(lambda x: x + 1)(0.0).block_until_ready()
 
 

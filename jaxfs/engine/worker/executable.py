@@ -17,7 +17,7 @@ from jaxfs.engine.protocol import Execute, Load
 from jaxfs.engine.worker.device_cache import DeviceCache
 from jaxfs.engine.worker.mappings import Mappings
 from jaxfs.ipc.shared_memory import SegmentRef
-from jaxfs.jaxcompat import executables as jax_executables
+from jaxfs.jaxcompat import executables
 from jaxfs.types.avals import Aval
 from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Signature
@@ -37,9 +37,9 @@ def load(message: Load, fd: int, devices: Sequence[Any]) -> LoadedExecutable:
     with os.fdopen(fd, "rb") as file:
         data = file.read()
     if message.serialized:
-        executable = jax_executables.deserialize(data, devices)
+        executable = executables.deserialize(data, devices)
     else:
-        executable = jax_executables.compile_artifact(data, message.signature, devices)
+        executable = executables.compile_artifact(data, message.signature, devices)
     return LoadedExecutable(executable, message.signature, devices)
 
 
@@ -55,22 +55,22 @@ class LoadedExecutable:
     def __init__(self, executable: Any, signature: Signature, devices: Sequence[Any]) -> None:
         self._device = devices[0] if len(devices) == 1 else None  # of more, nothing stays
         self._donated = {n for n, param in enumerate(signature.inputs) if param.donated}
-        opcodes = jax_executables.opcodes(executable)
+        opcodes = executables.opcodes(executable)
         if "kCustomCall" in opcodes:
-            jax_executables.initialize_custom_calls()
+            executables.initialize_custom_calls()
         self._inputs = [(aval.row.numpy, aval.shape) for aval in signature.input_avals]
         offsets, nbytes = output_offsets(signature)
         self._nbytes = nbytes
         self._outputs = list(zip(offsets, map(_Output, signature.output_avals), strict=True))
         whole = sum(aval.nbytes for aval in signature.input_avals) + nbytes
-        moved = jax_executables.bytes_accessed(executable) or whole
-        moved += nbytes + jax_executables.temporary_bytes(executable)
+        moved = executables.bytes_accessed(executable) or whole
+        moved += nbytes + executables.temporary_bytes(executable)
         is_alone = len(devices) == 1
         self.is_quick = is_alone and moved <= QUICK_BYTES and not opcodes & UNBOUNDED
         self.run: Any = (
-            jax_executables.callable_of(executable, signature)
+            executables.make_callable(executable, signature)
             if self.is_quick
-            else jax_executables.concurrent_callable_of(executable)
+            else executables.make_concurrent_callable(executable)
         )
         if not is_alone:
             self.run = _one_at_a_time(self.run)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxfs.jaxcompat import mlir as jax_mlir
+from jaxfs.jaxcompat import mlir
 from jaxfs.stablehlo.importer.interpreter import ImportedFunction
 from jaxfs.stablehlo.importer.rule_table import RULES
 from jaxfs.stablehlo.module.argument_names import argument_names
@@ -34,8 +34,8 @@ def import_module(source: Any, *, context: Any = None) -> ImportedFunction:
     is no module; what cannot be imported is found when it is traced.
     """
     if isinstance(source, str):
-        module = parse_text(context or jax_mlir.make_context(), source)
+        module = parse_text(context or mlir.make_context(), source)
         return ImportedFunction(module, argument_names(source))
     if isinstance(source, bytes):
-        source = parse_bytecode(context or jax_mlir.make_context(), source, "a module")
+        source = parse_bytecode(context or mlir.make_context(), source, "a module")
     return ImportedFunction(source)

@@ -11,7 +11,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxfs.errors import NotSupported
-from jaxfs.jaxcompat import jaxprs as jax_jaxprs
+from jaxfs.jaxcompat import jaxprs
 from jaxfs.stablehlo.importer.op import CannotImport
 
 
@@ -76,4 +76,4 @@ def _refuse(cotangent: Any, x: Any, *, reason: str) -> Any:
     raise CannotImport(reason)
 
 
-forward_only_p = jax_jaxprs.linear_identity("forward_only", _refuse)
+forward_only_p = jaxprs.linear_identity("forward_only", _refuse)

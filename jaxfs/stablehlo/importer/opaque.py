@@ -12,12 +12,12 @@ import numpy as np
 from jax import lax
 
 from jaxfs.errors import NotSupported
-from jaxfs.jaxcompat import jaxprs as jax_jaxprs
+from jaxfs.jaxcompat import jaxprs
 from jaxfs.stablehlo.importer.op import CannotImport, Operation, Type
 from jaxfs.stablehlo.importer.single_op_module import module_of, text_of
 from jaxfs.stablehlo.validate.dangerous_operations import RULES
 
-opaque_p = jax_jaxprs.Primitive("imported_stablehlo")
+opaque_p = jaxprs.Primitive("imported_stablehlo")
 opaque_p.multiple_results = True
 
 
@@ -47,7 +47,7 @@ def _text(operation: Operation) -> str:
 
 
 def _abstract(*inputs: Any, outputs: Any, text: str, what: str) -> list[Any]:
-    return [jax_jaxprs.shaped(shape, dtype) for shape, dtype in outputs]
+    return [jaxprs.shaped(shape, dtype) for shape, dtype in outputs]
 
 
 def _differentiate(primals: Any, tangents: Any, *, what: str, **params: Any) -> Any:
@@ -70,4 +70,4 @@ def _one_by_one(values: Any, dimensions: Any, **params: Any) -> Any:
 
 
 opaque_p.def_abstract_eval(_abstract)
-jax_jaxprs.register(opaque_p, lambda text, **_: text, jvp=_differentiate, batching=_one_by_one)
+jaxprs.register(opaque_p, lambda text, **_: text, jvp=_differentiate, batching=_one_by_one)

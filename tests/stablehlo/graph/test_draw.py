@@ -15,7 +15,7 @@ import pytest
 from jaxfs.compiler.job_protocol import Draw
 from jaxfs.compiler.jobs.draw import draw_artifact
 from jaxfs.errors import NotSupported
-from jaxfs.jaxcompat import mlir as jax_mlir
+from jaxfs.jaxcompat import mlir
 from jaxfs.stablehlo.graph import MOST_BOXES, MOST_EDGES, draw
 from jaxfs.stablehlo.graph.build import Detail, build
 from jaxfs.stablehlo.graph.merge import fuse, gather
@@ -44,7 +44,7 @@ def module_of(context: Any, text: str) -> tuple[Any, Signature]:
 
 @pytest.fixture(scope="module")
 def context() -> Any:
-    return jax_mlir.make_context()
+    return mlir.make_context()
 
 
 @pytest.fixture(scope="module")

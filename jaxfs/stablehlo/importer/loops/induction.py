@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from jaxfs.jaxcompat import jaxprs as jax_jaxprs
+from jaxfs.jaxcompat import jaxprs
 
 
 @attrs.frozen
@@ -65,7 +65,7 @@ class Counters:
                 self._note(equation.outvars[0], rule(length, *operands))
 
     def __getitem__(self, var: Any) -> Affine | None:
-        return _number(var.val) if jax_jaxprs.is_literal(var) else self._known.get(var)
+        return _number(var.val) if jaxprs.is_literal(var) else self._known.get(var)
 
     def _note(self, var: Any, value: Affine | None) -> None:
         is_scalar = var.aval.shape in ((), (1,)) and np.dtype(var.aval.dtype).kind in "iub"
@@ -98,7 +98,7 @@ def induced(closed: Any, starts: Mapping[Any, int]) -> dict[Any, Affine]:
     found = {}
     makers = {equation.outvars[0]: equation for equation in closed.jaxpr.eqns if equation.outvars}
     for var, out in zip(closed.jaxpr.invars[1:], closed.jaxpr.outvars, strict=True):
-        maker = None if jax_jaxprs.is_literal(out) else makers.get(out)
+        maker = None if jaxprs.is_literal(out) else makers.get(out)
         if var in starts and maker is not None and maker.primitive.name == "add":
             others = [v for v in maker.invars if v is not var]
             step = _number(getattr(others[0], "val", None)) if len(others) == 1 else None
@@ -111,9 +111,7 @@ def reads(closed: Any, counters: Counters) -> list[Place]:
     """Slices of arrays at the counter."""
     found = []
     for number, equation in enumerate(closed.jaxpr.eqns):
-        if equation.primitive.name == "dynamic_slice" and not jax_jaxprs.is_literal(
-            equation.invars[0]
-        ):
+        if equation.primitive.name == "dynamic_slice" and not jaxprs.is_literal(equation.invars[0]):
             array, *indices = equation.invars
             found.append(counters.place(number, array, indices, equation.params["slice_sizes"]))
     return [place for place in found if place is not None]

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxfs.jaxcompat import jaxprs as jax_jaxprs
+from jaxfs.jaxcompat import jaxprs
 from jaxfs.stablehlo.importer.loops.induction import Affine, Counters, Place, induced, reads, writes
 
 
@@ -177,9 +177,9 @@ def _evaluate(body: Body, env: dict[Any, Any], slices: Sequence[Any]) -> None:
             found = [given[number]]
         else:
             values = [_value(env, var) for var in equation.invars]
-            found = jax_jaxprs.evaluate(equation, values)
+            found = jaxprs.evaluate(equation, values)
         env.update(zip(equation.outvars, found, strict=True))
 
 
 def _value(env: dict[Any, Any], var: Any) -> Any:
-    return var.val if jax_jaxprs.is_literal(var) else env[var]
+    return var.val if jaxprs.is_literal(var) else env[var]

@@ -13,13 +13,13 @@ from jax import lax
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
-from jaxfs.jaxcompat import jaxprs as jax_jaxprs
+from jaxfs.jaxcompat import jaxprs
 from jaxfs.stablehlo.importer.op import Operation, Rule
 from jaxfs.stablehlo.importer.single_op_module import module_of, new_module, sole, text_of
 from jaxfs.stablehlo.module.mlir_types import tensor_type
 from jaxfs.types.avals import BY_NUMPY, Aval
 
-sort_p = jax_jaxprs.Primitive("imported_sort")
+sort_p = jaxprs.Primitive("imported_sort")
 sort_p.multiple_results = True
 
 
@@ -36,7 +36,7 @@ def sort(operation: Operation, *operands: Any) -> Any:
 
 
 def _abstract(*arrays: Any, **params: Any) -> list[Any]:
-    return [jax_jaxprs.shaped(array.shape, array.dtype) for array in arrays]
+    return [jaxprs.shaped(array.shape, array.dtype) for array in arrays]
 
 
 def _module(*, comparator: str, dimension: int, is_stable: bool, avals: Any) -> str:
@@ -71,7 +71,7 @@ def _differentiate(primals: Any, tangents: Any, *, dimension: int, **params: Any
     *found, places = sort_p.bind(*primals, iota, dimension=dimension, **params)
     moved = [
         tangent
-        if jax_jaxprs.is_zero(tangent)
+        if jaxprs.is_zero(tangent)
         else jnp.take_along_axis(tangent, places, dimension, mode="promise_in_bounds")
         for tangent in tangents
     ]
@@ -88,7 +88,7 @@ def _batch(values: Any, dimensions: Any, *, dimension: int, **params: Any) -> An
 
 
 sort_p.def_abstract_eval(_abstract)
-jax_jaxprs.register(sort_p, _module, jvp=_differentiate, batching=_batch)
+jaxprs.register(sort_p, _module, jvp=_differentiate, batching=_batch)
 
 
 RULES: dict[str, Rule] = {
