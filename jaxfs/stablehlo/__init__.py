@@ -1,7 +1,12 @@
-"""StableHLO <-> JAX: signatures, dtypes, the checks a module must pass, and modules as functions.
+"""StableHLO modules: parsing, checks, pictures, and import as JAX functions.
 
-``signature`` is plain data and imports neither jax nor MLIR: the front reads signatures, only the
-tracer and the engine make them.  So ``import_module`` comes with its first use.
+- ``module``: one module, its types and names, its canonical form;
+- ``validate``: the checks that a module must pass;
+- ``importer``: a module as a function that JAX can transform;
+- ``graph``: a module as a picture.
+
+``import_module`` is imported at its first use: the importer needs all of jax.numpy, and most
+jobs of the compiler need only ``module`` and ``validate``.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from jaxfs.stablehlo.importer.op import CannotImport, Operation, Rule, Values
 from jaxfs.stablehlo.importer.rewrites.constant_folding import fold
 from jaxfs.stablehlo.importer.rule_table import RULES
 from jaxfs.stablehlo.module.entry_function import read_signature
-from jaxfs.stablehlo.module.mlir_types import spelled
+from jaxfs.stablehlo.module.mlir_types import type_text
 from jaxfs.stablehlo.module.walk import functions, operations
 from jaxfs.types.signature import Param
 
@@ -77,7 +77,7 @@ class ImportedFunction:
         types = {argument.type for block in blocks for argument in block.arguments}
         for operation, _ in operations(self.module.operation):
             types.update(result.type for result in operation.results)
-        return any(_WIDE.search(spelled(one)) for one in types)
+        return any(_WIDE.search(type_text(one)) for one in types)
 
 
 def _input(index: int, param: Param, value: Any) -> Any:

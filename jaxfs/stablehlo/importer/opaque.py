@@ -15,7 +15,7 @@ from jaxfs.errors import NotSupported
 from jaxfs.jaxcompat import jaxprs
 from jaxfs.stablehlo.importer.op import CannotImport, Operation, Type
 from jaxfs.stablehlo.importer.single_op_module import module_of, text_of
-from jaxfs.stablehlo.validate.dangerous_operations import RULES
+from jaxfs.stablehlo.validate.dangerous_operations import CHECKS
 
 opaque_p = jaxprs.Primitive("imported_stablehlo")
 opaque_p.multiple_results = True
@@ -24,7 +24,7 @@ opaque_p.multiple_results = True
 def import_opaque(operation: Operation, *operands: Any) -> Any:
     """The operation as it is.  Raises NotSupported where it is not safe, or looks at values around
     it."""
-    why_not = RULES.get(operation.name)
+    why_not = CHECKS.get(operation.name)
     reason = why_not(operation.mlir) if why_not else None
     if reason:
         raise operation.unsupported(reason)

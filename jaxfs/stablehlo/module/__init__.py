@@ -1,1 +1,1 @@
-"""One StableHLO module: parse it, walk it, know its types, bring it into one form."""
+"""One StableHLO module: parsing, iteration, types, names, and one canonical form."""

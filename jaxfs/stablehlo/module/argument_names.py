@@ -1,4 +1,4 @@
-"""Names of inputs and outputs, as they can stand in a file name.
+"""Names of inputs and outputs that are fit for a file name.
 
 JAX writes key paths (``p['w'][0]``, ``result.k``), MLIR text has ``%x``.  Both become dotted words:
 ``p.w.0``, ``k``, ``x``.
@@ -22,26 +22,39 @@ _UNNAMED = re.compile(r"(arg|args_)?\d+\Z")
 
 
 def dotted(path: str) -> str:
-    """``p['w'][0]`` -> ``p.w.0``; empty where nothing usable is left."""
+    """Returns a key path as a dotted name, empty if nothing usable is left.
+
+    >>> dotted("p['w'][0]")
+    'p.w.0'
+    """
     name = _KEY.sub(r".\1", path)
     name = re.sub(r"\.{2,}", ".", _FORBIDDEN.sub("_", name)).strip("._")
     return name if len(name) <= MAX_NAME else ""
 
 
 def result_name(path: str) -> str:
-    """The name of an output: ``result['a']`` -> ``a``; ``result`` and ``result.1`` stay."""
+    """Returns the name of an output; ``result`` is left out before a name.
+
+    >>> result_name("result['a']"), result_name("result[1]"), result_name("result")
+    ('a', 'result.1', 'result')
+    """
     name = dotted(path)
     rest = name.removeprefix("result.")
     return rest if rest[:1].isalpha() or rest[:1] == "_" else name
 
 
 def unique(names: Iterable[str]) -> list[str]:
-    """The names, the second of two equal ones with ``_2`` behind it."""
+    """Returns the names, all different; empty ones stay empty.
+
+    >>> unique(["x", "x", ""])
+    ['x', 'x_2', '']
+    """
     taken: set[str] = set()
     return [_claim(name, taken) for name in names]
 
 
 def _claim(name: str, taken: set[str]) -> str:
+    """Returns the name, with the lowest number that makes it differ from those in ``taken``."""
     if not name:
         return name
     candidate, number = name, 1
@@ -53,9 +66,12 @@ def _claim(name: str, taken: set[str]) -> str:
 
 
 def argument_names(text: str) -> list[str]:
-    """The names ``main``'s arguments have in the text (the parser forgets them).
+    """Returns the names of ``main``'s arguments in the text, which MLIR's parser drops.
 
-    Empty for those the printer made up (``%0``, ``%arg0``).
+    A name that the printer made up (``%0``, ``%arg0``) is empty.
+
+    >>> argument_names("func.func @main(%weights: tensor<2xf32>, %arg1: tensor<f32>)")
+    ['weights', '']
     """
     start = _MAIN.search(text)
     names, depth = list[str](), 0

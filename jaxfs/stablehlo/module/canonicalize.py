@@ -1,8 +1,8 @@
-"""One form for equal programs: what is compiled, and hashed, is free of where it came from.
+"""One form for equal programs, whatever framework and file they come from.
 
-Placement annotations, attributes of other frameworks, names and source locations go; the
-signature has kept what users need of them.  Programs of several devices keep how their arrays are
-spread.
+Placement annotations, attributes of other frameworks, names and source locations are removed before
+a program is hashed and compiled; the signature keeps those that users need.  Programs for several
+devices keep the shardings of their arrays.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ _MEMORIES = ("mhlo.memory_kind", "mhlo.layout_mode", "jax.")
 _ANNOTATIONS = frozenset({"sdy.sharding_constraint", "sdy.reshard"})
 _TO_MEMORY = "annotate_device_placement"
 _TO_EACH = "SPMDFullToShardShape"
-_ROUND_TRIP = "xla.sdy.meshes"  # how Shardy's terms stood in a file before 2026
+_ROUND_TRIP = "xla.sdy.meshes"  # where files from before 2026 keep Shardy's meshes
 
 
 def settle_placement(module: Any) -> None:
-    """Remove what says in which memory arrays stand, and on which device where there is one.
+    """Removes memory placement, and for a program of one device all placement.
 
-    Raises Invalid for a module whose parts are for different numbers of devices.
+    Raises:
+        Invalid: The parts of the module are for different numbers of devices.
     """
     _read_round_trip(module)
     count = partition_count(module)
@@ -47,9 +48,10 @@ def settle_placement(module: Any) -> None:
 
 
 def make_whole(module: Any) -> None:
-    """Make a program of several devices one that gives the same numbers on a single device.
+    """Turns a program for several devices into an equal one for a single device.
 
-    Raises NotSupported where each of them computes something of its own.
+    Raises:
+        NotSupported: Each device runs code of its own (``shard_map``).
     """
     if partition_count(module) == 1:
         return
@@ -63,14 +65,19 @@ def make_whole(module: Any) -> None:
 
 
 def drop_placement(module: Any) -> None:
-    """Make a module whose arrays are only annotated one for a single device."""
+    """Turns a module in which shardings are annotations only into one for a single device."""
     set_partition_count(module, 1)
     for operation in [operation for operation, _ in operations(module.operation)]:
-        _drop_placement(operation)
+        if operation.name == "sdy.mesh":
+            operation.erase()
+        elif operation.name in _ANNOTATIONS or _target(operation) in PLACEMENT_TARGETS:
+            _replace_by_operand(operation)
+        else:
+            _drop_prefixed(operation, (*_MEMORIES, "mhlo.sharding", "sdy."))
 
 
 def normalise(module: Any) -> None:
-    """Bring a module whose placement is settled into the form jaxfs compiles."""
+    """Brings a module into the form that jaxfs compiles, after ``settle_placement``."""
     is_spread = partition_count(module) > 1
     for function in functions(module).values():
         shardings = _shardings(function) if is_spread else {}
@@ -83,15 +90,18 @@ def normalise(module: Any) -> None:
 
 
 def run_passes(module: Any, passes: str) -> None:
-    """Run an MLIR pipeline over the module."""
+    """Runs an MLIR pass pipeline over the module."""
     passmanager.PassManager.parse(f"builtin.module({passes})").run(module.operation)
 
 
 def artifact(module: Any) -> bytes:
-    """The module as a portable artifact of this toolchain's StableHLO version.
+    """Returns the module as a portable artifact of this toolchain's StableHLO version.
 
     CHLO operations (erf, top_k ...) stay: XLA compiles some of them better than their expansions.
-    Raises Invalid for what StableHLO has no stored form of.
+    The format is https://github.com/openxla/stablehlo/blob/main/docs/compatibility.md.
+
+    Raises:
+        Invalid: StableHLO has no stored form of an operation.
     """
     version = stablehlo.get_current_version()
     with collected_diagnostics(module.context) as diagnostics:
@@ -103,23 +113,24 @@ def artifact(module: Any) -> bytes:
 
 
 def _read_round_trip(module: Any) -> None:
+    """Turns the attributes in which older files keep Shardy's dialect into its operations."""
     key, attributes = "mhlo.frontend_attributes", module.operation.attributes
     if key in attributes and _ROUND_TRIP in attributes[key]:
-        find_main(module)  # the passes end the process where a function has no body
+        find_main(module)  # the passes abort the process if a function has no body
         run_passes(module, "xla-sdy-round-trip-import-shardy-attrs,sdy-lift-inlined-meshes")
 
 
 def _shardings(function: Any) -> dict[str, Any]:
-    """How a function's arguments and results are spread."""
+    """Returns the attributes of a function's arguments and results, only with their shardings."""
+
+    def only_shardings(entry: Any) -> Any:
+        return ir.DictAttr.get({item.name: item.attr for item in entry if item.name in _SHARDINGS})
+
     return {
-        key: ir.ArrayAttr.get([_only_shardings(entry) for entry in function.attributes[key]])
+        key: ir.ArrayAttr.get([only_shardings(entry) for entry in function.attributes[key]])
         for key in ("arg_attrs", "res_attrs")
         if key in function.attributes
     }
-
-
-def _only_shardings(entry: Any) -> Any:
-    return ir.DictAttr.get({item.name: item.attr for item in entry if item.name in _SHARDINGS})
 
 
 def _drop_memories(module: Any) -> None:
@@ -127,20 +138,11 @@ def _drop_memories(module: Any) -> None:
         if _target(operation) == _TO_MEMORY:
             _replace_by_operand(operation)
         else:
-            _drop_beginning(operation, _MEMORIES)
-
-
-def _drop_placement(operation: Any) -> None:
-    if operation.name == "sdy.mesh":
-        operation.erase()
-    elif operation.name in _ANNOTATIONS or _target(operation) in PLACEMENT_TARGETS:
-        _replace_by_operand(operation)
-    else:
-        _drop_beginning(operation, (*_MEMORIES, "mhlo.sharding", "sdy."))
+            _drop_prefixed(operation, _MEMORIES)
 
 
 def _target(operation: Any) -> str:
-    """What a custom call calls."""
+    """Returns the target of a custom call, and an empty string for other operations."""
     if operation.name != "stablehlo.custom_call":
         return ""
     return str(operation.attributes["call_target_name"].value)
@@ -154,8 +156,8 @@ def _replace_by_operand(operation: Any) -> None:
     operation.erase()
 
 
-def _drop_beginning(operation: Any, beginnings: tuple[str, ...]) -> None:
-    for name in [name for name in operation.attributes if name.startswith(beginnings)]:
+def _drop_prefixed(operation: Any, prefixes: tuple[str, ...]) -> None:
+    for name in [name for name in operation.attributes if name.startswith(prefixes)]:
         del operation.attributes[name]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jaxlib.mlir import ir
@@ -38,34 +38,42 @@ def find_main(module: Any) -> Any:
 
 
 def entry_block(main: Any) -> Any:
+    """Returns the block of a function, which has its arguments and operations."""
     return main.regions[0].blocks[0]
 
 
 def read_signature(main: Any, names: Sequence[str] = ()) -> Signature:
-    """The types and names of ``main``.  Raises Invalid naming a parameter jaxfs cannot hold.
+    """Returns the types and names of ``main``'s arguments and results.
 
-    An argument's name is that of its location (where jax.export writes it), else ``names``' one.
+    Args:
+        main: The entry function.
+        names: Names of arguments; those in the arguments' locations (jax.export writes them there)
+            come first.
+
+    Raises:
+        Invalid: A parameter has a type that jaxfs has no arrays of; the message names it.
     """
     arguments = entry_block(main).arguments
-    found = read_names(main, names)
     attributes = argument_attributes(main)
     inputs = tuple(
         Param(
-            name, checked_aval(a.type, _called(main, "argument", i, name)), _donated(attributes[i])
+            name,
+            checked_aval(argument.type, _label(main, "argument", i, name)),
+            any(key in attributes[i] for key in _DONATED),
         )
-        for i, (a, name) in enumerate(zip(arguments, found, strict=True))
+        for i, (argument, name) in enumerate(zip(arguments, read_names(main, names), strict=True))
     )
     return Signature(inputs, _outputs(main))
 
 
 def read_names(main: Any, names: Sequence[str] = ()) -> list[str]:
-    """The names of ``main``'s arguments, as in ``read_signature``; empty for those without."""
+    """Returns the names of ``main``'s arguments as ``read_signature`` does; some may be empty."""
     arguments = entry_block(main).arguments
     return unique(_argument_name(a, i, names) for i, a in enumerate(arguments))
 
 
 def argument_attributes(main: Any) -> list[dict[str, Any]]:
-    """The attributes of each argument."""
+    """Returns the attributes of each of ``main``'s arguments, by name."""
     return _attributes(main, "arg_attrs", len(entry_block(main).arguments))
 
 
@@ -74,7 +82,7 @@ def _outputs(main: Any) -> tuple[Param, ...]:
     paths = [a.get("jax.result_info") for a in _attributes(main, "res_attrs", len(types))]
     names = unique(result_name(path.value) if path is not None else "" for path in paths)
     return tuple(
-        Param(name, checked_aval(t, _called(main, "result", i, name)))
+        Param(name, checked_aval(t, _label(main, "result", i, name)))
         for i, (t, name) in enumerate(zip(types, names, strict=True))
     )
 
@@ -92,16 +100,13 @@ def _argument_name(argument: Any, index: int, names: Sequence[str]) -> str:
     return names[index] if index < len(names) else ""
 
 
-def _called(main: Any, kind: str, index: int, name: str) -> str:
+def _label(main: Any, kind: str, index: int, name: str) -> str:
+    """Returns how messages name a parameter: ``line 2: argument 0 (x)``."""
     return f"{place(main)}{kind} {index}" + (f" ({name})" if name else "")
 
 
-def _donated(attributes: Mapping[str, Any]) -> bool:
-    return any(name in attributes for name in _DONATED)
-
-
 def fix_argument(main: Any, index: int, value: int) -> None:
-    """Make an integer argument a constant, and drop it."""
+    """Replaces an integer argument of ``main`` by a constant."""
     block = entry_block(main)
     argument = block.arguments[index]
     argument.replace_all_uses_with(constant_at_start(block, argument.type, value))
@@ -113,14 +118,14 @@ def fix_argument(main: Any, index: int, value: int) -> None:
 
 
 def constant_at_start(block: Any, mlir_type: Any, value: int) -> Any:
-    """A new integer constant, before everything else in the block."""
+    """Returns a new integer constant, before all other operations of the block."""
     with ir.InsertionPoint.at_block_begin(block), ir.Location.unknown():
         number = ir.IntegerAttr.get(mlir_type.element_type, value)
         return stablehlo.constant(ir.DenseElementsAttr.get_splat(mlir_type, number))
 
 
 def rearrange_arguments(main: Any, types: Sequence[Any], kept: Sequence[int]) -> None:
-    """Give ``main`` arguments of all ``types``; the old ones become those numbered ``kept``."""
+    """Gives ``main`` arguments of ``types``; the old ones become those numbered ``kept``."""
     block = entry_block(main)
     old = list(block.arguments)
     with ir.Location.unknown():
@@ -138,6 +143,7 @@ def rearrange_arguments(main: Any, types: Sequence[Any], kept: Sequence[int]) ->
 
 
 def _retype(main: Any) -> None:
+    """Brings the function's type in line with its arguments."""
     types = [argument.type for argument in entry_block(main).arguments]
     results = main.attributes["function_type"].value.results
     main.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(types, results))

@@ -1,4 +1,4 @@
-"""MLIR types as avals."""
+"""Conversion between MLIR types and avals."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ MAX_RANK = 64  # numpy's
 
 
 def tensor_type(aval: Aval) -> Any:
-    """The MLIR type of an aval, in the context at hand."""
+    """Returns the MLIR type of an aval, in the current context."""
     return ir.Type.parse(f"tensor<{''.join(f'{n}x' for n in aval.shape)}{aval.row.mlir}>")
 
 
 def aval_of(mlir_type: Any) -> Aval | None:
-    """The aval of a static array type, None for anything else."""
+    """Returns the aval of a static array type, None for any other type."""
     return None if why_not_array(mlir_type) else _aval(mlir_type)
 
 
 def checked_aval(mlir_type: Any, what: str) -> Aval:
-    """The aval of ``what``'s type.  Raises Invalid naming ``what`` where there is none."""
+    """Returns the aval of an array type, or raises Invalid that names ``what`` has the type."""
     why = why_not_array(mlir_type)
     if why:
-        raise Invalid(f"{what} is {spelled(mlir_type)}: {why}")
+        raise Invalid(f"{what} is {type_text(mlir_type)}: {why}")
     return _aval(mlir_type)
 
 
 def why_not_array(mlir_type: Any) -> str | None:
-    """Why values of a type cannot be computed here; None where they can."""
+    """Returns why jaxfs has no values of a type, None if it has."""
     if not isinstance(mlir_type, ir.RankedTensorType):
         return "only arrays (ranked tensors) are supported"
     if not mlir_type.has_static_shape:
@@ -46,7 +46,7 @@ def why_not_array(mlir_type: Any) -> str | None:
 
 
 def why_not_shape(shape: tuple[int, ...]) -> str | None:
-    """Why there can be no array of a shape; None where there can."""
+    """Returns why there can be no array of a shape, None if there can."""
     if any(size < 0 for size in shape):  # damaged bytecode has them, text cannot
         return "it has a negative dimension"
     if len(shape) > MAX_RANK:
@@ -56,11 +56,11 @@ def why_not_shape(shape: tuple[int, ...]) -> str | None:
     return None
 
 
-def spelled(mlir_type: Any) -> str:
-    """A type as MLIR writes it, where that is sure to be short.
+def type_text(mlir_type: Any) -> str:
+    """Returns a type as MLIR writes it, or its kind if the text may be long.
 
-    A tuple of tuples that are equal is small in memory and 2^depth characters long in print, and so
-    is an encoding.
+    A tuple of equal tuples is small in memory and 2^depth characters long in print, and so is an
+    encoding.
     """
     if not isinstance(mlir_type, ir.RankedTensorType):
         return type(mlir_type).__name__

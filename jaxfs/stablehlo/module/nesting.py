@@ -1,4 +1,4 @@
-"""How deep a text nests, counted before any parser sees it.
+"""The nesting depth of a text, counted before a parser recurses into it.
 
 MLIR's parser recurses: attributes nested 20,000 deep or 500 ``if`` within one another overflow its
 stack.  Counting brackets takes milliseconds and needs no parser.
@@ -13,25 +13,23 @@ from jaxfs.errors import Invalid
 MAX_REGIONS = 200  # levels of operations within operations
 MAX_BRACKETS = 2 * MAX_REGIONS + 20  # the generic form writes ``({`` for one level
 
-# A string that is not closed ends with its line, lest the next quote in it be tried as a beginning.
+# An unclosed string ends with its line, or the next quote would be tried as the start of another.
 _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|//[^\n]*|->|[(\[{<]|[)\]}>]')
-
-
 _SHALLOW = 40  # levels; programs have some ten
 _OTHERS = bytes(set(range(256)) - set(b"([{<)]}>"))
 _ROUND = bytes.maketrans(b"[{<]}>", b"((()))")
 
 
 def check_nesting(text: str) -> None:
-    """Raise Invalid, with the line, where brackets nest deeper than ``MAX_BRACKETS``."""
+    """Raises Invalid, with the line, if brackets nest deeper than ``MAX_BRACKETS``."""
     if not _is_shallow(text):
         _check_each(text)
 
 
 def _is_shallow(text: str) -> bool:
-    """Whether a text nests little, told in a fraction of the time; False where it may not.
+    """Returns True if a text surely nests little, in a fraction of the time of a count.
 
-    Pairs of brackets with nothing between are taken out again and again.
+    Pairs of brackets with nothing between them are removed, ``_SHALLOW`` times.
     """
     if "\\" in text or "//" in text:
         return False
@@ -47,6 +45,7 @@ def _is_shallow(text: str) -> bool:
 
 
 def _check_each(text: str) -> None:
+    """Counts bracket by bracket; strings, comments and arrows have none."""
     depth = 0
     for match in _TOKEN.finditer(text):
         token = match[0]

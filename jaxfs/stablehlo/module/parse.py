@@ -1,4 +1,4 @@
-"""Bytes to an MLIR module, with errors a person can act on."""
+"""Parsing of text and bytecode into an MLIR module, with errors that name line and cause."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from jaxfs.stablehlo.module.nesting import check_nesting
 from jaxfs.stablehlo.module.walk import at_line
 
 _ERROR = re.compile(r'error: (?:"-":(?P<line>\d+):(?P<column>\d+)|[^:]*): (?P<message>[^\n]*)')
-_ADVICE = re.compile(r"\. If this is intended.*")  # is for those who write MLIR tools
+_ADVICE = re.compile(r"\. If this is intended.*")  # for authors of MLIR tools
 _NO_MLIR = re.compile(r"custom op '([^']*)' is unknown \(tried 'builtin\..*")
 
 
 @contextmanager
 def collected_diagnostics(context: Any) -> Iterator[list[str]]:
-    """What MLIR reports meanwhile, in a list instead of on stderr."""
+    """Collects what MLIR reports in a list, instead of on stderr."""
     lines: list[str] = []
 
     def note(diagnostic: Any) -> bool:
@@ -36,7 +36,11 @@ def collected_diagnostics(context: Any) -> Iterator[list[str]]:
 
 
 def parse_text(context: Any, text: str) -> Any:
-    """Parse and verify StableHLO text.  Raises Invalid with the line and its source."""
+    """Returns the module of StableHLO text, verified.
+
+    Raises:
+        Invalid: The text is no program; the message has the line, the details its source.
+    """
     check_nesting(text)
     try:
         return ir.Module.parse(text, context)
@@ -44,27 +48,31 @@ def parse_text(context: Any, text: str) -> Any:
         raise _text_error(str(error), text) from None
 
 
-def _text_error(words: str, text: str) -> Invalid:
-    match = _ERROR.search(words)
+def _text_error(report: str, text: str) -> Invalid:
+    match = _ERROR.search(report)
     if match is None:
-        return Invalid(f"not a program: {words.splitlines()[0]}", words)
-    told = _ADVICE.sub("", match["message"])
-    message = _NO_MLIR.sub(r"expected a StableHLO module, found '\1'", told)
-    reason = message if message == told else f"not a program: {message}"
+        return Invalid(f"not a program: {report.splitlines()[0]}", report)
+    original = _ADVICE.sub("", match["message"])
+    message = _NO_MLIR.sub(r"expected a StableHLO module, found '\1'", original)
+    reason = message if message == original else f"not a program: {message}"
     if match["line"] is None:
-        return Invalid(reason, words)
+        return Invalid(reason, report)
     number, column = int(match["line"]), int(match["column"])
-    return Invalid(f"line {number}: {reason}", f"{_shown(text, number, column)}\n\n{words}")
+    return Invalid(f"line {number}: {reason}", f"{_marked(text, number, column)}\n\n{report}")
 
 
-def _shown(text: str, number: int, column: int) -> str:
-    """The source line with a mark under the column."""
+def _marked(text: str, number: int, column: int) -> str:
+    """Returns a line of the text with a mark under the column."""
     line = [*text.splitlines(), ""][number - 1][:500]
     return f"{line}\n{' ' * (column - 1)}^" if column <= len(line) + 1 else line
 
 
 def parse_bytecode(context: Any, data: bytes, what: str) -> Any:
-    """Read MLIR bytecode or a portable artifact, and verify it.  Raises Invalid."""
+    """Returns the module of MLIR bytecode or of a portable artifact, verified.
+
+    Raises:
+        Invalid: The bytes are cut off or damaged; the message calls them ``what``.
+    """
     with collected_diagnostics(context) as diagnostics:
         try:
             module = stablehlo.deserialize_portable_artifact(context, data)
@@ -78,16 +86,14 @@ def parse_bytecode(context: Any, data: bytes, what: str) -> Any:
 
 
 def verify(context: Any, module: Any) -> None:
-    """Raise Invalid where the module breaks a rule of its operations."""
+    """Raises Invalid if the module breaks a rule of its operations."""
     with collected_diagnostics(context) as diagnostics:
         try:
             module.operation.verify()
         except ir.MLIRError as error:
-            raise Invalid(_first_message(str(error)), str(error)) from None
+            report = str(error)
+            match = _ERROR.search(report)
+            reason = match["message"] if match else report.splitlines()[0]
+            raise Invalid(reason, report) from None
     if diagnostics:
         raise Invalid(diagnostics[0], "\n".join(diagnostics))
-
-
-def _first_message(words: str) -> str:
-    match = _ERROR.search(words)
-    return match["message"] if match else words.splitlines()[0]

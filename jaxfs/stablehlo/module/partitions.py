@@ -1,7 +1,8 @@
-"""On how many devices a module runs, and who meets whom there.
+"""The number of devices a module is for, and the groups that its collectives name.
 
-A program of several devices takes and gives whole arrays; how they are spread over its partitions
-is said by Shardy's meshes and shardings (``sdy``), in older files by GSPMD's ``mhlo.sharding``.
+A program for several devices has whole arrays as inputs and outputs; Shardy's meshes and shardings
+(``sdy``) spread them over its partitions, in older files GSPMD's ``mhlo.sharding``.  See
+https://openxla.org/shardy.
 """
 
 from __future__ import annotations
@@ -28,18 +29,23 @@ PLACEMENT_TARGETS = frozenset(
 
 
 def partition_count(module: Any) -> int:
-    """How many devices the module is for.  Raises Invalid where it contradicts itself."""
+    """Returns the number of devices that the module is for.
+
+    Raises:
+        Invalid: It has replicas, meshes of different sizes, or a count out of range.
+    """
     replicas = _number(module, _REPLICAS)
     if replicas != 1:
         raise Invalid(
             f"the program is for {replicas} replicas ({_REPLICAS}), each with arrays of its own; "
             "write it for one and use transformations/pmap, or export it with shardings"
         )
-    told = _number(module, PARTITIONS)
-    sizes = {mesh_size(o.operation) for o in module.body.operations if _is_mesh(o)} - {1}
-    found = sizes | ({told} - {1})
+    written = _number(module, PARTITIONS)
+    top_level = [view.operation for view in module.body.operations]
+    sizes = {mesh_size(one) for one in top_level if one.name == "sdy.mesh"} - {1}
+    found = sizes | ({written} - {1})
     if len(found) > 1:
-        raise Invalid(f"the program is for {told} devices, with meshes of {sorted(sizes)}")
+        raise Invalid(f"the program is for {written} devices, with meshes of {sorted(sizes)}")
     count = found.pop() if found else 1
     if not 1 <= count <= MAX_DEVICES:
         raise Invalid(f"the program is for {count} devices; it can be 1 to {MAX_DEVICES}")
@@ -47,6 +53,7 @@ def partition_count(module: Any) -> int:
 
 
 def _number(module: Any, name: str) -> int:
+    """Returns an integer attribute of the module, 1 if it has none of that name."""
     attributes = module.operation.attributes
     if name not in attributes:
         return 1
@@ -56,7 +63,7 @@ def _number(module: Any, name: str) -> int:
 
 
 def set_partition_count(module: Any, count: int) -> None:
-    """Write the number where XLA and ``partition_count`` look for it."""
+    """Sets the attribute that XLA and ``partition_count`` read."""
     attributes = module.operation.attributes
     for name in (PARTITIONS, _REPLICAS):
         if name in attributes:
@@ -67,23 +74,19 @@ def set_partition_count(module: Any, count: int) -> None:
 
 
 def mesh_size(mesh: Any) -> int:
-    """The devices of an ``sdy.mesh``; one without axes names a single device."""
+    """Returns the number of devices of an ``sdy.mesh``; one without axes is a single device."""
     axes = sdy.MeshAttr(mesh.attributes["mesh"]).axes
     return math.prod(sdy.MeshAxisAttr(axis).size for axis in axes)
 
 
-def _is_mesh(operation: Any) -> bool:
-    return bool(operation.operation.name == "sdy.mesh")
-
-
 def why_not_groups(groups: Any, count: int) -> str | None:
-    """Why devices cannot meet in these groups of a collective, None where they can.
+    """Returns why ``count`` devices cannot form these groups of a collective, None if they can.
 
-    Groups that are named by a mesh's axes are as good as the mesh.
+    Groups that are named by the axes of a mesh are valid if the mesh is.
     """
     if not isinstance(groups, ir.DenseIntElementsAttr):
         return None if count > 1 else "names other devices than 0"
-    numbers = {groups[i] for i in range(len(groups))} - {-1}  # -1 fills up shorter groups
+    numbers = {groups[i] for i in range(len(groups))} - {-1}  # -1 pads shorter groups
     if all(0 <= number < count for number in numbers):
         return None
     if count == 1:

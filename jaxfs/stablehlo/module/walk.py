@@ -1,4 +1,4 @@
-"""Going through a module's operations."""
+"""Iteration over a module's operations and functions, and their lines for messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from jaxlib.mlir import ir
 
 
 def operations(root: Any) -> Iterator[tuple[Any, int]]:
-    """Every operation below ``root`` with its depth, in program order, without recursion."""
+    """Yields every operation below ``root`` with its depth, in program order.
+
+    It does not recurse, so that a deep module cannot overflow the stack.
+    """
     stack = [(root, 0)]
     while stack:
         operation, depth = stack.pop()
@@ -25,19 +28,22 @@ def operations(root: Any) -> Iterator[tuple[Any, int]]:
 
 
 def place(operation: Any) -> str:
-    """``line 3: `` where the operation's line in the user's text is known, else nothing."""
+    """Returns ``line 3: `` if the operation's line in the user's text is known, else nothing."""
     return at_line(operation.location)
 
 
 def at_line(location: Any) -> str:
-    """``line 3: `` for a place in a text.  Never prints a location: small ones can be endless."""
+    """Returns ``line 3: `` for a location in a text, else nothing.
+
+    A location is never printed as a whole: nested ones can be small in memory and endless in print.
+    """
     is_text = isinstance(location, ir.FileLineColLoc) and location.filename == "-"
-    # bytecode has no lines and says 0
+    # in bytecode the line is 0
     return f"line {location.start_line}: " if is_text and location.start_line else ""
 
 
 def functions(module: Any) -> dict[str, Any]:
-    """The module's functions by name."""
+    """Returns the module's functions by name."""
     return {
         op.attributes["sym_name"].value: op.operation
         for op in module.body.operations

@@ -1,13 +1,14 @@
-"""Which custom calls may pass, and with what operands.
+"""The custom calls that may pass, and the types they may have.
 
-A custom call is a jump into native code that trusts its operands: a LAPACK call with inconsistent
+A custom call jumps into native code that trusts its operands: a LAPACK call with inconsistent
 shapes writes past its buffers, silently.  So a target passes only if it has a rule here, made from
 what ``jax.lax.linalg`` emits, and only if its types fit that rule.
 
-A rule is written like ``T[* n n] -> T[* n n] i32[*]``.  ``*`` stands for any batch dimensions, a
-letter for a dimension (the same everywhere), ``k`` for min(m, n) where both are known before,
-``n-1`` for one less.  ``T`` is the element type of the first operand, ``R`` its real part type,
-``C`` its complex type.
+A rule is written like ``T[* n n] -> T[* n n] i32[*]``:
+
+- ``*`` is any batch dimensions; a letter is a dimension, equal wherever the letter occurs;
+- ``k`` is min(m, n), which come before it; ``n-1`` is one less than n;
+- ``T`` is the element type of the first operand, ``R`` its real type, ``C`` its complex type.
 """
 
 from __future__ import annotations
@@ -27,13 +28,19 @@ _LAPACK_LETTER = {"s": "f32", "d": "f64", "c": "c64", "z": "c128"}
 
 
 class CustomCallRule(msgspec.Struct, frozen=True):
-    """``types`` as above; ``where`` lists the values backend_config entries must have."""
+    """One form that a custom call may have.
+
+    Attributes:
+        types: Types of operands and results, in the notation of this module.
+        where: The values that entries of ``backend_config`` must have.
+    """
 
     types: str
     where: dict[str, tuple[int, ...]] = {}
 
 
 def _modes(**where: str) -> dict[str, tuple[int, ...]]:
+    """Returns LAPACK's modes, which are letters, as the numbers that ``backend_config`` holds."""
     return {name: tuple(letters.encode()) for name, letters in where.items()}
 
 
@@ -62,7 +69,7 @@ _TRIANGULAR_SOLVE = (
     CustomCallRule("T[* n n] T[* r n] -> T[* r n]", _modes(side="R")),
 )
 
-# by the routine's name after ``lapack_`` and its type letter
+# By the routine's name, which follows ``lapack_`` and a type letter
 _LAPACK: dict[str, tuple[CustomCallRule, ...]] = {
     "potrf": (_CHOLESKY,),
     "geqrf": (_QR,),
@@ -111,8 +118,8 @@ _OTHERS: dict[str, tuple[CustomCallRule, ...]] = {
     "ApproxTopK": (CustomCallRule("T[* n] i32[* n] T[] i32[] -> T[* r] i32[* r]"),),
 }
 
-# Why well-known targets are refused; all others are refused for being unknown.
-_WHY_NOT = (
+# Why well-known targets are refused; all other targets are refused as unknown.
+_WHY_REFUSED = (
     (
         r"xla_.*python.*callback|xla_ffi_partitioned.*callback",
         "calls back into the Python process that wrote the program",
@@ -128,16 +135,25 @@ _WHY_NOT = (
 def refusal(
     target: str, operands: list[Aval | None], results: list[Aval | None], config: dict[str, int]
 ) -> str | None:
-    """Why this custom call may not pass, or None where it may.
+    """Returns why a custom call is refused, None if it may pass.
 
-    ``config`` holds the integers of ``mhlo.backend_config``.
+    Args:
+        target: The name of the native function.
+        operands: The operands' types; None for those that are no arrays.
+        results: The results' types, likewise.
+        config: The integers of ``mhlo.backend_config``.
+
+    >>> f32 = Aval("f32", (3, 3))
+    >>> refusal("lapack_spotrf_ffi", [f32], [f32, Aval("i32", ())], {})
+    >>> refusal("my_kernel", [f32], [f32], {})
+    "is not on jaxfs's list of known targets"
     """
     if target in PLACEMENT_TARGETS:
         return None
     rules, element = _rules(target)
     if not rules:
         return next(
-            (why for pattern, why in _WHY_NOT if re.match(pattern, target)),
+            (why for pattern, why in _WHY_REFUSED if re.match(pattern, target)),
             "is not on jaxfs's list of known targets",
         )
     types = [*operands, *results]
@@ -175,6 +191,7 @@ def _fits(
 
 
 def _dtype_fits(written: str, found: str, element: str) -> bool:
+    """Returns whether a dtype is the one of a rule, where ``T`` is ``element``."""
     if written == "R":
         return found == _REAL.get(element, element)
     if written == "C":
@@ -183,6 +200,7 @@ def _dtype_fits(written: str, found: str, element: str) -> bool:
 
 
 def _shape_fits(dims: list[str], shape: tuple[int, ...], bound: dict[str, Any]) -> bool:
+    """Returns whether a shape fits a rule's dimensions; binds letters that are not bound yet."""
     if dims[:1] == ["*"]:
         dims = dims[1:]
         batch, shape = shape[: len(shape) - len(dims)], shape[len(shape) - len(dims) :]

@@ -1,6 +1,6 @@
-"""Operations that MLIR's verifier lets pass and XLA then dies of, or worse, believes.
+"""Checks of single operations that MLIR's verifier accepts and that XLA crashes on, or trusts.
 
-A rule looks at one operation and says why it cannot be run, or None.
+A check returns why an operation cannot run, or None.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from jaxfs.stablehlo.module.mlir_types import aval_of
 from jaxfs.stablehlo.module.partitions import PLACEMENT_TARGETS, why_not_groups
 from jaxfs.stablehlo.validate.custom_call_targets import refusal
 
-Rule = Callable[[Any], str | None]
+Check = Callable[[Any], str | None]
 
 
 def _custom_call(operation: Any) -> str | None:
+    """https://github.com/openxla/stablehlo/blob/main/docs/spec.md#custom_call"""
     target = operation.attributes["call_target_name"].value
     operands = [aval_of(value.type) for value in operation.operands]
     results = [aval_of(value.type) for value in operation.results]
@@ -32,7 +33,7 @@ def _custom_call(operation: Any) -> str | None:
 
 
 def _backend_configs(operation: Any) -> list[Any]:
-    """Which of the two XLA hands to the native code depends on api_version."""
+    """Returns the settings; ``api_version`` determines which of two XLA gives the native code."""
     found = [
         operation.attributes[name]
         for name in ("backend_config", "mhlo.backend_config")
@@ -42,6 +43,7 @@ def _backend_configs(operation: Any) -> list[Any]:
 
 
 def _numbers(config: Any) -> dict[str, int]:
+    """Returns the integers and booleans among a dictionary's entries."""
     entries = [config[i] for i in range(len(config))]
     return {
         entry.name: int(entry.attr.value)
@@ -51,7 +53,7 @@ def _numbers(config: Any) -> dict[str, int]:
 
 
 def _fft(operation: Any) -> str | None:
-    """A transform of another length than the array's ends the engine (DUCC asserts)."""
+    """Refuses lengths other than the array's, which abort the worker (an assertion in DUCC)."""
     length = list(operation.attributes["fft_length"])
     whole = operation.results[0] if "IRFFT" in str(operation.attributes["fft_type"]) else None
     shape = list((whole or operation.operands[0]).type.shape)[-len(length) :]
@@ -59,23 +61,20 @@ def _fft(operation: Any) -> str | None:
 
 
 def why_not_collective(operation: Any, device_count: int) -> str | None:
-    """Why devices cannot meet as this collective operation says."""
+    """Returns why ``device_count`` devices cannot run a collective operation, None if they can."""
     attribute = COLLECTIVES.get(operation.name, "replica_groups")
     why = why_not_groups(operation.attributes[attribute], device_count)
     if why is None:
         return None
-    return f"{operation.name} {why}; the program runs on {_counted(device_count)}"
+    devices = "one device" if device_count == 1 else f"{device_count} devices"
+    return f"{operation.name} {why}; the program runs on {devices}"
 
 
-def _counted(device_count: int) -> str:
-    return "one device" if device_count == 1 else f"{device_count} devices"
-
-
-RULES: dict[str, Rule] = {
+CHECKS: dict[str, Check] = {
     "stablehlo.custom_call": _custom_call,
     "stablehlo.fft": _fft,
 }
-COLLECTIVES: dict[str, str] = {  # operations and where they name devices
+COLLECTIVES: dict[str, str] = {  # the attribute in which each names devices
     "stablehlo.collective_permute": "source_target_pairs",
     **{
         f"stablehlo.{name}": "replica_groups"

@@ -1,7 +1,7 @@
-"""What a module must be before jaxfs compiles it.
+"""The checks that a module must pass before jaxfs compiles it.
 
-MLIR's verifier has passed already; these are the rules it does not know: nothing that reaches
-outside (host transfers, unknown native code), nothing known to end the compiler.
+MLIR's verifier has passed already.  These are the rules it does not have: nothing that reaches
+outside (host transfers, unknown native code), and nothing that is known to crash the compiler.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from jaxlib.mlir.dialects import stablehlo
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module import partitions
 from jaxfs.stablehlo.module.entry_function import find_main
-from jaxfs.stablehlo.module.mlir_types import spelled, why_not_array
+from jaxfs.stablehlo.module.mlir_types import type_text, why_not_array
 from jaxfs.stablehlo.module.nesting import MAX_REGIONS
 from jaxfs.stablehlo.module.walk import functions, operations, place
-from jaxfs.stablehlo.validate.dangerous_operations import COLLECTIVES, RULES, why_not_collective
+from jaxfs.stablehlo.validate.dangerous_operations import CHECKS, COLLECTIVES, why_not_collective
 
-MAX_OPERATIONS = 10_000_000  # with every call inlined, as XLA does
+MAX_OPERATIONS = 10_000_000  # with every call inlined, as XLA inlines them
 
 _DIALECTS = ("stablehlo.", "chlo.")
 _OTHER_OPERATIONS = frozenset({"func.func", "func.call", "func.return"})
@@ -28,7 +28,11 @@ _HOST_TRANSFERS = frozenset(f"stablehlo.{name}" for name in ("infeed", "outfeed"
 
 
 def check_module(module: Any) -> None:
-    """Raise Invalid for what jaxfs does not run, with the line where it is known."""
+    """Checks everything that jaxfs requires of a module.
+
+    Raises:
+        Invalid: The module cannot run here; the message has the line if it is known.
+    """
     find_main(module)
     device_count = partitions.partition_count(module)
     allowed_types: set[Any] = set()
@@ -47,8 +51,8 @@ def _check_operation(operation: Any, device_count: int) -> None:
         raise Invalid(f"{place(operation)}{name} talks to the host; a program here cannot")
     if not (name.startswith(_DIALECTS) or name in _OTHER_OPERATIONS or is_shardy):
         raise Invalid(f"{place(operation)}{name} is no StableHLO operation")
-    rule = RULES.get(name)
-    why = rule(operation) if rule else None
+    check = CHECKS.get(name)
+    why = check(operation) if check else None
     if name in COLLECTIVES:
         why = why_not_collective(operation, device_count)
     if why:
@@ -56,21 +60,20 @@ def _check_operation(operation: Any, device_count: int) -> None:
 
 
 def _check_types(operation: Any, allowed: set[Any]) -> None:
+    """Checks an operation's types that are not in ``allowed`` yet, and adds them."""
     for mlir_type in _types(operation):
         if mlir_type in allowed:
             continue
-        why = None if _is_harmless(mlir_type) else why_not_array(mlir_type)
+        is_token = stablehlo.TokenType.isinstance(mlir_type) or isinstance(mlir_type, ir.NoneType)
+        why = None if is_token else why_not_array(mlir_type)
         if why:
-            words = f"has a value of type {spelled(mlir_type)}: {why}"
-            raise Invalid(f"{place(operation)}{operation.name} {words}")
+            found = f"has a value of type {type_text(mlir_type)}: {why}"
+            raise Invalid(f"{place(operation)}{operation.name} {found}")
         allowed.add(mlir_type)
 
 
-def _is_harmless(mlir_type: Any) -> bool:
-    return stablehlo.TokenType.isinstance(mlir_type) or isinstance(mlir_type, ir.NoneType)
-
-
 def _types(operation: Any) -> Iterator[Any]:
+    """Yields the types of an operation's results and of its blocks' arguments."""
     for value in operation.results:
         yield value.type
     for region in operation.regions:
@@ -80,14 +83,18 @@ def _types(operation: Any) -> Iterator[Any]:
 
 
 def _check_call_graph(found: dict[str, Any]) -> None:
+    """Raises Invalid for recursion, and for functions that are too large with calls inlined."""
     bodies = {name: _body(function) for name, function in found.items()}
     sizes: dict[str, int] = {}
     for root in bodies:
-        _expand(root, bodies, sizes)
+        _measure(root, bodies, sizes)
 
 
-def _expand(root: str, bodies: dict[str, tuple[int, list[str]]], sizes: dict[str, int]) -> None:
-    """Depth first with a list for a stack; ``path`` holds the functions being expanded."""
+def _measure(root: str, bodies: dict[str, tuple[int, list[str]]], sizes: dict[str, int]) -> None:
+    """Adds the sizes of a function and of its callees to ``sizes``.
+
+    It goes depth first with a list as its stack; ``path`` holds the functions being measured.
+    """
     stack, path = [root], set[str]()
     while stack:
         name = stack[-1]
@@ -95,7 +102,8 @@ def _expand(root: str, bodies: dict[str, tuple[int, list[str]]], sizes: dict[str
         waiting = [callee for callee in callees if callee in bodies and callee not in sizes]
         if name in sizes or not waiting:
             sizes[name] = own + sum(sizes[callee] for callee in callees if callee in sizes)
-            _check_size(name, sizes[name])
+            if sizes[name] > MAX_OPERATIONS:
+                raise Invalid(f"@{name} is over {MAX_OPERATIONS} operations with its calls inlined")
             path.discard(name)
             stack.pop()
             continue
@@ -105,12 +113,8 @@ def _expand(root: str, bodies: dict[str, tuple[int, list[str]]], sizes: dict[str
         stack.append(waiting[0])
 
 
-def _check_size(name: str, size: int) -> None:
-    if size > MAX_OPERATIONS:
-        raise Invalid(f"@{name} is over {MAX_OPERATIONS} operations with its calls inlined")
-
-
 def _body(function: Any) -> tuple[int, list[str]]:
+    """Returns the number of a function's operations, and the functions that they name."""
     count, callees = 0, list[str]()
     for operation, _ in operations(function):
         count += 1
@@ -119,6 +123,7 @@ def _body(function: Any) -> tuple[int, list[str]]:
 
 
 def _symbols(operation: Any) -> Iterable[str]:
+    """Yields the names of the functions that an operation runs."""
     for name in ("callee", "decomposition", "called_computations"):
         if name in operation.attributes:
             attribute = operation.attributes[name]
