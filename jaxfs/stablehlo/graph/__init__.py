@@ -1,7 +1,7 @@
-"""A module as a picture: what it computes from what, as SVG.
+"""A module as a picture of its data flow, in SVG.
 
-``build`` walks the module, ``fuse`` draws together what belongs together, ``layout`` finds places
-and ``svg`` writes.  For what is too large, less is shown, and the picture says so.
+``build`` walks the module and makes a graph, ``merge`` fuses and coarsens it, ``layout`` assigns
+positions and ``svg`` writes.  Large programs are drawn in less detail, with a note in the picture.
 """
 
 from __future__ import annotations
@@ -9,49 +9,57 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from jaxfs.stablehlo.graph.build import Detail, TooMany, build
-from jaxfs.stablehlo.graph.layout import place
-from jaxfs.stablehlo.graph.merge import fuse, gather
+from jaxfs.stablehlo.graph.build import Expansion, TooManyNodes, build
+from jaxfs.stablehlo.graph.layout import lay_out
+from jaxfs.stablehlo.graph.merge import coarsen, fuse
 from jaxfs.stablehlo.graph.model import Graph
 from jaxfs.stablehlo.graph.svg import render
 from jaxfs.types.signature import Signature
 
 __all__ = ["draw"]
 
-MOST_BOXES = 150  # more cannot be followed by eye
-MOST_EDGES = 400  # nor laid out in a few seconds
-_DETAILS = (  # the first one that gives few enough boxes
-    (Detail(), ""),
-    (Detail(calls=False), "Functions that are called are one box each."),
-    (Detail(calls=False, regions=False), "Functions, loops and branches are one box each."),
+MAX_NODES = 150  # more cannot be followed by eye
+MAX_EDGES = 400  # more are not laid out in a few seconds
+_EXPANSIONS = (  # with a note for the picture; the first one that gives few enough nodes is used
+    (Expansion(), ""),
+    (Expansion(calls=False), "Functions that are called are one box each."),
+    (Expansion(calls=False, regions=False), "Functions, loops and branches are one box each."),
 )
-_GATHERED = "Operations that follow one another are drawn together."
+_COARSENED = "Operations that follow one another are drawn together."
 
 
 def draw(module: Any, signature: Signature) -> bytes:
-    """The picture, UTF-8.  ``module`` is checked: its functions do not call themselves.
+    """Returns the picture of a program.
 
-    ``signature`` names its inputs and outputs.  Raises NotSupported for what cannot be laid out.
+    Args:
+        module: The program, after ``check_module``: its functions are not recursive.
+        signature: The names of its inputs and outputs.
+
+    Returns:
+        SVG, in UTF-8.
+
+    Raises:
+        NotSupported: The graph cannot be laid out.
     """
-    for detail, note in _DETAILS:
-        with contextlib.suppress(TooMany):
-            graph = fuse(build(module, signature, detail, MOST_BOXES))
+    for expansion, note in _EXPANSIONS:
+        with contextlib.suppress(TooManyNodes):
+            graph = fuse(build(module, signature, expansion, MAX_NODES))
             if _is_legible(graph):
-                return render(graph, place(graph), note)
-    detail, note = _DETAILS[-1]
-    graph = _gathered(fuse(build(module, signature, detail, MOST_BOXES)))
-    return render(graph, place(graph), f"{note} {_GATHERED}")
+                return render(graph, lay_out(graph), note)
+    expansion, note = _EXPANSIONS[-1]
+    graph = _coarsened(fuse(build(module, signature, expansion, MAX_NODES)))
+    return render(graph, lay_out(graph), f"{note} {_COARSENED}")
 
 
 def _is_legible(graph: Graph) -> bool:
-    return len(graph.leaves) <= MOST_BOXES and len(graph.edges) <= MOST_EDGES
+    return len(graph.leaves) <= MAX_NODES and len(graph.edges) <= MAX_EDGES
 
 
-def _gathered(whole: Graph) -> Graph:
-    """In as many boxes as can be followed; a tangle needs fewer."""
-    most = MOST_BOXES
-    graph = gather(whole, most)
-    while not _is_legible(graph) and most > 1:
-        most //= 2
-        graph = gather(whole, most)
+def _coarsened(whole: Graph) -> Graph:
+    """Returns the graph with as many nodes as are legible; fewer where many edges cross."""
+    max_nodes = MAX_NODES
+    graph = coarsen(whole, max_nodes)
+    while not _is_legible(graph) and max_nodes > 1:
+        max_nodes //= 2
+        graph = coarsen(whole, max_nodes)
     return graph

@@ -1,7 +1,7 @@
-"""Where everything stands: a layered drawing by graphlay, from top to bottom.
+"""The positions of nodes and edges: a layered drawing by graphlay, from top to bottom.
 
-Sizes are in pixels.  Text is set in a typeface whose letters are all of one width, so that its size
-is known without the typeface.
+Sizes are in pixels.  Text is set in a monospaced typeface, so that its size is known without the
+typeface.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import attrs
 import graphlay
 
 from jaxfs.errors import NotSupported
-from jaxfs.stablehlo.graph.model import Box, Graph
+from jaxfs.stablehlo.graph.model import Graph, GraphNode
 
-LETTER = 0.602  # widths of one, for a font size of one: what monospaced typefaces have
-TEXT_PX, SMALL_PX = 12.0, 10.0  # font sizes of boxes, and of edges and clusters
+LETTER = 0.602  # the width of a letter of monospaced typefaces, for a font size of one
+TEXT_PX, SMALL_PX = 12.0, 10.0  # font sizes of nodes, and of edges and clusters
 LINE_PX = 15.0
-LINE_LETTERS = 26
-MOST_LINES = 4
-MOST_TYPES = 2  # on an edge
+MAX_LINE_LETTERS = 26
+MAX_LINES = 4
+MAX_TYPES = 2  # in the label of an edge
 _OPTIONS = {
     "direction": "topbottom",
     "spacing": {
@@ -36,10 +36,19 @@ _OPTIONS = {
 
 
 @attrs.frozen
-class Placed:
-    """A box: its middle, its size, its lines of text."""
+class PlacedNode:
+    """A node with its rectangle.
 
-    box: Box
+    Attributes:
+        node: The node of the graph.
+        x: The middle of the rectangle, from the left.
+        y: The middle of the rectangle, from the top.
+        width: Its width.
+        height: Its height.
+        lines: The node's labels, in lines.
+    """
+
+    node: GraphNode
     x: float
     y: float
     width: float
@@ -48,73 +57,87 @@ class Placed:
 
 
 @attrs.frozen
-class EdgePath:
-    """An edge: its corners, its text and the middle of that."""
+class RoutedEdge:
+    """An edge with its polyline.
+
+    Attributes:
+        points: The corners of the line, from source to target.
+        label: The types of the values.
+        label_at: The middle of the label, if there is one.
+    """
 
     points: tuple[tuple[float, float], ...]
-    text: str
-    at: tuple[float, float] | None
+    label: str
+    label_at: tuple[float, float] | None
 
     @property
-    def width(self) -> float:
-        """Of the text."""
-        return len(self.text) * LETTER * SMALL_PX
+    def label_width(self) -> float:
+        """Returns the width of the label."""
+        return len(self.label) * LETTER * SMALL_PX
 
 
 @attrs.frozen
-class Drawing:
-    """Everything with its place; ``bounds`` are left, top, right and bottom."""
+class GraphLayout:
+    """A graph with positions.
 
-    placed: tuple[Placed, ...]
-    paths: tuple[EdgePath, ...]
+    Attributes:
+        nodes: The nodes, clusters before their contents.
+        edges: The edges.
+        bounds: Left, top, right and bottom of all of them.
+    """
+
+    nodes: tuple[PlacedNode, ...]
+    edges: tuple[RoutedEdge, ...]
     bounds: tuple[float, float, float, float]
 
 
-def place(graph: Graph) -> Drawing:
-    """Raises NotSupported for what cannot be laid out."""
-    boxes = _without_empty_clusters(graph.boxes)
+def lay_out(graph: Graph) -> GraphLayout:
+    """Returns a layered layout of a graph, or raises NotSupported if there is none."""
+    nodes = _without_empty_clusters(graph.nodes)
     request = graphlay.Graph()
-    numbers = {id(box): number for number, box in enumerate(boxes)}
-    sizes = [_lines(box) for box in boxes]
-    for box, lines in zip(boxes, sizes, strict=True):
-        width, height = _size(lines)
+    numbers = {id(node): number for number, node in enumerate(nodes)}
+    lines = [_lines(node) for node in nodes]
+    for node, its_lines in zip(nodes, lines, strict=True):
+        letters = max(map(len, its_lines), default=0)
+        width, height = letters * LETTER * TEXT_PX + 20, len(its_lines) * LINE_PX + 12
         number = request.node(width=width, height=height)
-        if box.parent is not None:
-            request.nodes[number]["parent"] = numbers[id(box.parent)]
-    texts = [_edge_text(Counter(values.values())) for values in graph.edges.values()]
-    for (source, target), text in zip(graph.edges, texts, strict=True):
-        size = {"width": len(text) * LETTER * SMALL_PX + 4, "height": SMALL_PX + 2}
+        if node.parent is not None:
+            request.nodes[number]["parent"] = numbers[id(node.parent)]
+    labels = [_edge_label(Counter(values.values())) for values in graph.edges.values()]
+    for (source, target), label in zip(graph.edges, labels, strict=True):
+        size = {"width": len(label) * LETTER * SMALL_PX + 4, "height": SMALL_PX + 2}
         request.edge(numbers[id(source)], numbers[id(target)], label_size=size)
     try:
         found = graphlay.layout(request, options=_OPTIONS)
     except graphlay.GraphlayError as error:
         raise NotSupported(f"this program cannot be drawn: {error}") from None
-    return _drawing(boxes, sizes, texts, found)
+    return _graph_layout(nodes, lines, labels, found)
 
 
-def _drawing(
-    boxes: list[Box], sizes: list[tuple[str, ...]], texts: list[str], found: graphlay.Layout
-) -> Drawing:
+def _graph_layout(
+    nodes: list[GraphNode], lines: list[tuple[str, ...]], labels: list[str], found: graphlay.Layout
+) -> GraphLayout:
+    """Returns graphlay's answer as records; labels of edges may reach beyond its bounds."""
     placed = tuple(
-        Placed(
-            box,
-            node["center"]["x"],
-            node["center"]["y"],
-            node["size"]["width"],
-            node["size"]["height"],
-            lines,
+        PlacedNode(
+            node,
+            at["center"]["x"],
+            at["center"]["y"],
+            at["size"]["width"],
+            at["size"]["height"],
+            its_lines,
         )
-        for box, lines, node in zip(boxes, sizes, found.nodes, strict=True)
+        for node, its_lines, at in zip(nodes, lines, found.nodes, strict=True)
     )
-    paths = tuple(
-        EdgePath(tuple((p["x"], p["y"]) for p in edge["points"]), text, _anchor(edge))
-        for edge, text in zip(found.edges, texts, strict=True)
+    edges = tuple(
+        RoutedEdge(tuple((p["x"], p["y"]) for p in edge["points"]), label, _anchor(edge))
+        for edge, label in zip(found.edges, labels, strict=True)
     )
     low, high = found.bounds["min"], found.bounds["max"]
-    reach = [(path.at[0], path.width / 2) for path in paths if path.at]  # texts may stand outside
+    reach = [(edge.label_at[0], edge.label_width / 2) for edge in edges if edge.label_at]
     left = min([low["x"], *(x - half for x, half in reach)])
     right = max([high["x"], *(x + half for x, half in reach)])
-    return Drawing(placed, paths, (left, low["y"], right, high["y"]))
+    return GraphLayout(placed, edges, (left, low["y"], right, high["y"]))
 
 
 def _anchor(edge: dict[str, dict[str, float]]) -> tuple[float, float] | None:
@@ -122,44 +145,41 @@ def _anchor(edge: dict[str, dict[str, float]]) -> tuple[float, float] | None:
     return (anchor["x"], anchor["y"]) if anchor else None
 
 
-def _without_empty_clusters(boxes: list[Box]) -> list[Box]:
-    """Only those with something in them, however deep."""
+def _without_empty_clusters(nodes: list[GraphNode]) -> list[GraphNode]:
+    """Returns the nodes without clusters that contain no other nodes, at any depth."""
     used: set[int] = set()
-    for box in boxes:
-        around = box if box.kind != "cluster" else None
+    for node in nodes:
+        around = node if node.kind != "cluster" else None
         while around is not None and id(around) not in used:
             used.add(id(around))
             around = around.parent
-    return [box for box in boxes if id(box) in used]
+    return [node for node in nodes if id(node) in used]
 
 
-def _lines(box: Box) -> tuple[str, ...]:
-    words = box.words or box.asides
-    lines = [line for word in _joined(words) for line in wrap(word, LINE_LETTERS)]
-    if len(lines) <= MOST_LINES:
+def _lines(node: GraphNode) -> tuple[str, ...]:
+    """Returns a node's labels in lines; if there are too many, the last has a count instead."""
+    labels = node.labels or node.minor_labels
+    lines = [line for label in _joined(labels) for line in wrap(label, MAX_LINE_LETTERS)]
+    if len(lines) <= MAX_LINES:
         return tuple(lines)
-    return (*lines[: MOST_LINES - 1], f"… of {box.operations} operations")
+    return (*lines[: MAX_LINES - 1], f"… of {node.operations} operations")
 
 
-def _joined(words: list[str]) -> list[str]:
-    """As many on a line as there is room for."""
+def _joined(labels: list[str]) -> list[str]:
+    """Returns labels joined by commas, as many on a line as fit."""
     lines = [""]
-    for word in words:
-        longer = f"{lines[-1]}, {word}" if lines[-1] else word
-        if len(longer) <= LINE_LETTERS or not lines[-1]:
+    for label in labels:
+        longer = f"{lines[-1]}, {label}" if lines[-1] else label
+        if len(longer) <= MAX_LINE_LETTERS or not lines[-1]:
             lines[-1] = longer
         else:
             lines[-1] += ","
-            lines.append(word)
+            lines.append(label)
     return lines
 
 
-def _size(lines: tuple[str, ...]) -> tuple[float, float]:
-    letters = max(map(len, lines), default=0)
-    return letters * LETTER * TEXT_PX + 20, len(lines) * LINE_PX + 12
-
-
-def _edge_text(types: Counter[str]) -> str:
-    parts = [f"{count} × {name}" if count > 1 else name for name, count in types.items()]
-    more = len(parts) - MOST_TYPES
-    return ", ".join(parts[:MOST_TYPES]) + (f" and {more} more" if more > 0 else "")
+def _edge_label(types: Counter[str]) -> str:
+    """Returns the types of an edge's values, with counts: ``f32[4], i32[] and 1 more``."""
+    counted = [f"{count} × {name}" if count > 1 else name for name, count in types.items()]
+    more = len(counted) - MAX_TYPES
+    return ", ".join(counted[:MAX_TYPES]) + (f" and {more} more" if more > 0 else "")

@@ -1,7 +1,7 @@
-"""Draws together: what works element by element, and, where there is too much, neighbours.
+"""Fewer nodes: fusion of elementwise operations, and coarsening of graphs that are too large.
 
-Both leave a graph without circles: a box joins the only one that uses it, and neighbours are those
-that stand one behind the other in an order in which every edge goes forward.
+Both leave a graph without cycles: a node is fused with the only one that uses it, and coarsening
+merges neighbours in an order in which every edge goes forward.
 """
 
 from __future__ import annotations
@@ -12,93 +12,101 @@ from itertools import islice
 
 import attrs
 
-from jaxfs.stablehlo.graph.model import Box, Graph, Kind
+from jaxfs.stablehlo.graph.model import Graph, GraphNode, NodeKind
 
-MOST_OF_A_KIND = 40  # inputs, outputs or constants that have boxes of their own
-SEVERAL: tuple[Kind, ...] = ("input", "constant", "output")
+MAX_OF_KIND = 40  # inputs, outputs or constants with nodes of their own
+MERGED_KINDS: tuple[NodeKind, ...] = ("input", "constant", "output")
 
 
 def fuse(graph: Graph) -> Graph:
-    """Chains of operations on elements become one box each."""
-    users: dict[Box, set[Box]] = {box: set() for box in graph.boxes}
+    """Returns the graph with each chain of elementwise operations as one node."""
+    users: dict[GraphNode, set[GraphNode]] = {node: set() for node in graph.nodes}
     for source, target in graph.edges:
         users[source].add(target)
-    into: dict[Box, Box] = {}
-    for box in reversed(graph.boxes):
-        found = {into.get(user, user) for user in users[box]}
+    into: dict[GraphNode, GraphNode] = {}
+    for node in reversed(graph.nodes):
+        found = {into.get(user, user) for user in users[node]}
         only = found.pop() if len(found) == 1 else None
-        if only is not None and _may_join(box, only):
-            into[box] = only
-            only.words[:0], only.asides[:0] = box.words, box.asides
-            only.operations += box.operations
-    return _regrouped(graph, lambda box: into.get(box, box))
+        if only is not None and _may_fuse(node, only):
+            into[node] = only
+            only.labels[:0], only.minor_labels[:0] = node.labels, node.minor_labels
+            only.operations += node.operations
+    return _contracted(graph, lambda node: into.get(node, node))
 
 
-def _may_join(box: Box, user: Box) -> bool:
-    if box.parent is not user.parent or user.kind != "operations":
+def _may_fuse(node: GraphNode, user: GraphNode) -> bool:
+    if node.parent is not user.parent or user.kind != "operations":
         return False
-    return box.is_aside or (box.joins and user.joins and not user.is_aside)
+    return node.is_minor or (node.is_fusible and user.is_fusible and not user.is_minor)
 
 
-def gather(graph: Graph, most: int) -> Graph:
-    """At most ``most`` boxes, of a graph without clusters.
+def coarsen(graph: Graph, max_nodes: int) -> Graph:
+    """Returns a graph without clusters with at most ``max_nodes`` nodes.
 
-    Neighbours become one box, and so do inputs, outputs and constants where there are very many;
-    an input that only one box uses is told in that box instead.
+    Neighbours become one node.  So do inputs, outputs and constants if there are very many; an
+    input that only one node uses is absorbed by it, and mentioned in its label.
     """
-    kinds = Counter(box.kind for box in graph.boxes)
-    many = {kind for kind in SEVERAL if kinds[kind] > MOST_OF_A_KIND}
-    told = {box: user for box, user in _only_users(graph) if box.kind in many}
-    into: dict[Box, Box] = {}
+    kinds = Counter(node.kind for node in graph.nodes)
+    many = {kind for kind in MERGED_KINDS if kinds[kind] > MAX_OF_KIND}
+    absorbed = {node: user for node, user in _only_users(graph) if node.kind in many}
+    into: dict[GraphNode, GraphNode] = {}
     for kind in many:
-        boxes = [box for box in graph.boxes if box.kind == kind and box not in told]
-        if len(boxes) > 1:
-            into.update(dict.fromkeys(boxes, Box(kind, [_some(len(boxes), kind)])))
-    others = (box for box in graph.boxes if box.kind != "operations" and box not in told)
-    drawn = len({into.get(box, box) for box in others})
-    for part in _parts([b for b in graph.boxes if b.kind == "operations"], max(1, most - drawn)):
-        into.update(dict.fromkeys(part, _together(part)))
-    notes = Counter((into[user], box.kind) for box, user in told.items())
+        nodes = [node for node in graph.nodes if node.kind == kind and node not in absorbed]
+        if len(nodes) > 1:
+            into.update(dict.fromkeys(nodes, GraphNode(kind, [_some(len(nodes), kind)])))
+    others = (node for node in graph.nodes if node.kind != "operations" and node not in absorbed)
+    left = max(1, max_nodes - len({into.get(node, node) for node in others}))
+    for neighbours in _runs([node for node in graph.nodes if node.kind == "operations"], left):
+        into.update(dict.fromkeys(neighbours, _merged(neighbours)))
+    notes = Counter((into[user], node.kind) for node, user in absorbed.items())
     for (user, kind), count in notes.items():
-        user.words.append(f"({_some(count, kind)})")
-    into.update((box, into[user]) for box, user in told.items())
-    return _regrouped(graph, lambda box: into.get(box, box))
+        user.labels.append(f"({_some(count, kind)})")
+    into.update((node, into[user]) for node, user in absorbed.items())
+    return _contracted(graph, lambda node: into.get(node, node))
 
 
-def _only_users(graph: Graph) -> Iterator[tuple[Box, Box]]:
-    """Boxes that one box of operations uses, and no other."""
-    users: dict[Box, set[Box]] = {}
+def _only_users(graph: Graph) -> Iterator[tuple[GraphNode, GraphNode]]:
+    """Yields nodes that exactly one node uses, which is of operations, with that one."""
+    users: dict[GraphNode, set[GraphNode]] = {}
     for source, target in graph.edges:
         users.setdefault(source, set()).add(target)
-    for box, found in users.items():
+    for node, found in users.items():
         user = next(iter(found))
         if len(found) == 1 and user.kind == "operations":
-            yield box, user
+            yield node, user
 
 
 def _some(count: int, kind: str) -> str:
     return f"{count} {kind}" if count == 1 else f"{count} {kind}s"
 
 
-def _together(boxes: list[Box]) -> Box:
-    counts = Counter(word for box in boxes for word in box.words or box.asides)
-    words = [f"{word} ×{count}" if count > 1 else word for word, count in counts.items()]
-    return Box("operations", words, operations=sum(box.operations for box in boxes))
+def _merged(nodes: list[GraphNode]) -> GraphNode:
+    """Returns one node for several, with their labels and how often each occurs."""
+    counts = Counter(label for node in nodes for label in node.labels or node.minor_labels)
+    labels = [f"{label} ×{count}" if count > 1 else label for label, count in counts.items()]
+    return GraphNode("operations", labels, operations=sum(node.operations for node in nodes))
 
 
-def _parts(boxes: list[Box], count: int) -> Iterator[list[Box]]:
-    length = -(-len(boxes) // count) or 1
-    rest = iter(boxes)
-    while part := list(islice(rest, length)):
-        yield part
+def _runs(nodes: list[GraphNode], count: int) -> Iterator[list[GraphNode]]:
+    """Yields at most ``count`` lists of successive nodes, equally long but for the last."""
+    length = -(-len(nodes) // count) or 1
+    rest = iter(nodes)
+    while run := list(islice(rest, length)):
+        yield run
 
 
-def _regrouped(graph: Graph, of: Callable[[Box], Box]) -> Graph:
-    """The same with boxes drawn as others, each where the last of it stood."""
-    last = {of(box): number for number, box in enumerate(graph.boxes)}
-    first = {of(box): -number for number, box in reversed(list(enumerate(graph.boxes)))}
-    places = {box: -first[box] if box.kind in ("input", "cluster") else last[box] for box in last}
-    found = attrs.evolve(graph, boxes=sorted(places, key=places.__getitem__), edges={})
+def _contracted(graph: Graph, of: Callable[[GraphNode], GraphNode]) -> Graph:
+    """Returns the graph with every node replaced by ``of(node)``.
+
+    A node comes where the last one it replaces was, an input or a cluster where the first one was,
+    so that edges go forward.
+    """
+    last = {of(node): number for number, node in enumerate(graph.nodes)}
+    first = {of(node): number for number, node in reversed(list(enumerate(graph.nodes)))}
+    order = {
+        node: first[node] if node.kind in ("input", "cluster") else last[node] for node in last
+    }
+    found = attrs.evolve(graph, nodes=sorted(order, key=order.__getitem__), edges={})
     for (source, target), values in graph.edges.items():
         if of(source) is not of(target):
             found.connect(of(source), of(target), values)

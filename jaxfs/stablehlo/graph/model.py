@@ -1,4 +1,4 @@
-"""What is drawn: boxes, clusters that hold boxes, and edges between boxes."""
+"""The graph that is drawn: nodes, clusters that contain nodes, and edges between nodes."""
 
 from __future__ import annotations
 
@@ -7,51 +7,61 @@ from typing import Literal
 
 import attrs
 
-Kind = Literal["input", "output", "constant", "operations", "turn", "cluster"]
+NodeKind = Literal["input", "output", "constant", "operations", "turn", "cluster"]
 
 
 @attrs.define(eq=False)
-class Box:
-    """``words`` are what it does, in order; ``asides`` what only changes shapes or types.
+class GraphNode:
+    """One box of the picture; a cluster is a box around others.
 
-    ``joins`` says that it works on each element by itself, and so may share a box with its like.
-    ``parent`` is the cluster it stands in.
+    Attributes:
+        kind: What it is; also its class in the SVG.  A ``turn`` begins or ends a loop or a branch.
+        labels: The operations that compute, in order; for other kinds, the name.
+        parent: The cluster that contains it.
+        is_fusible: Whether it works on each element by itself, so that it may be fused with others.
+        minor_labels: The operations that only change a shape or a type.
+        operations: The number of operations it is drawn for.
     """
 
-    kind: Kind
-    words: list[str]
-    parent: Box | None = None
-    joins: bool = False
-    asides: list[str] = attrs.field(factory=list)
+    kind: NodeKind
+    labels: list[str]
+    parent: GraphNode | None = None
+    is_fusible: bool = False
+    minor_labels: list[str] = attrs.field(factory=list)
     operations: int = 1
 
     @property
-    def is_aside(self) -> bool:
-        """Whether it does nothing but change a shape or a type."""
-        return self.kind == "operations" and not self.words
+    def is_minor(self) -> bool:
+        """Returns whether it only changes a shape or a type."""
+        return self.kind == "operations" and not self.labels
 
 
 @attrs.define
 class Graph:
-    """Boxes in program order, so that every edge goes forward; clusters before what they hold.
+    """Nodes in program order, so that every edge goes forward; clusters before their contents.
 
-    ``edges`` hold the values that go from one box to another, each with its type.
+    Attributes:
+        name: The heading of the picture.
+        operations: The number of operations in the program, with its calls.
+        nodes: All nodes, clusters included.
+        edges: By source and target, the types of the values that flow between them.
     """
 
     name: str
     operations: int = 0
-    boxes: list[Box] = attrs.field(factory=list)
-    edges: dict[tuple[Box, Box], dict[object, str]] = attrs.field(factory=dict)
+    nodes: list[GraphNode] = attrs.field(factory=list)
+    edges: dict[tuple[GraphNode, GraphNode], dict[object, str]] = attrs.field(factory=dict)
 
-    def add(self, box: Box) -> Box:
-        self.boxes.append(box)
-        return box
+    def add(self, node: GraphNode) -> GraphNode:
+        """Appends a node, and returns it."""
+        self.nodes.append(node)
+        return node
 
-    def connect(self, source: Box, target: Box, values: Mapping[object, str]) -> None:
-        """These values go this way too."""
+    def connect(self, source: GraphNode, target: GraphNode, values: Mapping[object, str]) -> None:
+        """Adds values, each with its type, to the edge between two nodes."""
         self.edges.setdefault((source, target), {}).update(values)
 
     @property
-    def leaves(self) -> list[Box]:
-        """The boxes that hold no others."""
-        return [box for box in self.boxes if box.kind != "cluster"]
+    def leaves(self) -> list[GraphNode]:
+        """Returns the nodes that are no clusters."""
+        return [node for node in self.nodes if node.kind != "cluster"]

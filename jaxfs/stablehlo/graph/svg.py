@@ -1,6 +1,7 @@
-"""A drawing as SVG 1.1: for eyes in light and in dark, and for screen readers.
+"""A laid out graph as SVG 1.1, for light and dark screens, and for screen readers.
 
-https://www.w3.org/TR/SVG-access/: a title and a description of the whole, a title for each part.
+It has a title and a description, and a title for each element, as
+https://www.w3.org/TR/SVG-access/ recommends.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from jaxfs.stablehlo.graph.layout import (
     LINE_PX,
     SMALL_PX,
     TEXT_PX,
-    Drawing,
-    EdgePath,
-    Placed,
+    GraphLayout,
+    PlacedNode,
+    RoutedEdge,
 )
 from jaxfs.stablehlo.graph.model import Graph
 
@@ -54,10 +55,16 @@ text { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace
 """
 
 
-def render(graph: Graph, drawing: Drawing, note: str) -> bytes:
-    """UTF-8, with an XML declaration.  ``note`` says what is not shown."""
-    left, top, right, bottom = drawing.bounds
-    heading = [graph.name, " ".join([_story(graph), note]).strip()]
+def render(graph: Graph, layout: GraphLayout, note: str) -> bytes:
+    """Returns SVG in UTF-8, with an XML declaration.
+
+    Args:
+        graph: The graph; its name is the heading.
+        layout: Its layout.
+        note: What is drawn in less detail, for the line below the heading.
+    """
+    left, top, right, bottom = layout.bounds
+    heading = [graph.name, " ".join([_summary(graph), note]).strip()]
     wide = max(
         len(heading[0]) * LETTER * (TEXT_PX + 2), len(heading[1]) * LETTER * SMALL_PX, right - left
     )
@@ -67,32 +74,32 @@ def render(graph: Graph, drawing: Drawing, note: str) -> bytes:
     SubElement(root, "rect", _attributes("paper", x=x, y=y, width=width, height=height, rx=6.0))
     _text(root, "name", x + MARGIN_PX, y + MARGIN_PX + 8, TEXT_PX + 2, heading[0], "start")
     _text(root, "small", x + MARGIN_PX, y + MARGIN_PX + 26, SMALL_PX, heading[1], "start")
-    for placed in drawing.placed:
-        if placed.box.kind == "cluster":
-            _cluster(root, placed)
-    for path in drawing.paths:
-        _edge(root, path)
-    for placed in drawing.placed:
-        if placed.box.kind != "cluster":
-            _box(root, placed)
+    for placed in layout.nodes:
+        if placed.node.kind == "cluster":
+            _draw_cluster(root, placed)
+    for edge in layout.edges:
+        _draw_edge(root, edge)
+    for placed in layout.nodes:
+        if placed.node.kind != "cluster":
+            _draw_node(root, placed)
     ElementTree.indent(root, "")
     text: str = ElementTree.tostring(root, "unicode")
     return f"{DECLARATION}{text}\n".encode()
 
 
-def _story(graph: Graph) -> str:
-    kinds = [box.kind for box in graph.boxes]
-    boxes = len(graph.leaves)
+def _summary(graph: Graph) -> str:
+    """Returns the size of the graph: ``7 operations in 5 boxes.``"""
+    if not graph.nodes:
+        return ""
+    operations, boxes = graph.operations, len(graph.leaves)
     return (
-        f"{_some(graph.operations, 'operation')} in {_some(boxes, 'box', 'es')}." if kinds else ""
+        f"{operations} operation{'s' if operations != 1 else ''} "
+        f"in {boxes} box{'es' if boxes != 1 else ''}."
     )
 
 
-def _some(count: int, what: str, plural: str = "s") -> str:
-    return f"{count} {what}{'' if count == 1 else plural}"
-
-
 def _root(x: float, y: float, width: float, height: float, heading: Iterable[str]) -> Element:
+    """Returns the svg element with its title, description, styles and arrow head."""
     root = Element(
         "svg",
         {
@@ -120,40 +127,41 @@ def _group(root: Element, name: str, title: str) -> Element:
     return group
 
 
-def _rect(group: Element, placed: Placed, round_px: float) -> None:
+def _rect(group: Element, placed: PlacedNode, round_px: float) -> None:
     corner = {"x": placed.x - placed.width / 2, "y": placed.y - placed.height / 2}
     size = {"width": placed.width, "height": placed.height, "rx": round_px}
     SubElement(group, "rect", _attributes("box", **corner, **size))
 
 
-def _cluster(root: Element, placed: Placed) -> None:
-    name = " ".join(placed.box.words)
+def _draw_cluster(root: Element, placed: PlacedNode) -> None:
+    name = " ".join(placed.node.labels)
     group = _group(root, "cluster", name)
     _rect(group, placed, 8.0)
     x, y = placed.x - placed.width / 2 + 9, placed.y - placed.height / 2 + 14
     _text(group, "small", x, y, SMALL_PX, name, "start")
 
 
-def _box(root: Element, placed: Placed) -> None:
-    box = placed.box
-    is_heavy = any(word.startswith(_HEAVY) for word in box.words) and box.kind == "operations"
-    group = _group(root, "heavy" if is_heavy else box.kind, ", ".join([*box.words, *box.asides]))
-    _rect(group, placed, placed.height / 2 if box.kind in ("input", "output") else 4.0)
+def _draw_node(root: Element, placed: PlacedNode) -> None:
+    node = placed.node
+    is_heavy = node.kind == "operations" and any(one.startswith(_HEAVY) for one in node.labels)
+    title = ", ".join([*node.labels, *node.minor_labels])
+    group = _group(root, "heavy" if is_heavy else node.kind, title)
+    _rect(group, placed, placed.height / 2 if node.kind in ("input", "output") else 4.0)
     first = placed.y - (len(placed.lines) - 1) * LINE_PX / 2 + TEXT_PX * 0.35
     for number, line in enumerate(placed.lines):
         _text(group, "name", placed.x, first + number * LINE_PX, TEXT_PX, line, "middle")
 
 
-def _edge(root: Element, path: EdgePath) -> None:
-    group = _group(root, "flow", path.text)
-    corners = " L".join(f"{x:.1f},{y:.1f}" for x, y in path.points)
+def _draw_edge(root: Element, edge: RoutedEdge) -> None:
+    group = _group(root, "flow", edge.label)
+    corners = " L".join(f"{x:.1f},{y:.1f}" for x, y in edge.points)
     SubElement(group, "path", {"class": "edge", "d": f"M{corners}", "marker-end": "url(#head)"})
-    if path.at is not None:
-        x, y = path.at
-        corner = {"x": x - path.width / 2 - 1, "y": y - SMALL_PX / 2 - 1}
-        behind = _attributes("behind", **corner, width=path.width + 2, height=SMALL_PX + 2, rx=2.0)
-        SubElement(group, "rect", behind)
-        _text(group, "small", x, y + SMALL_PX * 0.35, SMALL_PX, path.text, "middle")
+    if edge.label_at is not None:
+        x, y = edge.label_at
+        corner = {"x": x - edge.label_width / 2 - 1, "y": y - SMALL_PX / 2 - 1}
+        size = {"width": edge.label_width + 2, "height": SMALL_PX + 2, "rx": 2.0}
+        SubElement(group, "rect", _attributes("behind", **corner, **size))
+        _text(group, "small", x, y + SMALL_PX * 0.35, SMALL_PX, edge.label, "middle")
 
 
 def _text(

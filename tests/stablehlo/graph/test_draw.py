@@ -1,4 +1,4 @@
-"""Pictures of modules: what is drawn together, and what can stand in them."""
+"""Pictures of modules: fusion and coarsening keep them whole, and any name fits in."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from jaxfs.compiler.job_protocol import Draw
 from jaxfs.compiler.jobs.draw import draw_artifact
 from jaxfs.errors import NotSupported
 from jaxfs.jaxcompat import mlir
-from jaxfs.stablehlo.graph import MOST_BOXES, MOST_EDGES, draw
-from jaxfs.stablehlo.graph.build import Detail, build
-from jaxfs.stablehlo.graph.merge import fuse, gather
+from jaxfs.stablehlo.graph import MAX_EDGES, MAX_NODES, draw
+from jaxfs.stablehlo.graph.build import Expansion, build
+from jaxfs.stablehlo.graph.merge import coarsen, fuse
 from jaxfs.stablehlo.graph.model import Graph
 from jaxfs.stablehlo.module.canonicalize import artifact
 from jaxfs.stablehlo.module.entry_function import read_signature
@@ -26,7 +26,7 @@ from jaxfs.stablehlo.module.parse import parse_text
 from jaxfs.stablehlo.module.walk import functions
 from jaxfs.types.signature import Signature
 
-CLOSED = Detail(calls=False, regions=False)
+CLOSED = Expansion(calls=False, regions=False)
 MANY = 10_000
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -55,39 +55,37 @@ def network(context: Any) -> tuple[Any, Signature]:
 
 
 def assert_is_whole(graph: Graph, operations: int) -> None:
-    """Every edge goes forward, and everything is counted in one box."""
-    place = {box: number for number, box in enumerate(graph.boxes)}
+    """Checks that every edge goes forward, and that each operation is counted in one node."""
+    place = {node: number for number, node in enumerate(graph.nodes)}
     assert all(place[source] < place[target] for source, target in graph.edges)
-    drawn = sum(box.operations for box in graph.boxes if box.kind == "operations")
+    drawn = sum(node.operations for node in graph.nodes if node.kind == "operations")
     assert drawn == operations
 
 
 @pytest.mark.parametrize("calls, regions", [*itertools.product((True, False), repeat=2)])
-def test_what_is_drawn_together_makes_no_circle(
+def test_fusion_makes_no_cycle(
     network: tuple[Any, Signature], *, calls: bool, regions: bool
 ) -> None:
     module, signature = network
-    built = build(module, signature, Detail(calls=calls, regions=regions), MANY)
-    whole = sum(box.operations for box in built.boxes if box.kind == "operations")
+    built = build(module, signature, Expansion(calls=calls, regions=regions), MANY)
+    whole = sum(node.operations for node in built.nodes if node.kind == "operations")
     assert_is_whole(built, whole)
-    before = len(built.boxes)
+    before = len(built.nodes)
     fused = fuse(built)
-    assert len(fused.boxes) < before
+    assert len(fused.nodes) < before
     assert_is_whole(fused, whole)
 
 
 @pytest.mark.parametrize("most", [150, 20, 1])
-def test_neighbours_drawn_together_make_no_circle(
-    network: tuple[Any, Signature], most: int
-) -> None:
+def test_coarsening_makes_no_cycle(network: tuple[Any, Signature], most: int) -> None:
     fused = fuse(build(*network, CLOSED, MANY))
-    whole = sum(box.operations for box in fused.boxes if box.kind == "operations")
-    gathered = gather(fused, most)
-    assert_is_whole(gathered, whole)
-    assert len([box for box in gathered.boxes if box.kind == "operations"]) <= most
+    whole = sum(node.operations for node in fused.nodes if node.kind == "operations")
+    coarsened = coarsen(fused, most)
+    assert_is_whole(coarsened, whole)
+    assert len([node for node in coarsened.nodes if node.kind == "operations"]) <= most
 
 
-def test_a_tangle_is_drawn_in_fewer_boxes(context: Any) -> None:
+def test_a_graph_with_many_edges_is_drawn_in_fewer_nodes(context: Any) -> None:
     kind, random = "tensor<2x2xf32>", Random(0)
     steps = [
         f"%{n + 1} = stablehlo.dot_general %{random.randrange(n + 1)}, %{random.randrange(n + 1)},"
@@ -101,8 +99,8 @@ def test_a_tangle_is_drawn_in_fewer_boxes(context: Any) -> None:
     with context:
         picture = ElementTree.fromstring(draw(module, signature))
     kinds = Counter(group.get("class") for group in picture.iter(f"{SVG}g"))
-    assert 10 < kinds["heavy"] < MOST_BOXES / 2
-    assert kinds["flow"] <= MOST_EDGES
+    assert 10 < kinds["heavy"] < MAX_NODES / 2
+    assert kinds["flow"] <= MAX_EDGES
 
 
 def test_what_runs_on_each_device_is_a_cluster(context: Any) -> None:
@@ -123,8 +121,8 @@ def test_what_runs_on_each_device_is_a_cluster(context: Any) -> None:
         """,
     )
     with context:
-        built = build(module, signature, Detail(), MANY)
-    assert [(box.kind, box.words[0]) for box in built.boxes] == [
+        built = build(module, signature, Expansion(), MANY)
+    assert [(node.kind, node.labels[0]) for node in built.nodes] == [
         ("input", "in 0"),
         ("cluster", "on each device"),
         ("operations", "sine"),
@@ -132,7 +130,7 @@ def test_what_runs_on_each_device_is_a_cluster(context: Any) -> None:
     ]
 
 
-def test_any_name_can_stand_in_a_picture(context: Any) -> None:
+def test_a_picture_can_have_any_name(context: Any) -> None:
     name = r"a\01<b>&\22 \EF\BF\BF"
     module, signature = module_of(
         context,
@@ -147,7 +145,7 @@ def test_any_name_can_stand_in_a_picture(context: Any) -> None:
     assert any(title is not None and "<b>&" in title for title in titles)
 
 
-def test_functions_that_call_functions_without_end_in_sight_are_refused_in_words(
+def test_calls_that_nest_too_deeply_are_refused(
     context: Any,
 ) -> None:
     depth = 3000
