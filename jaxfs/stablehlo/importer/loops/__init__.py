@@ -1,1 +1,1 @@
-"""Loops: counted ones become ``lax.scan``, which reverse mode takes; others ``lax.while_loop``."""
+"""Loops: with a known trip count ``lax.scan``, which has reverse mode, else ``lax.while_loop``."""

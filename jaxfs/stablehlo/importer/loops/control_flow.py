@@ -1,4 +1,8 @@
-"""Control flow: calls, branches, loops."""
+"""Control flow: calls, branches, loops.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#if, #case, #while,
+#composite, #optimization_barrier.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +15,37 @@ from jax import lax
 from jaxlib.mlir import ir
 
 from jaxfs.stablehlo.importer.custom_rules import differentiated_by, forward_only
-from jaxfs.stablehlo.importer.loops.trip_count import bounded, counted, runs_until_converged
+from jaxfs.stablehlo.importer.loops.trip_count import (
+    find_bound,
+    runs_until_converged,
+    scan_counted,
+)
 from jaxfs.stablehlo.importer.op import Operation, Rule
 
 MAX_TERMS = 2000  # of a series; as many as JAX takes
-_NO_WAY_BACK = (
+_NO_REVERSE_MODE = (
     "{} has no reverse mode: how often it runs depends on data; use jvp or jacfwd, or a loop of "
     "fixed length"
 )
 _NUMBER = re.compile(r"_\d+\Z")
-_KNOWN = {"lgamma_impl": lax.lgamma, "digamma_impl": lax.digamma}
+_BY_NAME = {"lgamma_impl": lax.lgamma, "digamma_impl": lax.digamma}
 
 
 def call(operation: Operation, *operands: Any) -> Any:
-    """Some functions are known by name: JAX wrote them out in bits, which have no derivative."""
+    """Imports the function that is called.
+
+    Some are known by name, because JAX writes them out with operations on bits, which have no
+    derivative.
+    """
     name = ir.FlatSymbolRefAttr(operation.attribute("callee")).value
-    known = _KNOWN.get(_NUMBER.sub("", name)) if len(operands) == 1 else None
+    known = _BY_NAME.get(_NUMBER.sub("", name)) if len(operands) == 1 else None
     if known is not None and operation.operand() == operation.result():
         return known(operands[0])
     return _one_or_all(operation.call_function(name, operands))
 
 
 def composite(operation: Operation, *operands: Any) -> Any:
-    """What it is made of says what it is."""
+    """Imports the decomposition."""
     name = ir.FlatSymbolRefAttr(operation.attribute("decomposition")).value
     return _one_or_all(operation.call_function(name, operands))
 
@@ -48,7 +60,7 @@ def branch(operation: Operation, which: Any) -> Any:
 
 
 def case(operation: Operation, which: Any) -> Any:
-    """A number that is no branch's means the last one."""
+    """An index out of range takes the last branch."""
     count = len(operation.mlir.regions)
     regions = [operation.region(number) for number in range(count)]
     which = jnp.where((which < 0) | (which >= count), count - 1, which)
@@ -61,24 +73,26 @@ def _arrays(values: Sequence[Any]) -> list[Any]:
 
 
 def loop(operation: Operation, *initial: Any) -> Any:
-    """A loop whose count is known is a scan, which can be differentiated backwards."""
-    found = counted(operation, initial)
-    return _one_or_all(_loop(operation, initial) if found is None else found)
+    """Imports a loop with a known trip count as a scan, which has reverse mode."""
+    found = scan_counted(operation, initial)
+    return _one_or_all(_import_while(operation, initial) if found is None else found)
 
 
-def _loop(operation: Operation, initial: Sequence[Any]) -> list[Any]:
-    most = bounded(operation, initial)
-    length = most.length if most else MAX_TERMS if runs_until_converged(operation) else None
+def _import_while(operation: Operation, initial: Sequence[Any]) -> list[Any]:
+    """Imports a loop as ``while_loop``, with a derivative if its trip count is bounded."""
+    bound = find_bound(operation, initial)
+    limit = bound.trip_count if bound else MAX_TERMS if runs_until_converged(operation) else None
     condition, body = operation.region(0), operation.region(1)
-    run = _while if length is None else _while_at_most(length)
+    run = _while if limit is None else _while_at_most(limit)
     found = run(
         lambda carry: jnp.asarray(condition(*carry)[0]),
         lambda carry: _arrays(body(*carry)),
         _arrays(initial),
     )
-    if length is not None:
+    if limit is not None:
         return found
-    return [forward_only(value, _NO_WAY_BACK.format(operation.location_name)) for value in found]
+    reason = _NO_REVERSE_MODE.format(operation.location_name)
+    return [forward_only(value, reason) for value in found]
 
 
 def _while(condition: Any, body: Any, carry: list[Any]) -> list[Any]:
@@ -86,20 +100,22 @@ def _while(condition: Any, body: Any, carry: list[Any]) -> list[Any]:
     return found
 
 
-def _while_at_most(length: int) -> Any:
-    """A loop that ends by itself within ``length`` turns: its derivative takes all of them, of
-    which those after its end do nothing.  If it does not end in time, its derivative is NaN."""
+def _while_at_most(limit: int) -> Any:
+    """Returns a ``while_loop`` that is differentiated as a scan of ``limit`` iterations.
+
+    Those after its end do nothing.  If it does not end within ``limit``, its derivative is NaN.
+    """
 
     def run(condition: Any, body: Any, carry: list[Any]) -> list[Any]:
-        def turns(carry: list[Any]) -> list[Any]:
-            def turn(now: list[Any], _: None) -> tuple[list[Any], None]:
+        def as_scan(carry: list[Any]) -> list[Any]:
+            def iteration(now: list[Any], _: None) -> tuple[list[Any], None]:
                 return lax.cond(condition(now), body, lambda same: same, now), None
 
-            final, _ = lax.scan(turn, carry, None, length=length)
-            goes_on = condition(final)
-            return [_nan_if(goes_on, value) for value in final]
+            final, _ = lax.scan(iteration, carry, None, length=limit)
+            has_not_ended = condition(final)
+            return [_nan_if(has_not_ended, value) for value in final]
 
-        found: list[Any] = differentiated_by(lambda c: _while(condition, body, c), turns)(carry)
+        found: list[Any] = differentiated_by(lambda c: _while(condition, body, c), as_scan)(carry)
         return found
 
     return run

@@ -1,7 +1,11 @@
-"""What a loop's body reads and writes at the counter's place, found in its jaxpr.
+"""Affine analysis of a loop's body: what it reads and writes at the loop's index.
 
-A variable whose value at turn k is ``offset + factor * k`` is followed through arithmetic; so
-``n - 1 - i``, as in loops that go backwards, and ``i < 0 ? i + n : i`` are found too.
+A variable of the body is affine if its value in iteration k is ``offset + factor * k``.  Such
+variables are followed through the arithmetic of the body's jaxpr, so ``n - 1 - i``, as in loops
+that go backwards, and ``i < 0 ? i + n : i`` are found too.
+
+This is the induction variable analysis of compilers: see "add recurrences" in
+https://llvm.org/docs/Passes.html#scalar-evolution-scalar-evolution-analysis.
 """
 
 from __future__ import annotations
@@ -17,211 +21,252 @@ from jaxfs.jaxcompat import jaxprs
 
 
 @attrs.frozen
-class Affine:
-    """An integer known at each turn: ``offset + factor * k`` for k in range(length)."""
+class AffineIndex:
+    """An integer that is known in each iteration k: ``offset + factor * k``.
+
+    Attributes:
+        offset: Its value in the first iteration.
+        factor: What an iteration adds to it.
+    """
 
     offset: int
     factor: int = 0
 
-    def ends(self, length: int) -> tuple[int, int]:
-        """Its values at the first turn and at the last."""
-        return self.offset, self.offset + self.factor * (length - 1)
+    def ends(self, trip_count: int) -> tuple[int, int]:
+        """Returns its values in the first and in the last iteration."""
+        return self.offset, self.offset + self.factor * (trip_count - 1)
 
-    def __add__(self, other: Affine) -> Affine:
-        return Affine(self.offset + other.offset, self.factor + other.factor)
+    def __add__(self, other: AffineIndex) -> AffineIndex:
+        return AffineIndex(self.offset + other.offset, self.factor + other.factor)
 
-    def __sub__(self, other: Affine) -> Affine:
-        return Affine(self.offset - other.offset, self.factor - other.factor)
+    def __sub__(self, other: AffineIndex) -> AffineIndex:
+        return AffineIndex(self.offset - other.offset, self.factor - other.factor)
 
 
 @attrs.frozen
-class Place:
-    """Where an equation of the body uses an array: one long in a dimension, whole in others."""
+class ArrayAccess:
+    """A read or an update of one row of an array: one long in a dimension, whole in all others.
+
+    Attributes:
+        equation: The number of the equation in the body's jaxpr.
+        array: The variable of the array.
+        dimension: The dimension in which the row is one long.
+        index: The index of the row in that dimension.
+        is_squeezed: Whether the row lacks the dimension.
+    """
 
     equation: int
-    array: Any  # the variable
+    array: Any
     dimension: int
-    index: Affine
-    is_squeezed: bool = False  # whether the part used lacks the dimension
+    index: AffineIndex
+    is_squeezed: bool = False
 
-    def slice_of(self, length: int) -> slice:
-        """All its places, lowest first."""
-        low, high = sorted(self.index.ends(length))
+    def slice_of(self, trip_count: int) -> slice:
+        """Returns the slice of all rows that the loop accesses, the lowest first."""
+        low, high = sorted(self.index.ends(trip_count))
         return slice(low, high + 1, abs(self.index.factor))
 
 
-class Counters:
-    """The affine variables of a body."""
+class AffineVariables:
+    """The variables of a loop's body that are affine, with their indices."""
 
-    def __init__(self, closed: Any, counting: Mapping[Any, Affine], length: int) -> None:
-        self._length = length
-        self._known = dict(counting)
-        for var, value in zip(closed.jaxpr.constvars, closed.consts, strict=True):
-            self._note(var, _number(value))
-        for equation in closed.jaxpr.eqns:
+    def __init__(
+        self, closed_jaxpr: Any, induction: Mapping[Any, AffineIndex], trip_count: int
+    ) -> None:
+        """Follows the induction variables, and constants, through the body's equations."""
+        jaxpr = closed_jaxpr.jaxpr
+        self._trip_count = trip_count
+        self._known = dict(induction)
+        for var, value in zip(jaxpr.constvars, closed_jaxpr.consts, strict=True):
+            self._record(var, _constant(value))
+        for equation in jaxpr.eqns:
             rule = _RULES.get(equation.primitive.name)
             operands = [self[var] for var in equation.invars]
             if rule is not None and all(known is not None for known in operands):
-                self._note(equation.outvars[0], rule(length, *operands))
+                self._record(equation.outvars[0], rule(trip_count, *operands))
 
-    def __getitem__(self, var: Any) -> Affine | None:
-        return _number(var.val) if jaxprs.is_literal(var) else self._known.get(var)
+    def __getitem__(self, var: Any) -> AffineIndex | None:
+        return _constant(var.val) if jaxprs.is_literal(var) else self._known.get(var)
 
-    def _note(self, var: Any, value: Affine | None) -> None:
+    def _record(self, var: Any, value: AffineIndex | None) -> None:
         is_scalar = var.aval.shape in ((), (1,)) and np.dtype(var.aval.dtype).kind in "iub"
         if value is not None and is_scalar:
             self._known[var] = value
 
-    def place(
-        self, number: int, array: Any, indices: Sequence[Any], part: Sequence[int]
-    ) -> Place | None:
-        """Where an equation uses ``array``, if it does so at the counter's place and within it.
+    def access(
+        self, equation: int, array: Any, indices: Sequence[Any], shape: Sequence[int]
+    ) -> ArrayAccess | None:
+        """Returns how an equation accesses an array, if that is one row at an affine index.
 
-        An index of None is 0.
+        Args:
+            equation: The number of the equation.
+            array: The variable of the array.
+            indices: The variables of the start index in each dimension; None is 0.
+            shape: The shape of what is accessed, with all dimensions of the array.
+
+        Returns:
+            The access; None if it is of another form, or out of bounds in any iteration.
         """
-        found = [Affine(0) if var is None else self[var] for var in indices]
-        moving = [d for d, index in enumerate(found) if index != Affine(0)]
+        found = [AffineIndex(0) if var is None else self[var] for var in indices]
+        moving = [d for d, index in enumerate(found) if index != AffineIndex(0)]
         if len(moving) != 1 or (index := found[moving[0]]) is None or not index.factor:
             return None
         (dimension,) = moving
-        wanted = [*array.aval.shape]
-        size, wanted[dimension] = wanted[dimension], 1
-        is_within = all(0 <= end < size for end in index.ends(self._length))
-        return Place(number, array, dimension, index) if wanted == [*part] and is_within else None
+        row = [*array.aval.shape]
+        size, row[dimension] = row[dimension], 1
+        is_within = all(0 <= end < size for end in index.ends(self._trip_count))
+        if row != [*shape] or not is_within:
+            return None
+        return ArrayAccess(equation, array, dimension, index)
 
 
-def induced(closed: Any, starts: Mapping[Any, int]) -> dict[Any, Affine]:
-    """Carries that count along with the loop, as the ``i`` of JAX's fori_loop does.
+def basic_induction_variables(
+    closed_jaxpr: Any, starts: Mapping[Any, int]
+) -> dict[Any, AffineIndex]:
+    """Returns the carries to which the body adds a constant, as the ``i`` of JAX's fori_loop.
 
-    ``starts`` holds the carries' variables whose initial values are known.
+    Args:
+        closed_jaxpr: The body; its first input is the loop's own counter.
+        starts: The variables of carries whose initial values are known, with these values.
     """
+    jaxpr = closed_jaxpr.jaxpr
     found = {}
-    makers = {equation.outvars[0]: equation for equation in closed.jaxpr.eqns if equation.outvars}
-    for var, out in zip(closed.jaxpr.invars[1:], closed.jaxpr.outvars, strict=True):
+    makers = {equation.outvars[0]: equation for equation in jaxpr.eqns if equation.outvars}
+    for var, out in zip(jaxpr.invars[1:], jaxpr.outvars, strict=True):
         maker = None if jaxprs.is_literal(out) else makers.get(out)
         if var in starts and maker is not None and maker.primitive.name == "add":
             others = [v for v in maker.invars if v is not var]
-            step = _number(getattr(others[0], "val", None)) if len(others) == 1 else None
+            step = _constant(getattr(others[0], "val", None)) if len(others) == 1 else None
             if step is not None:
-                found[var] = Affine(starts[var], step.offset)
+                found[var] = AffineIndex(starts[var], step.offset)
     return found
 
 
-def reads(closed: Any, counters: Counters) -> list[Place]:
-    """Slices of arrays at the counter."""
+def find_reads(closed_jaxpr: Any, variables: AffineVariables) -> list[ArrayAccess]:
+    """Returns the rows of arrays that the body reads at an affine index."""
     found = []
-    for number, equation in enumerate(closed.jaxpr.eqns):
+    for number, equation in enumerate(closed_jaxpr.jaxpr.eqns):
         if equation.primitive.name == "dynamic_slice" and not jaxprs.is_literal(equation.invars[0]):
             array, *indices = equation.invars
-            found.append(counters.place(number, array, indices, equation.params["slice_sizes"]))
-    return [place for place in found if place is not None]
+            found.append(variables.access(number, array, indices, equation.params["slice_sizes"]))
+    return [access for access in found if access is not None]
 
 
-def writes(closed: Any, counters: Counters, found: Sequence[Place]) -> dict[int, Place]:
-    """Updates at the counter of carries (by number) that the body uses for nothing else, but
-    reading the same place before."""
-    jaxpr = closed.jaxpr
-    result = {}
+def find_writes(
+    closed_jaxpr: Any, variables: AffineVariables, reads: Sequence[ArrayAccess]
+) -> dict[int, ArrayAccess]:
+    """Returns the carries, by number, of which an iteration only writes one row.
+
+    The body may read the row before it writes it, and uses the carry for nothing else.
+    """
+    jaxpr = closed_jaxpr.jaxpr
+    found = {}
     for carry, (var, out) in enumerate(zip(jaxpr.invars[1:], jaxpr.outvars, strict=True)):
         updates = [n for n in _users(jaxpr, var) if jaxpr.eqns[n].outvars[0] is out]
-        place = _update(jaxpr.eqns[updates[0]], updates[0], counters) if updates else None
-        if place is None or place.array is not var or abs(place.index.factor) != 1:
+        write = _update(jaxpr.eqns[updates[0]], updates[0], variables) if updates else None
+        if write is None or write.array is not var or abs(write.index.factor) != 1:
             continue
         same = [
             read.equation
-            for read in found
-            if (read.array, read.dimension, read.index) == (var, place.dimension, place.index)
-            and read.equation < place.equation
+            for read in reads
+            if (read.array, read.dimension, read.index) == (var, write.dimension, write.index)
+            and read.equation < write.equation
         ]
         is_returned_once = [v is out for v in jaxpr.outvars].count(True) == 1
-        is_returned = any(v is var for v in jaxpr.outvars) or any(_users(jaxpr, out))
-        if {*_users(jaxpr, var)} == {*same, *updates} and is_returned_once and not is_returned:
-            result[carry] = place
-    return result
+        is_used_otherwise = any(v is var for v in jaxpr.outvars) or any(_users(jaxpr, out))
+        uses = {*_users(jaxpr, var)}
+        if uses == {*same, *updates} and is_returned_once and not is_used_otherwise:
+            found[carry] = write
+    return found
 
 
-def _update(equation: Any, number: int, counters: Counters) -> Place | None:
-    """Where an array is updated, by one slice or by a scatter of one."""
+def _update(equation: Any, number: int, variables: AffineVariables) -> ArrayAccess | None:
+    """Returns the row that an equation updates, by a slice or by a scatter of one row."""
     if equation.primitive.name == "dynamic_update_slice":
         array, update, *indices = equation.invars
-        found = counters.place(number, array, indices, update.aval.shape)
+        found = variables.access(number, array, indices, update.aval.shape)
         return None if update is array else found
-    return _scattered(equation, number, counters) if equation.primitive.name == "scatter" else None
+    return _scatter(equation, number, variables) if equation.primitive.name == "scatter" else None
 
 
-def _scattered(equation: Any, number: int, counters: Counters) -> Place | None:
-    array, places, update = equation.invars
+def _scatter(equation: Any, number: int, variables: AffineVariables) -> ArrayAccess | None:
+    array, index, update = equation.invars
     numbers = equation.params["dimension_numbers"]
     dimensions = numbers.inserted_window_dims
     rest = tuple(size for d, size in enumerate(array.aval.shape) if d not in dimensions)
-    is_plain = places.aval.shape == (1,) and update.aval.shape == rest and update is not array
+    is_plain = index.aval.shape == (1,) and update.aval.shape == rest and update is not array
     if not is_plain or len(dimensions) != 1 or numbers.operand_batching_dims:
         return None
     indices: list[Any] = [None] * array.aval.ndim
-    indices[dimensions[0]] = places
-    part = [1 if d in dimensions else size for d, size in enumerate(array.aval.shape)]
-    found = counters.place(number, array, indices, part)
+    indices[dimensions[0]] = index
+    shape = [1 if d in dimensions else size for d, size in enumerate(array.aval.shape)]
+    found = variables.access(number, array, indices, shape)
     return found and attrs.evolve(found, is_squeezed=True)
 
 
 def _users(jaxpr: Any, var: Any) -> Iterator[int]:
+    """Returns the numbers of the equations that use a variable."""
     return (n for n, e in enumerate(jaxpr.eqns) if any(v is var for v in e.invars))
 
 
-def _number(value: Any) -> Affine | None:
+def _constant(value: Any) -> AffineIndex | None:
+    """Returns the index of a scalar integer, None for other values."""
     is_known = isinstance(value, int | np.integer | np.bool_ | np.ndarray)
     if not is_known or np.ndim(value) or np.asarray(value).dtype.kind not in "iub":
         return None
-    return Affine(int(value))
+    return AffineIndex(int(value))
 
 
-# A rule: (length, *affine operands) -> affine, or None where the result is not
+# A rule takes the trip count and affine operands, and returns None if the result is not affine.
 
-Rule = Callable[..., Affine | None]
+Rule = Callable[..., AffineIndex | None]
 
 
 def _compare(holds: Callable[[int, int], bool]) -> Rule:
-    """1 or 0 where a comparison comes out the same at every turn."""
+    """1 or 0, if a comparison has the same result in every iteration."""
 
-    def rule(length: int, x: Affine, y: Affine) -> Affine | None:
-        first, last = map(holds, x.ends(length), y.ends(length))
-        return Affine(int(first)) if first == last else None
+    def rule(trip_count: int, x: AffineIndex, y: AffineIndex) -> AffineIndex | None:
+        first, last = map(holds, x.ends(trip_count), y.ends(trip_count))
+        return AffineIndex(int(first)) if first == last else None
 
     return rule
 
 
 def _either(holds: Callable[[int, int], bool]) -> Rule:
-    """x where a comparison always holds, y where it never does."""
+    """``x`` if a comparison always holds, ``y`` if it never does."""
+    compare = _compare(holds)
 
-    def rule(length: int, x: Affine, y: Affine) -> Affine | None:
-        found = _compare(holds)(length, x, y)
+    def rule(trip_count: int, x: AffineIndex, y: AffineIndex) -> AffineIndex | None:
+        found = compare(trip_count, x, y)
         return None if found is None else x if found.offset else y
 
     return rule
 
 
-def _times(length: int, x: Affine, y: Affine) -> Affine | None:
+def _multiply(_trip_count: int, x: AffineIndex, y: AffineIndex) -> AffineIndex | None:
     x, y = (y, x) if x.factor else (x, y)
-    return None if x.factor else Affine(x.offset * y.offset, x.offset * y.factor)
+    return None if x.factor else AffineIndex(x.offset * y.offset, x.offset * y.factor)
 
 
-def _chosen(length: int, which: Affine, *cases: Affine) -> Affine | None:
+def _select(_trip_count: int, which: AffineIndex, *cases: AffineIndex) -> AffineIndex | None:
     return cases[which.offset] if not which.factor else None
 
 
-def _same(length: int, x: Affine) -> Affine:
+def _clamp(
+    trip_count: int, low: AffineIndex, x: AffineIndex, high: AffineIndex
+) -> AffineIndex | None:
+    above = _either(operator.ge)(trip_count, x, low)
+    return None if above is None else _either(operator.le)(trip_count, above, high)
+
+
+def _same(_trip_count: int, x: AffineIndex) -> AffineIndex:
     return x
 
 
-def _bounded(length: int, low: Affine, x: Affine, high: Affine) -> Affine | None:
-    above = _either(operator.ge)(length, x, low)
-    return None if above is None else _either(operator.le)(length, above, high)
-
-
 _RULES: dict[str, Rule] = {
-    "add": lambda length, x, y: x + y,
+    "add": lambda _, x, y: x + y,
     "broadcast_in_dim": _same,
-    "clamp": _bounded,
+    "clamp": _clamp,
     "convert_element_type": _same,
     "copy": _same,
     "ge": _compare(operator.ge),
@@ -230,10 +275,10 @@ _RULES: dict[str, Rule] = {
     "lt": _compare(operator.lt),
     "max": _either(operator.ge),
     "min": _either(operator.le),
-    "mul": _times,
-    "neg": lambda length, x: Affine(-x.offset, -x.factor),
+    "mul": _multiply,
+    "neg": lambda _, x: AffineIndex(-x.offset, -x.factor),
     "reshape": _same,
-    "select_n": _chosen,
+    "select_n": _select,
     "squeeze": _same,
-    "sub": lambda length, x, y: x - y,
+    "sub": lambda _, x, y: x - y,
 }
