@@ -1,6 +1,9 @@
-"""The rule of every operation that the importer knows, by its name."""
+"""The table of rules: for each operation that is imported, the function that imports it."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
 
 from jaxfs.stablehlo.importer.loops import control_flow
 from jaxfs.stablehlo.importer.op import Rule
@@ -41,4 +44,21 @@ _MODULES = (
     tokens,
 )
 
-RULES: dict[str, Rule] = {name: rule for module in _MODULES for name, rule in module.RULES.items()}
+
+def merge_rules(modules: Iterable[ModuleType]) -> dict[str, Rule]:
+    """Returns the rules of all modules, by the operations' names.
+
+    Raises:
+        ValueError: Two modules have a rule for the same operation; the message names all three.
+    """
+    rules: dict[str, Rule] = {}
+    homes: dict[str, str] = {}
+    for module in modules:
+        for name, rule in module.RULES.items():
+            if name in rules:
+                raise ValueError(f"{name} has two rules, in {homes[name]} and {module.__name__}")
+            rules[name], homes[name] = rule, module.__name__
+    return rules
+
+
+RULES: dict[str, Rule] = merge_rules(_MODULES)
