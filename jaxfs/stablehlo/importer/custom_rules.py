@@ -1,4 +1,4 @@
-"""Functions that compute in one way and are differentiated in another."""
+"""Functions with derivatives of their own: what JAX lacks, or differentiates less well."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from jaxfs.stablehlo.importer.op import CannotImport
 
 
 def differentiated_by(run: Callable[..., Any], other: Callable[..., Any]) -> Callable[..., Any]:
-    """``run``, with the derivative of ``other``, which gives the same.
+    """Returns a function that computes ``run``, with the derivative of ``other``.
 
-    Both may use values from around them that are being differentiated too: those become arguments.
+    Both compute the same.  They may be closures over values that are being differentiated too:
+    those become arguments.
     """
 
     def call(*args: Any) -> Any:
@@ -40,7 +41,7 @@ def differentiated_by(run: Callable[..., Any], other: Callable[..., Any]) -> Cal
 
 @jax.custom_jvp
 def zeta(s: Any, q: Any) -> Any:
-    """Hurwitz' zeta function, with the derivative by q, which JAX lacks."""
+    """Returns Hurwitz' zeta function; it has the derivative by ``q``, which JAX lacks."""
     return lax.zeta(s, q)
 
 
@@ -60,7 +61,7 @@ zeta.defjvp(_zeta_jvp, symbolic_zeros=True)
 
 @jax.custom_jvp
 def next_after(x: Any, y: Any) -> Any:
-    """The number next to ``x``; with a derivative, which jax before 0.12 lacks."""
+    """Returns the number next to ``x``; it has a derivative, which jax before 0.12 lacks."""
     return lax.nextafter(x, y)
 
 
@@ -68,7 +69,7 @@ next_after.defjvps(lambda x_dot, found, x, y: x_dot, None)
 
 
 def forward_only(x: Any, reason: str) -> Any:
-    """``x``, of which derivatives taken backwards are refused with ``reason``."""
+    """Returns ``x``; reverse mode raises CannotImport with ``reason``."""
     return forward_only_p.bind(x, reason=reason) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 

@@ -1,4 +1,4 @@
-"""A module as a function of jax arrays: its operations, one after another."""
+"""The interpreter: a module as a function of jax arrays, operation by operation."""
 
 from __future__ import annotations
 
@@ -22,25 +22,29 @@ from jaxfs.stablehlo.module.mlir_types import type_text
 from jaxfs.stablehlo.module.walk import functions, operations
 from jaxfs.types.signature import Param
 
-MAX_DEPTH = 200  # of calls and regions within each other
+MAX_DEPTH = 200  # of nested calls and regions
 MAX_OPERATIONS = 1_000_000  # with calls inlined; JAX traces some 20,000 a second
 
 _WIDE = re.compile(r"[x<](?:u?i64|f64)>")
 _RETURNS = frozenset({"func.return", "stablehlo.return", "chlo.return"})
-# JAX's operations take fewer types than StableHLO's, and say so in one of these.
+# JAX's operations take fewer types than StableHLO's, and raise one of these for others.
 _REFUSALS = (TypeError, ValueError, NotImplementedError)
 
 
 class ImportedFunction:
-    """``main`` of a module, callable with flat arrays; gives a tuple of arrays.
+    """``main`` of a module: a function of flat arrays that returns a tuple of arrays.
 
-    It can be traced, and so transformed, like any function of JAX.  Where the module has types of
-    64 bits, it computes with them, whatever JAX is set to; what is transformed around it should be
-    too (``jax.enable_x64(True)``), or JAX may make its inputs 32-bit ones before.
+    It can be traced, and so transformed, like any function of JAX.  A module with 64-bit types
+    computes with them, whatever JAX is set to.  A transformation around it should use
+    ``jax.enable_x64(True)`` too, or JAX may convert its inputs to 32 bits before.
+
+    Attributes:
+        module: The MLIR module.
+        signature: The names and types of its inputs and outputs.
     """
 
     def __init__(self, module: Any, names: Sequence[str] = ()) -> None:
-        """``names`` are for arguments whose names the module does not tell."""
+        """Takes a parsed module, and ``names`` for arguments whose names it does not contain."""
         self.module = module
         self._functions = functions(module)
         main = self._functions.get("main")
@@ -50,20 +54,25 @@ class ImportedFunction:
         self._main = main.regions[0].blocks[0]
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
-        """Raises Invalid for other arrays than the signature's, NotSupported naming the operation
-        and its line where one cannot be imported."""
+        """Computes the outputs for flat inputs.
+
+        Raises:
+            Invalid: The arrays have other types than the signature's inputs.
+            NotSupported: An operation cannot be imported; the message has its name and line.
+        """
         inputs = self.signature.inputs
         if len(arrays) != len(inputs):
             raise Invalid(f"expected {len(inputs)} arrays, got {len(arrays)}")
-        with self.module.context, self._widths():
+        with self.module.context, self._precision():
             values = [_input(i, p, a) for i, (p, a) in enumerate(zip(inputs, arrays, strict=True))]
             try:
-                outputs = _Run(self._functions).block(self._main, values, None)
+                outputs = _Interpreter(self._functions).block(self._main, values, None)
             except RecursionError:
                 raise NotSupported("the module nests too deep to be imported") from None
             return tuple(jnp.asarray(value) for value in outputs)
 
-    def _widths(self) -> AbstractContextManager[Any]:
+    def _precision(self) -> AbstractContextManager[Any]:
+        """Returns a context in which JAX has 64-bit types, if the module needs them."""
         config: Any = jax.config  # its options have no types
         if config.jax_enable_x64 or not self._is_wide:
             return nullcontext()
@@ -72,7 +81,7 @@ class ImportedFunction:
 
     @cached_property
     def _is_wide(self) -> bool:
-        """Whether any value has 64 bits an element, or a part of one."""
+        """Returns whether any value has 64-bit elements, or complex ones with 64-bit parts."""
         blocks = (function.regions[0].blocks[0] for function in self._functions.values())
         types = {argument.type for block in blocks for argument in block.arguments}
         for operation, _ in operations(self.module.operation):
@@ -81,11 +90,15 @@ class ImportedFunction:
 
 
 def _input(index: int, param: Param, value: Any) -> Any:
-    """The array an input stands for.  A number without a type of its own takes the input's."""
+    """Returns an input with the parameter's dtype; a Python number has no dtype of its own.
+
+    Raises:
+        Invalid: The shape differs, or the dtype cannot be cast safely.
+    """
     array = jnp.asarray(value)
     dtype = param.aval.row.numpy
-    is_near = array.dtype == dtype or jnp.can_cast(array.dtype, dtype)
-    if array.shape != param.aval.shape or not (is_near or jnp.asarray(value).weak_type):
+    is_castable = array.dtype == dtype or jnp.can_cast(array.dtype, dtype)
+    if array.shape != param.aval.shape or not (is_castable or jnp.asarray(value).weak_type):
         name = f"input {index}" + (f" ({param.name})" if param.name else "")
         found = f"{array.dtype}[{','.join(map(str, array.shape))}]"
         raise Invalid(f"{name}: expected {param.aval}, found {found}")
@@ -93,14 +106,20 @@ def _input(index: int, param: Param, value: Any) -> Any:
 
 
 class _Scope:
-    """What values stand for, where regions see those around them."""
+    """The values of a block's MLIR values; a region also has those of the blocks around it.
+
+    Attributes:
+        depth: The number of calls and regions around it.
+        memo: What rules have made in this block and may use again.
+        values: The values of this block's arguments and operations.
+    """
 
     __slots__ = ("_outer", "depth", "memo", "values")
 
     def __init__(self, outer: _Scope | None, depth: int = 0) -> None:
         self._outer = outer
         self.values: dict[Any, Any] = {}
-        self.memo: dict[Any, Any] = {}  # what has been made here and may be used again
+        self.memo: dict[Any, Any] = {}
         self.depth: int = outer.depth + 1 if outer else depth
 
     def __getitem__(self, value: Any) -> Any:
@@ -112,15 +131,15 @@ class _Scope:
         raise KeyError(value)
 
 
-class _Run:
-    """One walk over a module."""
+class _Interpreter:
+    """One evaluation of a module.  It counts operations, with calls inlined, to limit them."""
 
-    def __init__(self, known: Mapping[str, Any]) -> None:
-        self._functions = known
+    def __init__(self, functions_by_name: Mapping[str, Any]) -> None:
+        self._functions = functions_by_name
         self._count = 0
 
     def block(self, block: Any, values: Values, outer: _Scope | None, depth: int = 0) -> list[Any]:
-        """What a block returns for values of its arguments."""
+        """Returns the values that a block returns for values of its arguments."""
         scope = _Scope(outer, depth)
         if scope.depth > MAX_DEPTH:
             raise NotSupported(f"regions and calls over {MAX_DEPTH} deep cannot be imported")
@@ -137,6 +156,7 @@ class _Run:
         return []
 
     def _results(self, name: str, mlir: Any, operands: list[Any], scope: _Scope) -> Sequence[Any]:
+        """Returns the results of one operation, folded or imported."""
         self._count += 1
         if self._count > MAX_OPERATIONS:
             raise NotSupported(f"a program over {MAX_OPERATIONS} operations cannot be imported")
@@ -149,7 +169,7 @@ class _Run:
             scope.__getitem__,
         )
         try:
-            found = _known(operation, operands)
+            found = _folded(operation, operands)
             if found is None:
                 found = _imported(operation, operands)
         except CannotImport:
@@ -159,15 +179,15 @@ class _Run:
         return found if isinstance(found, tuple | list) and len(mlir.results) != 1 else [found]
 
     def _call(self, name: str, values: Values, scope: _Scope) -> list[Any]:
-        """The inside of a function sees nothing of who calls it, but counts as deeper."""
+        """Calls a function: its block has no values of the caller, and is one deeper."""
         function = self._functions.get(name)
         if function is None:
             raise NotSupported(f"there is no function {name}")
         return self.block(function.regions[0].blocks[0], values, None, scope.depth + 1)
 
 
-def _known(operation: Operation, operands: list[Any]) -> Any:
-    """The result where it can be told before the program runs, else None."""
+def _folded(operation: Operation, operands: list[Any]) -> Any:
+    """Returns the result if it is known before the program runs, else None."""
     for operand in operands:
         if type(operand) is not np.ndarray or operand.dtype.kind not in "biu":
             return None
@@ -175,13 +195,14 @@ def _known(operation: Operation, operands: list[Any]) -> Any:
 
 
 def _imported(operation: Operation, operands: list[Any]) -> Any:
-    function: Rule = RULES.get(operation.name, opaque.import_opaque)
+    """Returns what the operation's rule makes; if JAX refuses the types, the operation as it is."""
+    rule: Rule = RULES.get(operation.name, opaque.import_opaque)
     try:
-        return function(operation, *operands)
+        return rule(operation, *operands)
     except _REFUSALS as error:
         first_line = str(error).strip().partition("\n")[0]
         refusal = operation.unsupported(f"JAX says {first_line}")
-        if function is opaque.import_opaque:
+        if rule is opaque.import_opaque:
             raise refusal from error
         try:
             return opaque.import_opaque(operation, *operands)

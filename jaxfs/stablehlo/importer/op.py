@@ -1,4 +1,4 @@
-"""One operation of a module, as the functions that import it see it."""
+"""One operation of a module, as the rules that import it get it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Rule = Callable[..., Any]  # (operation, *operands) -> a value, or a sequence of
 
 
 class CannotImport(NotSupported):
-    """An operation that is not imported, or not transformed so; it names the operation."""
+    """An operation cannot be imported or differentiated; the message names the operation."""
 
 
 def elementwise_rule(function: Callable[..., Any]) -> Rule:
-    """Returns the rule of a function that looks at nothing but the operands' values."""
+    """Returns the rule that applies a function to the operands' values and needs nothing else."""
     return lambda operation, *operands: function(*operands)
 
 
@@ -38,14 +38,19 @@ def _elements(attribute: Any) -> tuple[int, ...]:
 
 @attrs.frozen
 class Type:
-    """A ranked, static tensor type: shape, and numpy's dtype."""
+    """A ranked, static tensor type.
+
+    Attributes:
+        shape: The sizes of its dimensions.
+        dtype: The element type, as numpy's.
+    """
 
     shape: tuple[int, ...]
     dtype: Any
 
     @classmethod
     def of(cls, mlir_type: Any) -> Type:
-        """Raises NotSupported for types that are no arrays here."""
+        """Returns the type of an MLIR type, or raises NotSupported if it is no array's."""
         if not isinstance(mlir_type, ir.RankedTensorType) or not mlir_type.has_static_shape:
             raise NotSupported(f"the type {mlir_type} cannot be imported")
         row = BY_MLIR.get(str(mlir_type.element_type))
@@ -56,8 +61,16 @@ class Type:
 
 @attrs.define  # as frozen, making one takes 2 us longer, of some 25
 class Operation:
-    """``run`` imports a block of the operation's regions with values for its arguments; ``see``
-    gives what another value before it stands for."""
+    """An operation, with access to its attributes, types and regions.
+
+    Attributes:
+        name: Its full name: ``stablehlo.add``.
+        mlir: The operation in MLIR's bindings.
+        run: Imports a block of one of its regions, with values for the block's arguments.
+        call_function: Imports a function of the module, by its name.
+        memo: What rules have made in this block and may use again.
+        lookup: Returns the value of an MLIR value that is made before the operation.
+    """
 
     name: str
     mlir: Any
@@ -68,12 +81,12 @@ class Operation:
 
     @property
     def location_name(self) -> str:
-        """Its name, and its line where the module tells: ``stablehlo.sort at line 3``."""
+        """Returns its name and, if known, its line: ``stablehlo.sort at line 3``."""
         at = place(self.mlir).rstrip(": ")
         return f"{self.name} at {at}" if at else self.name
 
     def unsupported(self, why: str) -> CannotImport:
-        """To be raised."""
+        """Returns the error to raise if the operation, or this form of it, cannot be imported."""
         return CannotImport(f"{self.location_name} cannot be imported: {why}")
 
     def has(self, key: str) -> bool:
@@ -86,7 +99,7 @@ class Operation:
         return int(ir.IntegerAttr(self.attribute(key)).value) if self.has(key) else default
 
     def integers(self, key: str, default: Sequence[int] = ()) -> tuple[int, ...]:
-        """An array<i64: ...>, or a dense<...> of older modules."""
+        """Returns an ``array<i64: ...>``, or a ``dense<...>`` of older modules."""
         attributes = self.mlir.attributes
         return self.once(attributes[key], _integers) if key in attributes else tuple(default)
 
@@ -101,8 +114,8 @@ class Operation:
     def flag(self, key: str) -> bool:
         return self.has(key) and bool(ir.BoolAttr(self.attribute(key)).value)
 
-    def word(self, key: str, default: str = "") -> str:
-        """The last word of an enumeration: ``LT`` of ``#stablehlo<comparison_direction LT>``."""
+    def enum(self, key: str, default: str = "") -> str:
+        """Returns the value of an enumeration: ``LT`` of ``#stablehlo<comparison_direction LT>``."""
         if not self.has(key):
             return default
         text = str(self.attribute(key))
@@ -112,38 +125,38 @@ class Operation:
         return str(ir.StringAttr(self.attribute(key)).value) if self.has(key) else default
 
     def pairs(self, key: str, count: int) -> tuple[tuple[int, int], ...]:
-        """Padding: a dense<...> of shape [count, 2]."""
+        """Returns padding: a ``dense<...>`` of shape [count, 2], zeros by default."""
         if not self.has(key):
             return ((0, 0),) * count
         flat = _elements(self.attribute(key))
         return tuple(zip(flat[::2], flat[1::2], strict=True))
 
     def result(self, index: int = 0) -> Type:
-        """The type of a result."""
+        """Returns the type of a result."""
         found: Type = self.once(self.mlir.results[index].type, Type.of)
         return found
 
     def result_shape(self) -> tuple[int, ...]:
-        """The shape of the result, which is static."""
+        """Returns the shape of the first result, which is static."""
         return tuple(self.mlir.results[0].type.shape)
 
     def operand(self, index: int = 0) -> Type:
-        """The type of an operand."""
+        """Returns the type of an operand."""
         found: Type = self.once(self.mlir.operands[index].type, Type.of)
         return found
 
     def once(self, key: Any, make: Callable[[Any], Any]) -> Any:
-        """What is made of a type or an attribute, of which MLIR has one object each."""
+        """Returns ``make(key)``, made once for each type or attribute; MLIR has one object of each."""
         known = make, key
         if known not in self.memo:
             self.memo[known] = make(key)
         return self.memo[known]
 
     def block(self, index: int = 0) -> Any:
-        """The block of a region."""
+        """Returns the block of a region."""
         return self.mlir.regions[index].blocks[0]
 
     def region(self, index: int = 0) -> Callable[..., list[Any]]:
-        """A region as a function of its arguments."""
+        """Returns a region as a function of its block's arguments."""
         block = self.block(index)
         return lambda *values: self.run(block, values)

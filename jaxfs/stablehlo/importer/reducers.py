@@ -1,4 +1,4 @@
-"""What a reduction's region does: which monoid, and its identity."""
+"""Recognition of a reduction's region: the monoid that it computes, and the monoid's identity."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ MONOIDS = frozenset({"add", "multiply", "maximum", "minimum", "and", "or", "xor"
 
 
 def sole_operation(block: Any) -> tuple[str, list[int]] | None:
-    """The name of a block's only operation, if all it does is apply that to two of its arguments,
-    and which."""
+    """Returns a block's only operation, if it applies that to arguments of its own.
+
+    Returns:
+        The operation's name and the numbers of the arguments; None for other blocks.
+    """
     operations = list(block.operations)
     if len(operations) != 2 or len(operations[0].operation.results) != 1:
         return None
@@ -27,7 +30,7 @@ def sole_operation(block: Any) -> tuple[str, list[int]] | None:
 
 
 def monoid(block: Any) -> str | None:
-    """``add`` for a region that adds its two arguments, and so on."""
+    """Returns the monoid of a region, ``add`` if it adds its two arguments; None for others."""
     found = sole_operation(block)
     if found is None or sorted(found[1]) != [0, 1] or found[0] not in MONOIDS:
         return None
@@ -35,7 +38,7 @@ def monoid(block: Any) -> str | None:
 
 
 def identity(name: str, dtype: Any) -> Any:
-    """What leaves every other value as it is."""
+    """Returns the identity element of a monoid: 0 for ``add``, -inf for a float's ``maximum``."""
     dtype = np.dtype(dtype)
     if dtype == np.bool_:
         return np.array(name in ("multiply", "minimum", "and"), dtype)
@@ -50,7 +53,7 @@ def identity(name: str, dtype: Any) -> Any:
 
 
 def is_identity(value: Any, name: str) -> bool:
-    """Whether an initial value is known to change nothing."""
+    """Returns whether an initial value is known, and is the identity of a monoid."""
     if not isinstance(value, np.ndarray):
         return False
     return bool(np.all(value == identity(name, value.dtype)))

@@ -1,4 +1,4 @@
-"""A module of one operation: how what is not imported, or not wholly, runs as it is."""
+"""Modules of one operation, as which operations run that are not imported, or not wholly."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from jaxlib.mlir.dialects import func
 
 from jaxfs.stablehlo.module.walk import operations
 
-Build = Callable[[list[Any]], Any]  # arguments -> an operation
+Build = Callable[[list[Any]], Any]  # from arguments to an operation
 _FuncOp: Any = func.FuncOp  # the stubs know only its generated half
 
 
 def module_of(mlir: Any) -> Any:
-    """A module whose ``main`` is a copy of the operation, in the operation's context.
+    """Returns a module whose ``main`` is a copy of an operation, in the operation's context.
 
-    Constants that its regions see around them come along.  Raises ValueError for other values they
-    see.
+    Constants from around it that its regions use are copied too.
+
+    Raises:
+        ValueError: Its regions use other values from around it.
     """
     with mlir.context, ir.Location.unknown():
         types = [operand.type for operand in mlir.operands]
@@ -27,8 +29,13 @@ def module_of(mlir: Any) -> Any:
 
 
 def new_module(inputs: Sequence[Any], outputs: Sequence[Any], build: Build) -> Any:
-    """A module whose ``main`` takes and gives these types, and returns what ``build`` makes of its
-    arguments; in the context and at the location at hand."""
+    """Returns a module whose ``main`` returns the results of what ``build`` makes.
+
+    Args:
+        inputs: The types of ``main``'s arguments.
+        outputs: The types of its results.
+        build: Makes the operation, in the current context and at the current location.
+    """
     module = ir.Module.create()
     with ir.InsertionPoint(module.body):
         main = _FuncOp("main", ir.FunctionType.get(inputs, outputs), visibility="public")
@@ -41,22 +48,23 @@ def _copy(mlir: Any, arguments: Sequence[Any]) -> Any:
     copy = mlir.clone()
     for number, argument in enumerate(arguments):
         copy.operands[number] = argument
-    _bring_constants(copy)
+    _copy_constants(copy)
     return copy
 
 
 def text_of(module: Any) -> str:
-    """What makes the same module again, in any context."""
+    """Returns a text from which any context makes the same module."""
     return str(module.operation.get_asm(print_generic_op_form=True))
 
 
-def sole(module: Any) -> Any:
-    """The operation in a module that ``module_of`` made."""
+def only_operation(module: Any) -> Any:
+    """Returns the operation in a module that ``module_of`` made."""
     main = next(iter(module.body.operations)).operation
     return next(iter(main.regions[0].blocks[0].operations)).operation
 
 
-def _bring_constants(operation: Any) -> None:
+def _copy_constants(operation: Any) -> None:
+    """Copies the constants that an operation's regions use into the regions."""
     for user, number in list(_outside(operation)):
         owner = user.operands[number].owner
         if isinstance(owner, ir.Block) or owner.name != "stablehlo.constant":
@@ -67,7 +75,7 @@ def _bring_constants(operation: Any) -> None:
 
 
 def _outside(operation: Any) -> Iterator[tuple[Any, int]]:
-    """Operands within the operation's regions that are made outside of it."""
+    """Yields the operands in an operation's regions that are made outside of it."""
     inside = {inner for inner, _ in operations(operation)}
     for inner in inside:
         for number, operand in enumerate(inner.operands):

@@ -60,7 +60,7 @@ def _remainder(operation: Operation, x: Any, y: Any) -> Any:
 
 
 def _compare(operation: Operation, x: Any, y: Any) -> Any:
-    return _COMPARISONS[operation.word("comparison_direction")](x, y)
+    return _COMPARISONS[operation.enum("comparison_direction")](x, y)
 
 
 def _convert(operation: Operation, x: Any) -> Any:

@@ -74,7 +74,7 @@ def _broadcasting_rule(function: Callable[..., Any]) -> Rule:
 
 
 def broadcast_compare(operation: Operation, x: Any, y: Any) -> Any:
-    return COMPARISONS[operation.word("comparison_direction")](*_broadcast(operation, (x, y)))
+    return COMPARISONS[operation.enum("comparison_direction")](*_broadcast(operation, (x, y)))
 
 
 def broadcast_select(operation: Operation, which: Any, x: Any, y: Any) -> Any:

@@ -110,7 +110,7 @@ def convolution(operation: Operation, x: Any, kernel: Any, *padding: Any) -> Any
 
 
 def fft(operation: Operation, x: Any) -> Any:
-    return lax.fft(x, FFTS[operation.word("fft_type")], operation.integers("fft_length"))
+    return lax.fft(x, FFTS[operation.enum("fft_type")], operation.integers("fft_length"))
 
 
 RULES: dict[str, Rule] = {

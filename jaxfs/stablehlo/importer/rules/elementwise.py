@@ -113,9 +113,9 @@ def total_order(x: Any) -> Any:
 
 
 def compare(operation: Operation, x: Any, y: Any) -> Any:
-    if operation.word("compare_type") == "TOTALORDER" and jnp.issubdtype(x.dtype, jnp.floating):
+    if operation.enum("compare_type") == "TOTALORDER" and jnp.issubdtype(x.dtype, jnp.floating):
         x, y = total_order(lax.stop_gradient(x)), total_order(lax.stop_gradient(y))
-    return COMPARISONS[operation.word("comparison_direction")](x, y)
+    return COMPARISONS[operation.enum("comparison_direction")](x, y)
 
 
 def select(operation: Operation, which: Any, x: Any, y: Any) -> Any:

@@ -70,7 +70,7 @@ def cholesky(operation: Operation, a: Any) -> Any:
 
 
 def triangular_solve(operation: Operation, a: Any, b: Any) -> Any:
-    how = operation.word("transpose_a")
+    how = operation.enum("transpose_a")
     return lax.linalg.triangular_solve(
         a,
         b,

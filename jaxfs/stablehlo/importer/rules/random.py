@@ -19,7 +19,7 @@ def rng_bit_generator(operation: Operation, state: Any) -> Any:
     output = operation.result(1)
     unsigned = np.dtype(f"uint{np.dtype(output.dtype).itemsize * 8}")
     draw: Any = lax.rng_bit_generator  # has no types
-    new, bits = draw(state, output.shape, unsigned, algorithms[operation.word("rng_algorithm")])
+    new, bits = draw(state, output.shape, unsigned, algorithms[operation.enum("rng_algorithm")])
     return [new, lax.bitcast_convert_type(bits, output.dtype)]
 
 

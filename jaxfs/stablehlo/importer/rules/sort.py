@@ -15,7 +15,7 @@ from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.jaxcompat import jaxprs
 from jaxfs.stablehlo.importer.op import Operation, Rule
-from jaxfs.stablehlo.importer.single_op_module import module_of, new_module, sole, text_of
+from jaxfs.stablehlo.importer.single_op_module import module_of, new_module, only_operation, text_of
 from jaxfs.stablehlo.module.mlir_types import tensor_type
 from jaxfs.types.avals import BY_NUMPY, Aval
 
@@ -46,7 +46,7 @@ def _module(*, comparator: str, dimension: int, is_stable: bool, avals: Any) -> 
 
     def build(arguments: list[Any]) -> Any:
         made: Any = stablehlo.SortOp(types, arguments, dimension=dimension, is_stable=is_stable)
-        sole(source).regions[0].blocks[0].append_to(made.regions[0])
+        only_operation(source).regions[0].blocks[0].append_to(made.regions[0])
         _widen(made.regions[0].blocks[0], [_tensor((), aval) for aval in avals])
         return made
 
