@@ -115,7 +115,7 @@ class Operation:
         return self.has(key) and bool(ir.BoolAttr(self.attribute(key)).value)
 
     def enum(self, key: str, default: str = "") -> str:
-        """Returns the value of an enumeration: ``LT`` of ``#stablehlo<comparison_direction LT>``."""
+        """Returns an enumeration's value: ``LT`` of ``#stablehlo<comparison_direction LT>``."""
         if not self.has(key):
             return default
         text = str(self.attribute(key))
@@ -146,7 +146,7 @@ class Operation:
         return found
 
     def once(self, key: Any, make: Callable[[Any], Any]) -> Any:
-        """Returns ``make(key)``, made once for each type or attribute; MLIR has one object of each."""
+        """Returns ``make(key)``, made once for each type or attribute: in MLIR they are unique."""
         known = make, key
         if known not in self.memo:
             self.memo[known] = make(key)

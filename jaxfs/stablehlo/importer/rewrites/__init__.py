@@ -1,1 +1,1 @@
-"""Patterns of operations that are replaced because their derivative or cost is better so."""
+"""Patterns of operations that are replaced by others with a better derivative or lower cost."""

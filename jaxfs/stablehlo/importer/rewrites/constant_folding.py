@@ -1,7 +1,7 @@
-"""Small integers that are known before the program runs: sizes, bounds and counts of loops.
+"""Constant folding of small integers: sizes, loop bounds and trip counts.
 
-Operations on them are computed at once, in numpy, so that a loop's bound may be ``n - 1`` and a
-dynamic shape may come from ``get_dimension_size``.
+Operations on known integers are computed during import, in numpy, so that a loop's bound may be
+``n - 1`` and a dynamic shape may come from ``get_dimension_size``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxfs.stablehlo.importer.op import Operation
 
 MAX_SIZE = 1024  # elements
 
-Fold = Callable[..., Any]  # (operation, *numpy arrays) -> a numpy array, or None for "not now"
+Fold = Callable[..., Any]  # (operation, *numpy arrays) -> a numpy array, or None if not folded
 
 _COMPARISONS = {
     "EQ": np.equal,
@@ -28,9 +28,9 @@ _COMPARISONS = {
 
 
 def fold(operation: Operation, operands: Sequence[Any]) -> Any:
-    """The result of an operation on known integers; None where it is not told here."""
+    """Returns the result of an operation on known integers, None if it is not folded."""
     function = _FOLDS.get(operation.name)
-    if function is None or not all(_is_small(operand) for operand in operands):
+    if function is None or any(x.size > MAX_SIZE or x.dtype.kind not in "biu" for x in operands):
         return None
     result = operation.result()
     if np.dtype(result.dtype).kind not in "biu" or np.prod(result.shape) > MAX_SIZE:
@@ -40,16 +40,12 @@ def fold(operation: Operation, operands: Sequence[Any]) -> Any:
     return None if found is None else np.asarray(found, result.dtype).reshape(result.shape)
 
 
-def _is_small(value: Any) -> bool:
-    return bool(value.size <= MAX_SIZE and value.dtype.kind in "biu")
-
-
-def _by(function: Callable[..., Any]) -> Fold:
+def _elementwise(function: Callable[..., Any]) -> Fold:
     return lambda operation, *operands: function(*operands)
 
 
 def _divide(operation: Operation, x: Any, y: Any) -> Any:
-    """Towards zero, as XLA does; numpy goes towards minus infinity."""
+    """Rounds towards zero, as XLA does; numpy rounds towards minus infinity."""
     if np.any(y == 0) or x.dtype.kind == "b":
         return None
     return np.where((x < 0) != (y < 0), -(abs(x) // abs(y)), abs(x) // abs(y))
@@ -81,34 +77,34 @@ def _slice(operation: Operation, x: Any) -> Any:
     return x[tuple(map(slice, *(operation.integers(key) for key in keys)))]
 
 
-def _concatenate(operation: Operation, *parts: Any) -> Any:
-    return np.concatenate(parts, operation.integer("dimension"))
+def _concatenate(operation: Operation, *arrays: Any) -> Any:
+    return np.concatenate(arrays, operation.integer("dimension"))
 
 
 _FOLDS: dict[str, Fold] = {
     f"stablehlo.{name}": function
     for name, function in {
-        "add": _by(np.add),
-        "and": _by(np.bitwise_and),
+        "add": _elementwise(np.add),
+        "and": _elementwise(np.bitwise_and),
         "broadcast_in_dim": _broadcast,
-        "clamp": _by(lambda low, x, high: np.minimum(np.maximum(x, low), high)),
+        "clamp": _elementwise(lambda low, x, high: np.minimum(np.maximum(x, low), high)),
         "compare": _compare,
         "concatenate": _concatenate,
         "convert": _convert,
         "divide": _divide,
         "dynamic_broadcast_in_dim": _broadcast,
-        "dynamic_reshape": _by(lambda x, shape: x),
-        "maximum": _by(np.maximum),
-        "minimum": _by(np.minimum),
-        "multiply": _by(np.multiply),
-        "negate": _by(lambda x: np.subtract(np.zeros_like(x), x)),
-        "not": _by(np.invert),
-        "or": _by(np.bitwise_or),
+        "dynamic_reshape": _elementwise(lambda x, shape: x),
+        "maximum": _elementwise(np.maximum),
+        "minimum": _elementwise(np.minimum),
+        "multiply": _elementwise(np.multiply),
+        "negate": _elementwise(lambda x: np.subtract(np.zeros_like(x), x)),
+        "not": _elementwise(np.invert),
+        "or": _elementwise(np.bitwise_or),
         "remainder": _remainder,
-        "reshape": _by(lambda x: x),
-        "select": _by(np.where),
+        "reshape": _elementwise(lambda x: x),
+        "select": _elementwise(np.where),
         "slice": _slice,
-        "subtract": _by(np.subtract),
-        "xor": _by(np.bitwise_xor),
+        "subtract": _elementwise(np.subtract),
+        "xor": _elementwise(np.bitwise_xor),
     }.items()
 }

@@ -1,8 +1,10 @@
-"""Divisions, and those that are a sigmoid.
+"""Divisions; those that are a sigmoid become ``lax.logistic``.
 
-JAX writes ``logistic`` out as 1 / (1 + exp(-x)).  Differentiated so, it gives infinity times zero
-where exp(-x) overflows; the derivative of the function itself is s * (1 - s) everywhere, and keeps
-one array less for the way back.
+JAX lowers ``logistic`` to 1 / (1 + exp(-x)).  Differentiated so, it is infinity times zero where
+exp(-x) overflows; the derivative of the function itself is s * (1 - s) everywhere, and keeps one
+array less for reverse mode.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#divide, #logistic.
 """
 
 from __future__ import annotations
@@ -21,21 +23,21 @@ def divide(operation: Operation, x: Any, y: Any) -> Any:
     return lax.div(x, y) if argument is None else lax.logistic(operation.lookup(argument))
 
 
-def _argument(one: Any, divisor: Any) -> Any:
-    """What the sigmoid is of that a quotient is; None for other quotients."""
-    for_sum = _made_by("add", divisor)
-    if for_sum is None or splat_of(one) != 1:
+def _argument(dividend: Any, divisor: Any) -> Any:
+    """Returns the argument of the sigmoid that a quotient is, None for other quotients."""
+    summands = _operands_of("add", divisor)
+    if summands is None or splat_of(dividend) != 1:
         return None
-    for first, second in (for_sum, for_sum[::-1]):
-        exponent = _made_by("exponential", second)
-        negated = _made_by("negate", exponent[0]) if exponent else None
+    for first, second in (summands, summands[::-1]):
+        exponent = _operands_of("exponential", second)
+        negated = _operands_of("negate", exponent[0]) if exponent else None
         if negated and splat_of(first) == 1:
             return negated[0]
     return None
 
 
-def _made_by(name: str, value: Any) -> list[Any] | None:
-    """The operands of the operation of that name that makes a value, if one does."""
+def _operands_of(name: str, value: Any) -> list[Any] | None:
+    """Returns the operands of the operation that makes a value, if it is of that name."""
     owner = value.owner
     if isinstance(owner, ir.Block) or owner.name != f"stablehlo.{name}":
         return None

@@ -1,4 +1,7 @@
-"""The client dialect: operations that StableHLO's are made of, and that JAX has too."""
+"""CHLO, the client dialect: operations above StableHLO's that JAX has too.
+
+Definitions: https://github.com/openxla/stablehlo/blob/main/stablehlo/dialect/ChloOps.td.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ BROADCASTING: dict[str, Callable[..., Any]] = {
 
 
 def _broadcast(operation: Operation, operands: tuple[Any, ...]) -> list[Any]:
-    """As numpy does it, unless the smaller operand's dimensions are named."""
+    """Broadcasts as numpy does, or by ``broadcast_dimensions``, the smaller operand's."""
     arrays = [jnp.asarray(operand) for operand in operands]
     if operation.has("broadcast_dimensions") and arrays[0].ndim != arrays[1].ndim:
         dimensions = operation.integers("broadcast_dimensions")
@@ -70,6 +73,7 @@ def _broadcast(operation: Operation, operands: tuple[Any, ...]) -> list[Any]:
 
 
 def _broadcasting_rule(function: Callable[..., Any]) -> Rule:
+    """Returns the rule that applies a function to the operands after broadcasting them."""
     return lambda operation, *operands: function(*_broadcast(operation, operands))
 
 
@@ -92,12 +96,12 @@ def constant_like(operation: Operation, x: Any) -> Any:
 
 
 def top_k(operation: Operation, x: Any) -> Any:
-    values, places = lax.top_k(x, operation.integer("k"))
-    return [values, places]
+    values, indices = lax.top_k(x, operation.integer("k"))
+    return [values, indices]
 
 
 def mulhi(operation: Operation, x: Any, y: Any) -> Any:
-    """The upper half of the product, from products of half as wide numbers."""
+    """Imports the upper half of a product, by products of numbers of half the width."""
     unsigned = np.dtype(f"uint{x.dtype.itemsize * 8}")
     high = _unsigned_mulhi(x.astype(unsigned), y.astype(unsigned))
     if np.dtype(x.dtype).kind == "u":
@@ -118,7 +122,7 @@ def _unsigned_mulhi(x: Any, y: Any) -> Any:
 
 
 def scan(operation: Operation, *operands: Any) -> Any:
-    """The region takes a slice of each input, and the carries."""
+    """Imports a scan; its region takes a slice of each input, then the carries."""
     region, dimension = operation.region(), operation.integer("dimension")
     count, _ = operation.integers("operandSegmentSizes")
     outputs, _ = operation.integers("resultSegmentSizes")
@@ -154,7 +158,10 @@ def ragged_dot(operation: Operation, x: Any, y: Any, sizes: Any) -> Any:
 
 RULES: dict[str, Rule] = {
     **{f"chlo.{name}": elementwise_rule(function) for name, function in FUNCTIONS.items()},
-    **{f"chlo.broadcast_{name}": _broadcasting_rule(row) for name, row in BROADCASTING.items()},
+    **{
+        f"chlo.broadcast_{name}": _broadcasting_rule(function)
+        for name, function in BROADCASTING.items()
+    },
     "chlo.broadcast_compare": broadcast_compare,
     "chlo.broadcast_select": broadcast_select,
     "chlo.constant_like": constant_like,

@@ -1,6 +1,10 @@
-"""What several devices do together, on the one device that a program here runs on.
+"""Collective operations, on the single device that an imported program runs on.
 
-Each group of devices is then one device: nothing is gathered from others, and sums have one term.
+Each group then is one device: nothing is gathered from others, and sums have one term.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#all_gather, #all_reduce,
+#all_to_all, #collective_broadcast, #collective_permute, #partition_id, #reduce_scatter,
+#replica_id.
 """
 
 from __future__ import annotations
@@ -15,17 +19,19 @@ from jaxfs.stablehlo.validate.dangerous_operations import why_not_collective
 
 
 def alone(operation: Operation, *operands: Any) -> Any:
+    """Imports a collective of a group of one device: its operands."""
     _check_one_device(operation)
     return list(operands) if len(operands) > 1 else operands[0]
 
 
 def permute(operation: Operation, x: Any) -> Any:
-    """Who is nobody's target gets zeros."""
+    """Imports a permutation; a device that no other sends to gets zeros."""
     _check_one_device(operation)
     return x if operation.integers("source_target_pairs") else jnp.zeros_like(x)
 
 
 def first(operation: Operation) -> Any:
+    """Imports the number of the only device."""
     return np.zeros((), np.uint32)
 
 

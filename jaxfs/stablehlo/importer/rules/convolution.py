@@ -1,4 +1,8 @@
-"""Products: dot, convolution, einsum, fft."""
+"""Products: dot, convolution, einsum, fft.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#convolution,
+#dot_general, #dynamic_conv, #fft.  ``dot`` and ``einsum`` are of older versions.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +27,19 @@ FFTS = {name: getattr(lax.FftType, name) for name in ("FFT", "IFFT", "RFFT", "IR
 
 
 def precision(operation: Operation) -> Any:
-    """One for each operand, or None."""
+    """Returns the precision of each of two operands, or None."""
     key = "precision_config"
     return operation.once(operation.attribute(key), _precisions) if operation.has(key) else None
 
 
 def _precisions(attribute: Any) -> Any:
-    words = [str(item) for item in ir.ArrayAttr(attribute)]
-    names = [word.rstrip(">").replace("<", " ").split()[-1] for word in words]
+    texts = [str(item) for item in ir.ArrayAttr(attribute)]
+    names = [text.rstrip(">").replace("<", " ").split()[-1] for text in texts]
     return tuple(PRECISIONS[name] for name in names) if len(names) == 2 else None
 
 
 def dot_general(operation: Operation, x: Any, y: Any) -> Any:
-    """By an algorithm of its own, if it names one; the derivative then goes by JAX's."""
+    """Imports a product; one with an algorithm runs as it is, with JAX's derivative."""
     if operation.has("algorithm"):
         run = differentiated_by(
             lambda x, y: import_opaque(operation, x, y), lambda x, y: _dot_general(operation, x, y)
@@ -55,7 +59,7 @@ def _dot_general(operation: Operation, x: Any, y: Any) -> Any:
 
 
 def _dimensions(attribute: Any) -> Any:
-    """As JAX has them: contracting, then batching."""
+    """Returns the dimension numbers as JAX has them: contracting, then batching."""
     n = stablehlo.DotDimensionNumbers(attribute)
     return (
         (tuple(n.lhs_contracting_dimensions), tuple(n.rhs_contracting_dimensions)),
@@ -84,7 +88,7 @@ def convolution(operation: Operation, x: Any, kernel: Any, *padding: Any) -> Any
     spatial = tuple(n.kernel_spatial_dimensions)
     count = len(spatial)
     reversal = operation.booleans("window_reversal", count)
-    turned = tuple(d for d, turns in zip(spatial, reversal, strict=True) if turns)
+    reversed_ = tuple(d for d, is_reversed in zip(spatial, reversal, strict=True) if is_reversed)
     edges: Any = operation.pairs("padding", count)
     if padding:
         if not isinstance(padding[0], np.ndarray):
@@ -92,7 +96,7 @@ def convolution(operation: Operation, x: Any, kernel: Any, *padding: Any) -> Any
         edges = [tuple(int(n) for n in pair) for pair in padding[0]]
     return lax.conv_general_dilated(
         x,
-        lax.rev(kernel, turned) if turned else kernel,
+        lax.rev(kernel, reversed_) if reversed_ else kernel,
         window_strides=operation.integers("window_strides", (1,) * count),
         padding=edges,
         lhs_dilation=operation.integers("lhs_dilation", (1,) * count),

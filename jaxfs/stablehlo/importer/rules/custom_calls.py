@@ -1,6 +1,9 @@
-"""Custom calls: LAPACK's become jax.lax.linalg, which can be differentiated; annotations vanish.
+"""Custom calls: LAPACK's become jax.lax.linalg, which has derivatives; annotations are removed.
 
-Raw LAPACK calls with inconsistent shapes corrupt the heap, so this is also a matter of safety.
+LAPACK calls with inconsistent shapes corrupt the heap, so this is also a matter of safety.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#custom_call.
+The routines: https://www.netlib.org/lapack/explore-html/.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ def custom_call(operation: Operation, *operands: Any) -> Any:
 
 
 def _option(operation: Operation, key: str) -> Any:
-    """A field of the call's backend_config: LAPACK's own letters and numbers."""
+    """Returns an entry of the call's backend_config: one of LAPACK's letters, or a number."""
     config = ir.DictAttr(operation.attribute("mhlo.backend_config"))
     found = config[key]
     value = found.value if hasattr(found, "value") else found
@@ -44,7 +47,7 @@ def _option(operation: Operation, key: str) -> Any:
 
 
 def _info(like: Any) -> Any:
-    """LAPACK's verdict: all went well."""
+    """Returns LAPACK's ``info`` of success: zeros, one for each matrix."""
     return jnp.zeros(like.shape[:-2], np.int32)
 
 
@@ -73,7 +76,7 @@ def _trsm(operation: Operation, a: Any, b: Any) -> Any:
 
 
 def _getrf(operation: Operation, a: Any) -> Any:
-    """LAPACK counts pivots from 1."""
+    """Imports LU; LAPACK counts pivots from 1."""
     lu, pivots, _ = lax.linalg.lu(a)
     return [lu, pivots + 1, _info(a)]
 
@@ -90,7 +93,7 @@ def _syevd(operation: Operation, a: Any) -> Any:
 def _gesdd(operation: Operation, a: Any) -> Any:
     mode = _option(operation, "mode")
     if mode == "N":
-        (values,) = (lax.linalg.svd(a, compute_uv=False),)
+        values = lax.linalg.svd(a, compute_uv=False)
         outputs = operation.mlir.results
         shapes = [tuple(output.type.shape) for output in list(outputs)[2:4]]
         return [a, values, *(jnp.zeros(shape, a.dtype) for shape in shapes), _info(a)]
@@ -122,12 +125,11 @@ _LAPACK_CALLS: dict[str, Target] = {
 
 def _top_k(operation: Operation, x: Any) -> Any:
     k = operation.result().shape[-1]
-    values, places = lax.top_k(x, k)
-    return [values, places]
+    values, indices = lax.top_k(x, k)
+    return [values, indices]
 
 
 _CALLS: dict[str, Target] = {"mhlo.topk": _top_k}
-
 
 RULES: dict[str, Rule] = {
     "stablehlo.custom_call": custom_call,

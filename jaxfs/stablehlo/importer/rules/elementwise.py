@@ -1,4 +1,8 @@
-"""Operations on each element by itself."""
+"""Operations on each element by itself.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md, the sections of the
+operations in ``UNARY``, ``BINARY`` and ``RULES``.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +43,9 @@ UNARY: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _is_bool(value: Any) -> bool:
-    return bool(np.dtype(value.dtype) == np.bool_)
-
-
 def _or_for_bool(number: Callable[..., Any], logical: Callable[..., Any]) -> Callable[..., Any]:
-    """XLA adds and multiplies truth values; JAX calls that or and and."""
-    return lambda x, y: (logical if _is_bool(x) else number)(x, y)
+    """Returns a function that is ``logical`` for booleans, which JAX does not add or multiply."""
+    return lambda x, y: (logical if np.dtype(x.dtype) == np.bool_ else number)(x, y)
 
 
 BINARY: dict[str, Callable[[Any, Any], Any]] = {
@@ -69,7 +69,7 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def real(operation: Operation, x: Any) -> Any:
-    """Of a real number it is the number."""
+    """Imports the real part; a real number is its own."""
     return lax.real(x) if jnp.iscomplexobj(x) else x
 
 
@@ -78,7 +78,7 @@ def imag(operation: Operation, x: Any) -> Any:
 
 
 def convert(operation: Operation, x: Any) -> Any:
-    """A complex number becomes a real one by its real part, as XLA does it."""
+    """Imports a conversion; of a complex number to a real one it is the real part, as in XLA."""
     dtype = operation.result().dtype
     if jnp.iscomplexobj(x) and not jnp.issubdtype(dtype, jnp.complexfloating):
         x = lax.real(x)
@@ -105,7 +105,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def total_order(x: Any) -> Any:
-    """Integers that are ordered as IEEE 754's totalOrder orders these numbers: -NaN < ... < NaN."""
+    """Returns integers in the order of IEEE 754's totalOrder of the numbers: -NaN < ... < NaN."""
     bits = np.dtype(x.dtype).itemsize * 8
     signed = lax.bitcast_convert_type(x, np.dtype(f"int{bits}"))
     largest = np.array((1 << (bits - 1)) - 1, signed.dtype)
@@ -123,7 +123,7 @@ def select(operation: Operation, which: Any, x: Any, y: Any) -> Any:
 
 
 def clamp(operation: Operation, low: Any, x: Any, high: Any) -> Any:
-    """JAX differentiates by bounds only if they have the shape of what they bound."""
+    """Imports a clamp; JAX differentiates it by bounds only if they have the operand's shape."""
     shape = operation.result().shape
     low, high = (
         one if isinstance(one, np.ndarray) else jnp.broadcast_to(one, shape) for one in (low, high)
@@ -132,7 +132,7 @@ def clamp(operation: Operation, low: Any, x: Any, high: Any) -> Any:
 
 
 def map_elements(operation: Operation, *operands: Any) -> Any:
-    """The region is a function of scalars."""
+    """Imports a map; its region is a function of scalars."""
     region = operation.region()
     flat = [jnp.ravel(operand) for operand in operands]
     found = jax.vmap(lambda *scalars: region(*scalars)[0])(*flat)

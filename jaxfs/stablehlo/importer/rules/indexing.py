@@ -1,4 +1,8 @@
-"""gather and scatter."""
+"""gather and scatter.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#gather, #dynamic_gather,
+#scatter.  ``torch_index_select`` is of older versions.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ _SCATTERS: dict[str, Scatter] = {
 
 
 def _vectors_last(indices: Any, dimension: int) -> Any:
-    """JAX has index vectors in the last dimension."""
+    """Returns indices with the index vectors in the last dimension, as JAX has them."""
     if dimension == indices.ndim:
         return lax.expand_dims(indices, (indices.ndim,))
     return jnp.moveaxis(indices, dimension, -1)
@@ -51,7 +55,7 @@ def gather(operation: Operation, x: Any, indices: Any, *sizes: Any) -> Any:
 
 
 def _moved(dimensions: Any, vector: int) -> tuple[int, ...]:
-    """Dimensions of the indices, once the vectors' is the last."""
+    """Returns dimensions of the indices after the vectors' one has become the last."""
     return tuple(d - (d > vector) for d in dimensions)
 
 
@@ -86,16 +90,16 @@ def scatter(operation: Operation, *operands: Any) -> Any:
 
 
 def _combination(block: Any, number: int, count: int) -> Scatter | None:
-    """How updates of one of the arrays meet what is there; None for ways JAX has no scatter for."""
+    """Returns the scatter that combines an array with its updates, None if JAX has none."""
     arguments = list(block.arguments)
     own = [arguments[number], arguments[count + number]]
     value = list(list(block.operations)[-1].operation.operands)[number]
     if value == own[1]:
         return lax.scatter
-    maker = value.owner
-    if isinstance(maker, ir.Block) or len(list(maker.operands)) != 2:
+    definition = value.owner
+    if isinstance(definition, ir.Block) or len(list(definition.operands)) != 2:
         return None
-    name, operands = maker.name.removeprefix("stablehlo."), list(maker.operands)
+    name, operands = definition.name.removeprefix("stablehlo."), list(definition.operands)
     if name == "subtract" and operands == own:
         return _scatter_subtract
     is_both = all(one in operands for one in own)

@@ -1,4 +1,10 @@
-"""QR as LAPACK stores it, with derivatives: reflections column by column, in jax.numpy."""
+"""Linear algebra: Cholesky, triangular solves, and QR as LAPACK stores it, with derivatives.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#cholesky,
+#triangular_solve.
+
+QR is computed by Householder reflections, column by column, in jax.numpy: LAPACK's geqrf and orgqr.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +18,15 @@ from jaxfs.stablehlo.importer.op import Operation, Rule
 
 
 def geqrf(a: Any) -> tuple[Any, Any]:
-    """[..., m, n] -> R above the diagonal and the reflections below, and their factors tau."""
+    """Returns the QR decomposition of matrices, as LAPACK's geqrf does.
+
+    Args:
+        a: Matrices, [..., m, n].
+
+    Returns:
+        R above the diagonal with the reflections below, [..., m, n], and the reflections' factors
+        tau, [..., min(m, n)].
+    """
     if a.ndim > 2:
         found: tuple[Any, Any] = jax.vmap(geqrf)(a)
         return found
@@ -30,7 +44,11 @@ def geqrf(a: Any) -> tuple[Any, Any]:
 
 
 def _reflection(column: Any, k: int) -> tuple[Any, Any, Any]:
-    """LAPACK's larfg: the vector (1 at k), tau, and what the reflection leaves at k."""
+    """Returns the reflection that makes a column zero below its element k, as LAPACK's larfg.
+
+    Returns:
+        The reflection's vector, 1 at k, [m]; its factor tau; the element k after the reflection.
+    """
     below = jnp.where(jnp.arange(column.shape[0]) > k, column, 0)
     alpha = column[k]
     squares = jnp.sum(jnp.real(below * jnp.conj(below)))
@@ -46,7 +64,12 @@ def _reflection(column: Any, k: int) -> tuple[Any, Any, Any]:
 
 
 def orgqr(a: Any, taus: Any) -> Any:
-    """[..., m, n] with reflections below the diagonal -> Q."""
+    """Returns Q, [..., m, n], of reflections, as LAPACK's orgqr does.
+
+    Args:
+        a: Matrices with the reflections below the diagonal, [..., m, n].
+        taus: The factors of the reflections, [..., k].
+    """
     if a.ndim > 2:
         return jax.vmap(orgqr)(a, taus)
     rows, columns = a.shape
@@ -58,15 +81,15 @@ def orgqr(a: Any, taus: Any) -> Any:
 
 
 def product(a: Any, taus: Any) -> Any:
-    """The same by LAPACK."""
+    """Returns what ``orgqr`` does, by LAPACK: faster, and without a derivative."""
     return lax.linalg.householder_product(a, taus)
 
 
 def cholesky(operation: Operation, a: Any) -> Any:
     if operation.flag("lower"):
         return lax.linalg.cholesky(a, symmetrize_input=False)
-    turned = jnp.conj(jnp.swapaxes(a, -1, -2))
-    return jnp.conj(jnp.swapaxes(lax.linalg.cholesky(turned, symmetrize_input=False), -1, -2))
+    adjoint = jnp.conj(jnp.swapaxes(a, -1, -2))
+    return jnp.conj(jnp.swapaxes(lax.linalg.cholesky(adjoint, symmetrize_input=False), -1, -2))
 
 
 def triangular_solve(operation: Operation, a: Any, b: Any) -> Any:

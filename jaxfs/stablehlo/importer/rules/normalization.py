@@ -1,4 +1,8 @@
-"""Batch normalization."""
+"""Batch normalization.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#batch_norm_inference,
+#batch_norm_training, #batch_norm_grad.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from jaxfs.stablehlo.importer.op import Operation, Rule
 
 
 def _features(operation: Operation, x: Any) -> tuple[float, int, tuple[int, ...], list[int]]:
+    """Returns epsilon, the feature dimension, all others, and the shape of broadcast features."""
     epsilon = float(ir.FloatAttr(operation.attribute("epsilon")).value)
     feature = operation.integer("feature_index")
     others = tuple(d for d in range(x.ndim) if d != feature)
@@ -45,9 +50,9 @@ def batch_norm_grad(
     d_offset = jnp.sum(gradient, others)
     product = jnp.sum(gradient * centered, others)
     d_scale = product / jnp.reshape(deviation, product.shape)
-    part = gradient - jnp.reshape(d_offset, shape) / count
-    part -= centered * jnp.reshape(product, shape) / (variance_ + epsilon) / count
-    return [scale_ / deviation * part, d_scale, d_offset]
+    d_centered = gradient - jnp.reshape(d_offset, shape) / count
+    d_centered -= centered * jnp.reshape(product, shape) / (variance_ + epsilon) / count
+    return [scale_ / deviation * d_centered, d_scale, d_offset]
 
 
 RULES: dict[str, Rule] = {

@@ -1,4 +1,8 @@
-"""Reductions: over dimensions, over windows, and the scatter that turns a window's maximum back."""
+"""Reductions over dimensions and over windows, and the transpose of a window's maximum.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#reduce, #reduce_window,
+#select_and_scatter.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from jaxfs.stablehlo.importer.opaque import import_opaque
 from jaxfs.stablehlo.importer.reducers import identity, is_identity, monoid, sole_operation
 from jaxfs.stablehlo.importer.rewrites.softmax import is_only_a_shift
 
-_MONOIDS: dict[str, Callable[..., Any]] = {  # JAX knows them by identity
+_MONOIDS: dict[str, Callable[..., Any]] = {  # JAX recognizes these very functions
     "add": lax.add,
     "multiply": lax.mul,
     "maximum": lax.max,
@@ -39,6 +43,7 @@ _FOR_BOOL = {"add": "or", "multiply": "and"}
 
 
 def reduce(operation: Operation, *operands: Any) -> Any:
+    """Imports a reduction of arrays; its operands are the arrays, then their initial values."""
     count = len(operands) // 2
     arrays, initial = operands[:count], operands[count:]
     dimensions = operation.integers("dimensions")
@@ -61,7 +66,7 @@ def reduce(operation: Operation, *operands: Any) -> Any:
 
 
 def _generic(computation: Callable[..., Any], dimensions: tuple[int, ...]) -> Callable[..., Any]:
-    """A reduction by any computation, differentiated as a tree of it."""
+    """Returns a reduction by any computation, differentiated as a tree of computations."""
 
     def run(arrays: Any, initial: Any) -> Any:
         return lax.reduce(arrays, initial, computation, dimensions)
@@ -73,7 +78,7 @@ def _generic(computation: Callable[..., Any], dimensions: tuple[int, ...]) -> Ca
 
 
 def _tree(computation: Callable[..., Any], rows: list[Any], initial: Sequence[Any]) -> Any:
-    """Along the first dimension, by halves."""
+    """Reduces rows, [n, ...], along the first dimension, half by half."""
     rows = [
         jnp.concatenate([jnp.broadcast_to(start, (1, *row.shape[1:])), row])
         for start, row in zip(initial, rows, strict=True)
@@ -89,14 +94,14 @@ def _tree(computation: Callable[..., Any], rows: list[Any], initial: Sequence[An
 
 
 def _rows(array: Any, dimensions: Sequence[int]) -> Any:
-    """The reduced dimensions as the first one, in their order."""
+    """Returns an array with its reduced dimensions merged into the first: [reduced, ...kept]."""
     kept = [d for d in range(array.ndim) if d not in dimensions]
     moved = jnp.transpose(array, (*dimensions, *kept))
     return moved.reshape((-1, *(array.shape[d] for d in kept)))
 
 
 def _over_all(computation: Callable[..., Any], rank: int) -> Callable[..., Any]:
-    """A function of scalars on every element."""
+    """Returns a function of scalars as one of arrays of a rank."""
     for _ in range(rank):
         computation = jax.vmap(computation)
     return computation
@@ -105,12 +110,13 @@ def _over_all(computation: Callable[..., Any], rank: int) -> Callable[..., Any]:
 def _reduce_monoid(name: str, x: Any, initial: Any, dimensions: Sequence[int]) -> Any:
     if np.dtype(x.dtype) == np.bool_:
         name = _FOR_BOOL.get(name, name)
-    array = jnp.asarray(x) if type(x) is np.ndarray else x  # which takes a while of a tracer too
+    array = jnp.asarray(x) if type(x) is np.ndarray else x  # slow for a tracer too
     found = _REDUCTIONS[name](array, tuple(dimensions))
     return found if is_identity(initial, name) else _MONOIDS[name](found, jnp.asarray(initial))
 
 
 def _window(operation: Operation, rank: int) -> dict[str, Any]:
+    """Returns the window of an operation, as arguments of ``lax.reduce_window``."""
     ones = (1,) * rank
     return {
         "window_dimensions": operation.integers("window_dimensions", ones),
@@ -121,17 +127,14 @@ def _window(operation: Operation, rank: int) -> dict[str, Any]:
     }
 
 
-def _is_dilated(window: dict[str, Any]) -> bool:
-    return any(n != 1 for n in (*window["base_dilation"], *window["window_dilation"]))
-
-
 def reduce_window(operation: Operation, *operands: Any) -> Any:
     count = len(operands) // 2
     arrays, initial = operands[:count], operands[count:]
     window = _window(operation, len(operation.operand().shape))
     name = monoid(operation.block()) if count == 1 else None
-    if name in ("add", "maximum", "minimum") and (name == "add" or not _is_dilated(window)):
-        # JAX has no derivative of the others
+    is_dilated = any(n != 1 for n in (*window["base_dilation"], *window["window_dilation"]))
+    if name in ("add", "maximum", "minimum") and (name == "add" or not is_dilated):
+        # JAX has no derivative of other windows
         x = jnp.asarray(arrays[0])
         found = lax.reduce_window(x, identity(name, x.dtype), _MONOIDS[name], **window)
         return found if is_identity(initial[0], name) else _MONOIDS[name](found, initial[0])
@@ -162,17 +165,17 @@ def _windows(
     base_dilation: Sequence[int],
     window_dilation: Sequence[int],
 ) -> Any:
-    """What stands at each place of the window, one after another: [places, ...result]."""
+    """Returns the elements at each position of the window: [positions, ...result]."""
     edges = [
         (low, high, spread - 1) for (low, high), spread in zip(padding, base_dilation, strict=True)
     ]
     padded = lax.pad(x, fill, edges)
     rows = []
-    for place in itertools.product(*map(range, window_dimensions)):
-        start = [p * d for p, d in zip(place, window_dilation, strict=True)]
+    for position in itertools.product(*map(range, window_dimensions)):
+        start = [p * d for p, d in zip(position, window_dilation, strict=True)]
         after = [
             (n - 1 - p) * d
-            for p, n, d in zip(place, window_dimensions, window_dilation, strict=True)
+            for p, n, d in zip(position, window_dimensions, window_dilation, strict=True)
         ]
         limit = [size - rest for size, rest in zip(padded.shape, after, strict=True)]
         rows.append(lax.slice(padded, start, limit, window_strides))
@@ -180,7 +183,7 @@ def _windows(
 
 
 def select_and_scatter(operation: Operation, x: Any, source: Any, initial: Any) -> Any:
-    """The transpose of a window's maximum (or minimum): pooling's gradient is written so."""
+    """Imports the transpose of a window's maximum or minimum: the gradient of pooling."""
     found = sole_operation(operation.block(0))
     scatter = monoid(operation.block(1))
     if found is None or found[0] != "compare" or scatter != "add":
@@ -194,6 +197,7 @@ def select_and_scatter(operation: Operation, x: Any, source: Any, initial: Any) 
 
 
 def _pool(name: str, operation: Operation) -> Callable[[Any], Any]:
+    """Returns the pooling by a monoid over an operation's window."""
     rank = len(operation.operand().shape)
     window = _window(operation, rank)
     return lambda x: lax.reduce_window(x, identity(name, x.dtype), _MONOIDS[name], **window)

@@ -1,4 +1,8 @@
-"""Operations that move elements: constants, broadcasts, slices, reshapes."""
+"""Operations that make or move elements: constants, broadcasts, reshapes, dynamic slices.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md, the sections of the
+operations in ``RULES``.  A dynamic shape has to be known when the program is imported.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,14 @@ from jaxfs.stablehlo.importer.op import Operation, Rule, Type
 
 
 def known(operation: Operation, value: Any, what: str) -> tuple[int, ...]:
-    """The numbers of an operand that has to be a constant."""
+    """Returns the numbers of an operand, or raises CannotImport if it is no constant."""
     if isinstance(value, np.ndarray):
         return tuple(int(number) for number in value.reshape(-1))
     raise operation.unsupported(f"its {what} are computed; only constants can be")
 
 
 def constant(operation: Operation) -> Any:
-    """Each is read once; complex ones have no attribute to be known by."""
+    """Imports a constant; equal ones are read once, if their elements are not complex."""
     try:
         attribute = operation.attribute("value")
     except TypeError:
@@ -42,7 +46,7 @@ def iota(operation: Operation, *shape: Any) -> Any:
 
 
 def broadcast_in_dim(operation: Operation, x: Any, *shape: Any) -> Any:
-    """A constant is broadcast once: JAX takes longer over each than all else here."""
+    """Imports a broadcast; equal ones of a constant are traced once, since each is slow in JAX."""
     target = operation.result_shape()
     key = (x.tobytes(), x.dtype, target) if type(x) is np.ndarray and not x.shape else None
     if key in operation.memo:
@@ -65,8 +69,8 @@ def transpose(operation: Operation, x: Any) -> Any:
     return lax.transpose(x, operation.integers("permutation"))
 
 
-def concatenate(operation: Operation, *parts: Any) -> Any:
-    return lax.concatenate([jnp.asarray(p) for p in parts], operation.integer("dimension"))
+def concatenate(operation: Operation, *arrays: Any) -> Any:
+    return lax.concatenate([jnp.asarray(array) for array in arrays], operation.integer("dimension"))
 
 
 def reverse(operation: Operation, x: Any) -> Any:
@@ -108,7 +112,7 @@ def get_dimension_size(operation: Operation, x: Any) -> Any:
 
 
 def set_dimension_size(operation: Operation, x: Any, size: Any) -> Any:
-    """A size that is what it was changes nothing; others make bounded shapes."""
+    """Imports a size that does not change; other sizes make bounded shapes, which are refused."""
     dimension = operation.integer("dimension")
     if known(operation, size, "sizes") != (x.shape[dimension],):
         raise operation.unsupported("bounded shapes are not supported")

@@ -1,7 +1,9 @@
 """slice, and slices that together are a split.
 
-JAX writes a split as slices.  Differentiated one by one, each would give a padded array, all of
-which are added up; a split gives one concatenation.
+JAX lowers a split to slices.  The derivative of each slice is a padded array, and all of them are
+added up; that of a split is one concatenation.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#slice.
 """
 
 from __future__ import annotations
@@ -18,6 +20,14 @@ from jaxfs.stablehlo.importer.op import Operation, Rule
 
 @attrs.frozen
 class _Slice:
+    """The attributes of a slice.
+
+    Attributes:
+        start: The first index, in each dimension.
+        limit: The index after the last one.
+        strides: The steps between indices.
+    """
+
     start: tuple[int, ...]
     limit: tuple[int, ...]
     strides: tuple[int, ...]
@@ -33,12 +43,12 @@ def static_slice(operation: Operation, x: Any) -> Any:
     source = operation.mlir.operands[0]
     if source not in operation.memo:
         operation.memo[source] = _split(x, source, operation.mlir.block)
-    part = operation.memo[source].get(own)
-    return lax.slice(x, own.start, own.limit, own.strides) if part is None else part
+    piece = operation.memo[source].get(own)
+    return lax.slice(x, own.start, own.limit, own.strides) if piece is None else piece
 
 
 def _split(x: Any, source: Any, block: Any) -> Mapping[_Slice, Any]:
-    """What slices of ``source`` in a block are, where they are a split of it."""
+    """Returns the values of all slices of ``source`` in a block if they are a split, or none."""
     users = (use.owner.operation for use in source.uses)
     mlir = [user for user in users if user.name == "stablehlo.slice" and user.block == block]
     slices = sorted({_Slice.of(one) for one in mlir}, key=lambda one: one.start)
@@ -50,7 +60,7 @@ def _split(x: Any, source: Any, block: Any) -> Mapping[_Slice, Any]:
 
 
 def _dimension(slices: list[_Slice], shape: tuple[int, ...]) -> int | None:
-    """The dimension along which slices lie one after another and make the whole."""
+    """Returns the dimension in which slices follow one another and make the whole, or None."""
     cut = {
         d
         for one in slices

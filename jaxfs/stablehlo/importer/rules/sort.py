@@ -1,6 +1,8 @@
-"""sort: a primitive of our own that carries the comparator.
+"""sort, as a primitive that holds the comparator.
 
-JAX's sort knows its own order only.  The derivative sorts an iota along, and gathers by it.
+JAX's sort has its own order only.  The derivative sorts an iota with the arrays, and gathers by it.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#sort.
 """
 
 from __future__ import annotations
@@ -40,22 +42,22 @@ def _abstract(*arrays: Any, **params: Any) -> list[Any]:
 
 
 def _module(*, comparator: str, dimension: int, is_stable: bool, avals: Any) -> str:
-    """The sort for these arrays, of which the comparator may know only the first ones."""
+    """Returns the sort of these arrays; the comparator may have arguments for the first only."""
     source = ir.Module.parse(comparator)
     types = [_tensor(aval.shape, aval) for aval in avals]
 
     def build(arguments: list[Any]) -> Any:
         made: Any = stablehlo.SortOp(types, arguments, dimension=dimension, is_stable=is_stable)
         only_operation(source).regions[0].blocks[0].append_to(made.regions[0])
-        _widen(made.regions[0].blocks[0], [_tensor((), aval) for aval in avals])
+        _add_arguments(made.regions[0].blocks[0], [_tensor((), aval) for aval in avals])
         return made
 
     with ir.Location.unknown():
         return text_of(new_module(types, types, build))
 
 
-def _widen(block: Any, elements: list[Any]) -> None:
-    """Give the comparator two arguments for each array."""
+def _add_arguments(block: Any, elements: list[Any]) -> None:
+    """Adds arguments to the comparator, so that it has two for each array."""
     known = len(list(block.arguments)) // 2
     for element in elements[known:]:
         for _ in range(2):
@@ -68,11 +70,11 @@ def _tensor(shape: Any, aval: Any) -> Any:
 
 def _differentiate(primals: Any, tangents: Any, *, dimension: int, **params: Any) -> Any:
     iota = lax.broadcasted_iota(np.int32, primals[0].shape, dimension)
-    *found, places = sort_p.bind(*primals, iota, dimension=dimension, **params)
+    *found, indices = sort_p.bind(*primals, iota, dimension=dimension, **params)
     moved = [
         tangent
         if jaxprs.is_zero(tangent)
-        else jnp.take_along_axis(tangent, places, dimension, mode="promise_in_bounds")
+        else jnp.take_along_axis(tangent, indices, dimension, mode="promise_in_bounds")
         for tangent in tangents
     ]
     return found, moved
@@ -89,7 +91,6 @@ def _batch(values: Any, dimensions: Any, *, dimension: int, **params: Any) -> An
 
 sort_p.def_abstract_eval(_abstract)
 jaxprs.register(sort_p, _module, jvp=_differentiate, batching=_batch)
-
 
 RULES: dict[str, Rule] = {
     "stablehlo.sort": sort,

@@ -1,4 +1,8 @@
-"""Values that are no arrays: tuples, tokens, and what an asynchronous operation will give."""
+"""Values that are no arrays: tuples, tokens, and the futures of asynchronous operations.
+
+Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#tuple,
+#get_tuple_element, #after_all, #infeed, #outfeed, #send, #recv.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from typing import Any
 
 from jaxfs.stablehlo.importer.op import Operation, Rule
 
-TOKEN = object()  # programs here have no effects to be kept in order
+TOKEN = object()  # imported programs have no effects that need an order
 
 
 def make_tuple(operation: Operation, *operands: Any) -> Any:
@@ -22,7 +26,7 @@ def token(operation: Operation, *tokens: Any) -> Any:
 
 
 def async_start(operation: Operation, *operands: Any) -> Any:
-    """It is computed when it is started."""
+    """Computes the operation at once; its future is the tuple of its results."""
     return tuple(operation.region()(*operands))
 
 
