@@ -201,7 +201,7 @@ def _imported(operation: Operation, operands: list[Any]) -> Any:
         return rule(operation, *operands)
     except _REFUSALS as error:
         first_line = str(error).strip().partition("\n")[0]
-        refusal = operation.unsupported(f"JAX says {first_line}")
+        refusal = operation.unsupported(f"JAX refuses it: {first_line}")
         if rule is opaque.import_opaque:
             raise refusal from error
         try:

@@ -26,12 +26,14 @@ def elementwise_rule(function: Callable[..., Any]) -> Rule:
 
 
 def _integers(attribute: Any) -> tuple[int, ...]:
+    """Returns the integers of an array attribute, or of a dense one."""
     if isinstance(attribute, ir.DenseIntElementsAttr):
         return _elements(attribute)
     return tuple(int(value) for value in attribute)
 
 
 def _elements(attribute: Any) -> tuple[int, ...]:
+    """Returns the integers of a dense attribute."""
     found: Any = ir.DenseIntElementsAttr(attribute)  # its iterator has no types
     return tuple(int(value) for value in found)
 
@@ -90,12 +92,15 @@ class Operation:
         return CannotImport(f"{self.location_name} cannot be imported: {why}")
 
     def has(self, key: str) -> bool:
+        """Returns whether the operation has an attribute."""
         return key in self.mlir.attributes
 
     def attribute(self, key: str) -> Any:
+        """Returns an attribute; raises KeyError if there is none."""
         return self.mlir.attributes[key]
 
     def integer(self, key: str, default: int = 0) -> int:
+        """Returns an integer attribute."""
         return int(ir.IntegerAttr(self.attribute(key)).value) if self.has(key) else default
 
     def integers(self, key: str, default: Sequence[int] = ()) -> tuple[int, ...]:
@@ -104,6 +109,7 @@ class Operation:
         return self.once(attributes[key], _integers) if key in attributes else tuple(default)
 
     def booleans(self, key: str, count: int) -> tuple[bool, ...]:
+        """Returns ``count`` booleans, all False by default."""
         if not self.has(key):
             return (False,) * count
         found = self.attribute(key)
@@ -112,6 +118,7 @@ class Operation:
         return tuple(bool(value) for value in ir.DenseBoolArrayAttr(found))
 
     def flag(self, key: str) -> bool:
+        """Returns a boolean attribute, False by default."""
         return self.has(key) and bool(ir.BoolAttr(self.attribute(key)).value)
 
     def enum(self, key: str, default: str = "") -> str:
@@ -122,6 +129,7 @@ class Operation:
         return text.rstrip(">").replace("<", " ").split()[-1].strip('"')
 
     def string(self, key: str, default: str = "") -> str:
+        """Returns a string attribute."""
         return str(ir.StringAttr(self.attribute(key)).value) if self.has(key) else default
 
     def pairs(self, key: str, count: int) -> tuple[tuple[int, int], ...]:

@@ -47,10 +47,12 @@ def import_opaque(operation: Operation, *operands: Any) -> Any:
 
 
 def _abstract(*inputs: Any, outputs: Any, text: str, what: str) -> list[Any]:
+    """Returns the abstract values of the outputs, which are parameters."""
     return [jaxprs.shaped(shape, dtype) for shape, dtype in outputs]
 
 
 def _differentiate(primals: Any, tangents: Any, *, what: str, **params: Any) -> Any:
+    """Refuses derivatives."""
     raise CannotImport(f"{what} has no derivative: it runs as it is, JAX does not know it")
 
 

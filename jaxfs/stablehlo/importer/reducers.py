@@ -38,7 +38,11 @@ def monoid(block: Any) -> str | None:
 
 
 def identity(name: str, dtype: Any) -> Any:
-    """Returns the identity element of a monoid: 0 for ``add``, -inf for a float's ``maximum``."""
+    """Returns the identity element of a monoid, as a scalar array of a dtype.
+
+    >>> identity("add", np.float32).item(), identity("maximum", np.float32).item()
+    (0.0, -inf)
+    """
     dtype = np.dtype(dtype)
     if dtype == np.bool_:
         return np.array(name in ("multiply", "minimum", "and"), dtype)

@@ -15,7 +15,7 @@ MAX_BRACKETS = 2 * MAX_REGIONS + 20  # the generic form writes ``({`` for one le
 
 # An unclosed string ends with its line, or the next quote would be tried as the start of another.
 _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|//[^\n]*|->|[(\[{<]|[)\]}>]')
-_SHALLOW = 40  # levels; programs have some ten
+_SHALLOW = 40  # levels that need no exact count; programs have some ten
 _OTHERS = bytes(set(range(256)) - set(b"([{<)]}>"))
 _ROUND = bytes.maketrans(b"[{<]}>", b"((()))")
 
@@ -45,7 +45,10 @@ def _is_shallow(text: str) -> bool:
 
 
 def _check_each(text: str) -> None:
-    """Counts bracket by bracket; strings, comments and arrows have none."""
+    """Counts bracket by bracket.
+
+    Brackets in strings and comments, and the one in an arrow, do not count.
+    """
     depth = 0
     for match in _TOKEN.finditer(text):
         token = match[0]

@@ -158,7 +158,7 @@ def refusal(
         )
     types = [*operands, *results]
     if None in types:
-        return "takes or gives something else than arrays"
+        return "has operands or results that are no arrays"
     if element and operands and operands[0].dtype != element:  # type: ignore[union-attr]  # no None
         return f"takes {element}, found {operands[0]}"
     if any(_fits(rule, operands, results, config) for rule in rules):  # type: ignore[arg-type]  # ditto

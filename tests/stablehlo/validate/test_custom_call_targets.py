@@ -94,4 +94,4 @@ def test_other_targets_are_refused_by_name(target: str, reason: str) -> None:
 
 def test_value_that_is_no_array_is_refused() -> None:
     why = refusal("lapack_spotrf_ffi", [None], avals("f32[4,4] i32[]"), {})
-    assert why == "takes or gives something else than arrays"
+    assert why == "has operands or results that are no arrays"

@@ -131,11 +131,11 @@ def basic_induction_variables(
     """
     jaxpr = closed_jaxpr.jaxpr
     found = {}
-    makers = {equation.outvars[0]: equation for equation in jaxpr.eqns if equation.outvars}
+    definitions = {equation.outvars[0]: equation for equation in jaxpr.eqns if equation.outvars}
     for var, out in zip(jaxpr.invars[1:], jaxpr.outvars, strict=True):
-        maker = None if jaxprs.is_literal(out) else makers.get(out)
-        if var in starts and maker is not None and maker.primitive.name == "add":
-            others = [v for v in maker.invars if v is not var]
+        definition = None if jaxprs.is_literal(out) else definitions.get(out)
+        if var in starts and definition is not None and definition.primitive.name == "add":
+            others = [v for v in definition.invars if v is not var]
             step = _constant(getattr(others[0], "val", None)) if len(others) == 1 else None
             if step is not None:
                 found[var] = AffineIndex(starts[var], step.offset)

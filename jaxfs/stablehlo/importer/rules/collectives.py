@@ -36,6 +36,7 @@ def first(operation: Operation) -> Any:
 
 
 def _check_one_device(operation: Operation) -> None:
+    """Raises CannotImport if the groups or the types are those of several devices."""
     reason = why_not_collective(operation.mlir, 1)
     if reason:
         raise operation.unsupported(reason)

@@ -68,6 +68,7 @@ def _dimensions(attribute: Any) -> Any:
 
 
 def dot(operation: Operation, x: Any, y: Any) -> Any:
+    """Imports a product of the last dimension of ``x`` with the first of ``y``."""
     contract = (((x.ndim - 1,), (0,)), ((), ()))
     return lax.dot_general(
         x,
@@ -84,6 +85,7 @@ def einsum(operation: Operation, *operands: Any) -> Any:
 
 
 def convolution(operation: Operation, x: Any, kernel: Any, *padding: Any) -> Any:
+    """Imports a convolution; a dynamic padding has to be constant."""
     n = stablehlo.ConvDimensionNumbers(operation.attribute("dimension_numbers"))
     spatial = tuple(n.kernel_spatial_dimensions)
     count = len(spatial)

@@ -28,6 +28,7 @@ _LAPACK = re.compile(r"lapack_[sdcz](?P<name>[a-z0-9]+?)(?:_ffi)?\Z")
 
 
 def custom_call(operation: Operation, *operands: Any) -> Any:
+    """Imports a call by its target; an unknown target runs as it is, if it is allowed."""
     target = operation.string("call_target_name")
     if target in PLACEMENT_TARGETS:
         return operands[0]
@@ -52,6 +53,7 @@ def _info(like: Any) -> Any:
 
 
 def _potrf(operation: Operation, a: Any) -> Any:
+    """Imports Cholesky; a matrix that is not positive definite has ``info`` 1."""
     is_lower = _option(operation, "uplo") == "L"
     if not is_lower:
         a = jnp.conj(jnp.swapaxes(a, -1, -2))
@@ -63,6 +65,7 @@ def _potrf(operation: Operation, a: Any) -> Any:
 
 
 def _trsm(operation: Operation, a: Any, b: Any) -> Any:
+    """Imports a triangular solve."""
     transpose = _option(operation, "trans_x")
     return lax.linalg.triangular_solve(
         a,
@@ -82,6 +85,7 @@ def _getrf(operation: Operation, a: Any) -> Any:
 
 
 def _syevd(operation: Operation, a: Any) -> Any:
+    """Imports the eigendecomposition of a symmetric matrix, of which one half is read."""
     is_lower = _option(operation, "uplo") == "L"
     whole = jnp.tril(a) + jnp.conj(jnp.swapaxes(jnp.tril(a, -1), -1, -2))
     if not is_lower:
@@ -91,6 +95,7 @@ def _syevd(operation: Operation, a: Any) -> Any:
 
 
 def _gesdd(operation: Operation, a: Any) -> Any:
+    """Imports the singular value decomposition."""
     mode = _option(operation, "mode")
     if mode == "N":
         values = lax.linalg.svd(a, compute_uv=False)
@@ -102,11 +107,13 @@ def _gesdd(operation: Operation, a: Any) -> Any:
 
 
 def _geqrf(operation: Operation, a: Any) -> Any:
+    """Runs QR as it is, with the derivative of ``linalg.geqrf``."""
     run = differentiated_by(lambda a: tuple(import_opaque(operation, a)), geqrf)
     return list(run(jnp.asarray(a)))
 
 
 def _orgqr(operation: Operation, a: Any, taus: Any) -> Any:
+    """Runs the product of reflections by LAPACK, with the derivative of ``linalg.orgqr``."""
     return differentiated_by(product, orgqr)(jnp.asarray(a), jnp.asarray(taus))
 
 

@@ -36,6 +36,7 @@ def _vectors_last(indices: Any, dimension: int) -> Any:
 
 
 def gather(operation: Operation, x: Any, indices: Any, *sizes: Any) -> Any:
+    """Imports a gather; an index out of bounds is clamped."""
     n = stablehlo.GatherDimensionNumbers(operation.attribute("dimension_numbers"))
     slice_sizes = known(operation, sizes[0], "sizes") if sizes else None
     return lax.gather(
@@ -60,6 +61,7 @@ def _moved(dimensions: Any, vector: int) -> tuple[int, ...]:
 
 
 def scatter(operation: Operation, *operands: Any) -> Any:
+    """Imports a scatter, if JAX has one that combines so; else it runs as it is."""
     count = len(operands) // 2
     arrays, indices, updates = operands[:count], operands[count], operands[count + 1 :]
     applied = [_combination(operation.block(), number, count) for number in range(count)]
@@ -111,6 +113,7 @@ def _scatter_subtract(x: Any, indices: Any, updates: Any, *args: Any, **options:
 
 
 def torch_index_select(operation: Operation, x: Any, indices: Any) -> Any:
+    """Imports a gather of whole slices, in batches."""
     dimension, batches = operation.integer("dim"), operation.integer("batch_dims")
 
     def take(x: Any, indices: Any) -> Any:

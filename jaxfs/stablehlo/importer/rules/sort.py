@@ -26,6 +26,7 @@ sort_p.multiple_results = True
 
 
 def sort(operation: Operation, *operands: Any) -> Any:
+    """Imports a sort of one or several arrays along a dimension."""
     arrays = [jnp.asarray(operand) for operand in operands]
     rank = arrays[0].ndim
     found = sort_p.bind(
@@ -38,6 +39,7 @@ def sort(operation: Operation, *operands: Any) -> Any:
 
 
 def _abstract(*arrays: Any, **params: Any) -> list[Any]:
+    """Returns the abstract values of the outputs, which are the inputs'."""
     return [jaxprs.shaped(array.shape, array.dtype) for array in arrays]
 
 
@@ -69,6 +71,7 @@ def _tensor(shape: Any, aval: Any) -> Any:
 
 
 def _differentiate(primals: Any, tangents: Any, *, dimension: int, **params: Any) -> Any:
+    """Sorts an iota with the arrays, and gathers the tangents by it."""
     iota = lax.broadcasted_iota(np.int32, primals[0].shape, dimension)
     *found, indices = sort_p.bind(*primals, iota, dimension=dimension, **params)
     moved = [
@@ -81,6 +84,7 @@ def _differentiate(primals: Any, tangents: Any, *, dimension: int, **params: Any
 
 
 def _batch(values: Any, dimensions: Any, *, dimension: int, **params: Any) -> Any:
+    """Sorts a batch in one more dimension, which comes first."""
     size = next(v.shape[d] for v, d in zip(values, dimensions, strict=True) if d is not None)
     moved = [
         jnp.broadcast_to(v, (size, *v.shape)) if d is None else jnp.moveaxis(v, d, 0)
