@@ -50,6 +50,7 @@ UNTYPED_NEIGHBOURS = (
     "jaxfs.compiler.jobs",
     "jaxfs.compiler.sources",
     "jaxfs.compiler.transforms",
+    "jaxfs.compiler.traceable",
 )
 COVERED_FOLDERS = ("jaxfs/vfs", "jaxfs/calls", "jaxfs/arrays", "jaxfs/programs")
 COVERED_BRANCHES = at_least(85)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jaxfs.compiler.jobs.user_errors import BY_JAX, as_python_tells
+from jaxfs.compiler.user_errors import BY_JAX, as_python_tells
 from jaxfs.errors import Invalid, NotSupported
 
 

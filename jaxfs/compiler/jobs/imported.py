@@ -9,10 +9,10 @@ import msgspec
 from jax import tree_util
 
 from jaxfs.compiler.job_protocol import UntypedProgram
-from jaxfs.compiler.jobs.traceable import Traceable, as_aval, as_struct
 from jaxfs.compiler.sources import jax_export
 from jaxfs.compiler.sources.detect import ParsedSource
 from jaxfs.compiler.sources.stablehlo import read_module
+from jaxfs.compiler.traceable import Traceable, as_aval, as_struct
 from jaxfs.compiler.transforms.named_outputs import Named
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo import import_module

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 from jax import tree_util
 
-from jaxfs.compiler.jobs.traceable import Traceable, as_aval
-from jaxfs.compiler.jobs.user_errors import BY_JAX, as_python_tells
 from jaxfs.compiler.sources.detect import ParsedSource
+from jaxfs.compiler.traceable import Traceable, as_aval
 from jaxfs.compiler.transforms.named_outputs import named
+from jaxfs.compiler.user_errors import BY_JAX, as_python_tells
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module.argument_names import unique
 from jaxfs.stablehlo.module.canonicalize import settle_placement

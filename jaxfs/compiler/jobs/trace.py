@@ -17,14 +17,14 @@ import msgspec
 from jaxfs.compiler.job_protocol import Trace, Traced, UntypedProgram
 from jaxfs.compiler.jobs.imported import imported
 from jaxfs.compiler.jobs.lower import lower
-from jaxfs.compiler.jobs.traceable import Traceable, has_64_bits
-from jaxfs.compiler.jobs.user_errors import as_python_tells
 from jaxfs.compiler.sources.detect import ParsedSource, detect
 from jaxfs.compiler.sources.jit_options import FunctionOptions
 from jaxfs.compiler.sources.pickle import read_pickle
 from jaxfs.compiler.sources.stablehlo import only_text, read_module
+from jaxfs.compiler.traceable import Traceable, has_64_bits
 from jaxfs.compiler.transforms.apply import transform
 from jaxfs.compiler.transforms.error_advice import in_words_of_paths
+from jaxfs.compiler.user_errors import as_python_tells
 from jaxfs.errors import AccessDenied, Invalid
 from jaxfs.stablehlo.module.canonicalize import artifact, normalise
 from jaxfs.stablehlo.module.partitions import partition_count

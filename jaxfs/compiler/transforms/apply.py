@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import attrs
 import jax
 
-from jaxfs.compiler.jobs.traceable import Traceable
+from jaxfs.compiler.traceable import Traceable
 from jaxfs.compiler.transforms.arguments import check_argnums
 from jaxfs.compiler.transforms.grad import grad, hessian, jacobian, value_and_grad
 from jaxfs.compiler.transforms.jvp_vjp import jvp, linearize, vjp

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxfs.compiler.jobs.traceable import Traceable, as_aval
+from jaxfs.compiler.traceable import Traceable, as_aval
 from jaxfs.errors import Invalid
 from jaxfs.types.partial_avals import KnownAval
 

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import jax
 
-from jaxfs.compiler.jobs.traceable import Traceable, named_leaves
+from jaxfs.compiler.traceable import Traceable, named_leaves
 from jaxfs.compiler.transforms.arguments import check_argnums, is_real, shown
 from jaxfs.compiler.transforms.named_outputs import Named, Pair, named, of_pairs, value_and_rest
 from jaxfs.compiler.transforms.table import Step

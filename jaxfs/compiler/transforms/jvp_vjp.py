@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax import tree_util
 
-from jaxfs.compiler.jobs.traceable import Traceable, struct
+from jaxfs.compiler.traceable import Traceable, struct
 from jaxfs.compiler.transforms.arguments import has_derivatives, is_real
 from jaxfs.compiler.transforms.named_outputs import Named, Pair, naming, of_pairs
 from jaxfs.compiler.transforms.table import Step

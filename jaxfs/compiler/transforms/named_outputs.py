@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from jax import tree_util
 
-from jaxfs.compiler.jobs.traceable import named_leaves
+from jaxfs.compiler.traceable import named_leaves
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module.argument_names import result_name
 

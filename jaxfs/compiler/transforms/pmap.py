@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import tree_util
 
-from jaxfs.compiler.jobs.traceable import Traceable, named_leaves
+from jaxfs.compiler.meshes import Mesh
+from jaxfs.compiler.traceable import Traceable, named_leaves
 from jaxfs.compiler.transforms.arguments import shown
-from jaxfs.compiler.transforms.meshes import Mesh
 from jaxfs.compiler.transforms.named_outputs import Named, naming
 from jaxfs.compiler.transforms.shardings import PartitionSpec, abstract_mesh
 from jaxfs.compiler.transforms.table import Axes, Step

@@ -13,9 +13,9 @@ import attrs
 import jax
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
 
-from jaxfs.compiler.jobs.traceable import Traceable, named_leaves
+from jaxfs.compiler.meshes import Mesh, Spread
+from jaxfs.compiler.traceable import Traceable, named_leaves
 from jaxfs.compiler.transforms.arguments import shown
-from jaxfs.compiler.transforms.meshes import Mesh, Spread
 from jaxfs.compiler.transforms.named_outputs import Named, naming
 from jaxfs.compiler.transforms.table import Step
 from jaxfs.errors import Invalid, NotSupported

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from jaxfs.compiler.transforms import meshes
+from jaxfs.compiler import meshes
 from jaxfs.errors import Invalid
 
 Axes = tuple[int | None, ...]

@@ -9,7 +9,7 @@ import attrs
 import jax
 from jax import tree_util
 
-from jaxfs.compiler.jobs.traceable import Traceable, struct
+from jaxfs.compiler.traceable import Traceable, struct
 from jaxfs.compiler.transforms.named_outputs import Named, naming
 from jaxfs.compiler.transforms.table import Axes, Step
 from jaxfs.errors import Invalid

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 
 from jaxfs.compiler.job_protocol import Trace
 from jaxfs.compiler.jobs.trace import trace
-from jaxfs.compiler.jobs.traceable import struct
 from jaxfs.compiler.sources.jit_options import FunctionOptions
 from jaxfs.compiler.sources.pickle import read_pickle
+from jaxfs.compiler.traceable import struct
 from jaxfs.compiler.transforms.apply import transform
 from jaxfs.jaxcompat import executables
 
