@@ -10,7 +10,7 @@ import trio
 from jaxfs.arrays.producers import INLINE_INPUT_BYTES, ArrayRef, copy_to_pool, leaf_order
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.codecs import formats, text_input
-from jaxfs.codecs.diagnostics import refuse
+from jaxfs.codecs.diagnostics import mismatch
 from jaxfs.codecs.infer import ANYTHING, ExpectedParams, InferredParam
 from jaxfs.codecs.infer import infer as infer_types
 from jaxfs.engine.interface import Range
@@ -162,5 +162,5 @@ def input_of_ref(index: int, param: Parameter, ref: ArrayRef, leaf: int, pool: P
     found = ref.params[leaf]
     if found.aval != param.aval:
         name = f"{ref.path}.{found.name}" if found.name and len(ref.params) > 1 else ref.path
-        raise refuse(index, param, f"{found.aval} of {name}")
+        raise mismatch(index, param, f"{found.aval} of {name}")
     return ref.input(leaf, pool)

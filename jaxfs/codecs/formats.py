@@ -1,6 +1,21 @@
-"""The one table of formats: what can be read, what can be written, and what is known beforehand.
+r"""The table of formats: which can be read, which written, which have a size known beforehand.
 
-Adding a format is adding a row and its test.
+A new format is a row here and its test.
+
+>>> from jaxfs.types.avals import Aval
+>>> from jaxfs.types.signature import Param
+>>> x = Param("x", Aval("f32", (3,)))
+>>> (buffer,) = decode("json", b"[1, 2, 3]", [x])
+>>> buffer.array()
+array([1., 2., 3.], dtype=float32)
+>>> bytes(encode("csv", [x], [buffer]))
+b'1.0,2.0,3.0\n'
+>>> encoded_size("npy", [x])
+140
+>>> decode("json", b"[1, 2]", [x])
+Traceback (most recent call last):
+    ...
+jaxfs.errors.Invalid: input 0 x: expected f32[3], got a list of shape [2]
 """
 
 from __future__ import annotations
@@ -16,24 +31,31 @@ from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer
 
 
 class Frames(Protocol):
-    """Finds where one request ends in a stream of them."""
+    """Finds the end of one request in a stream of them."""
 
-    def needed(self, buffer: memoryview) -> int | None: ...
+    def needed(self, buffer: memoryview, /) -> int | None:
+        """Returns the request's length in bytes; None while ``buffer`` is too short to know."""
+        ...
 
 
 Params = Sequence[Parameter]
 
 
-def _no_check(params: Params) -> None:
-    """Every output can be written."""
+def _no_check(_params: Params) -> None:
+    """Accepts every output."""
 
 
 class Format(msgspec.Struct, frozen=True):
     """One format.
 
-    ``decode`` is None where a call cannot be written in it, ``size`` where the length depends on
-    the values, ``frames`` where requests cannot be told apart in a stream.  ``check`` raises
-    Invalid for outputs the format cannot hold, before there are any values.
+    Attributes:
+        name: The suffix without its dot.
+        meaning: Half a line for users.
+        encode: Makes a file of outputs.
+        size: Returns the length of ``encode``, in bytes; None if it depends on the values.
+        check: Raises Invalid for outputs that the format cannot hold, before there are values.
+        decode: Reads a call's inputs; None if calls cannot be written in the format.
+        frames: Makes a finder of the end of one request; None if only the end of a file ends it.
     """
 
     name: str
@@ -46,12 +68,12 @@ class Format(msgspec.Struct, frozen=True):
 
     @property
     def suffix(self) -> str:
-        """``.npy``"""
+        """The name with its dot, ``.npy``."""
         return f".{self.name}"
 
     @property
     def is_input(self) -> bool:
-        """Whether a call can be written in it."""
+        """Whether calls can be written in it."""
         return self.decode is not None
 
     @property
@@ -61,7 +83,7 @@ class Format(msgspec.Struct, frozen=True):
 
     @property
     def is_framed(self) -> bool:
-        """Whether a stream of requests can be told apart."""
+        """Whether requests in it can follow one another in a stream."""
         return self.frames is not None
 
 
@@ -110,17 +132,20 @@ BY_NAME = {row.name: row for row in FORMATS}
 
 
 def format_named(name: str) -> Format:
-    """A row of the table.  Raises Invalid for any other name."""
+    """Returns a row of the table.  Raises Invalid for any other name."""
     if name not in BY_NAME:
         raise Invalid(f"there is no format {name!r}; there are {', '.join(BY_NAME)}")
     return BY_NAME[name]
 
 
 def detect(prefix: bytes | memoryview) -> str:
-    """The input format that data beginning so has: ``npy``, ``npz`` or ``json``.
+    """Returns the input format of data that begins with ``prefix``: ``npy``, ``npz`` or ``json``.
 
     One byte is enough, as no text argument begins like .npy or zip.  safetensors and raw data
-    cannot be told by content and need an explicit name.
+    cannot be recognised and need an explicit name.
+
+    >>> detect(b"PK"), detect(b"[1, 2]")
+    ('npz', 'json')
     """
     start = bytes(prefix[: len(npy.MAGIC)])
     for name, magic in (("npy", npy.MAGIC), ("npz", npz.MAGIC)):
@@ -130,15 +155,24 @@ def detect(prefix: bytes | memoryview) -> str:
 
 
 def detect_file(data: memoryview) -> str:
-    """The format of a whole file: what ``detect`` tells, or safetensors."""
+    """Returns the format of a whole file, which may also be safetensors."""
     found = detect(data[:16])
     return "safetensors" if found == "json" and safetensors.is_likely(data) else found
 
 
 def decode(name: str, data: bytes | memoryview, params: Params) -> list[Argument]:
-    """A call's inputs, in signature order, as slices of ``data`` wherever they stand there.
+    """Returns a call's inputs, in signature order.
 
-    Raises Invalid, naming the parameter, what was expected and what was found.
+    Args:
+        name: A format.
+        data: A whole file in it.
+        params: The parameters of the program.
+
+    Returns:
+        For each parameter a buffer, a slice of ``data`` if possible; or, from text, a reference.
+
+    Raises:
+        Invalid: The data does not fit; the reason names the parameter, its type and what was found.
     """
     row = format_named(name)
     if row.decode is None:
@@ -148,16 +182,16 @@ def decode(name: str, data: bytes | memoryview, params: Params) -> list[Argument
 
 
 def encode(name: str, params: Params, buffers: Sequence[TypedBuffer]) -> Rope:
-    """The outputs in a format.  Raises Invalid where it cannot hold them."""
+    """Returns the outputs in a format.  Raises Invalid if it cannot hold them."""
     row = format_named(name)
     row.check(params)
     return row.encode(params, buffers)
 
 
 def encoded_size(name: str, params: Params) -> int | None:
-    """The exact length of ``encode``, in bytes; None where it depends on the values.
+    """Returns the exact length of ``encode``, in bytes; None if it depends on the values.
 
-    Raises Invalid where the format cannot hold such outputs.
+    Raises Invalid if the format cannot hold such outputs.
     """
     row = format_named(name)
     row.check(params)

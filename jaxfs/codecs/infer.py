@@ -1,9 +1,9 @@
-"""What types some data has, for programs whose types come with the call.
+"""The types of the arrays in a request, for programs whose types come with the call.
 
-A request is then decoded with the parameters found here, like any other.  .npy, .npz and
-.safetensors say their types.  A number in text has the element type of its parameter where the
-program tells it, and only sizes come with the call; else a number with a fraction is f32, a whole
-number i32, true and false are bool, as in ``jax.numpy.asarray`` of a Python number.
+The request is then decoded with the parameters found here, like any other.  .npy, .npz and
+.safetensors contain types.  A number in text has the element type of its parameter, if the program
+has one and only sizes come with the call; else a number with a fraction is f32, a whole number i32,
+true and false are bool, as in ``jax.numpy.asarray`` of a Python number.
 """
 
 from __future__ import annotations
@@ -24,34 +24,48 @@ from jaxfs.codecs.text_input import is_vector
 from jaxfs.codecs.tokenizer import split
 from jaxfs.errors import Invalid
 from jaxfs.types.avals import Aval
-from jaxfs.types.partial_avals import KnownAval, PartialAval
+from jaxfs.types.partial_avals import KnownAval
 
 MAX_ARRAYS = 10_000
-MAX_MEMBER_BYTES = 1 << 30  # of a packed one, which may be much longer than the data
-_TYPES = ({bool}, "bool"), ({int}, "i32"), ({int, float}, "f32")  # the first that holds all
+MAX_MEMBER_BYTES = 1 << 30  # of a deflated one, which may be much longer than the data
+_TYPES = ({bool}, "bool"), ({int}, "i32"), ({int, float}, "f32")  # the first that has all leaves
 _I32 = range(-(1 << 31), 1 << 31)
 
 
 class InferredParam(msgspec.Struct, frozen=True):
-    """A parameter as the data has it.  The name is empty where the format has none."""
+    """A parameter as the data has it.
+
+    Attributes:
+        name: The array's name in the data; empty if the format has none.
+        aval: Its type.
+    """
 
     name: str
     aval: Aval
 
 
 class ExpectedParams(msgspec.Struct, frozen=True):
-    """The parameters of a program: their names, and as far as it tells, their types."""
+    """What is known of a program's parameters before the call.
+
+    Attributes:
+        names: The name of each.
+        types: What is known of the type of each; empty if nothing is known of any.
+    """
 
     names: Sequence[str] = ()
     types: Sequence[KnownAval] = ()
 
     def at(self, index: int) -> KnownAval:
-        """What is known of the parameter in a place."""
+        """Returns what is known of one parameter, by its position."""
         return self.types[index] if index < len(self.types) else None
 
+    def name_at(self, index: int) -> str:
+        """Returns the name of one parameter, for messages; empty if its position is not certain."""
+        return "" if self.at(index) is None else self.names[index]
+
     def by_name(self) -> dict[str, KnownAval]:
-        """What is known of each parameter, as an archive calls it: by its name, or arr_0 ..."""
-        names = (*positional_names(self.names), *self.names)
+        """Returns what is known of each parameter, by its names in an archive: its own or arr_0."""
+        names = (*positional_names(len(self.names)), *self.names)
         return dict(zip(names, (*self.types, *self.types), strict=bool(self.types)))
 
 
@@ -59,50 +73,62 @@ ANYTHING = ExpectedParams()
 
 
 def infer(
-    form: str,
+    format_name: str,
     data: memoryview,
-    wanted: ExpectedParams = ANYTHING,
+    expected: ExpectedParams = ANYTHING,
     referred: Mapping[str, tuple[InferredParam, ...]] | None = None,
 ) -> tuple[InferredParam, ...]:
-    """The arrays in ``data``, in the order of the parameters ``wanted`` where they have just their
-    names, else in their own; ``referred`` are those that references in text stand for.
+    """Returns the names and types of the arrays in a request.
 
-    Raises Invalid where the data does not say its types.  Whether they fit is another question.
+    >>> [str(param.aval) for param in infer("json", memoryview(b"3 [1, 2.5] true"))]
+    ['i32[]', 'f32[2]', 'bool[]']
+    >>> from jaxfs.types.partial_avals import PartialAval
+    >>> expected = ExpectedParams(["x"], [PartialAval("bf16", ("?", 2))])
+    >>> infer("json", memoryview(b"[[1, 2], [3, 4], [5, 6]]"), expected)
+    (InferredParam(name='x', aval=Aval(dtype='bf16', shape=(3, 2))),)
+
+    Args:
+        format_name: A format of ``formats``.
+        data: A whole file in it.
+        expected: What is known of the program's parameters.
+        referred: The arrays of each reference in text.
+
+    Returns:
+        The arrays in the order of ``expected`` if they have just these names, else in their own.
+        Whether the types fit the program is not checked.
+
+    Raises:
+        Invalid: The format contains no types, or the data is damaged.
     """
-    if form == "json" and referred:
-        return _text(data, wanted, referred)
-    find = _FIND.get(form)
+    if format_name == "json" and referred:
+        return _text(data, expected, referred)
+    find = _FIND.get(format_name)
     if find is None:
         raise Invalid(
-            f"{form} does not say its types, and this program has none of its own; write one of "
-            f"{', '.join(_FIND)}, or write the types to its signature file and call that"
+            f"{format_name} does not say its types, and this program has none of its own; write "
+            f"one of {', '.join(_FIND)}, or write the types to its signature file and call that"
         )
-    found = find(data, wanted)
-    order = list(wanted.names)
-    if len(order) == len(found) and {one.name for one in found} == set(order):
-        return tuple(sorted(found, key=lambda one: order.index(one.name)))
+    found = find(data, expected)
+    order = list(expected.names)
+    if len(order) == len(found) and {param.name for param in found} == set(order):
+        return tuple(sorted(found, key=lambda param: order.index(param.name)))
     return found
 
 
-def _npy(data: memoryview, wanted: ExpectedParams) -> tuple[InferredParam, ...]:
+def _npy(data: memoryview, expected: ExpectedParams) -> tuple[InferredParam, ...]:
     found, offset = list[InferredParam](), 0
-    while offset < len(data) and len(found) < MAX_ARRAYS:
+    while offset < len(data) and (index := len(found)) < MAX_ARRAYS:
         header = read_header(data[offset:])
         if header is None:
-            raise Invalid(f"input {len(found)}: the .npy header is truncated")
-        known = wanted.at(len(found))
-        aval = _aval(header, f"input {len(found)}", known)
-        found.append(InferredParam(_name(wanted, len(found)), aval))
+            raise Invalid(f"input {index}: the .npy header is truncated")
+        aval = _aval(header, f"input {index}", expected.at(index))
+        found.append(InferredParam(expected.name_at(index), aval))
         offset += header.nbytes + aval.nbytes
     return tuple(found)
 
 
-def _name(wanted: ExpectedParams, index: int) -> str:
-    """What messages call an array without a name: as its parameter, where it must be that one."""
-    return "" if wanted.at(index) is None else wanted.names[index]
-
-
 def _aval(header: NpyHeader, what: str, known: KnownAval) -> Aval:
+    """Returns the type of an array, from its header or, for void data, from its parameter."""
     aval = header.aval if known is None else Aval(known.dtype, header.shape)
     if aval is None or not header.holds(aval):
         aval = header.aval
@@ -114,8 +140,8 @@ def _aval(header: NpyHeader, what: str, known: KnownAval) -> Aval:
     return aval
 
 
-def _npz(data: memoryview, wanted: ExpectedParams) -> tuple[InferredParam, ...]:
-    found, known = list[InferredParam](), wanted.by_name()
+def _npz(data: memoryview, expected: ExpectedParams) -> tuple[InferredParam, ...]:
+    found, known = list[InferredParam](), expected.by_name()
     for member in read_members(data, MAX_ARRAYS):
         name = member.name.removesuffix(".npy")
         content, _ = read_member(data, member, MAX_MEMBER_BYTES)
@@ -123,33 +149,36 @@ def _npz(data: memoryview, wanted: ExpectedParams) -> tuple[InferredParam, ...]:
         if header is None:
             raise Invalid(f"member {name!r}: the .npy header is truncated")
         found.append(InferredParam(name, _aval(header, f"member {name!r}", known.get(name))))
-    return _named(found)
+    return _by_position(found)
 
 
-def _safetensors(data: memoryview, wanted: ExpectedParams) -> tuple[InferredParam, ...]:
-    return _named([InferredParam(name, aval) for name, aval in safetensors.types(data)])
+def _safetensors(data: memoryview, _expected: ExpectedParams) -> tuple[InferredParam, ...]:
+    return _by_position([InferredParam(name, aval) for name, aval in safetensors.types(data)])
 
 
-def _named(found: list[InferredParam]) -> tuple[InferredParam, ...]:
-    """arr_0, arr_1 ... are positions, not names."""
-    positions = positional_names(found)
-    if {one.name for one in found} != set(positions):
+def _by_position(found: list[InferredParam]) -> tuple[InferredParam, ...]:
+    """Returns arrays called arr_0, arr_1 ... in this order: these are positions, not names."""
+    positions = positional_names(len(found))
+    if {param.name for param in found} != set(positions):
         return tuple(found)
-    by_name = {one.name: one for one in found}
+    by_name = {param.name: param for param in found}
     return tuple(by_name[name] for name in positions)
 
 
 def _text(
-    data: memoryview, wanted: ExpectedParams, referred: Mapping[str, tuple[InferredParam, ...]] = {}
+    data: memoryview,
+    expected: ExpectedParams,
+    referred: Mapping[str, tuple[InferredParam, ...]] = {},
 ) -> tuple[InferredParam, ...]:
     found, words = list[InferredParam](), split(data)
-    if is_vector([-1 if one is None else len(one.sizes) for one in wanted.types], words, data):
+    ranks = [-1 if known is None else len(known.sizes) for known in expected.types]
+    if is_vector(ranks, words, data):
         words = [b"[" + b",".join(words) + b"]"]
     for word in words:
         index, arrays = len(found), referred.get(word.decode(errors="replace"))
         if arrays is None:
-            aval = _aval_of_text(index, word, wanted.at(index))
-            arrays = (InferredParam(_name(wanted, index), aval),)
+            aval = _aval_of_text(index, word, expected.at(index))
+            arrays = (InferredParam(expected.name_at(index), aval),)
         found += arrays
     return tuple(found)
 
@@ -161,7 +190,9 @@ def _aval_of_text(index: int, word: bytes, known: KnownAval) -> Aval:
         raise Invalid(f"input {index}: {word[:40]!r} is no JSON value") from error
     shape, leaves = _flattened(index, value)
     if known is not None:
-        return Aval(known.dtype, _shape_of(known, shape))
+        # a complex array may be written as [re, im] pairs
+        is_pairs = known.dtype[0] == "c" and len(shape) == len(known.sizes) + 1 and shape[-1] == 2
+        return Aval(known.dtype, shape[:-1] if is_pairs else shape)
     types = set(map(type, leaves))
     for members, dtype in _TYPES:
         if types <= members and leaves:
@@ -172,13 +203,8 @@ def _aval_of_text(index: int, word: bytes, known: KnownAval) -> Aval:
     raise Invalid(f"input {index}: {json.dumps(value)[:40]} is not made of numbers")
 
 
-def _shape_of(known: PartialAval, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a nested list of numbers, which in a complex array may be [re, im] pairs."""
-    has_pairs = known.dtype[0] == "c" and len(shape) == len(known.sizes) + 1 and shape[-1] == 2
-    return shape[:-1] if has_pairs else shape
-
-
 def _flattened(index: int, value: object) -> tuple[tuple[int, ...], list[Any]]:
+    """Returns the shape and the leaves of a nested list.  Raises Invalid if it is ragged."""
     shape = list[int]()
     level: list[Any] = [value]
     while level and set(map(type, level)) == {list}:

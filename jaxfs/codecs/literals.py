@@ -1,4 +1,4 @@
-"""One JSON value -> one typed buffer.
+"""Converts one JSON value (RFC 8259) to one typed buffer.
 
 A JSON number takes the type of its parameter if it has a value there: floating-point types round,
 as everywhere, but an integer type takes no 1.5 and no 300 for u8, and no finite number becomes
@@ -16,7 +16,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jaxfs.codecs.diagnostics import refuse
+from jaxfs.codecs.diagnostics import mismatch
 from jaxfs.types.avals import BY_SHORT, DType
 from jaxfs.types.buffers import Parameter, TypedBuffer, flat_bytes
 
@@ -34,25 +34,37 @@ _F4_MAX = 6.0
 
 
 def buffer_of(index: int, param: Parameter, text: str) -> TypedBuffer:
-    """The array that ``text`` writes down.  Raises Invalid unless it is one of the right type."""
+    """Returns the array that ``text`` is the JSON of.
+
+    Args:
+        index: The position of the input, from 0, for messages.
+        param: Its parameter.
+        text: JSON, or nan, inf and complex numbers as numpy and Python write them.
+
+    Raises:
+        Invalid: The text is no JSON, or the value does not fit the type of ``param``.
+    """
     try:
         value = parse_value(text)
     except (ValueError, RecursionError) as error:
-        raise refuse(index, param, f"{_shortened(text)}, which is no JSON value") from error
+        raise mismatch(index, param, f"{_shortened(text)}, which is no JSON value") from error
     row = param.aval.row
     try:
         array = _CONVERT[_kind(row)](value, param.aval.shape, row)
-    except _NoValue as error:
-        raise refuse(index, param, error) from error
+    except _Mismatch as error:
+        raise mismatch(index, param, error) from error
     return TypedBuffer(param.aval, flat_bytes(array))
 
 
-class _NoValue(Exception):
-    """The value found, in words."""
+class _Mismatch(Exception):
+    """A value that does not fit the type; the message describes the value."""
 
 
 def parse_value(text: str) -> object:
-    """JSON; where it is not, JSON with numpy's and Python's spellings of nan, inf and complex.
+    """Returns the value of JSON, in which nan, inf and complex may be as numpy writes them.
+
+    >>> parse_value("[1, NaN, -inf, 1+2j]")
+    [1, nan, -inf, '1+2j']
 
     Raises ValueError, RecursionError.
     """
@@ -76,7 +88,7 @@ def _kind(row: DType) -> str:
 
 
 def _leaves(value: object, shape: tuple[int, ...]) -> list[Any] | None:
-    """The elements of a nested list of exactly this shape, or None."""
+    """Returns the elements of a nested list of exactly this shape; None if it has another."""
     level: list[Any] = [value]
     for length in shape:
         if not _all_lists(level) or not set(map(len, level)) <= {length}:
@@ -90,17 +102,17 @@ def _all_lists(level: Iterable[object]) -> bool:
 
 
 def _elements(value: object, shape: tuple[int, ...], types: set[type]) -> list[Any]:
-    """``_leaves``, or _NoValue where the shape or the type of an element differs."""
+    """Returns the elements.  Raises _Mismatch if the shape or the type of an element differs."""
     leaves = _leaves(value, shape)
     if leaves is None:
-        raise _NoValue(_shape_text(value))
+        raise _Mismatch(_shape_text(value))
     if not set(map(type, leaves)) <= types:
-        raise _NoValue(_shown(next(leaf for leaf in leaves if type(leaf) not in types)))
+        raise _Mismatch(_shown(next(leaf for leaf in leaves if type(leaf) not in types)))
     return leaves
 
 
 def _shape_text(value: object) -> str:
-    """What the shape of ``value`` is, for a message."""
+    """Describes the shape of ``value``, for messages."""
     shape: list[int] = []
     level: list[Any] = [value]
     while level and _all_lists(level):
@@ -118,7 +130,7 @@ def _shown(value: object) -> str:
 
 
 def _shortened(text: str) -> str:
-    """At most 40 characters of ``text``, safe to print."""
+    """Returns at most 40 characters of ``text``, safe to print."""
     return text[:40].encode("ascii", "backslashreplace").decode() + ("..." * (len(text) > 40))
 
 
@@ -131,7 +143,7 @@ def _integers(value: object, shape: tuple[int, ...], row: DType) -> Array:
     limits = ml_dtypes.iinfo(row.numpy)  # type: ignore[no-untyped-call]  # it has no annotations
     for extreme in (min(elements, default=0), max(elements, default=0)):
         if not limits.min <= extreme <= limits.max:
-            raise _NoValue(f"{_shown(extreme)}, which is out of range")
+            raise _Mismatch(f"{_shown(extreme)}, which is out of range")
     wide = np.uint64 if row.short[0] == "u" else np.int64
     return np.array(elements, wide).astype(row.numpy)
 
@@ -141,23 +153,23 @@ def _floats(value: object, shape: tuple[int, ...], row: DType) -> Array:
 
 
 def _rounded(elements: list[Any], row: DType) -> Array:
-    """The nearest values of type ``row``; _NoValue where one has none."""
+    """Returns the nearest values of type ``row``.  Raises _Mismatch if an element has none."""
     try:
         exact = np.array(elements, np.float64)
     except OverflowError as error:
-        raise _NoValue("an integer beyond the range of f64") from error
+        raise _Mismatch("an integer beyond the range of f64") from error
     with np.errstate(all="ignore"):
         rounded: Array = exact.astype(row.numpy)
     lost = _lost(exact, rounded.astype(np.float64), row)
     if lost.any():
-        raise _NoValue(f"{exact[lost][0]}, which is out of range")
+        raise _Mismatch(f"{exact[lost][0]}, which is out of range")
     return rounded
 
 
 def _lost(exact: Array, rounded: Array, row: DType) -> Array:
-    """Where rounding changed what a number is: finite, infinite or nan."""
+    """Returns where rounding changed whether a number is finite, infinite or nan."""
     changed = (np.isnan(exact) != np.isnan(rounded)) | (np.isinf(exact) != np.isinf(rounded))
-    if row.short == "f4_e2m1fn":  # has neither inf nor nan to overflow to
+    if row.short == "f4_e2m1fn":  # it has neither inf nor nan to overflow to
         changed |= np.abs(exact) > _F4_MAX
     return np.asarray(changed)
 
@@ -169,7 +181,7 @@ def _complexes(value: object, shape: tuple[int, ...], row: DType) -> Array:
     elif _leaves(value, (*shape, 2)) is not None:
         pairs = _elements(value, (*shape, 2), {int, float})
     else:
-        raise _NoValue(_shape_text(value))
+        raise _Mismatch(_shape_text(value))
     return _rounded(pairs, BY_SHORT[_COMPONENT[row.short]]).view(row.numpy)
 
 
@@ -177,7 +189,7 @@ def _parts(scalar: str | float) -> tuple[float, float]:
     try:
         number = complex(scalar)
     except (ValueError, OverflowError) as error:
-        raise _NoValue(f"{_shown(scalar)}, which is no complex number") from error
+        raise _Mismatch(f"{_shown(scalar)}, which is no complex number") from error
     return number.real, number.imag
 
 

@@ -1,4 +1,8 @@
-""".npy: several arrays are one stream of files, one after another, in signature order."""
+""".npy: several arrays are one stream of files, one after another, in signature order.
+
+The format is NEP 1, https://numpy.org/neps/nep-0001-npy-format.html; versions 1.0 to 3.0 are read,
+1.0 is written.
+"""
 
 from __future__ import annotations
 
@@ -11,102 +15,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from jaxfs.codecs.diagnostics import label, refuse, refuse_count, sliced, typed
+from jaxfs.codecs.diagnostics import checked_buffer, label, mismatch, sliced, wrong_count
 from jaxfs.errors import Invalid
 from jaxfs.types.avals import BY_SHORT, DTYPES, Aval
 from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer, flat_bytes
-
-
-def encode(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
-    """The outputs as a stream of .npy files; only the headers are new bytes."""
-    return Rope(piece for buffer in buffers for piece in (header(buffer.aval), buffer.data))
-
-
-def size(params: Sequence[Parameter]) -> int:
-    """The exact length of ``encode``, in bytes."""
-    return sum(file_bytes(p.aval) for p in params)
-
-
-def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
-    """The inputs, in signature order.  Native C-order arrays are slices of ``data``.
-
-    Raises Invalid for a wrong count, type, trailing or missing bytes.
-    """
-    arguments: list[Argument] = []
-    offset = 0
-    for index, param in enumerate(params):
-        if offset == len(data):
-            raise refuse_count(params, index)
-        argument, offset = decode_one(data, offset, index, param)
-        arguments.append(argument)
-    if offset < len(data):
-        raise refuse_count(params, _excess(data[offset:]))
-    return arguments
-
-
-def _excess(rest: memoryview) -> str:
-    what = "another .npy file" if bytes(rest[: len(MAGIC)]) == MAGIC else "trailing bytes"
-    return f"{what} after them ({len(rest)} bytes)"
-
-
-def decode_one(
-    data: memoryview, offset: int, index: int, param: Parameter
-) -> tuple[TypedBuffer, int]:
-    """The array whose header stands at ``offset``, and where its data ends."""
-    found = checked_header(data[offset:], index, param)
-    if found is None:
-        raise Invalid(f"{label(index, param)}: the .npy header is truncated")
-    start = offset + found.nbytes
-    stored = sliced(index, param, data, start)
-    return _in_memory_order(found, stored, index, param), start + param.aval.nbytes
-
-
-def checked_header(data: memoryview, index: int, param: Parameter) -> NpyHeader | None:
-    """The header at the start of ``data`` if it is all there; Invalid if it is not ``param``'s."""
-    try:
-        found = read_header(data)
-    except Invalid as error:
-        raise Invalid(f"{label(index, param)}: {error.reason}") from error
-    if found is not None and not found.holds(param.aval):
-        raise refuse(index, param, found)
-    return found
-
-
-def _in_memory_order(
-    found: NpyHeader, buffer: TypedBuffer, index: int, param: Parameter
-) -> TypedBuffer:
-    """Fortran order and big-endian data rearranged; anything else as it is."""
-    fortran = found.fortran_order and len(found.shape) > 1
-    swapped = found.big_endian and buffer.aval.row.is_native and buffer.aval.row.itemsize > 1
-    if not buffer.data or not (fortran or swapped):
-        return buffer
-    array: np.ndarray[Any, Any] = np.frombuffer(buffer.data, buffer.aval.row.numpy)
-    if swapped:
-        array = array.byteswap()
-    if fortran:
-        array = array.reshape(found.shape[::-1]).T
-    return typed(index, param, flat_bytes(array))
-
-
-class NpyFrames:
-    """Finds the end of one request in a conversation.  See ``framing.Framer``."""
-
-    def __init__(self, params: Sequence[Parameter]) -> None:
-        self._params = params
-        self._index = 0
-        self._offset = 0  # where the header of input ``_index`` begins
-
-    def needed(self, buffer: memoryview) -> int | None:
-        """The request's length once the last header is there.  Raises Invalid at a wrong one."""
-        while self._index < len(self._params):
-            param = self._params[self._index]
-            found = checked_header(buffer[self._offset :], self._index, param)
-            if found is None:
-                return None
-            self._offset += found.nbytes + param.aval.nbytes
-            self._index += 1
-        return self._offset
-
 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER_BYTES = 10_000  # numpy's own limit for files it does not trust
@@ -131,40 +43,148 @@ _CODES_OF = {
 }
 
 
+def encode(_params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
+    """Returns the outputs as a stream of .npy files; only the headers are new bytes."""
+    return Rope(piece for buffer in buffers for piece in (header(buffer.aval), buffer.data))
+
+
+def size(params: Sequence[Parameter]) -> int:
+    """Returns the exact length of ``encode``, in bytes."""
+    return sum(file_bytes(param.aval) for param in params)
+
+
+def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
+    """Returns the inputs, in signature order; little-endian C-order arrays are slices of ``data``.
+
+    Raises:
+        Invalid: A count or type is wrong, or bytes are missing or left over.
+    """
+    arguments: list[Argument] = []
+    offset = 0
+    for index, param in enumerate(params):
+        if offset == len(data):
+            raise wrong_count(params, index)
+        argument, offset = decode_one(data, offset, index, param)
+        arguments.append(argument)
+    if offset < len(data):
+        is_file = bytes(data[offset : offset + len(MAGIC)]) == MAGIC
+        excess = "another .npy file" if is_file else "trailing bytes"
+        raise wrong_count(params, f"{excess} after them ({len(data) - offset} bytes)")
+    return arguments
+
+
+def decode_one(
+    data: memoryview, offset: int, index: int, param: Parameter
+) -> tuple[TypedBuffer, int]:
+    """Returns the array of the file at ``offset``, and the offset of its end.  Raises Invalid."""
+    found = checked_header(data[offset:], index, param)
+    if found is None:
+        raise Invalid(f"{label(index, param)}: the .npy header is truncated")
+    start = offset + found.nbytes
+    stored = sliced(index, param, data, start)
+    return _in_memory_order(found, stored, index, param), start + param.aval.nbytes
+
+
+def checked_header(data: memoryview, index: int, param: Parameter) -> NpyHeader | None:
+    """As ``read_header``.  Raises Invalid if the array is not of the type of ``param``."""
+    try:
+        found = read_header(data)
+    except Invalid as error:
+        raise Invalid(f"{label(index, param)}: {error.reason}") from error
+    if found is not None and not found.holds(param.aval):
+        raise mismatch(index, param, found)
+    return found
+
+
+def _in_memory_order(
+    found: NpyHeader, buffer: TypedBuffer, index: int, param: Parameter
+) -> TypedBuffer:
+    """Returns the array in C order and little-endian; a copy only if it is not so already."""
+    fortran = found.fortran_order and len(found.shape) > 1
+    swapped = found.big_endian and buffer.aval.row.is_native and buffer.aval.row.itemsize > 1
+    if not buffer.data or not (fortran or swapped):
+        return buffer
+    array: np.ndarray[Any, Any] = np.frombuffer(buffer.data, buffer.aval.row.numpy)
+    if swapped:
+        array = array.byteswap()
+    if fortran:
+        array = array.reshape(found.shape[::-1]).T
+    return checked_buffer(index, param, flat_bytes(array))
+
+
+class NpyFrames:
+    """Finds the end of one request: the last byte of as many files as there are inputs."""
+
+    def __init__(self, params: Sequence[Parameter]) -> None:
+        self._params = params
+        self._index = 0
+        self._offset = 0  # where the header of input ``_index`` begins
+
+    def needed(self, buffer: memoryview) -> int | None:
+        """Returns the request's length in bytes; None while the last header is incomplete.
+
+        Raises:
+            Invalid: A header is damaged, or not that of the input.
+        """
+        while self._index < len(self._params):
+            param = self._params[self._index]
+            found = checked_header(buffer[self._offset :], self._index, param)
+            if found is None:
+                return None
+            self._offset += found.nbytes + param.aval.nbytes
+            self._index += 1
+        return self._offset
+
+
 class NpyHeader(msgspec.Struct, frozen=True):
-    """What a .npy header says.  ``code`` is the dtype without its byte order: ``f4``, ``V2``."""
+    """The content of a .npy header.
+
+    Attributes:
+        code: The dtype without its byte order: ``f4``, ``V2``.
+        big_endian: The byte order.
+        fortran_order: Whether the first dimension is the fastest.
+        shape: The sizes of the dimensions.
+        nbytes: The length of the magic, the length field and the header itself.
+    """
 
     code: str
     big_endian: bool
     fortran_order: bool
     shape: tuple[int, ...]
-    nbytes: int  # of the magic, the length and the header itself
+    nbytes: int
 
     def __str__(self) -> str:
         return str(Aval(_CODES.get(self.code, self.code), self.shape))
 
     @property
     def aval(self) -> Aval | None:
-        """The type, None where numpy's name for it does not tell (bf16 is void to numpy)."""
+        """The type; None if numpy's name for it has several meanings (bf16 is void to numpy)."""
         dtype = _CODES.get(self.code)
         return Aval(dtype, self.shape) if dtype in BY_SHORT else None
 
     def holds(self, aval: Aval) -> bool:
-        """Whether the data that follows is an array of type ``aval``."""
+        """Returns whether the data that follows is an array of type ``aval``."""
         return self.shape == aval.shape and self.code in _CODES_OF[aval.dtype]
 
 
 def read_header(data: memoryview) -> NpyHeader | None:
-    """The header at the start of ``data``, or None while it is not all there.
+    """Returns the header at the start of ``data``; None while it is incomplete.
 
-    Raises Invalid when ``data`` cannot be the start of a .npy file.
+    >>> read_header(memoryview(header(Aval("f32", (2, 3)))))
+    NpyHeader(code='f4', big_endian=False, fortran_order=False, shape=(2, 3), nbytes=128)
+
+    Raises:
+        Invalid: ``data`` cannot be the start of a .npy file.
     """
     prefix = bytes(data[:12])
     if not prefix.startswith(MAGIC[: len(prefix)]):
         raise Invalid(f"expected .npy data, which begins with {MAGIC!r}, got {prefix[:6]!r}")
     if len(prefix) < 8:
         return None
-    layout = _length_format(prefix)
+    version = prefix[6], prefix[7]
+    layout = _LENGTH_FORMAT.get(version)
+    if layout is None:
+        raise Invalid(f".npy version {prefix[6]}.{prefix[7]} is not known; 1.0, 2.0 and 3.0 are")
     start = 8 + struct.calcsize(layout)
     if len(prefix) < start:
         return None
@@ -172,13 +192,6 @@ def read_header(data: memoryview) -> NpyHeader | None:
     if end - start > MAX_HEADER_BYTES:
         raise Invalid(f"a .npy header of {end - start} bytes; at most {MAX_HEADER_BYTES} are read")
     return _parse(bytes(data[start:end]), end) if len(data) >= end else None
-
-
-def _length_format(prefix: bytes) -> str:
-    layout = _LENGTH_FORMAT.get((prefix[6], prefix[7]))
-    if layout is None:
-        raise Invalid(f".npy version {prefix[6]}.{prefix[7]} is not known; 1.0, 2.0 and 3.0 are")
-    return layout
 
 
 @functools.lru_cache(256)  # requests come with the same few headers
@@ -198,7 +211,7 @@ def _parse(header: bytes, nbytes: int) -> NpyHeader:
 
 
 def _fields(text: str) -> dict[str, str]:
-    """The entries of the header's dict, as text; empty when it is not one."""
+    """Returns the entries of the header's dict, as text; empty if it is no dict."""
     fields: dict[str, str] = {}
     position = 1 if text.startswith("{") else len(text)
     while match := _ENTRY.match(text, position):
@@ -211,9 +224,13 @@ def _fields(text: str) -> dict[str, str]:
 
 @functools.lru_cache(256)
 def header(aval: Aval) -> bytes:
-    """The header ``np.save`` writes for ``aval``: version 1.0, a multiple of 64 bytes."""
-    shape = aval.shape
-    text = f"{{'descr': '{_descr(aval)}', 'fortran_order': False, 'shape': {shape}, }}"
+    """Returns the header that ``np.save`` writes for ``aval``: version 1.0, n times 64 bytes.
+
+    Extension types are void, as numpy reads them back: ``<V2`` for bf16.
+    """
+    shape, row = aval.shape, aval.row
+    descr = row.numpy.str if row.is_native else f"<V{row.itemsize}"
+    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
     if shape:
         text += " " * (_GROWTH_DIGITS - len(str(shape[0])))
     start = len(MAGIC) + 4
@@ -221,11 +238,6 @@ def header(aval: Aval) -> bytes:
     return MAGIC + b"\x01\x00" + struct.pack("<H", len(text)) + text.encode("ascii")
 
 
-def _descr(aval: Aval) -> str:
-    """The dtype as numpy reads it back: extension types as void, ``<V2`` for bf16."""
-    return str(aval.row.numpy.str) if aval.row.is_native else f"<V{aval.row.itemsize}"
-
-
 def file_bytes(aval: Aval) -> int:
-    """The length of the whole .npy file of an ``aval``."""
+    """Returns the length of the whole .npy file of an ``aval``, in bytes."""
     return len(header(aval)) + aval.nbytes

@@ -1,4 +1,9 @@
-""".npz: a zip of .npy files, one an array, by name."""
+""".npz: a zip of .npy files, one for each array, by name.
+
+zip is PKWARE's APPNOTE.TXT, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT.  Members
+are written stored, with zip64 fields, so that every size is known beforehand and nothing is copied;
+stored and deflated ones are read.  zipfile wants a file object and copies.
+"""
 
 from __future__ import annotations
 
@@ -10,55 +15,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from jaxfs.codecs import npy
-from jaxfs.codecs.diagnostics import in_signature_order, label, member_names, refuse
+from jaxfs.codecs.diagnostics import in_signature_order, label, member_names, mismatch
 from jaxfs.codecs.npy import MAX_HEADER_BYTES, file_bytes
 from jaxfs.errors import Invalid
 from jaxfs.types.buffers import Argument, Bytes, Parameter, Rope, TypedBuffer
 
 _SUFFIX = ".npy"
-
-
-def encode(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
-    """The outputs by name, or as arr_0, arr_1 ... where they have none; nothing is packed."""
-    files = [npy.encode([param], [b]) for param, b in zip(params, buffers, strict=True)]
-    return archive(zip(_file_names(params), files, strict=True))
-
-
-def size(params: Sequence[Parameter]) -> int:
-    """The exact length of ``encode``, in bytes."""
-    sizes = [file_bytes(p.aval) for p in params]
-    return archive_bytes(zip(_file_names(params), sizes, strict=True))
-
-
-def _file_names(params: Sequence[Parameter]) -> list[str]:
-    return [name + _SUFFIX for name in member_names(params)]
-
-
-def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
-    """The inputs by name.  Stored members are slices of ``data``, deflated ones unpacked.
-
-    No member is unpacked beyond the size its parameter has.  Raises Invalid.
-    """
-    members = read_members(data, len(params) + 1)  # one more tells that there are too many
-    found = [member.name.removesuffix(_SUFFIX) for member in members]
-    by_name = dict(zip(found, members, strict=True))
-    names = in_signature_order(params, found)
-    return [_argument(data, by_name[name], i, params[i]) for i, name in enumerate(names)]
-
-
-def _argument(data: memoryview, member: Member, index: int, param: Parameter) -> TypedBuffer:
-    try:
-        content, start = read_member(data, member, MAX_HEADER_BYTES + 12 + param.aval.nbytes)
-    except Invalid as error:
-        raise Invalid(f"{label(index, param)}: {error.reason}") from error
-    found, end = npy.decode_one(content, 0, index, param)
-    if end < len(content):
-        raise refuse(index, param, f"{len(content) - end} bytes after it")
-    if start is None or found.offset is None:
-        return TypedBuffer(found.aval, found.data)
-    return TypedBuffer(found.aval, found.data, start + found.offset)
-
-
 MAGIC = b"PK"
 _VERSION = 45  # the first that knows zip64
 _UTF8 = 1 << 11
@@ -79,44 +41,93 @@ _LOCATOR = struct.Struct("<4sIQI")
 _EXTRA = struct.Struct("<HH")
 
 
+def encode(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
+    """Returns the outputs by name, or as arr_0, arr_1 ... if they have none; not deflated."""
+    files = [npy.encode([param], [b]) for param, b in zip(params, buffers, strict=True)]
+    return archive(zip(_file_names(params), files, strict=True))
+
+
+def size(params: Sequence[Parameter]) -> int:
+    """Returns the exact length of ``encode``, in bytes."""
+    sizes = [file_bytes(p.aval) for p in params]
+    return archive_bytes(zip(_file_names(params), sizes, strict=True))
+
+
+def _file_names(params: Sequence[Parameter]) -> list[str]:
+    return [name + _SUFFIX for name in member_names(params)]
+
+
+def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
+    """Returns the inputs by name: slices of ``data`` if stored, inflated copies if deflated.
+
+    No member is inflated beyond the size of its parameter.
+
+    Raises:
+        Invalid: The archive is damaged, or its members are not the inputs.
+    """
+    members = read_members(data, len(params) + 1)  # one more shows that there are too many
+    found = [member.name.removesuffix(_SUFFIX) for member in members]
+    by_name = dict(zip(found, members, strict=True))
+    names = in_signature_order(params, found)
+    return [_argument(data, by_name[name], i, params[i]) for i, name in enumerate(names)]
+
+
+def _argument(data: memoryview, member: Member, index: int, param: Parameter) -> TypedBuffer:
+    try:
+        content, start = read_member(data, member, MAX_HEADER_BYTES + 12 + param.aval.nbytes)
+    except Invalid as error:
+        raise Invalid(f"{label(index, param)}: {error.reason}") from error
+    found, end = npy.decode_one(content, 0, index, param)
+    if end < len(content):
+        raise mismatch(index, param, f"{len(content) - end} bytes after it")
+    if start is None or found.offset is None:
+        return TypedBuffer(found.aval, found.data)
+    return TypedBuffer(found.aval, found.data, start + found.offset)
+
+
 class Member(msgspec.Struct, frozen=True):
-    """One file of an archive, as its central directory tells."""
+    """One file of an archive: its entry in the central directory.
+
+    Attributes:
+        name: The file's name.
+        method: Stored (0) or deflated (8).
+        flags: The general purpose bits.
+        crc: CRC-32 of the content.
+        stored_bytes: Its length in the archive.
+        nbytes: Its length when inflated.
+        offset: Where its local header is.
+    """
 
     name: str
     method: int
     flags: int
     crc: int
     stored_bytes: int
-    nbytes: int  # when unpacked
-    offset: int  # of the local header
+    nbytes: int
+    offset: int
 
 
 def archive_bytes(members: Iterable[tuple[str, int]]) -> int:
-    """The exact length of an archive of (name, size) members."""
+    """Returns the exact length of an archive of (name, size) members, in bytes."""
     headers = _LOCAL.size + _LOCAL_EXTRA.size + _CENTRAL.size + _CENTRAL_EXTRA.size
     body = sum(headers + 2 * len(name.encode()) + nbytes for name, nbytes in members)
     return body + (_END64.size + _LOCATOR.size if body else 0) + _END.size
 
 
 def archive(members: Iterable[tuple[str, Rope]]) -> Rope:
-    """A zip of the (name, content) members; their content is not copied."""
+    """Returns a zip of the (name, content) members; their content is not copied."""
     pieces: list[Bytes] = []
     central: list[bytes] = []
     offset = 0
     for name, content in members:
-        crc = _crc(content)
+        crc = 0
+        for piece in content:
+            crc = zlib.crc32(piece, crc)
         local = _local_header(name, content.nbytes, crc)
         pieces += [local, *content]
         central.append(_central_header(name, content.nbytes, crc, offset))
         offset += len(local) + content.nbytes
-    return Rope([*pieces, *central, _end(len(central), sum(map(len, central)), offset)])
-
-
-def _crc(pieces: Iterable[Bytes]) -> int:
-    crc = 0
-    for piece in pieces:
-        crc = zlib.crc32(piece, crc)
-    return crc
+    return Rope([*pieces, *central, _end_records(len(central), sum(map(len, central)), offset)])
 
 
 def _local_header(name: str, nbytes: int, crc: int) -> bytes:
@@ -138,8 +149,9 @@ def _central_header(name: str, nbytes: int, crc: int, offset: int) -> bytes:
     return fixed + raw + extra
 
 
-def _end(count: int, nbytes: int, offset: int) -> bytes:
-    if not count:  # numpy knows an empty archive only by the plain record
+def _end_records(count: int, nbytes: int, offset: int) -> bytes:
+    """Returns the records after a central directory of ``count`` entries at ``offset``."""
+    if not count:  # numpy recognises an empty archive only by the plain record
         return _END.pack(b"PK\x05\x06", 0, 0, 0, 0, 0, 0, 0)
     end64 = _END64.pack(
         *(b"PK\x06\x06", _END64.size - 12, _VERSION, _VERSION, 0, 0),
@@ -151,7 +163,11 @@ def _end(count: int, nbytes: int, offset: int) -> bytes:
 
 
 def read_members(data: memoryview, limit: int) -> list[Member]:
-    """The first ``limit`` members of an archive.  Raises Invalid when it is none, or damaged."""
+    """Returns the first ``limit`` members of an archive.
+
+    Raises:
+        Invalid: The data is no archive, or damaged.
+    """
     try:
         count, offset = _find_directory(data)
         return list(itertools.islice(_directory(data, offset, count), limit))
@@ -160,7 +176,7 @@ def read_members(data: memoryview, limit: int) -> list[Member]:
 
 
 def _find_directory(data: memoryview) -> tuple[int, int]:
-    """How many members the archive has and where its central directory stands."""
+    """Returns the number of members and the offset of the central directory."""
     tail = bytes(data[-(_END.size + _MAX_COMMENT_BYTES) :])
     found = tail.rfind(b"PK\x05\x06")
     if found < 0:
@@ -175,7 +191,7 @@ def _find_directory(data: memoryview) -> tuple[int, int]:
 
 
 def _inside(data: memoryview, offset: int) -> int:
-    """``offset`` if it lies in ``data``: struct counts a negative one from the end."""
+    """Returns ``offset`` if it lies in ``data``: struct counts a negative one from the end."""
     if not 0 <= offset < len(data):
         raise struct.error
     return offset
@@ -196,7 +212,7 @@ def _directory(data: memoryview, offset: int, count: int) -> Iterator[Member]:
 
 
 def _wide(extra: bytes, *sizes: int) -> list[int]:
-    """The member's sizes and offset, those that do not fit 32 bits taken from the zip64 field."""
+    """Returns sizes and offset; the zip64 field has those that do not fit 32 bits."""
     position = 0
     while position + _EXTRA.size <= len(extra):
         kind, nbytes = _EXTRA.unpack_from(extra, position)
@@ -209,9 +225,15 @@ def _wide(extra: bytes, *sizes: int) -> list[int]:
 
 
 def read_member(data: memoryview, member: Member, max_bytes: int) -> tuple[memoryview, int | None]:
-    """A member's content and, where it is a slice of ``data``, its offset there.
+    """Returns a member's content and, if it is a slice of ``data``, its offset there.
 
-    Never unpacks more than ``max_bytes``.  Raises Invalid for anything that does not add up.
+    Args:
+        data: The archive.
+        member: One of its members.
+        max_bytes: The longest content that is inflated.
+
+    Raises:
+        Invalid: The content is longer, damaged, encrypted or compressed by another method.
     """
     start, stored = _stored(data, member)
     if member.nbytes > max_bytes:

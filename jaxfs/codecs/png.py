@@ -1,7 +1,8 @@
-""".png: an image from an array (PNG specification, third edition), with nothing but zlib.
+""".png: an image from an array, with nothing but zlib.
 
-u8 of shape [h,w] is gray, [h,w,3] RGB, [h,w,4] RGBA; a bool image is black and white; floats are
-scaled so that the least finite value is black and the greatest white.  NaN is black.
+PNG specification, third edition: https://www.w3.org/TR/png-3/.  Samples have 8 bits.  u8 of shape
+[h,w] is gray, [h,w,3] RGB, [h,w,4] RGBA; a bool image is black and white; floats are scaled so that
+the least finite value is black and the greatest white.  NaN is black.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LEVEL = 1  # an image is made each time it is read: speed before size
 
 
 def _samples(aval: Aval) -> tuple[int, ...]:
-    """How many samples a pixel of this type may have; none where it is no image type."""
+    """Returns how many samples a pixel of this type may have; empty if it is no image type."""
     if aval.dtype == "u8":
         return (1, 3, 4)
     if aval.dtype == "bool":
@@ -35,7 +36,7 @@ def _samples(aval: Aval) -> tuple[int, ...]:
 
 
 def check(params: Sequence[Parameter]) -> None:
-    """Raises Invalid unless the only output is an image."""
+    """Raises Invalid unless there is one output and it is an image."""
     param = check_single(params, ".png")
     shape = param.aval.shape
     rank_fits = len(shape) == 2 or (len(shape) == 3 and shape[2] > 1)
@@ -51,30 +52,31 @@ def _channels(shape: tuple[int, ...]) -> int:
     return shape[2] if len(shape) == 3 else 1
 
 
-def encode(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
-    """The output as an image of 8 bits a sample."""
+def encode(_params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
+    """Returns the output, which ``check`` has accepted, as an image of 8 bits a sample."""
     shape = buffers[0].aval.shape
     color = _COLOR_TYPE[_channels(shape)]
     header = struct.pack(">IIBBBBB", shape[1], shape[0], 8, color, 0, 0, 0)
-    pixels = _bytes(buffers[0]).reshape(shape[0], -1)
-    chunks = [(b"IHDR", header), *((b"IDAT", d) for d in _deflated(pixels)), (b"IEND", b"")]
-    return Rope([_SIGNATURE, *(_chunk(kind, data) for kind, data in chunks)])
+    rows = _bytes(buffers[0]).reshape(shape[0], -1)
+    data = [_chunk(b"IDAT", part) for part in _deflated(rows)]
+    return Rope([_SIGNATURE, _chunk(b"IHDR", header), *data, _chunk(b"IEND", b"")])
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
+    """Returns one chunk: length, type, data, CRC-32 (section 5.3)."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def _deflated(rows: Array) -> Iterator[bytes]:
-    """The image data: each row behind the number of its filter, here none."""
-    packer = zlib.compressobj(_LEVEL)
+    """Yields the image data: each row after the byte of its filter type, here 0 for none."""
+    deflate = zlib.compressobj(_LEVEL)
     for row in rows:
-        yield from filter(None, (packer.compress(b"\0" + row.tobytes()),))
-    yield packer.flush()
+        yield from filter(None, (deflate.compress(b"\0" + row.tobytes()),))
+    yield deflate.flush()
 
 
 def _bytes(buffer: TypedBuffer) -> Array:
-    """The samples, 0 to 255."""
+    """Returns the samples, 0 to 255."""
     array = buffer.array()
     if buffer.aval.dtype == "u8":
         return array

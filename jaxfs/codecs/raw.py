@@ -1,27 +1,31 @@
-"""Raw bytes: all arrays back to back, in signature order, as they stand in memory."""
+"""Raw bytes: all arrays back to back, in signature order, little-endian, C order."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxfs.codecs.diagnostics import refuse_count, sliced
+from jaxfs.codecs.diagnostics import sliced, wrong_count
 from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer
 
 
-def encode(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
-    """The outputs' own bytes, not copied."""
+def encode(_params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
+    """Returns the outputs' own bytes, not copied."""
     return Rope(buffer.data for buffer in buffers)
 
 
 def size(params: Sequence[Parameter]) -> int:
-    """The exact length of ``encode``, in bytes."""
-    return sum(p.aval.nbytes for p in params)
+    """Returns the exact length of ``encode``, in bytes."""
+    return sum(param.aval.nbytes for param in params)
 
 
 def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
-    """Slices of ``data``.  Raises Invalid unless it has exactly the bytes the inputs take."""
+    """Returns the inputs as slices of ``data``.
+
+    Raises:
+        Invalid: ``data`` is longer or shorter than the inputs are.
+    """
     if len(data) != size(params):
-        raise refuse_count(params, f"{len(data)} bytes instead of {size(params)}")
+        raise wrong_count(params, f"{len(data)} bytes instead of {size(params)}")
     arguments: list[Argument] = []
     offset = 0
     for index, param in enumerate(params):
@@ -31,10 +35,11 @@ def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
 
 
 class RawFrames:
-    """The end of one request: always after the same number of bytes."""
+    """Finds the end of one request: always after the same number of bytes."""
 
     def __init__(self, params: Sequence[Parameter]) -> None:
         self._nbytes = size(params)
 
-    def needed(self, buffer: memoryview) -> int | None:
+    def needed(self, _buffer: memoryview) -> int | None:
+        """Returns the bytes of all inputs."""
         return self._nbytes

@@ -1,7 +1,7 @@
 """.safetensors: a JSON table of names, types and offsets, then the bytes.  Exact for bf16 and fp8.
 
-https://huggingface.co/docs/safetensors#format.  The format is small, and its Python package reads
-only what numpy has types for; so header and data are taken apart here.
+Format: https://github.com/huggingface/safetensors#format.  It is small, and its Python package
+reads only the types that numpy has; so header and data are parsed here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from jaxfs.codecs.diagnostics import in_signature_order, member_names, refuse, refuse_count, sliced
+from jaxfs.codecs.diagnostics import in_signature_order, member_names, mismatch, sliced, wrong_count
 from jaxfs.errors import Invalid
 from jaxfs.types.avals import Aval
 from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer
@@ -20,7 +20,7 @@ MAX_HEADER_BYTES = 1 << 20
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8  # of the data; the reference writer pads its header with spaces
 _METADATA = "__metadata__"
-# F4 is missing: the format packs two of them in a byte, memory holds one
+# without F4: the format packs two elements in a byte, memory has one in each
 DTYPES = {
     "BOOL": "bool",
     "I8": "i8",
@@ -46,7 +46,13 @@ _NAMES = {short: name for name, short in DTYPES.items()}
 
 
 class TensorEntry(msgspec.Struct, frozen=True):
-    """One tensor; ``data_offsets`` count from the end of the header."""
+    """The entry of one tensor in the header, with the format's names.
+
+    Attributes:
+        dtype: A key of ``DTYPES``.
+        shape: The sizes of its dimensions.
+        data_offsets: Where its bytes begin and end, counted from the end of the header.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -57,14 +63,14 @@ class TensorEntry(msgspec.Struct, frozen=True):
 
 
 def check(params: Sequence[Parameter]) -> None:
-    """Raises Invalid for a type the format has no name for."""
+    """Raises Invalid for a type without a name in the format."""
     for param in params:
         if param.aval.dtype not in _NAMES:
             raise Invalid(f"safetensors cannot name {param.aval} {param.name}; take .npz or .raw")
 
 
 def is_likely(data: memoryview) -> bool:
-    """Whether a whole file looks like one: the length of its header, and the header's brace."""
+    """Returns whether a whole file begins with a possible length and the header's brace."""
     if len(data) <= _LENGTH.size:
         return False
     (nbytes,) = _LENGTH.unpack_from(data)
@@ -72,12 +78,12 @@ def is_likely(data: memoryview) -> bool:
 
 
 def encode(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
-    """The outputs by name, or as arr_0, arr_1 ... where they have none."""
+    """Returns the outputs by name, or as arr_0, arr_1 ... if they have none."""
     return Rope([_header(params), *(buffer.data for buffer in buffers)])
 
 
 def size(params: Sequence[Parameter]) -> int:
-    """The exact length of ``encode``, in bytes."""
+    """Returns the exact length of ``encode``, in bytes."""
     return len(_header(params)) + sum(p.aval.nbytes for p in params)
 
 
@@ -93,28 +99,31 @@ def _header(params: Sequence[Parameter]) -> bytes:
 
 
 def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
-    """The inputs by name, as slices of ``data``.  Raises Invalid."""
-    found = _read_header(data)
-    if found is None:
-        raise Invalid("expected a safetensors header, got truncated data")
-    start, entries = found
-    ranges = _checked(params, entries)
+    """Returns the inputs by name, as slices of ``data``.
+
+    Raises:
+        Invalid: The header is damaged, or the tensors are not the inputs.
+    """
+    start, entries = _whole_header(data)
+    offsets = _offsets(params, entries)
     end = start + sum(p.aval.nbytes for p in params)
     arguments: list[Argument] = [
         sliced(i, param, data, start + begin)
-        for i, (param, begin) in enumerate(zip(params, ranges, strict=True))
+        for i, (param, begin) in enumerate(zip(params, offsets, strict=True))
     ]
     if len(data) > end:
-        raise refuse_count(params, f"{len(data) - end} trailing bytes after them")
+        raise wrong_count(params, f"{len(data) - end} trailing bytes after them")
     return arguments
 
 
 def types(data: memoryview) -> list[tuple[str, Aval]]:
-    """Names and types of what ``data`` holds, in the order of the bytes.  Raises Invalid."""
-    found = _read_header(data)
-    if found is None:
-        raise Invalid("expected a safetensors header, got truncated data")
-    entries = sorted(found[1].items(), key=lambda item: item[1].data_offsets)
+    """Returns the names and types of the tensors, in the order of their bytes.
+
+    Raises:
+        Invalid: The header is damaged, or a tensor has another type than JAX's.
+    """
+    _, found = _whole_header(data)
+    entries = sorted(found.items(), key=lambda item: item[1].data_offsets)
     end = 0
     for name, entry in entries:
         if entry.dtype not in DTYPES:
@@ -125,23 +134,34 @@ def types(data: memoryview) -> list[tuple[str, Aval]]:
     return [(name, Aval(DTYPES[entry.dtype], entry.shape)) for name, entry in entries]
 
 
-def _checked(params: Sequence[Parameter], entries: dict[str, TensorEntry]) -> list[int]:
-    """Where the data of each parameter begins.  Raises Invalid for other names and types."""
-    names = in_signature_order(params, list(entries))
-    return [_begin(entries[name], i, params[i]) for i, name in enumerate(names)]
+def _offsets(params: Sequence[Parameter], entries: dict[str, TensorEntry]) -> list[int]:
+    """Returns where the bytes of each parameter begin, counted from the end of the header.
+
+    Raises Invalid for other names, types and lengths.
+    """
+    offsets = []
+    for index, name in enumerate(in_signature_order(params, list(entries))):
+        entry, param = entries[name], params[index]
+        begin, end = entry.data_offsets
+        if (DTYPES.get(entry.dtype), entry.shape) != (param.aval.dtype, param.aval.shape):
+            raise mismatch(index, param, entry)
+        if begin < 0 or end - begin != param.aval.nbytes:
+            found = f"bytes {begin} to {end} instead of {param.aval.nbytes} bytes"
+            raise mismatch(index, param, found)
+        offsets.append(begin)
+    return offsets
 
 
-def _begin(entry: TensorEntry, index: int, param: Parameter) -> int:
-    begin, end = entry.data_offsets
-    if (DTYPES.get(entry.dtype), entry.shape) != (param.aval.dtype, param.aval.shape):
-        raise refuse(index, param, entry)
-    if begin < 0 or end - begin != param.aval.nbytes:
-        raise refuse(index, param, f"bytes {begin} to {end} instead of {param.aval.nbytes} bytes")
-    return begin
+def _whole_header(data: memoryview) -> tuple[int, dict[str, TensorEntry]]:
+    """As ``_read_header``.  Raises Invalid if the header is incomplete."""
+    found = _read_header(data)
+    if found is None:
+        raise Invalid("expected a safetensors header, got truncated data")
+    return found
 
 
 def _read_header(data: memoryview) -> tuple[int, dict[str, TensorEntry]] | None:
-    """Where the data begins, and the tensors; None while the header is not all there."""
+    """Returns the offset of the data, and the tensors; None while the header is incomplete."""
     if len(data) < _LENGTH.size:
         return None
     (nbytes,) = _LENGTH.unpack_from(data)
@@ -161,16 +181,20 @@ def _entries(header: memoryview) -> dict[str, TensorEntry]:
 
 
 class SafetensorsFrames:
-    """The end of one request: its header, then the inputs' own sizes."""
+    """Finds the end of one request: its header, then as many bytes as the inputs have."""
 
     def __init__(self, params: Sequence[Parameter]) -> None:
         self._params = params
 
     def needed(self, buffer: memoryview) -> int | None:
-        """Raises Invalid for a header that is damaged, or not that of the inputs."""
+        """Returns the request's length in bytes; None while its header is incomplete.
+
+        Raises:
+            Invalid: The header is damaged, or not that of the inputs.
+        """
         found = _read_header(buffer)
         if found is None:
             return None
         start, entries = found
-        _checked(self._params, entries)
+        _offsets(self._params, entries)
         return start + sum(p.aval.nbytes for p in self._params)

@@ -40,7 +40,7 @@ class Mesh:
 
 
 @attrs.frozen
-class Spread:
+class ShardingSpec:
     """The axes over which each dimension of an array is spread, from the first dimension on."""
 
     dimensions: tuple[tuple[str, ...], ...]
@@ -53,7 +53,7 @@ class Spread:
         return ".".join("+".join(names) or "_" for names in self.dimensions)
 
 
-def mesh(text: str) -> Mesh:
+def parse_mesh(text: str) -> Mesh:
     """Raises ValueError with a phrase that says what is expected."""
     found = [(match[1], int(match[2])) for match in _AXIS.finditer(text)]
     names = [name for name, _ in found]
@@ -64,14 +64,14 @@ def mesh(text: str) -> Mesh:
     return Mesh(tuple(found))
 
 
-def spreads(text: str) -> tuple[Spread | None, ...]:
+def parse_shardings(text: str) -> tuple[ShardingSpec | None, ...]:
     """One for each array, None where the compiler chooses.  Raises ValueError as ``mesh``."""
     return tuple(None if word == "_" else _spread(word) for word in text.split(","))
 
 
-def _spread(word: str) -> Spread:
+def _spread(word: str) -> ShardingSpec:
     dimensions = tuple(() if names == "_" else tuple(names.split("+")) for names in word.split("."))
-    found = Spread(dimensions)
+    found = ShardingSpec(dimensions)
     if not all(map(_NAME.match, found.names)) or "_" in found.names:
         raise ValueError(
             "for each array, with commas between, the axes of each dimension with dots between, "

@@ -14,7 +14,7 @@ from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module.argument_names import dotted, unique
 from jaxfs.stablehlo.module.mlir_types import why_not_shape
 from jaxfs.types.avals import BY_NUMPY, BY_SHORT, Aval
-from jaxfs.types.partial_avals import KnownAval, of_aval
+from jaxfs.types.partial_avals import KnownAval, as_partial
 
 _WIDE = frozenset({"float64", "int64", "uint64", "complex128"})
 
@@ -50,7 +50,7 @@ class Traceable:
     def inputs(self) -> tuple[KnownAval, ...]:
         """What is known of the types of the inputs, one for each of ``names``."""
         if self.args is not None:
-            return tuple(of_aval(as_aval(leaf)) for leaf in tree_util.tree_leaves(self.args))
+            return tuple(as_partial(as_aval(leaf)) for leaf in tree_util.tree_leaves(self.args))
         return self.known or (None,) * len(self.names())
 
     def names(self) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ class Traceable:
             return [1] * len(self.parameters)
         return [child.num_leaves for child in self.in_tree.children()]
 
-    def donates(self) -> list[bool]:
+    def donated_inputs(self) -> list[bool]:
         """For each input of a program with types, whether it is donated."""
         return [
             index in self.donated
@@ -84,7 +84,7 @@ class Traceable:
         """The name of an argument, from 0."""
         return self.parameters[index] if index < len(self.parameters) else f"arg{index}"
 
-    def typed(self, types: Sequence[Aval]) -> Traceable:
+    def with_types(self, types: Sequence[Aval]) -> Traceable:
         """The same for inputs of these types.  Raises Invalid where their number is wrong."""
         structs = [as_struct(aval) for aval in types]
         tree = self.in_tree
@@ -111,7 +111,7 @@ def has_64_bits(args: Any, types: Sequence[Aval] = ()) -> bool:
     return any(dtype in _WIDE for dtype in [*leaves, *(str(t.row.numpy) for t in types)])
 
 
-def struct(shape: Sequence[int], dtype: Any) -> Any:
+def shape_struct(shape: Sequence[int], dtype: Any) -> Any:
     """A type of JAX's."""
     make: Any = jax.ShapeDtypeStruct  # its constructor has no types
     return make(tuple(shape), dtype)
@@ -119,7 +119,7 @@ def struct(shape: Sequence[int], dtype: Any) -> Any:
 
 def as_struct(aval: Aval) -> Any:
     """Our type as JAX's."""
-    return struct(aval.shape, aval.row.numpy)
+    return shape_struct(aval.shape, aval.row.numpy)
 
 
 def as_aval(value: Any) -> Aval:

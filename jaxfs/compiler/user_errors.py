@@ -49,7 +49,7 @@ _INSTEAD = {
 
 
 @contextmanager
-def as_python_tells(names: Sequence[str] = (), kinds: Kinds = (BaseException,)) -> Iterator[None]:
+def as_user_error(names: Sequence[str] = (), kinds: Kinds = (BaseException,)) -> Iterator[None]:
     """Any exception of the block becomes Invalid with its type, message and the user's lines.
 
     A user's function may raise anything, also SystemExit, and that is an error like any other.

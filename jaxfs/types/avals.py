@@ -19,7 +19,13 @@ from jaxfs.errors import Invalid
 
 
 class DType(msgspec.Struct, frozen=True):
-    """One element type."""
+    """One element type.
+
+    Attributes:
+        short: JAX's short name, as users write it: ``f32``.
+        mlir: The name in MLIR's text: ``ui8``, ``complex<f32>``.
+        numpy: The ``np.dtype``; of ml_dtypes where numpy has none.
+    """
 
     short: str
     mlir: str
@@ -27,7 +33,7 @@ class DType(msgspec.Struct, frozen=True):
 
     @property
     def itemsize(self) -> int:
-        """Bytes one element takes in memory."""
+        """Bytes of one element in memory."""
         return int(self.numpy.itemsize)
 
     @property
@@ -83,7 +89,12 @@ _AVAL = re.compile(r"(?P<dtype>[a-z][a-z0-9_]*)\[(?P<shape>[0-9, ]*)\]\Z")
 
 
 class Aval(msgspec.Struct, frozen=True, array_like=True):
-    """The type of an array: element type (a short name of ``DTYPES``) and static shape."""
+    """The type of an array, as ``jax.core.ShapedArray``.
+
+    Attributes:
+        dtype: The element type, a short name of ``DTYPES``.
+        shape: The static shape; empty for a scalar.
+    """
 
     dtype: str
     shape: tuple[int, ...] = ()
@@ -98,17 +109,23 @@ class Aval(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def size(self) -> int:
-        """Elements."""
+        """How many elements it has."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory, C order."""
+        """Bytes in memory."""
         return self.size * self.row.itemsize
 
 
 def parse_aval(text: str) -> Aval:
-    """``f32[16]`` -> Aval.  Raises Invalid for anything else."""
+    """Returns the type that ``text`` names.  Raises Invalid if it names none.
+
+    >>> parse_aval("f32[2,3]")
+    Aval(dtype='f32', shape=(2, 3))
+    >>> str(parse_aval("bf16[]")), parse_aval("bf16[8]").nbytes
+    ('bf16[]', 16)
+    """
     match = _AVAL.match(text.strip())
     if match is None or match["dtype"] not in BY_SHORT:
         raise Invalid(f"{text!r} is no type; write a dtype and a shape, for example f32[16]")

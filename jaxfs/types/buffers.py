@@ -1,6 +1,6 @@
 """The values that flow through the codecs: parameters, typed buffers, references, ropes.
 
-``Rope`` is what every encoder makes.  A 256 MiB result as .npy is a rope of a 128-byte header and a
+Every encoder makes a ``Rope``.  A 256 MiB result as .npy is a rope of a 128-byte header and a
 window into shared memory: serving it copies nothing.
 """
 
@@ -20,21 +20,27 @@ Bytes = bytes | memoryview
 
 
 class Parameter(Protocol):
-    """One input or output: its name, which may be empty, and its type."""
+    """One input or output."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name; may be empty."""
+        ...
 
     @property
-    def aval(self) -> Aval: ...
+    def aval(self) -> Aval:
+        """Its type."""
+        ...
 
 
 class TypedBuffer(msgspec.Struct, frozen=True):
     """An array in memory: C order, little-endian, sub-byte types one byte an element.
 
-    ``offset`` tells where in the decoded input ``data`` stands, so that the engine can be given
-    that range of shared memory instead of a copy; it is None when the bytes had to be converted.
-    Raises ValueError when ``data`` is not as long as ``aval`` says.
+    Attributes:
+        aval: The array's type.
+        data: The elements.  Raises ValueError unless its length is ``aval.nbytes``.
+        offset: The offset of ``data`` in the decoded input, so that the engine can read that range
+            of shared memory instead of a copy; None if the bytes had to be converted.
     """
 
     aval: Aval
@@ -46,7 +52,7 @@ class TypedBuffer(msgspec.Struct, frozen=True):
             raise ValueError(f"{self.aval} takes {self.aval.nbytes} bytes, not {len(self.data)}")
 
     def array(self) -> np.ndarray[Any, Any]:
-        """A read-only numpy array on the same memory."""
+        """Returns a read-only numpy array on the same memory."""
         dtype = self.aval.row.numpy
         if not self.data:
             return np.empty(self.aval.shape, dtype)
@@ -54,9 +60,11 @@ class TypedBuffer(msgspec.Struct, frozen=True):
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """An argument elsewhere in the tree: ``arrays/w``, ``results/7``, ``results/7.0``.
+    """An argument that names an array of the mount.
 
-    ``leaf`` counts the arrays that one path stands for.
+    Attributes:
+        path: ``arrays/w``, ``results/7`` or ``results/7.0``.
+        leaf: Which of the arrays that the path refers to, from 0.
     """
 
     path: str
@@ -67,14 +75,27 @@ Argument = TypedBuffer | Reference
 
 
 def flat_bytes(array: np.ndarray[Any, Any]) -> Bytes:
-    """The elements of ``array`` as bytes in C order, without a copy where it is in C order."""
+    r"""Returns the elements of ``array`` as bytes in C order; a copy only if it is in another.
+
+    >>> bytes(flat_bytes(np.array([[1, 2], [3, 4]], np.uint8).T))
+    b'\x01\x03\x02\x04'
+    """
     if array.size == 0:
         return b""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 class Rope:
-    """Bytes in pieces: immutable, read at offsets, joined only where a read crosses a seam."""
+    """Bytes in pieces: immutable, read at offsets, joined only where a read spans two of them.
+
+    >>> rope = Rope([b"header", b"data"])
+    >>> len(rope), bytes(rope.read(0, 4)), rope.read(4, 4)
+    (10, b'head', b'erda')
+
+    Attributes:
+        pieces: The parts that are not empty.
+        nbytes: The length of all together.
+    """
 
     def __init__(self, pieces: Iterable[Bytes] = ()) -> None:
         self.pieces = tuple(piece for piece in map(_flat, pieces) if piece)
@@ -92,21 +113,20 @@ class Rope:
         return b"".join(self.pieces)
 
     def read(self, offset: int, size: int) -> Bytes:
-        """Up to ``size`` bytes from ``offset``; short only at the end, as pread(2) does.
+        """Returns up to ``size`` bytes from ``offset``; fewer only at the end, as pread(2).
 
-        A memoryview on the piece itself when the range lies within one piece.
+        A range within one piece is a memoryview of that piece.
         """
         end = min(offset + size, self.nbytes)
         if offset >= end:
             return b""
         first = bisect_right(self._starts, offset) - 1
         last = bisect_right(self._starts, end - 1)
-        parts = [self._part(i, offset, end) for i in range(first, last)]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _part(self, index: int, offset: int, end: int) -> memoryview:
-        start = self._starts[index]
-        return memoryview(self.pieces[index])[max(offset - start, 0) : end - start]
+        found = [
+            memoryview(self.pieces[i])[max(offset - start, 0) : end - start]
+            for i, start in enumerate(self._starts[first:last], first)
+        ]
+        return found[0] if len(found) == 1 else b"".join(found)
 
 
 def _flat(piece: Bytes) -> Bytes:

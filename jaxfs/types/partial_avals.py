@@ -13,7 +13,12 @@ UNKNOWN = "?"
 
 
 class PartialAval(msgspec.Struct, frozen=True, array_like=True):
-    """A type whose sizes may be words: ``?``, or what jax.export calls them (``b``, ``2*b``)."""
+    """The type of an array, some sizes of which are not known.
+
+    Attributes:
+        dtype: The element type, a short name of ``DTYPES``.
+        sizes: For each dimension its size, ``?``, or jax.export's name for it (``b``, ``2*b``).
+    """
 
     dtype: str
     sizes: tuple[int | str, ...]
@@ -28,46 +33,59 @@ class PartialAval(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def aval(self) -> Aval | None:
-        """The same as an aval, None where a size is a word."""
+        """The type as an aval; None if a size is not known."""
         numbers = tuple(size for size in self.sizes if isinstance(size, int))
         return Aval(self.dtype, numbers) if len(numbers) == len(self.sizes) else None
 
 
-KnownAval = PartialAval | None  # what is known of an input: its type but for sizes, or nothing
+KnownAval = PartialAval | None  # None: nothing is known of the input
 
 
-def of_aval(aval: Aval) -> PartialAval:
+def as_partial(aval: Aval) -> PartialAval:
+    """Returns the same type as a PartialAval, all sizes known."""
     return PartialAval(aval.dtype, aval.shape)
 
 
 def check_types(names: Sequence[str], wanted: Sequence[KnownAval], types: Sequence[Aval]) -> None:
-    """Raise Invalid naming the input, or the size, that does not fit.
+    """Checks the types of a call's inputs against what is known of them.
 
-    Where nothing is known of an input, it may also stand for several.
+    An input of which nothing is known may be several, so the check ends there.
+
+    >>> check_types(["x", "y"], [PartialAval("f32", ("b",)), PartialAval("f32", ("b", 3))],
+    ...             [Aval("f32", (2,)), Aval("f32", (4, 3))])
+    Traceback (most recent call last):
+        ...
+    jaxfs.errors.Invalid: y is f32[b,3], got f32[4,3]: dimension 0 (b) is 4, and b is 2 by x f32[2]
+
+    Raises:
+        Invalid: A type does not fit; the reason names the input and the size.
     """
     if None not in wanted and len(wanted) != len(types):
         listed = ", ".join(map(str, wanted))
         raise Invalid(f"expected {len(wanted)} inputs ({listed}), got {len(types)}")
     sizes: dict[str, tuple[int, str]] = {}
-    for number, (shaped, aval) in enumerate(zip(wanted, types, strict=False)):
-        if shaped is None:
+    for number, (partial, aval) in enumerate(zip(wanted, types, strict=False)):
+        if partial is None:
             return
         name = names[number] or f"input {number}"
-        if shaped.dtype != aval.dtype or len(shaped.sizes) != len(aval.shape):
-            raise Invalid(f"{name} is {shaped}, got {aval}")
-        for wrong in _wrong_sizes(shaped, aval, name, sizes):
-            raise Invalid(f"{name} is {shaped}, got {aval}: {wrong}")
+        if partial.dtype != aval.dtype or len(partial.sizes) != len(aval.shape):
+            raise Invalid(f"{name} is {partial}, got {aval}")
+        for difference in _wrong_sizes(partial, aval, name, sizes):
+            raise Invalid(f"{name} is {partial}, got {aval}: {difference}")
 
 
 def _wrong_sizes(
-    shaped: PartialAval, aval: Aval, name: str, known: dict[str, tuple[int, str]]
+    partial: PartialAval, aval: Aval, name: str, known: dict[str, tuple[int, str]]
 ) -> Iterator[str]:
-    """``known`` collects what each size's name stands for, and which input told it."""
-    for axis, (size, found) in enumerate(zip(shaped.sizes, aval.shape, strict=True)):
+    """Yields how the sizes differ.
+
+    ``known`` has the value of each named size, and the input it is from; new ones are added.
+    """
+    for axis, (size, found) in enumerate(zip(partial.sizes, aval.shape, strict=True)):
         if isinstance(size, int):
             if size != found:
                 yield f"dimension {axis} is {found}, not {size}"
         elif size.isidentifier():  # expressions are checked by the program itself
-            value, teller = known.setdefault(size, (found, f"{name} {aval}"))
+            value, origin = known.setdefault(size, (found, f"{name} {aval}"))
             if value != found:
-                yield f"dimension {axis} ({size}) is {found}, and {size} is {value} by {teller}"
+                yield f"dimension {axis} ({size}) is {found}, and {size} is {value} by {origin}"

@@ -1,4 +1,4 @@
-"""What a program takes and gives: one typed, named parameter a line."""
+"""The inputs and outputs of a program: one typed, named parameter a line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from jaxfs.types.avals import Aval
 class Param(msgspec.Struct, frozen=True):
     """One input or output.
 
-    ``name`` is the pytree key path or the argument's name (``x``, ``params.w``), or empty where the
-    source does not tell.  ``donated`` marks an input whose memory the program may reuse.
+    Attributes:
+        name: The pytree key path or the argument's name (``x``, ``params.w``); empty if the source
+            has none.
+        aval: Its type.
+        donated: Whether the program may reuse the memory of this input.
     """
 
     name: str
@@ -20,26 +23,37 @@ class Param(msgspec.Struct, frozen=True):
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """The inputs and outputs of ``main``, in order."""
+    """The parameters of ``main``, in order.
+
+    Attributes:
+        inputs: One for each argument of ``main``.
+        outputs: One for each result.
+    """
 
     inputs: tuple[Param, ...]
     outputs: tuple[Param, ...]
 
     def text(self) -> str:
-        """The ``signature`` file: ``in 0 x f32[16]`` ... ``out 0 result f32[16]``."""
-        rows = [("in", i, p) for i, p in enumerate(self.inputs)]
-        rows += [("out", i, p) for i, p in enumerate(self.outputs)]
-        return "".join(_line(kind, i, p) for kind, i, p in rows)
+        r"""Returns the content of the ``signature`` file.
+
+        >>> x = Param("x", Aval("f32", (16,)), donated=True)
+        >>> Signature((x,), (Param("", Aval("f32")),)).text()
+        'in 0 x f32[16] donated\nout 0 f32[]\n'
+        """
+        lines = [_line("in", i, param) for i, param in enumerate(self.inputs)]
+        return "".join(lines + [_line("out", i, param) for i, param in enumerate(self.outputs)])
 
     @property
     def input_avals(self) -> tuple[Aval, ...]:
-        return tuple(p.aval for p in self.inputs)
+        """The types of the inputs."""
+        return tuple(param.aval for param in self.inputs)
 
     @property
     def output_avals(self) -> tuple[Aval, ...]:
-        return tuple(p.aval for p in self.outputs)
+        """The types of the outputs."""
+        return tuple(param.aval for param in self.outputs)
 
 
-def _line(kind: str, index: int, param: Param) -> str:
-    words = [kind, str(index), *([param.name] if param.name else []), str(param.aval)]
-    return " ".join(words + (["donated"] if param.donated else [])) + "\n"
+def _line(direction: str, index: int, param: Param) -> str:
+    words = (direction, str(index), param.name, str(param.aval), "donated" * param.donated)
+    return " ".join(filter(None, words)) + "\n"

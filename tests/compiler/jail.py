@@ -51,13 +51,13 @@ def main() -> None:
 
 def _less(box: sandbox.Sandbox, without: tuple[str, ...]) -> sandbox.Sandbox:
     layers = tuple(layer for layer in box.layers if layer.partition(":")[0] not in without)
-    rules = None if "landlock" in without else box.rules
-    return msgspec.structs.replace(box, layers=layers, rules=rules)
+    ruleset = None if "landlock" in without else box.ruleset
+    return msgspec.structs.replace(box, layers=layers, ruleset=ruleset)
 
 
 def _attempt(box: sandbox.Sandbox, request: Request, parent: int) -> None:
     try:
-        box.enter(sandbox.rights_for(*(request.user or (None, None))), parent)
+        box.enter(sandbox.job_user(*(request.user or (None, None))), parent)
         exec(request.code, {})
     except BaseException:
         traceback.print_exc()

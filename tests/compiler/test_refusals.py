@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from jaxfs.compiler.jobs.compile import refusal
+from jaxfs.compiler.jobs.compile import compile_error
 from jaxfs.errors import Invalid, NoDevice, NoSpace
 from tests.compiler.conftest import SAXPY, BlockingTracer, compile_cpu
 from tests.compiler.test_sources import bytecode, portable
@@ -157,7 +157,7 @@ def test_compiler_refusal_carries_its_words(tracer: BlockingTracer) -> None:
 
 
 def test_compiler_out_of_memory_is_no_fault_of_the_program() -> None:
-    error = refusal("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nat f.cc:1")
+    error = compile_error("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nat f.cc:1")
     assert isinstance(error, NoSpace)
     assert error.reason == "the compiler ran out of memory: Out of memory allocating 9 bytes."
     assert error.diagnostics.endswith("at f.cc:1")

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from jaxfs.compiler.user_errors import BY_JAX, as_python_tells
+from jaxfs.compiler.user_errors import BY_JAX, as_user_error
 from jaxfs.errors import Invalid, NotSupported
 
 
 @pytest.mark.parametrize("error", [KeyError("k"), SystemExit(3), AttributeError("a")])
 def test_a_users_function_may_raise_anything(error: BaseException) -> None:
-    with pytest.raises(Invalid, match=type(error).__name__), as_python_tells():
+    with pytest.raises(Invalid, match=type(error).__name__), as_user_error():
         raise error
 
 
 def test_our_own_bugs_are_not_told_as_the_users() -> None:
-    with pytest.raises(AttributeError), as_python_tells(kinds=BY_JAX):
+    with pytest.raises(AttributeError), as_user_error(kinds=BY_JAX):
         raise AttributeError("a")
-    with pytest.raises(Invalid, match="TypeError: shapes"), as_python_tells(kinds=BY_JAX):
+    with pytest.raises(Invalid, match="TypeError: shapes"), as_user_error(kinds=BY_JAX):
         raise TypeError("shapes")
 
 
 def test_refusals_keep_their_kind() -> None:
-    with pytest.raises(NotSupported, match="no"), as_python_tells():
+    with pytest.raises(NotSupported, match="no"), as_user_error():
         raise NotSupported("no")

@@ -92,14 +92,14 @@ def _compile(module: Any, work: Compile, devices: list[jax.Device]) -> Any:
     try:
         return executables.compile_module(module, work.signature, devices)
     except jax.errors.JaxRuntimeError as error:
-        raise refusal(str(error)) from None
+        raise compile_error(str(error)) from None
     except AssertionError:  # in jax, which has no words for it
         raise Invalid(
             "an input or output of @main is spread so that there is no whole array (manual)"
         ) from None
 
 
-def refusal(words: str) -> JaxfsError:
+def compile_error(words: str) -> JaxfsError:
     """The error for what XLA said: its status and first line, the rest as diagnostics."""
     first = words.splitlines()[0] if words else "no reason given"
     match = _STATUS.match(first)

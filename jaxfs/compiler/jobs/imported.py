@@ -13,13 +13,13 @@ from jaxfs.compiler.sources import jax_export
 from jaxfs.compiler.sources.detect import ParsedSource
 from jaxfs.compiler.sources.stablehlo import read_module
 from jaxfs.compiler.traceable import Traceable, as_aval, as_struct
-from jaxfs.compiler.transforms.named_outputs import Named
+from jaxfs.compiler.transforms.named_outputs import NamedOutputs
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo import import_module
 from jaxfs.stablehlo.module.canonicalize import make_whole
 from jaxfs.types.avals import Aval
 
-Flat = Callable[..., Named]
+Flat = Callable[..., NamedOutputs]
 
 
 class _Arguments(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class _Arguments(msgspec.Struct, frozen=True):
     result: Any = None
 
 
-def imported(context: Any, source: bytes, kind: str, platform: str) -> Traceable:
+def import_program(context: Any, source: bytes, kind: str, platform: str) -> Traceable:
     """The program in a source that is no pickle.
 
     It takes what was exported with jax.export, or one array for each input; keywords come last.
@@ -56,7 +56,7 @@ def imported(context: Any, source: bytes, kind: str, platform: str) -> Traceable
 
 
 def _dynamic(context: Any, source: bytes, platform: str, found: UntypedProgram) -> Traceable:
-    def flat(*inputs: Any) -> Named:
+    def flat(*inputs: Any) -> NamedOutputs:
         types = [as_aval(one) for one in inputs]
         program = read_module(context, source, found.source_format, platform, types)
         if isinstance(program, UntypedProgram):  # it has the types
@@ -78,7 +78,7 @@ def _checking(program: ParsedSource, names: Sequence[str]) -> Flat:
     """The program, refusing other types than its own: a batch may have brought any."""
     wanted = program.signature.input_avals
 
-    def check(*inputs: Any) -> Named:
+    def check(*inputs: Any) -> NamedOutputs:
         for name, aval, one in zip(names, wanted, inputs, strict=True):
             if (found := as_aval(one)) != aval:
                 raise Invalid(_refusal(name, aval, found))
@@ -87,7 +87,7 @@ def _checking(program: ParsedSource, names: Sequence[str]) -> Flat:
     return check
 
 
-def _run(program: ParsedSource, inputs: Sequence[Any]) -> Named:
+def _run(program: ParsedSource, inputs: Sequence[Any]) -> NamedOutputs:
     """The program's outputs, with the names of its signature.
 
     What is spread over devices becomes whole: a path says anew how it is spread.
@@ -97,7 +97,7 @@ def _run(program: ParsedSource, inputs: Sequence[Any]) -> Named:
     outputs = import_module(program.module)(*inputs)
     params = program.signature.outputs
     unnamed = ["result"] if len(params) == 1 else [f"result.{i}" for i in range(len(params))]
-    return Named([p.name or name for p, name in zip(params, unnamed, strict=True)], outputs)
+    return NamedOutputs([p.name or name for p, name in zip(params, unnamed, strict=True)], outputs)
 
 
 def _refusal(name: str, wanted: Aval, found: Aval) -> str:

@@ -10,8 +10,8 @@ from jax import tree_util
 
 from jaxfs.compiler.sources.detect import ParsedSource
 from jaxfs.compiler.traceable import Traceable, as_aval
-from jaxfs.compiler.transforms.named_outputs import named
-from jaxfs.compiler.user_errors import BY_JAX, as_python_tells
+from jaxfs.compiler.transforms.named_outputs import name_outputs
+from jaxfs.compiler.user_errors import BY_JAX, as_user_error
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module.argument_names import unique
 from jaxfs.stablehlo.module.canonicalize import settle_placement
@@ -32,7 +32,7 @@ def lower(program: Traceable, platform: str, *, wide: bool) -> ParsedSource:
     names: list[str] = []
 
     def flat(*inputs: Any) -> tuple[Any, ...]:
-        outputs = named(program.function(*tree_util.tree_unflatten(tree, inputs)))
+        outputs = name_outputs(program.function(*tree_util.tree_unflatten(tree, inputs)))
         names[:] = unique(outputs.names)
         return outputs.values
 
@@ -46,7 +46,7 @@ def lower(program: Traceable, platform: str, *, wide: bool) -> ParsedSource:
         check_module(module)
         found = read_signature(find_main(module))
     signature = Signature(
-        tuple(map(Param, program.names(), map(as_aval, leaves), program.donates())),
+        tuple(map(Param, program.names(), map(as_aval, leaves), program.donated_inputs())),
         tuple(map(Param, names, map(as_aval, outputs))),
     )
     _check_same(signature, found)
@@ -55,7 +55,7 @@ def lower(program: Traceable, platform: str, *, wide: bool) -> ParsedSource:
 
 def _telling(program: Traceable) -> AbstractContextManager[None]:
     is_python = program.source_format == "pickle"
-    return as_python_tells(program.names(), (BaseException,) if is_python else BY_JAX)
+    return as_user_error(program.names(), (BaseException,) if is_python else BY_JAX)
 
 
 def _check_same(told: Signature, found: Signature) -> None:

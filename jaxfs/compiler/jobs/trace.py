@@ -15,16 +15,16 @@ import jax
 import msgspec
 
 from jaxfs.compiler.job_protocol import Trace, Traced, UntypedProgram
-from jaxfs.compiler.jobs.imported import imported
+from jaxfs.compiler.jobs.imported import import_program
 from jaxfs.compiler.jobs.lower import lower
 from jaxfs.compiler.sources.detect import ParsedSource, detect
 from jaxfs.compiler.sources.jit_options import FunctionOptions
 from jaxfs.compiler.sources.pickle import read_pickle
-from jaxfs.compiler.sources.stablehlo import only_text, read_module
+from jaxfs.compiler.sources.stablehlo import read_module, utf8_names_only
 from jaxfs.compiler.traceable import Traceable, has_64_bits
 from jaxfs.compiler.transforms.apply import transform
-from jaxfs.compiler.transforms.error_advice import in_words_of_paths
-from jaxfs.compiler.user_errors import as_python_tells
+from jaxfs.compiler.transforms.error_advice import with_advice
+from jaxfs.compiler.user_errors import as_user_error
 from jaxfs.errors import AccessDenied, Invalid
 from jaxfs.stablehlo.module.canonicalize import artifact, normalise
 from jaxfs.stablehlo.module.partitions import partition_count
@@ -42,7 +42,7 @@ def trace(context: Any, source: bytes, work: Trace) -> Artifact | UntypedProgram
     """Raises Invalid for what is no program, or none jaxfs runs; NotSupported for a transformation
     that cannot be done to it."""
     kind = detect(source)
-    with only_text():
+    with utf8_names_only():
         if kind == "pickle" or work.steps:
             program = _from_function(context, source, kind, work)
         else:
@@ -72,8 +72,8 @@ def _from_function(
             program.source_format, program.names(), program.reason, program.inputs
         )
     if work.types is not None:
-        program = program.typed(work.types)
-    with in_words_of_paths():
+        program = program.with_types(work.types)
+    with with_advice():
         return lower(program, work.platform, wide=is_wide)
 
 
@@ -84,7 +84,7 @@ def _function(context: Any, source: bytes, kind: str, work: Trace) -> tuple[Trac
     StableHLO says the width of every value.
     """
     if kind != "pickle":
-        return imported(context, source, kind, work.platform), True
+        return import_program(context, source, kind, work.platform), True
     if not work.takes_pickles:
         raise AccessDenied("pickled functions are not taken here; export it with jax.export")
     options = FunctionOptions.parse(work.options)
@@ -99,5 +99,5 @@ def _function(context: Any, source: bytes, kind: str, work: Trace) -> tuple[Trac
 
 @contextmanager
 def _computing(is_wide: bool) -> Iterator[None]:
-    with in_words_of_paths(), jax.enable_x64(is_wide), as_python_tells():
+    with with_advice(), jax.enable_x64(is_wide), as_user_error():
         yield

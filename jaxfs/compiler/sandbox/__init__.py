@@ -12,8 +12,8 @@ Layers, each of which would stop most attacks alone:
 The front adds a deadline, and looks at what comes back (``untrusted``).
 """
 
-from jaxfs.compiler.sandbox.identity import SandboxUser, rights_for
+from jaxfs.compiler.sandbox.identity import SandboxUser, job_user
 from jaxfs.compiler.sandbox.layers import NEEDED, Sandbox, missing, prepare
 from jaxfs.compiler.sandbox.rlimits import Limits
 
-__all__ = ["NEEDED", "Limits", "Sandbox", "SandboxUser", "missing", "prepare", "rights_for"]
+__all__ = ["NEEDED", "Limits", "Sandbox", "SandboxUser", "job_user", "missing", "prepare"]

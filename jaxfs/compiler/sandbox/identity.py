@@ -20,19 +20,19 @@ class SandboxUser(msgspec.Struct, frozen=True):
     gid: int
 
 
-def rights_for(uid: int | None, gid: int | None) -> SandboxUser:
+def job_user(uid: int | None, gid: int | None) -> SandboxUser:
     """Those of the asking user; nobody's instead of root's, which a job has no use for."""
     return SandboxUser(uid or NOBODY, gid or NOBODY)
 
 
-def become(user: SandboxUser) -> None:
+def switch_user(user: SandboxUser) -> None:
     """Take a user's identity, for ever.  Raises PermissionError where that is not to be had."""
     os.setgroups([])
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
 
 
-def own_user_namespace() -> None:
+def unshare_user_namespace() -> None:
     """Have one in which nobody else is, so that threads are counted for this process alone.
 
     Raises OSError where the machine does not let it.
@@ -40,7 +40,7 @@ def own_user_namespace() -> None:
     syscalls.libc("unshare", _CLONE_NEWUSER)
 
 
-def stay_so(parent: int) -> None:
+def drop_privileges(parent: int) -> None:
     """Gain no rights, show nothing to others of the same user, die with ``parent``."""
     syscalls.drop_capabilities()
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
@@ -48,7 +48,7 @@ def stay_so(parent: int) -> None:
     die_with_parent(parent)  # again: a change of user has cleared it
 
 
-def threads_of(uid: int, proc: int | None) -> int:
+def count_threads(uid: int, proc: int | None) -> int:
     """How many a user has now; 0 where /proc, open as ``proc``, does not say."""
     if proc is None:
         return 0

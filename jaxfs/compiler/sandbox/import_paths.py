@@ -23,7 +23,7 @@ _SYSTEM = (
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
-def paths() -> list[Path]:
+def readable_paths() -> list[Path]:
     """Those of this interpreter that exist; nothing that FUSE serves lies below one."""
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     named = map(Path, (*_SYSTEM, *sys.path, f"{sys.base_prefix}/lib", *libraries))

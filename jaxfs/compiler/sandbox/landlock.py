@@ -22,7 +22,7 @@ _NETWORK = {4: 0b11}
 _SCOPES = {6: 0b11}
 
 
-def version() -> int:
+def abi_version() -> int:
     """What this kernel offers, 0 for nothing."""
     try:
         return syscalls.call("landlock", syscalls.LANDLOCK_CREATE_RULESET, 0, 0, _VERSION)
@@ -30,9 +30,9 @@ def version() -> int:
         return 0
 
 
-def make_rules(readable: Iterable[Path]) -> int:
+def make_ruleset(readable: Iterable[Path]) -> int:
     """A descriptor of rules that let nothing but these be read.  Raises OSError."""
-    offered = version()
+    offered = abi_version()
     rights = [_newest(table, offered) for table in (_FILES, _NETWORK, _SCOPES)]
     size = 8 * (1 + (offered >= 4) + (offered >= 6))  # older kernels know a shorter struct
     attributes = struct.pack("=QQQ", *rights)[:size]

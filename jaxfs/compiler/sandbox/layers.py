@@ -28,13 +28,13 @@ class Sandbox(msgspec.Struct, frozen=True):
 
     layers: tuple[str, ...]
     limits: Limits
-    rules: int | None  # Landlock's
+    ruleset: int | None  # Landlock's
     proc: int | None  # /proc, which is in no room
 
     @property
     def fds(self) -> list[int]:
         """The descriptors that ``enter`` needs, and closes."""
-        return [fd for fd in (self.rules, self.proc) if fd is not None]
+        return [fd for fd in (self.ruleset, self.proc) if fd is not None]
 
     def enter(self, user: identity.SandboxUser, parent: int, device_count: int = 1) -> None:
         """Put this process, forked by ``parent`` and with one thread, under every layer for ever.
@@ -45,15 +45,15 @@ class Sandbox(msgspec.Struct, frozen=True):
         """
         rlimits.apply(self.limits, self.proc)
         uid = user.uid if "uid" in self.layers else os.getuid()
-        before = 0 if "userns" in self.layers else identity.threads_of(uid, self.proc)
+        before = 0 if "userns" in self.layers else identity.count_threads(uid, self.proc)
         if "uid" in self.layers:
-            identity.become(user)
+            identity.switch_user(user)
         if "userns" in self.layers:
-            identity.own_user_namespace()
-        rlimits.bound_threads(before, device_count)
-        identity.stay_so(parent)
-        if self.rules is not None:
-            landlock.enter(self.rules)
+            identity.unshare_user_namespace()
+        rlimits.limit_threads(before, device_count)
+        identity.drop_privileges(parent)
+        if self.ruleset is not None:
+            landlock.enter(self.ruleset)
         for fd in self.fds:
             os.close(fd)
         if "seccomp" in self.layers:
@@ -65,12 +65,12 @@ def prepare(bounds: Limits) -> Sandbox:
 
     Call it once all is imported: later imports find only what ``readable`` names.
     """
-    paths = import_paths.paths()
+    paths = import_paths.readable_paths()
     proc = _open_proc()
     layers = ["rlimits", "no_new_privs"]
     rules = _rules(paths)
     if rules is not None:
-        layers.append(f"landlock:{landlock.version()}")
+        layers.append(f"landlock:{landlock.abi_version()}")
     layers += [name for name, attempt in _ATTEMPTS.items() if _works(attempt)]
     if _works(lambda: mount_namespace.enter(paths)):
         mount_namespace.enter(paths)
@@ -85,9 +85,9 @@ def missing(layers: tuple[str, ...]) -> list[str]:
 
 
 def _rules(paths: list[Path]) -> int | None:
-    if not landlock.version():
+    if not landlock.abi_version():
         return None
-    rules = landlock.make_rules(paths)
+    rules = landlock.make_ruleset(paths)
     if _works(lambda: _refuses_files(rules)):
         return rules
     os.close(rules)
@@ -99,17 +99,17 @@ def _again(rules: int | None, paths: list[Path]) -> int | None:
     if rules is None:
         return None
     os.close(rules)
-    return landlock.make_rules(paths)
+    return landlock.make_ruleset(paths)
 
 
 def _refuses_files(rules: int) -> None:
-    identity.stay_so(os.getppid())
+    identity.drop_privileges(os.getppid())
     landlock.enter(rules)
     _is_refused(lambda: list(Path("/").iterdir()), errno.EACCES)
 
 
 def _refuses_calls() -> None:
-    identity.stay_so(os.getppid())
+    identity.drop_privileges(os.getppid())
     seccomp.enter(os.getpid())
     _is_refused(os.pipe, errno.EPERM)
 
@@ -124,13 +124,13 @@ def _is_refused(attempt: Callable[[], object], number: int) -> None:
 
 
 def _becomes_nobody() -> None:
-    identity.become(identity.rights_for(None, None))
+    identity.switch_user(identity.job_user(None, None))
 
 
 def _counts_threads() -> None:
     if os.getuid() == 0:
         _becomes_nobody()
-    identity.own_user_namespace()
+    identity.unshare_user_namespace()
 
 
 _ATTEMPTS: dict[str, Callable[[], None]] = {

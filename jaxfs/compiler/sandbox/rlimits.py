@@ -43,7 +43,7 @@ def apply(limits: Limits, proc: int | None) -> None:
     _go_first_when_memory_is_out(proc)
 
 
-def bound_threads(before: int = 0, device_count: int = 1) -> None:
+def limit_threads(before: int = 0, device_count: int = 1) -> None:
     """How many threads it may have, ``before`` being those of its user that count as well.
 
     Linux counts per user, and per user namespace; never for root.

@@ -85,19 +85,19 @@ _WITH_ARGUMENTS: dict[str, tuple[tuple[Check, ...], ...]] = {
 }
 
 
-def is_known() -> bool:
+def is_supported() -> bool:
     """Whether there is a filter for this kind of machine."""
     return platform.machine() in AUDIT_ARCH
 
 
-def program(pid: int) -> bytes:
+def filter_for(pid: int) -> bytes:
     """The filter for the process ``pid``."""
     return assemble(AUDIT_ARCH[platform.machine()], _rules(numbers(), pid), _EPERM)
 
 
 def enter(pid: int) -> None:
     """Put this process, all its threads to come, under the filter, for ever."""
-    code = program(pid)
+    code = filter_for(pid)
     buffer = ctypes.create_string_buffer(code, len(code))
     header = _SockFprog(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     mode, at = ctypes.c_ulong(_MODE_FILTER), ctypes.byref(header)

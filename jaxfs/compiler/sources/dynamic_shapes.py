@@ -19,7 +19,7 @@ from jaxfs.stablehlo.module.entry_function import entry_block
 from jaxfs.stablehlo.module.mlir_types import checked_aval, tensor_type, why_not_shape
 from jaxfs.stablehlo.module.parse import parse_bytecode, verify
 from jaxfs.types.avals import BY_MLIR, Aval
-from jaxfs.types.partial_avals import UNKNOWN, PartialAval, of_aval
+from jaxfs.types.partial_avals import UNKNOWN, PartialAval, as_partial
 
 
 def is_dynamic(main: Any) -> bool:
@@ -31,7 +31,7 @@ def is_dynamic(main: Any) -> bool:
     )
 
 
-def of_arguments(main: Any) -> list[PartialAval]:
+def argument_types(main: Any) -> list[PartialAval]:
     """The types ``main`` takes.  Raises Invalid for one that is no array."""
     return [_shaped(a.type, f"argument {i}") for i, a in enumerate(entry_block(main).arguments)]
 
@@ -39,7 +39,7 @@ def of_arguments(main: Any) -> list[PartialAval]:
 def _shaped(mlir_type: Any, what: str) -> PartialAval:
     is_array = isinstance(mlir_type, ir.RankedTensorType) and mlir_type.encoding is None
     if not is_array or str(mlir_type.element_type) not in BY_MLIR:
-        return of_aval(checked_aval(mlir_type, what))  # says what is wrong
+        return as_partial(checked_aval(mlir_type, what))  # says what is wrong
     sizes = [
         UNKNOWN if mlir_type.is_dynamic_dim(i) else int(mlir_type.shape[i])
         for i in range(mlir_type.rank)
@@ -49,7 +49,7 @@ def _shaped(mlir_type: Any, what: str) -> PartialAval:
     return PartialAval(BY_MLIR[str(mlir_type.element_type)].short, tuple(sizes))
 
 
-def untyped(
+def untyped_program(
     source_format: str, names: Sequence[str], inputs: Sequence[PartialAval]
 ) -> UntypedProgram:
     """The answer for a program that has no types before the call."""

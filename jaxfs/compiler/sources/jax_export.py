@@ -15,7 +15,7 @@ import msgspec
 
 from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.compiler.sources.detect import BYTECODE_MAGIC, ParsedSource, Types
-from jaxfs.compiler.sources.dynamic_shapes import refine, untyped
+from jaxfs.compiler.sources.dynamic_shapes import refine, untyped_program
 from jaxfs.errors import Invalid, JaxfsError
 from jaxfs.jaxcompat import export
 from jaxfs.stablehlo.module.argument_names import dotted, result_name, unique
@@ -35,7 +35,7 @@ from jaxfs.stablehlo.module.partitions import partition_count
 from jaxfs.stablehlo.module.walk import functions
 from jaxfs.stablehlo.validate.module import check_module
 from jaxfs.types.avals import BY_SHORT, Aval
-from jaxfs.types.partial_avals import PartialAval, check_types, of_aval
+from jaxfs.types.partial_avals import PartialAval, as_partial, check_types
 from jaxfs.types.signature import Param, Signature
 
 MAX_SIZE = 200  # characters of one symbolic size
@@ -95,7 +95,7 @@ def read_program(
                 [shaped for _, shaped in exported.inputs],
             )
             if types is None:
-                return untyped("jax_export", names, shapes)
+                return untyped_program("jax_export", names, shapes)
             check_types(names, shapes, types)
             module = refine(module, [types[i] for i in _kept(exported)])
             exported = _fixed(exported, types, read_signature(find_main(module)).output_avals)
@@ -145,8 +145,10 @@ def _fixed(exported: Exported, types: Sequence[Aval], outputs: Sequence[Aval]) -
     """The same description with the sizes of a call."""
     return msgspec.structs.replace(
         exported,
-        inputs=tuple((p, of_aval(t)) for (p, _), t in zip(exported.inputs, types, strict=True)),
-        outputs=tuple((p, of_aval(t)) for (p, _), t in zip(exported.outputs, outputs, strict=True)),
+        inputs=tuple((p, as_partial(t)) for (p, _), t in zip(exported.inputs, types, strict=True)),
+        outputs=tuple(
+            (p, as_partial(t)) for (p, _), t in zip(exported.outputs, outputs, strict=True)
+        ),
     )
 
 

@@ -44,9 +44,9 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "donate_argnums": _integers,
     "platforms": _words,
     "enable_x64": _flag,
-    "mesh": _spelled(meshes.mesh),
-    "in_shardings": _spelled(meshes.spreads),
-    "out_shardings": _spelled(meshes.spreads),
+    "mesh": _spelled(meshes.parse_mesh),
+    "in_shardings": _spelled(meshes.parse_shardings),
+    "out_shardings": _spelled(meshes.parse_shardings),
 }
 
 

@@ -19,8 +19,8 @@ import numpy as np
 from jax import tree_util
 
 from jaxfs.compiler.sources.jit_options import FunctionOptions
-from jaxfs.compiler.traceable import Traceable, parameter_names, struct
-from jaxfs.compiler.user_errors import as_python_tells
+from jaxfs.compiler.traceable import Traceable, parameter_names, shape_struct
+from jaxfs.compiler.user_errors import as_user_error
 from jaxfs.errors import Invalid
 
 HINT = "write cloudpickle.dumps(f) or cloudpickle.dumps((f, *example_arguments))"
@@ -109,7 +109,7 @@ def _types(name: str, example: Any) -> Any:
                 "jax.random.key_data(key) and make the key with jax.random.wrap_key_data"
             )
         if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
-            return struct(leaf.shape, np.dtype(leaf.dtype))
+            return shape_struct(leaf.shape, np.dtype(leaf.dtype))
         raise Invalid(
             f"example argument {name} holds a {type(leaf).__name__}, which is no array; name the "
             "argument in static_argnums, in the program's options file"
@@ -121,7 +121,7 @@ def _types(name: str, example: Any) -> Any:
 def _scalar(value: complex) -> Any:
     """A Python number has the type JAX gives it."""
     kinds = {bool: np.bool_, int: np.int32, float: np.float32, complex: np.complex64}
-    return struct((), np.dtype(kinds[type(value)]))
+    return shape_struct((), np.dtype(kinds[type(value)]))
 
 
 def unpickled(data: bytes) -> Any:
@@ -138,7 +138,7 @@ def unpickled(data: bytes) -> Any:
     except (pickle.UnpicklingError, EOFError) as error:
         raise Invalid(f"not a whole pickle: {error}; {HINT}") from None
     except BaseException:
-        with as_python_tells():
+        with as_user_error():
             raise
     unpickler.register_pytrees()
     return value

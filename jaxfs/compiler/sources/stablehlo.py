@@ -16,7 +16,7 @@ from jaxfs.stablehlo.module.entry_function import find_main, read_names, read_si
 from jaxfs.stablehlo.module.parse import parse_bytecode, parse_text
 from jaxfs.stablehlo.validate.module import check_module
 from jaxfs.types.avals import Aval
-from jaxfs.types.partial_avals import check_types, of_aval
+from jaxfs.types.partial_avals import as_partial, check_types
 
 
 def read_module(
@@ -37,11 +37,11 @@ def read_module(
 def _check_types(program: ParsedSource, types: Sequence[Aval]) -> None:
     """The types of a call, where the program has its own."""
     names = [param.name for param in program.signature.inputs]
-    check_types(names, tuple(map(of_aval, program.signature.input_avals)), types)
+    check_types(names, tuple(map(as_partial, program.signature.input_avals)), types)
 
 
 @contextmanager
-def only_text() -> Iterator[None]:
+def utf8_names_only() -> Iterator[None]:
     """Names in bytecode may be any bytes; Python's bindings fail on those that are not UTF-8."""
     try:
         yield
@@ -78,9 +78,9 @@ def _checked(
     settle_placement(module)
     main = find_main(module)
     if dynamic_shapes.is_dynamic(main):
-        names, inputs = read_names(main, names), dynamic_shapes.of_arguments(main)
+        names, inputs = read_names(main, names), dynamic_shapes.argument_types(main)
         if types is None:
-            return dynamic_shapes.untyped(source_format, names, inputs)
+            return dynamic_shapes.untyped_program(source_format, names, inputs)
         check_types(names, inputs, types)
         module = dynamic_shapes.refine(module, types)
     # before the other checks, because its errors name the argument

@@ -12,7 +12,7 @@ from jaxfs.compiler.transforms.arguments import check_argnums
 from jaxfs.compiler.transforms.grad import grad, hessian, jacobian, value_and_grad
 from jaxfs.compiler.transforms.jvp_vjp import jvp, linearize, vjp
 from jaxfs.compiler.transforms.pmap import pmap
-from jaxfs.compiler.transforms.shardings import sharded
+from jaxfs.compiler.transforms.shardings import with_shardings
 from jaxfs.compiler.transforms.table import Step, parse
 from jaxfs.compiler.transforms.vmap import vmap
 
@@ -33,7 +33,7 @@ def transform(program: Traceable, steps: Sequence[str]) -> Traceable:
 
 def _jit(program: Traceable, step: Step) -> Traceable:
     donated = check_argnums(program, step["donate_argnums"], "jit:donate_argnums")
-    program = sharded(program, step)
+    program = with_shardings(program, step)
     return attrs.evolve(program, donated=tuple(sorted({*program.donated, *donated})))
 
 

@@ -33,6 +33,6 @@ def has_derivatives(known: KnownAval) -> bool:
     return known is None or bool(jnp.issubdtype(known.row.numpy, jnp.inexact))
 
 
-def shown(pairs: Sequence[tuple[str, Any]]) -> str:
+def describe(pairs: Sequence[tuple[str, Any]]) -> str:
     """``x f32[3], n i32[]``: values with their names, for messages."""
     return ", ".join(f"{name} {as_aval(value)}" for name, value in pairs)[:500]

@@ -34,7 +34,7 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 
 @contextmanager
-def in_words_of_paths() -> Iterator[None]:
+def with_advice() -> Iterator[None]:
     """What JAX refuses becomes NotSupported with advice; other errors pass."""
     try:
         yield

@@ -12,8 +12,14 @@ import attrs
 import jax
 
 from jaxfs.compiler.traceable import Traceable, named_leaves
-from jaxfs.compiler.transforms.arguments import check_argnums, is_real, shown
-from jaxfs.compiler.transforms.named_outputs import Named, Pair, named, of_pairs, value_and_rest
+from jaxfs.compiler.transforms.arguments import check_argnums, describe, is_real
+from jaxfs.compiler.transforms.named_outputs import (
+    NamedOutputs,
+    Pair,
+    from_pairs,
+    name_outputs,
+    value_and_rest,
+)
 from jaxfs.compiler.transforms.table import Step
 from jaxfs.errors import NotSupported
 
@@ -32,14 +38,14 @@ def value_and_grad(program: Traceable, step: Step) -> Traceable:
 def _with_gradients(program: Traceable, step: Step, *, has_value: bool) -> Traceable:
     numbers = _argnums(program, step)
 
-    def value(*args: Any) -> tuple[Any, tuple[Named, Named]]:
-        outputs, rest = program.function(*args), Named((), ())
+    def value(*args: Any) -> tuple[Any, tuple[NamedOutputs, NamedOutputs]]:
+        outputs, rest = program.function(*args), NamedOutputs((), ())
         if step["has_aux"]:
             outputs, rest = value_and_rest(outputs)
-        results = named(outputs)
+        results = name_outputs(outputs)
         return _scalar(results, step), (results, rest)
 
-    def function(*args: Any) -> Named:
+    def function(*args: Any) -> NamedOutputs:
         if not step["allow_int"]:
             _check_real(program, numbers, args, step)
         derive = jax.value_and_grad(
@@ -51,7 +57,7 @@ def _with_gradients(program: Traceable, step: Step, *, has_value: bool) -> Trace
         )
         (_, (results, rest)), gradients = derive(*args)
         values = results.pairs if has_value else []
-        return of_pairs([*values, *_slopes(program, numbers, gradients), *rest.pairs])
+        return from_pairs([*values, *_slopes(program, numbers, gradients), *rest.pairs])
 
     return attrs.evolve(program, function=function, donated=())
 
@@ -60,9 +66,9 @@ def jacobian(derive: Derive) -> Callable[[Traceable, Step], Traceable]:
     """jacfwd or jacrev."""
 
     def apply(program: Traceable, step: Step) -> Traceable:
-        def function(*args: Any) -> Named:
+        def function(*args: Any) -> NamedOutputs:
             slopes, rest = _jacobian(derive, program, step, program.function, args)
-            return of_pairs([*slopes.pairs, *rest.pairs])
+            return from_pairs([*slopes.pairs, *rest.pairs])
 
         _argnums(program, step)
         return attrs.evolve(program, function=function, donated=())
@@ -77,9 +83,9 @@ def hessian(program: Traceable, step: Step) -> Traceable:
         found, rest = _jacobian(jax.jacrev, program, step, program.function, args)
         return (found, rest) if step["has_aux"] else found
 
-    def function(*args: Any) -> Named:
+    def function(*args: Any) -> NamedOutputs:
         found, rest = _jacobian(jax.jacfwd, program, step, slopes, args)
-        return of_pairs([*found.pairs, *rest.pairs])
+        return from_pairs([*found.pairs, *rest.pairs])
 
     _argnums(program, step)
     return attrs.evolve(program, function=function, donated=())
@@ -87,16 +93,16 @@ def hessian(program: Traceable, step: Step) -> Traceable:
 
 def _jacobian(
     derive: Derive, program: Traceable, step: Step, function: Callable[..., Any], args: Any
-) -> tuple[Named, Named]:
+) -> tuple[NamedOutputs, NamedOutputs]:
     """The derivatives of each result by each input, and what only passes through."""
     numbers = _argnums(program, step)
     _check_real(program, numbers, args, step)
 
-    def results(*args: Any) -> tuple[Named, Named]:
-        outputs, rest = function(*args), Named((), ())
+    def results(*args: Any) -> tuple[NamedOutputs, NamedOutputs]:
+        outputs, rest = function(*args), NamedOutputs((), ())
         if step["has_aux"]:
             outputs, rest = value_and_rest(outputs)
-        found = named(outputs)
+        found = name_outputs(outputs)
         _check_all_real(found.pairs, step, "results")
         return found, rest
 
@@ -107,7 +113,7 @@ def _jacobian(
         for result, slopes in by_result.pairs
         for slope, value in _slopes(program, numbers, slopes)
     ]
-    return Named([name for name, _ in pairs], [value for _, value in pairs]), rest
+    return NamedOutputs([name for name, _ in pairs], [value for _, value in pairs]), rest
 
 
 def _of(result: str, slope: str) -> str:
@@ -131,12 +137,12 @@ def _argnums(program: Traceable, step: Step) -> Numbers:
 # What has no derivative
 
 
-def _scalar(results: Named, step: Step) -> Any:
+def _scalar(results: NamedOutputs, step: Step) -> Any:
     name = step.row.name
     if [value.shape for value in results.values] != [()]:
         raise NotSupported(
             f"{name} needs a program with one scalar result, and this one gives "
-            f"{shown(results.pairs)}; use jacrev or jacfwd instead, or vmap/{name} over a program "
+            f"{describe(results.pairs)}; use jacrev or jacfwd instead, or vmap/{name} over a program "
             f"that takes one example" + ("" if step["has_aux"] else f", or {name}:has_aux=1")
         )
     _check_all_real(results.pairs, step, "a result")
@@ -158,5 +164,5 @@ def _check_all_real(pairs: Sequence[Pair], step: Step, what: str, hint: str = ""
     wrong = [(name, value) for name, value in pairs if not is_real(value)]
     if wrong:
         raise NotSupported(
-            f"{step.row.name} needs {what} of floating-point type, and this is {shown(wrong)}{hint}"
+            f"{step.row.name} needs {what} of floating-point type, and this is {describe(wrong)}{hint}"
         )

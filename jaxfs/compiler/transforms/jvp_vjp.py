@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from jax import tree_util
 
-from jaxfs.compiler.traceable import Traceable, struct
+from jaxfs.compiler.traceable import Traceable, shape_struct
 from jaxfs.compiler.transforms.arguments import has_derivatives, is_real
-from jaxfs.compiler.transforms.named_outputs import Named, Pair, naming, of_pairs
+from jaxfs.compiler.transforms.named_outputs import NamedOutputs, Pair, from_pairs, with_names
 from jaxfs.compiler.transforms.table import Step
 from jaxfs.errors import Invalid
 
@@ -36,10 +36,10 @@ def _by_linearize(function: Any, primals: Sequence[Any], tangents: Sequence[Any]
 def _with_tangents(program: Traceable, derive: Callable[..., Any]) -> Traceable:
     """Inputs are the program's leaves, then their tangents."""
 
-    def function(*flat: Any) -> Named:
+    def function(*flat: Any) -> NamedOutputs:
         primals, given = _split(flat)
         outputs, slopes = derive(_flat(program, len(primals)), primals, _tangents(primals, given))
-        return of_pairs([*outputs.pairs, *_prefixed("tangent_", slopes)])
+        return from_pairs([*outputs.pairs, *_prefixed("tangent_", slopes)])
 
     names = program.names()
     if program.args is None:
@@ -82,9 +82,9 @@ def _nothing(leaf: Any) -> Any:
     return np.zeros(leaf.shape, jax.dtypes.float0)
 
 
-def _flat(program: Traceable, count: int) -> Callable[..., Named]:
+def _flat(program: Traceable, count: int) -> Callable[..., NamedOutputs]:
     """The program as a function of its leaves."""
-    function, tree = naming(program.function), program.in_tree
+    function, tree = with_names(program.function), program.in_tree
     if tree is None:
         return function
     if tree.num_leaves != count:
@@ -92,21 +92,21 @@ def _flat(program: Traceable, count: int) -> Callable[..., Named]:
     return lambda *flat: function(*tree_util.tree_unflatten(tree, flat))
 
 
-def _prefixed(prefix: str, outputs: Named) -> list[Pair]:
+def _prefixed(prefix: str, outputs: NamedOutputs) -> list[Pair]:
     return [(prefix + name, value) for name, value in outputs.pairs]
 
 
 def vjp(program: Traceable, step: Step) -> Traceable:
     """Inputs are the program's leaves, then a cotangent for each output."""
 
-    def function(*flat: Any) -> Named:
+    def function(*flat: Any) -> NamedOutputs:
         count = _count_of_inputs(program, flat)
         primals, given = flat[:count], list(flat[count:])
         outputs, pull = jax.vjp(_flat(program, count), *primals)
-        gradients = pull(Named(outputs.names, _cotangents(outputs, given)))
+        gradients = pull(NamedOutputs(outputs.names, _cotangents(outputs, given)))
         names = program.names() or tuple(f"arg{i}" for i in range(count))
         slopes = [(f"d_{name}", one) for name, one in zip(names, gradients, strict=True)]
-        return of_pairs([*outputs.pairs, *slopes])
+        return from_pairs([*outputs.pairs, *slopes])
 
     if program.args is None:
         return attrs.evolve(
@@ -117,7 +117,7 @@ def vjp(program: Traceable, step: Step) -> Traceable:
             known=(*program.inputs, None),
             donated=(),
         )
-    outputs = jax.eval_shape(naming(program.function), *program.args)
+    outputs = jax.eval_shape(with_names(program.function), *program.args)
     real = [(name, one) for name, one in outputs.pairs if is_real(one)]
     return attrs.evolve(
         program,
@@ -125,13 +125,13 @@ def vjp(program: Traceable, step: Step) -> Traceable:
         parameters=(*program.names(), *(f"cotangent_{name}" for name, _ in real)),
         args=(
             *tree_util.tree_leaves(program.args),
-            *(struct(one.shape, one.dtype) for _, one in real),
+            *(shape_struct(one.shape, one.dtype) for _, one in real),
         ),
         donated=(),
     )
 
 
-def _cotangents(outputs: Named, given: Sequence[Any]) -> list[Any]:
+def _cotangents(outputs: NamedOutputs, given: Sequence[Any]) -> list[Any]:
     real = [name for name, one in outputs.pairs if is_real(one)]
     if len(given) != len(real):
         raise Invalid(f"expected {len(real)} cotangents ({', '.join(real)}), got {len(given)}")

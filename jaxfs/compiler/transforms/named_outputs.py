@@ -20,7 +20,7 @@ from jaxfs.stablehlo.module.argument_names import result_name
 Pair = tuple[str, Any]
 
 
-class Named:
+class NamedOutputs:
     """A list of values, each with a name."""
 
     def __init__(self, names: Sequence[str], values: Sequence[Any]) -> None:
@@ -32,40 +32,40 @@ class Named:
         return list(zip(self.names, self.values, strict=True))
 
 
-def _flatten(named: Named) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+def _flatten(named: NamedOutputs) -> tuple[tuple[Any, ...], tuple[str, ...]]:
     return named.values, named.names
 
 
-tree_util.register_pytree_node(Named, _flatten, Named)
+tree_util.register_pytree_node(NamedOutputs, _flatten, NamedOutputs)
 
 
-def of_pairs(pairs: Iterable[Pair]) -> Named:
+def from_pairs(pairs: Iterable[Pair]) -> NamedOutputs:
     """What JAX calls float0, the derivative of an integer, is no value and left out."""
     kept = [(name, value) for name, value in pairs if value.dtype != jax.dtypes.float0]
-    return Named([name for name, _ in kept], [value for _, value in kept])
+    return NamedOutputs([name for name, _ in kept], [value for _, value in kept])
 
 
-def named(outputs: Any) -> Named:
+def name_outputs(outputs: Any) -> NamedOutputs:
     """Any function's outputs, named as in its signature."""
-    if isinstance(outputs, Named):
+    if isinstance(outputs, NamedOutputs):
         return outputs
     pairs = named_leaves("result", outputs)
-    return Named([result_name(name) for name, _ in pairs], [value for _, value in pairs])
+    return NamedOutputs([result_name(name) for name, _ in pairs], [value for _, value in pairs])
 
 
-def naming(function: Callable[..., Any]) -> Callable[..., Named]:
+def with_names(function: Callable[..., Any]) -> Callable[..., NamedOutputs]:
     """The same function, with names."""
-    return lambda *args: named(function(*args))
+    return lambda *args: name_outputs(function(*args))
 
 
-def value_and_rest(outputs: Any) -> tuple[Any, Named]:
+def value_and_rest(outputs: Any) -> tuple[Any, NamedOutputs]:
     """What ``has_aux`` promises: the value to derive, and what only passes through."""
-    if isinstance(outputs, Named):
+    if isinstance(outputs, NamedOutputs):
         if len(outputs.values) < 2:
             raise Invalid("has_aux needs a program with a value and something to pass on")
-        return outputs.values[0], Named(outputs.names[1:], outputs.values[1:])
+        return outputs.values[0], NamedOutputs(outputs.names[1:], outputs.values[1:])
     if not isinstance(outputs, tuple | list) or len(outputs) < 2:
         raise Invalid("has_aux needs a program that gives a tuple (value, extra)")
     value, *rest = outputs
     pairs = named_leaves("aux", rest[0] if len(rest) == 1 else rest)
-    return value, Named([name for name, _ in pairs], [one for _, one in pairs])
+    return value, NamedOutputs([name for name, _ in pairs], [one for _, one in pairs])

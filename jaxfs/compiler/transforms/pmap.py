@@ -12,8 +12,8 @@ from jax import tree_util
 
 from jaxfs.compiler.meshes import Mesh
 from jaxfs.compiler.traceable import Traceable, named_leaves
-from jaxfs.compiler.transforms.arguments import shown
-from jaxfs.compiler.transforms.named_outputs import Named, naming
+from jaxfs.compiler.transforms.arguments import describe
+from jaxfs.compiler.transforms.named_outputs import NamedOutputs, with_names
 from jaxfs.compiler.transforms.shardings import PartitionSpec, abstract_mesh
 from jaxfs.compiler.transforms.table import Axes, Step
 from jaxfs.compiler.transforms.vmap import axes_for, batch_of, vmapped
@@ -26,7 +26,7 @@ BATCH_UNKNOWN = "the size of the batch comes with the call; pmap:devices=N would
 def pmap(program: Traceable, step: Step) -> Traceable:
     """Each element of the batch on a device of its own, as ``jax.pmap`` does."""
 
-    def function(*args: Any) -> Named:
+    def function(*args: Any) -> NamedOutputs:
         axes = axes_for(step["in_axes"], len(args), "arguments", step)
         size = _batch_size(program, args, axes, step)
         if size == 1:
@@ -43,10 +43,12 @@ def _batch_size(program: Traceable, args: Sequence[Any], axes: Axes, step: Step)
     found: dict[int, tuple[str, Any]] = {}
     for name, leaf, axis in _batched(program, args, axes):
         if not -len(leaf.shape) <= axis < len(leaf.shape):
-            raise Invalid(f"{step.canonical}: {shown([(name, leaf)])} has no axis {axis}")
+            raise Invalid(f"{step.canonical}: {describe([(name, leaf)])} has no axis {axis}")
         found.setdefault(leaf.shape[axis], (name, leaf))
     if len(found) > 1:
-        raise Invalid(f"{step.canonical}: batches of different sizes: {shown([*found.values()])}")
+        raise Invalid(
+            f"{step.canonical}: batches of different sizes: {describe([*found.values()])}"
+        )
     size = int(next(iter(found), step["devices"] or 0))
     if size == 0:
         raise Invalid(f"{step.canonical}: there is no batch, or an empty one")
@@ -63,12 +65,12 @@ def _batched(program: Traceable, args: Sequence[Any], axes: Axes) -> Iterator[tu
                 yield name, leaf, axis
 
 
-def _on_each(program: Traceable, step: Step, size: int) -> Callable[..., Named]:
+def _on_each(program: Traceable, step: Step, size: int) -> Callable[..., NamedOutputs]:
     """A function that gives each device its element; collectives see the axis."""
     name = step["axis_name"] or AXIS_NAME
     mesh = abstract_mesh(Mesh(((name, size),)), step)
 
-    def function(*args: Any) -> Named:
+    def function(*args: Any) -> NamedOutputs:
         axes, names = _axes_of_leaves(args, step), list[str]()
         out_specs = [_spec(None if axis is None else 0, name) for axis in step["out_axes"]]
         on_all: Any = jax.shard_map(
@@ -80,7 +82,7 @@ def _on_each(program: Traceable, step: Step, size: int) -> Callable[..., Named]:
         )
         values = on_all(*tree_util.tree_leaves(args))
         out_axes = axes_for(step["out_axes"], len(names), "outputs", step)
-        return Named(names, tuple(map(_moved, values, out_axes)))
+        return NamedOutputs(names, tuple(map(_moved, values, out_axes)))
 
     return function
 
@@ -92,7 +94,7 @@ def _on_one(
 
     ``names`` gets the names of the outputs.
     """
-    inner = naming(program.function)
+    inner = with_names(program.function)
 
     def on_one(*parts: Any) -> tuple[Any, ...]:
         own = [_element(part, axis) for part, axis in zip(parts, axes, strict=True)]

@@ -13,10 +13,10 @@ import attrs
 import jax
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
 
-from jaxfs.compiler.meshes import Mesh, Spread
+from jaxfs.compiler.meshes import Mesh, ShardingSpec
 from jaxfs.compiler.traceable import Traceable, named_leaves
-from jaxfs.compiler.transforms.arguments import shown
-from jaxfs.compiler.transforms.named_outputs import Named, naming
+from jaxfs.compiler.transforms.arguments import describe
+from jaxfs.compiler.transforms.named_outputs import NamedOutputs, with_names
 from jaxfs.compiler.transforms.table import Step
 from jaxfs.errors import Invalid, NotSupported
 
@@ -24,17 +24,17 @@ PartitionSpec: Any = jax.sharding.PartitionSpec  # its constructor has no types
 constrain: Any = jax.lax.with_sharding_constraint  # nor has this
 
 
-def sharded(program: Traceable, step: Step) -> Traceable:
+def with_shardings(program: Traceable, step: Step) -> Traceable:
     """The program with its arrays spread over a mesh; the numbers stay the same."""
     if step["mesh"] is None:
         if step["in_shardings"] or step["out_shardings"]:
             raise Invalid(f"{step.canonical}: shardings need a mesh, as mesh=x4")
         return program
-    mesh, inner = step["mesh"], naming(program.function)
+    mesh, inner = step["mesh"], with_names(program.function)
     for spread in (*step["in_shardings"], *step["out_shardings"]):
         _check_names(spread, mesh, step)
 
-    def function(*args: Any) -> Named:
+    def function(*args: Any) -> NamedOutputs:
         names: list[str] = []
         abstract = abstract_mesh(mesh, step)
         ins = _each(step["in_shardings"], len(args), "arguments", step)
@@ -55,7 +55,7 @@ def sharded(program: Traceable, step: Step) -> Traceable:
         with jax.sharding.use_abstract_mesh(abstract):
             shardings = tuple(s if s is None else _sharding(abstract, s) for s in ins)
             values = jax.jit(flat, in_shardings=shardings)(*args)
-        return Named(names, values)
+        return NamedOutputs(names, values)
 
     return attrs.evolve(program, function=function)
 
@@ -73,13 +73,13 @@ def abstract_mesh(mesh: Mesh, step: Step) -> AbstractMesh:
     return made
 
 
-def _sharding(mesh: AbstractMesh, spread: Spread) -> NamedSharding:
+def _sharding(mesh: AbstractMesh, spread: ShardingSpec) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*(names or None for names in spread.dimensions)))
 
 
 def _each(
-    spreads: Sequence[Spread | None], count: int, what: str, step: Step
-) -> Sequence[Spread | None]:
+    spreads: Sequence[ShardingSpec | None], count: int, what: str, step: Step
+) -> Sequence[ShardingSpec | None]:
     """One for each of ``count`` arrays; a single one is for all."""
     if len(spreads) <= 1:
         return [*spreads, None][:1] * count
@@ -88,17 +88,17 @@ def _each(
     return spreads
 
 
-def _check_names(spread: Spread | None, mesh: Mesh, step: Step) -> None:
+def _check_names(spread: ShardingSpec | None, mesh: Mesh, step: Step) -> None:
     for name in spread.names if spread else ():
         if name not in mesh.names:
             known = ", ".join(mesh.names)
             raise Invalid(f"{step.canonical}: the mesh has no axis {name}, only {known}")
 
 
-def _check_sizes(name: str, tree: Any, spread: Spread | None, mesh: Mesh, step: Step) -> None:
+def _check_sizes(name: str, tree: Any, spread: ShardingSpec | None, mesh: Mesh, step: Step) -> None:
     """Raise Invalid for a dimension that is not there, or that its devices cannot share evenly."""
     for path, leaf in named_leaves(name, tree) if spread else ():
-        told = shown([(path, leaf)])
+        told = describe([(path, leaf)])
         for axis, names in enumerate(spread.dimensions if spread else ()):
             if axis >= len(leaf.shape):
                 raise Invalid(f"{step.canonical}: {told} has no dimension {axis} to spread")

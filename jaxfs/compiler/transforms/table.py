@@ -155,11 +155,15 @@ ROWS: tuple[Transformation, ...] = (
                 "for each input, the mesh's axes over which its dimensions are spread: x for the "
                 "first dimension over x, _.x for the second, x.y, x+y for one over both; _ alone "
                 "leaves it to the compiler; one is for all inputs",
-                meshes.spreads,
+                meshes.parse_shardings,
                 (),
             ),
-            TransformOption("out_shardings", "S,S", "the same for each output", meshes.spreads, ()),
-            TransformOption("mesh", "x4|x2y2", "the devices as axes with their sizes", meshes.mesh),
+            TransformOption(
+                "out_shardings", "S,S", "the same for each output", meshes.parse_shardings, ()
+            ),
+            TransformOption(
+                "mesh", "x4|x2y2", "the devices as axes with their sizes", meshes.parse_mesh
+            ),
         ),
     ),
     Transformation(

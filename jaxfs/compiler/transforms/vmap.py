@@ -9,8 +9,8 @@ import attrs
 import jax
 from jax import tree_util
 
-from jaxfs.compiler.traceable import Traceable, struct
-from jaxfs.compiler.transforms.named_outputs import Named, naming
+from jaxfs.compiler.traceable import Traceable, shape_struct
+from jaxfs.compiler.transforms.named_outputs import NamedOutputs, with_names
 from jaxfs.compiler.transforms.table import Axes, Step
 from jaxfs.errors import Invalid
 from jaxfs.types.partial_avals import UNKNOWN, KnownAval, PartialAval
@@ -24,11 +24,11 @@ def vmap(program: Traceable, step: Step) -> Traceable:
     return batch_of(batched, step, size, BATCH_UNKNOWN)
 
 
-def vmapped(program: Traceable, step: Step, size: int | None) -> Callable[..., Named]:
+def vmapped(program: Traceable, step: Step, size: int | None) -> Callable[..., NamedOutputs]:
     """The program's function for a batch; ``size`` where no input tells it."""
-    inner = naming(program.function)
+    inner = with_names(program.function)
 
-    def function(*args: Any) -> Named:
+    def function(*args: Any) -> NamedOutputs:
         names: list[str] = []
 
         def flat(*one: Any) -> tuple[Any, ...]:
@@ -46,7 +46,7 @@ def vmapped(program: Traceable, step: Step, size: int | None) -> Callable[..., N
             axis_size=size,
             axis_name=step["axis_name"],
         )
-        return Named(names, batched(*args))
+        return NamedOutputs(names, batched(*args))
 
     return function
 
@@ -82,7 +82,7 @@ def _with_axis(arg: Any, axis: int | None, size: int) -> Any:
         return arg
 
     def grow(leaf: Any) -> Any:
-        return struct(_inserted(leaf.shape, axis, size), leaf.dtype)
+        return shape_struct(_inserted(leaf.shape, axis, size), leaf.dtype)
 
     return tree_util.tree_map(grow, arg)
 

@@ -123,7 +123,7 @@ class Zygote:
             reply, source = fds
             keep_only([*fds, *outputs, *self._box.fds])
             devices = message.work.device_count if isinstance(message.work, Compile) else 1
-            self._box.enter(sandbox.rights_for(message.uid, message.gid), zygote, devices)
+            self._box.enter(sandbox.job_user(message.uid, message.gid), zygote, devices)
             run_job(self._context, message.work, reply, source, outputs)
             status = 0
         finally:

@@ -17,7 +17,7 @@ from jaxfs.compiler.job_protocol import Trace
 from jaxfs.compiler.jobs.trace import trace
 from jaxfs.compiler.sources.jit_options import FunctionOptions
 from jaxfs.compiler.sources.pickle import read_pickle
-from jaxfs.compiler.traceable import struct
+from jaxfs.compiler.traceable import shape_struct
 from jaxfs.compiler.transforms.apply import transform
 from jaxfs.jaxcompat import executables
 
@@ -35,7 +35,7 @@ def warm_up(context: Any) -> None:
     importlib.import_module("cloudpickle")  # which most pickles ask for
     executables.skip_plugin_discovery()
     trace(context, _PROGRAM, Trace("cpu"))
-    weights, x = struct((2, 2), "float32"), struct((2, 2), "float32")
+    weights, x = shape_struct((2, 2), "float32"), shape_struct((2, 2), "float32")
     program = read_pickle(pickle.dumps((_network, weights, x)), FunctionOptions())
     with jax.enable_x64(False):
         for steps in ((), _STEPS):

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
-from jaxfs.types.memory_layout import SOURCE_SHIFT
+from jaxfs.types.memory_layout import PRODUCER_SHIFT
 
 Key = tuple[int, int]  # the array's number, the device's id
 
@@ -59,7 +59,7 @@ class DeviceCache:
         """Nobody has a name for the arrays of these any more."""
         gone = frozenset(sources)
         with self._lock:
-            for key in [key for key in self._arrays if key[0] >> SOURCE_SHIFT in gone]:
+            for key in [key for key in self._arrays if key[0] >> PRODUCER_SHIFT in gone]:
                 self._remove(key)
 
     def _remove(self, key: Key) -> None:
