@@ -1,15 +1,17 @@
-"""What keeps a user's code in: every job of the tracer runs in here.
+"""The sandbox of a compiler job: it confines the code of a user.
 
-Layers, each of which would stop most attacks alone:
+It has layers, each of which would stop most attacks alone:
 
-- ``limits``: memory, threads, descriptors, sizes of files, seconds of CPU
-- ``identity``: the asking user's rights where the mount is root's, nobody's instead of root's;
-  none to gain; a user namespace of its own, so that threads are counted for it alone
-- ``room``: a file system of nothing but modules and libraries, no network (namespaces)
-- ``landlock``: nothing written, nothing read outside of these; no TCP, no signals outside
-- ``seccomp``: the system calls a compiler needs, and no others
+- ``rlimits``: memory, threads, descriptors, sizes of files, seconds of CPU (getrlimit(2))
+- ``identity``: the user of the request if the zygote is root, never root; no way to gain
+  privileges; a user namespace, so that its threads are counted alone (user_namespaces(7))
+- ``mount_namespace``: a file system of nothing but modules and libraries, no network
+  (mount_namespaces(7), network_namespaces(7))
+- ``landlock``: nothing is written, nothing outside of these is read; no TCP, no signals to
+  processes outside (landlock(7))
+- ``seccomp``: the system calls that a compiler needs, and no others (seccomp(2))
 
-The front adds a deadline, and looks at what comes back (``untrusted``).
+The front adds a deadline, and checks the replies (``compiler.client.replies``).
 """
 
 from jaxfs.compiler.sandbox.identity import SandboxUser, job_user

@@ -1,7 +1,7 @@
-"""A seccomp filter from a table of rules: classic BPF, as in seccomp(2) and <linux/filter.h>.
+"""Assembles a seccomp filter from a table of rules: classic BPF, seccomp(2), <linux/filter.h>.
 
-libseccomp would do it too, but its bindings on PyPI have stood still since 2021, start a compiler
-to find the library, and take longer to build a filter than a job takes; a list of single system
+libseccomp would do it too, but its bindings on PyPI have had no release since 2021, start a C
+compiler to find the library, and take longer to build a filter than a job takes; a list of system
 calls needs no more than these few lines.
 """
 
@@ -13,20 +13,27 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 _LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
-_NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16  # in struct seccomp_data
-_X32_BIT = 0x40000000  # another numbering under the same architecture's name
+_NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16  # offsets in struct seccomp_data
+_X32_BIT = 0x40000000  # the x32 ABI: other numbers under the architecture of x86_64
 
-ALLOW = 0x7FFF0000
-KILL = 0x80000000
+ALLOW = 0x7FFF0000  # SECCOMP_RET_ALLOW
+KILL = 0x80000000  # SECCOMP_RET_KILL_PROCESS
 
 
 def refuse(errno: int) -> int:
-    """The action that lets a system call fail with ``errno``."""
+    """Returns the action that fails a system call with ``errno`` (SECCOMP_RET_ERRNO)."""
     return 0x00050000 | errno
 
 
 class Check(msgspec.Struct, frozen=True):
-    """``argument & mask == value``, on one 32-bit half of an argument."""
+    """The condition ``argument & mask == value``, on one 32-bit half of an argument.
+
+    Attributes:
+        argument: The position of the argument, from 0.
+        value: What it has to be.
+        mask: The bits that are compared.
+        is_high: Whether the upper half is meant.
+    """
 
     argument: int
     value: int
@@ -35,7 +42,14 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class SyscallRule(msgspec.Struct, frozen=True):
-    """What happens to a system call: ``action`` where all of any one of ``checks`` hold."""
+    """The rule for one system call.
+
+    Attributes:
+        number: The system call.
+        action: The action if there are no ``checks``, or all of any one of them hold.
+        checks: Alternatives, each a set of conditions.
+        otherwise: The action if none of ``checks`` holds.
+    """
 
     number: int
     action: int
@@ -44,7 +58,13 @@ class SyscallRule(msgspec.Struct, frozen=True):
 
 
 def assemble(arch: int, rules: Iterable[SyscallRule], default: int) -> bytes:
-    """The filter's instructions; what no rule names gets ``default``."""
+    """Returns the filter's instructions, each a ``struct sock_filter``.
+
+    Args:
+        arch: The AUDIT_ARCH of the machine; system calls of another one end the process.
+        rules: At most one for each system call.
+        default: The action for all other system calls.
+    """
     code = [
         _op(_LOAD, _ARCH_AT),
         _op(_EQUAL, arch, 1, 0),
@@ -60,7 +80,7 @@ def assemble(arch: int, rules: Iterable[SyscallRule], default: int) -> bytes:
 
 
 def _body(rule: SyscallRule) -> Iterator[bytes]:
-    """Ends in a return: the loaded number is not needed again."""
+    """Yields the instructions for one system call; they end in a return."""
     for checks in rule.checks:
         yield from _all_of(checks, rule.action)
     yield _op(_RETURN, rule.otherwise if rule.checks else rule.action)

@@ -1,4 +1,4 @@
-"""What a job may read: modules that are imported late, and the libraries they load."""
+"""The paths that a job may read: modules that are imported late, and the libraries they load."""
 
 from __future__ import annotations
 
@@ -16,46 +16,47 @@ _SYSTEM = (
     "/usr/local/lib",
     "/etc/ld.so.cache",
     "/usr/share/zoneinfo",
-    "/dev/urandom",  # what std::random_device opens
-    "/proc/cpuinfo",  # LLVM looks there for what the processor can, on some kinds
+    "/dev/urandom",  # std::random_device opens it
+    "/proc/cpuinfo",  # LLVM reads the features of some processors there
     "/sys/devices/system/cpu",
 )
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def readable_paths() -> list[Path]:
-    """Those of this interpreter that exist; nothing that FUSE serves lies below one."""
+    """Returns the paths of this interpreter that exist, without any FUSE mount below one."""
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     named = map(Path, (*_SYSTEM, *sys.path, f"{sys.base_prefix}/lib", *libraries))
-    served = _fuse_mounts()
-    return sorted({part for path in named if _is_narrow(path) for part in _around(path, served)})
+    mounts = _fuse_mounts()
+    return sorted({part for path in named if _is_narrow(path) for part in _around(path, mounts)})
 
 
 def _is_narrow(path: Path) -> bool:
-    """No home as a whole, and nothing that has one in it, whatever PYTHONPATH says."""
+    """Returns whether a path is neither a home nor a parent of one, whatever PYTHONPATH has."""
     homes = (Path.home(), Path("/home"), Path("/root"))
     return path.is_absolute() and not any(home.is_relative_to(path) for home in homes)
 
 
-def _around(path: Path, served: set[Path]) -> Iterator[Path]:
-    """The path, or what is in it but mounts of FUSE: this very mount could be below a project."""
-    if path in served:
+def _around(path: Path, mounts: set[Path]) -> Iterator[Path]:
+    """Yields the path, or its content without FUSE mounts: ours may be below a user's project."""
+    if path in mounts:
         return
-    if any(mount.is_relative_to(path) for mount in served):
+    if any(mount.is_relative_to(path) for mount in mounts):
         for child in path.iterdir():
-            yield from _around(child, served)
+            yield from _around(child, mounts)
     elif path.exists():
         yield path
 
 
 def _fuse_mounts() -> set[Path]:
+    """Returns the mount points of FUSE (proc_pid_mountinfo(5))."""
     try:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:  # /proc may be hidden in a container
         return set()
     fields = [line.split(" - ") for line in lines]
-    return {_unescaped(left.split()[4]) for left, right in fields if right.startswith("fuse")}
-
-
-def _unescaped(name: str) -> Path:
-    return Path(_ESCAPED.sub(lambda match: chr(int(match[1], 8)), name))
+    return {
+        Path(_ESCAPED.sub(lambda match: chr(int(match[1], 8)), left.split()[4]))
+        for left, right in fields
+        if right.startswith("fuse")
+    }

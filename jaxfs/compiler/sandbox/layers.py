@@ -1,4 +1,4 @@
-"""The layers together: what the zygote prepares once, and what each job enters."""
+"""All layers together: the zygote prepares them once, each job enters them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,24 @@ from jaxfs.compiler.sandbox import (
 )
 from jaxfs.compiler.sandbox.rlimits import Limits
 
-NEEDED = ("landlock", "seccomp")  # what runs a user's Python; either has holes the other closes
-_ROOM = ("mountns", "netns", "ipcns", "utsns", "cgroupns")
+NEEDED = ("landlock", "seccomp")  # for users' Python; either has gaps that the other closes
+_NAMESPACES = ("mountns", "netns", "ipcns", "utsns", "cgroupns")
 
 
 class Sandbox(msgspec.Struct, frozen=True):
-    """What works on this machine, and what it takes to enter it.  Descriptors stay open."""
+    """The layers that work on this machine, and the open descriptors for entering them.
+
+    Attributes:
+        layers: Their names, as users see them in ``health``.
+        limits: The resource limits of each job.
+        ruleset: A descriptor of Landlock's ruleset; None if the kernel has no Landlock.
+        proc: A descriptor of /proc, which the mount namespace lacks; None if it was hidden.
+    """
 
     layers: tuple[str, ...]
     limits: Limits
-    ruleset: int | None  # Landlock's
-    proc: int | None  # /proc, which is in no room
+    ruleset: int | None
+    proc: int | None
 
     @property
     def fds(self) -> list[int]:
@@ -37,11 +44,15 @@ class Sandbox(msgspec.Struct, frozen=True):
         return [fd for fd in (self.ruleset, self.proc) if fd is not None]
 
     def enter(self, user: identity.SandboxUser, parent: int, device_count: int = 1) -> None:
-        """Put this process, forked by ``parent`` and with one thread, under every layer for ever.
+        """Puts this process, which has one thread, into every layer, irrevocably.
 
-        ``user`` counts where the process is root's.  XLA has threads for each of ``device_count``
-        devices.  Raises OSError where a layer that worked before does not: then nothing of the
-        user's may run.
+        Args:
+            user: The user to become if the process is root's.
+            parent: The process that forked this one, and with which it ends.
+            device_count: The devices for which XLA will start threads.
+
+        Raises:
+            OSError: A layer that worked before does not; no code of a user may run then.
         """
         rlimits.apply(self.limits, self.proc)
         uid = user.uid if "uid" in self.layers else os.getuid()
@@ -61,86 +72,93 @@ class Sandbox(msgspec.Struct, frozen=True):
 
 
 def prepare(bounds: Limits) -> Sandbox:
-    """Find out what works here, by trying it in processes of its own, and move into a room.
+    """Tries each layer in a process of its own, and moves this process into the mount namespace.
 
-    Call it once all is imported: later imports find only what ``readable`` names.
+    To be called when all is imported: later imports find only ``import_paths``.
     """
     paths = import_paths.readable_paths()
     proc = _open_proc()
     layers = ["rlimits", "no_new_privs"]
-    rules = _rules(paths)
-    if rules is not None:
+    ruleset = _working_ruleset(paths)
+    if ruleset is not None:
         layers.append(f"landlock:{landlock.abi_version()}")
     layers += [name for name, attempt in _ATTEMPTS.items() if _works(attempt)]
     if _works(lambda: mount_namespace.enter(paths)):
         mount_namespace.enter(paths)
-        layers += _ROOM
-        rules = _again(rules, paths)
-    return Sandbox(tuple(layers), bounds, rules, proc)
+        layers += _NAMESPACES
+        ruleset = _remade(ruleset, paths)
+    return Sandbox(tuple(layers), bounds, ruleset, proc)
 
 
 def missing(layers: tuple[str, ...]) -> list[str]:
-    """Those of the needed layers that are not among these."""
+    """Returns the needed layers that are not among these.
+
+    >>> missing(("rlimits", "landlock:6"))
+    ['seccomp']
+    """
     return [need for need in NEEDED if not any(layer.startswith(need) for layer in layers)]
 
 
-def _rules(paths: list[Path]) -> int | None:
+def _working_ruleset(paths: list[Path]) -> int | None:
+    """Returns a ruleset for these paths; None if Landlock is missing or does not work."""
     if not landlock.abi_version():
         return None
-    rules = landlock.make_ruleset(paths)
-    if _works(lambda: _refuses_files(rules)):
-        return rules
-    os.close(rules)
+    ruleset = landlock.make_ruleset(paths)
+    if _works(lambda: _try_landlock(ruleset)):
+        return ruleset
+    os.close(ruleset)
     return None
 
 
-def _again(rules: int | None, paths: list[Path]) -> int | None:
-    """Landlock knows directories, not names: the room's own count for what lies between them."""
-    if rules is None:
+def _remade(ruleset: int | None, paths: list[Path]) -> int | None:
+    """Returns a new ruleset: rules are for inodes, and the mount namespace has other ones."""
+    if ruleset is None:
         return None
-    os.close(rules)
+    os.close(ruleset)
     return landlock.make_ruleset(paths)
 
 
-def _refuses_files(rules: int) -> None:
+def _try_landlock(ruleset: int) -> None:
     identity.drop_privileges(os.getppid())
-    landlock.enter(rules)
-    _is_refused(lambda: list(Path("/").iterdir()), errno.EACCES)
+    landlock.enter(ruleset)
+    _expect_errno(lambda: list(Path("/").iterdir()), errno.EACCES)
 
 
-def _refuses_calls() -> None:
+def _try_seccomp() -> None:
     identity.drop_privileges(os.getppid())
     seccomp.enter(os.getpid())
-    _is_refused(os.pipe, errno.EPERM)
+    _expect_errno(os.pipe, errno.EPERM)
 
 
-def _is_refused(attempt: Callable[[], object], number: int) -> None:
+def _expect_errno(attempt: Callable[[], object], number: int) -> None:
+    """Raises RuntimeError unless ``attempt`` fails with this errno."""
     try:
         attempt()
     except OSError as error:
         if error.errno == number:
             return
-    raise RuntimeError("it lets through what it should not")
+    raise RuntimeError("the layer permits what it should refuse")
 
 
-def _becomes_nobody() -> None:
+def _try_switch_user() -> None:
     identity.switch_user(identity.job_user(None, None))
 
 
-def _counts_threads() -> None:
+def _try_user_namespace() -> None:
     if os.getuid() == 0:
-        _becomes_nobody()
+        _try_switch_user()
     identity.unshare_user_namespace()
 
 
 _ATTEMPTS: dict[str, Callable[[], None]] = {
-    "seccomp": _refuses_calls,
-    "uid": _becomes_nobody,
-    "userns": _counts_threads,
+    "seccomp": _try_seccomp,
+    "uid": _try_switch_user,
+    "userns": _try_user_namespace,
 }
 
 
 def _works(attempt: Callable[[], None]) -> bool:
+    """Returns whether ``attempt`` raises nothing in a throw-away process."""
     pid = os.fork()
     if pid == 0:
         try:

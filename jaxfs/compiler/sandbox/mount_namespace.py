@@ -1,13 +1,14 @@
-"""A file system with nothing in it but what an import may read, for the zygote and its jobs.
+"""A file system with nothing but the paths that an import may read, for the zygote and its jobs.
 
-What bubblewrap would do, done by the zygote to itself once it has imported jax, so that it costs a
-job nothing (bubblewrap cannot wrap a fork of a warm process).  The mount itself, other mounts,
-/proc and every home are not there; no network either.  Modules are reachable under their usual
-names by any user, also where a virtual environment lies below a directory that only root may enter.
+mount_namespaces(7), pivot_root(2).  The zygote does to itself what bubblewrap would do, once it has
+imported jax, so that it costs a job nothing (bubblewrap cannot wrap a fork of a warm process).  Our
+mount, other mounts, /proc and every home are missing, and so is the network.  Any user can reach
+the modules under their usual names, even if a virtual environment is below a directory that only
+root may enter.
 
-No process namespace: its first process, which a job would be, cannot be ended by a signal from
-itself, so that compilers' aborts would look like something else; and the filter refuses what one
-would contain.
+There is no PID namespace: a job would be its first process, which a signal from itself cannot end,
+so that a compiler's abort would look like something else (pid_namespaces(7)); and the seccomp
+filter refuses what a PID namespace would confine.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ _BASE, _OLD = "/tmp", "old"  # any directory that is always there
 
 
 def enter(readable: Iterable[Path]) -> None:
-    """Move this process, which has one thread, into a room with these.
+    """Moves this process, which has one thread, into namespaces with only these paths.
 
-    Raises OSError where the machine does not let it; whether it did is then unclear, so try it
-    in a process that can be thrown away.
+    Raises OSError if the machine does not permit it; the process may then be halfway, so try it
+    in a throw-away process first.
     """
     paths = sorted(readable)
     real = {path: path.resolve() for path in paths}
     links = {path: path.readlink() for path in map(Path, ("/lib", "/lib64")) if path.is_symlink()}
     _unshare()
-    _mount(None, "/", None, _REC | _SLAVE)  # what is unmounted outside goes here too
+    _mount(None, "/", None, _REC | _SLAVE)  # unmounts outside propagate to this namespace
     _mount("jaxfs", _BASE, "tmpfs", _NOSUID | _NODEV, "size=4m,mode=755")
     os.chdir(_BASE)
     Path(_OLD).mkdir()
@@ -49,14 +50,17 @@ def enter(readable: Iterable[Path]) -> None:
     for path, target in links.items():
         path.symlink_to(target)
     for path in paths:
-        _bring(Path(f"/{_OLD}{real[path]}"), path)
+        _bind(Path(f"/{_OLD}{real[path]}"), path)
     syscalls.libc("umount2", f"/{_OLD}".encode(), _DETACH)
     Path(f"/{_OLD}").rmdir()
-    _seal()
+    _make_read_only()
 
 
 def _unshare() -> None:
-    """Root needs no user namespace, and could not become other users in one."""
+    """Makes the namespaces (unshare(2)), with a user namespace unless the process is root's.
+
+    Root needs none, and could not switch to other users in one.
+    """
     uid, gid = os.getuid(), os.getgid()
     syscalls.libc("unshare", _NAMESPACES | (0 if uid == 0 else _NEWUSER))
     if uid:
@@ -65,9 +69,9 @@ def _unshare() -> None:
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
 
 
-def _bring(source: Path, to: Path) -> None:
-    """Bind it to its name, without what is mounted below it where that can be."""
-    if os.path.lexists(to):  # a link, or part of what is here already
+def _bind(source: Path, to: Path) -> None:
+    """Bind-mounts a path, without the mounts below it if that is permitted (mount(2))."""
+    if os.path.lexists(to):  # a link, or below another path
         return
     if source.is_dir():
         to.mkdir(parents=True)
@@ -79,11 +83,12 @@ def _bring(source: Path, to: Path) -> None:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        # a user namespace may not uncover what lies under a mount; none of these is ours
+        # a user namespace may not uncover what a mount hides; none of these mounts is ours
         _mount(str(source), str(to), None, _BIND | _REC)
 
 
-def _seal() -> None:
+def _make_read_only() -> None:
+    """Makes all mounts read-only and nosuid (mount_setattr(2))."""
     attributes = _ATTR_READ_ONLY_NOSUID.to_bytes(8, "little") + bytes(24)
     syscalls.call(
         "mount_setattr", syscalls.MOUNT_SETATTR, _AT_FDCWD, b"/", _AT_RECURSIVE, attributes, 32

@@ -1,4 +1,4 @@
-"""How much of the machine a job may use."""
+"""Resource limits of a job: getrlimit(2)."""
 
 from __future__ import annotations
 
@@ -9,26 +9,36 @@ import resource
 import msgspec
 
 _STACK_BYTES = 64 << 20  # MLIR recurses; the kernel keeps 128 MiB free below the stack
-_FILES = 64  # its own few, and what an import opens
+_FILES = 64  # a few of its own, and those that an import opens
 _ADDRESSES_BYTES = 256 << 30  # untouched address space costs nothing, its page tables do
-_THREADS_A_CORE = 16  # XLA starts a few pools, each of a thread a core
-_THREADS_A_DEVICE = 2  # of several virtual ones
+_THREADS_PER_CORE = 16  # XLA starts a few pools, each with a thread for each core
+_THREADS_PER_DEVICE = 2  # with several virtual devices
 _THREADS = 64
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """For one job."""
+    """The limits of one job.
+
+    Attributes:
+        memory_bytes: Private memory.
+        file_bytes: The length of each of its output files.
+        cpu_s: Seconds of CPU of all its threads; ends a job that outlives the front's deadline.
+    """
 
     memory_bytes: int
-    file_bytes: int  # of each file it hands back
-    cpu_s: int  # of all its threads together: for when nobody is left to keep the deadline
+    file_bytes: int
+    cpu_s: int
 
 
 def apply(limits: Limits, proc: int | None) -> None:
-    """Set them.  ``proc`` is an open /proc.
+    """Sets the limits of this process, and makes it the first victim of the OOM killer.
 
-    RLIMIT_DATA is what bounds memory: private pages that can be written count, all others are
-    either files', shared (which the filter refuses) or empty.
+    RLIMIT_DATA bounds memory: it counts private writable pages, and all others belong to files, are
+    shared (which the seccomp filter refuses) or empty.
+
+    Args:
+        limits: The limits; a lower hard limit that the process has already remains.
+        proc: A descriptor of /proc; None if it is hidden.
     """
     _set(resource.RLIMIT_CORE, 0)
     _set(resource.RLIMIT_NOFILE, _FILES)
@@ -40,16 +50,18 @@ def apply(limits: Limits, proc: int | None) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_STACK)
     soft = _STACK_BYTES if hard == resource.RLIM_INFINITY else min(_STACK_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
-    _go_first_when_memory_is_out(proc)
+    _prefer_for_oom_killer(proc)
 
 
 def limit_threads(before: int = 0, device_count: int = 1) -> None:
-    """How many threads it may have, ``before`` being those of its user that count as well.
+    """Sets RLIMIT_NPROC, which counts threads per user and user namespace, but not root's.
 
-    Linux counts per user, and per user namespace; never for root.
+    Args:
+        before: The threads that the user has already in this user namespace.
+        device_count: The devices for which XLA will start threads.
     """
     cores = os.cpu_count() or 1
-    own = _THREADS + _THREADS_A_CORE * cores + _THREADS_A_DEVICE * device_count
+    own = _THREADS + _THREADS_PER_CORE * cores + _THREADS_PER_DEVICE * device_count
     _set(resource.RLIMIT_NPROC, before + own)
 
 
@@ -59,7 +71,8 @@ def _set(what: int, value: int) -> None:
     resource.setrlimit(what, (bound, bound))
 
 
-def _go_first_when_memory_is_out(proc: int | None) -> None:
+def _prefer_for_oom_killer(proc: int | None) -> None:
+    """Sets the highest /proc/self/oom_score_adj (proc_pid_oom_score_adj(5))."""
     if proc is None:  # hidden in some containers
         return
     with contextlib.suppress(OSError):

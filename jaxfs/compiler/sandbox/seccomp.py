@@ -1,9 +1,10 @@
-"""Which system calls a job may make.
+"""The system calls that a job may make: seccomp(2).
 
-What tracing and compiling need is allowed: memory, threads, clocks, reading (Landlock says what),
-writing to what is open.  A refused call fails with EPERM, which Python tells as an OSError with a
-traceback; what only an attack makes ends the job with SIGSYS.  There is no way to another
-process: none is forked, executed, signalled or traced, and no socket, pipe or file is made.
+Tracing and compiling need memory, threads, clocks, reading (of the paths that Landlock permits) and
+writing to open files; these are allowed.  Any other call fails with EPERM, which Python raises as
+an OSError with a traceback; calls that only an attack makes end the job with SIGSYS.  No other
+process can be reached: none is forked, executed, signalled or traced, and no socket, pipe or file
+is made.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from jaxfs.compiler.sandbox.syscall_table import AUDIT_ARCH, numbers
 from jaxfs.posix import syscalls
 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
-_OWN_PID = -1  # stands for the job's process
+_OWN_PID = -1  # replaced by the job's process id
 _EPERM = refuse(errno.EPERM)
 _CLONE_THREAD = 0x10000
 _CLONE_NEW = 0x7E020080  # every namespace's flag
@@ -49,7 +50,8 @@ _ALLOWED = """
     epoll_pwait eventfd eventfd2 sendmsg getsockname getpeername getsockopt shutdown
     get_mempolicy exit exit_group
 """
-# The C library does without these when they are missing; a flag of theirs cannot be looked at.
+# The C library has a fallback for these where they do not exist; their flags are in memory, which a
+# filter cannot read.
 _UNKNOWN = """
     clone3 openat2 faccessat2 epoll_pwait2 map_shadow_stack
 """
@@ -64,7 +66,7 @@ _FATAL = """
     nfsservctl memfd_secret
 """
 
-# Calls that are allowed with some arguments: any one of these, each a set of checks that must hold.
+# Calls that are allowed with some arguments: alternatives, each a set of checks that must hold.
 _WITH_ARGUMENTS: dict[str, tuple[tuple[Check, ...], ...]] = {
     "mmap": (
         (
@@ -80,23 +82,23 @@ _WITH_ARGUMENTS: dict[str, tuple[tuple[Check, ...], ...]] = {
     "prlimit64": ((Check(0, 0),),),
     "kill": ((Check(0, _OWN_PID),),),
     "tgkill": ((Check(0, _OWN_PID),),),
-    "sendto": ((Check(4, 0), Check(4, 0, is_high=True)),),  # to whom it is connected
+    "sendto": ((Check(4, 0), Check(4, 0, is_high=True)),),  # without an address: connected ones
     "setpriority": ((Check(0, 0), Check(1, 0)),),
 }
 
 
 def is_supported() -> bool:
-    """Whether there is a filter for this kind of machine."""
+    """Returns whether there is a filter for this architecture."""
     return platform.machine() in AUDIT_ARCH
 
 
 def filter_for(pid: int) -> bytes:
-    """The filter for the process ``pid``."""
+    """Returns the filter for the process ``pid``, as an array of ``struct sock_filter``."""
     return assemble(AUDIT_ARCH[platform.machine()], _rules(numbers(), pid), _EPERM)
 
 
 def enter(pid: int) -> None:
-    """Put this process, all its threads to come, under the filter, for ever."""
+    """Installs the filter for this process, whose id is ``pid``, and its future threads."""
     code = filter_for(pid)
     buffer = ctypes.create_string_buffer(code, len(code))
     header = _SockFprog(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
@@ -105,6 +107,8 @@ def enter(pid: int) -> None:
 
 
 class _SockFprog(ctypes.Structure):
+    """``struct sock_fprog`` of <linux/filter.h>."""
+
     _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
@@ -114,7 +118,7 @@ def _rules(known: dict[str, int], pid: int) -> Iterator[SyscallRule]:
         yield SyscallRule(known[name], ALLOW, own, otherwise=_EPERM)
     for names, action in ((_ALLOWED, ALLOW), (_UNKNOWN, refuse(errno.ENOSYS)), (_FATAL, KILL)):
         for name in names.split():
-            if name in known:  # not every machine has the old ones
+            if name in known:  # not every architecture has the old ones
                 yield SyscallRule(known[name], action)
 
 

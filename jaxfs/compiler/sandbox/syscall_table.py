@@ -1,7 +1,7 @@
-"""Numbers of the system calls that the filter names: x86_64, aarch64 (None: not there).
+"""Numbers of the system calls that the filter names, on x86_64 and aarch64: syscalls(2).
 
 From the kernel's arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h;
-numbers never change.
+numbers never change.  None: the architecture has no such call.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
 def numbers() -> dict[str, int]:
-    """Those of this machine; empty where jaxfs does not know its kind."""
+    """Returns the numbers of this machine, by name; empty for an unknown architecture."""
     column = {"x86_64": 0, "aarch64": 1}.get(platform.machine())
     if column is None:
         return {}
