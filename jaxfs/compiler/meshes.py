@@ -1,7 +1,8 @@
-"""Meshes of devices and how arrays are spread over them, as paths spell them; imports no jax.
+"""Meshes of devices and shardings of arrays, as transformation paths spell them; without jax.
 
-``x4`` is a mesh of four devices in a row, ``x2y2`` one of two rows.  ``x.y`` spreads an array's
-first dimension over the axis x and its second over y; ``x+y`` spreads one over both, ``_`` none.
+``x4`` is a mesh of four devices in a row, ``x2y2`` one of two rows.  ``x.y`` shards an array's
+first dimension over the axis x and its second over y; ``x+y`` shards one over both, ``_`` none.
+They become ``jax.sharding.AbstractMesh`` and ``jax.sharding.PartitionSpec``.
 """
 
 from __future__ import annotations
@@ -19,20 +20,26 @@ _NAME = re.compile(r"[A-Za-z_]+\Z")
 
 @attrs.frozen
 class Mesh:
-    """Names and sizes of its axes."""
+    """A mesh of devices.
+
+    Attributes:
+        axes: The name and the size of each axis.
+    """
 
     axes: tuple[tuple[str, int], ...]
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names of the axes."""
         return tuple(name for name, _ in self.axes)
 
     @property
     def sizes(self) -> tuple[int, ...]:
+        """The sizes of the axes."""
         return tuple(size for _, size in self.axes)
 
     def count(self, names: tuple[str, ...]) -> int:
-        """Over how many devices these axes spread a dimension."""
+        """Returns the number of devices that a dimension sharded over these axes is on."""
         return math.prod(dict(self.axes)[name] for name in names)
 
     def __str__(self) -> str:
@@ -41,12 +48,17 @@ class Mesh:
 
 @attrs.frozen
 class ShardingSpec:
-    """The axes over which each dimension of an array is spread, from the first dimension on."""
+    """How one array is sharded over a mesh.
+
+    Attributes:
+        dimensions: For each dimension, from the first on, the axes of the mesh it is sharded over.
+    """
 
     dimensions: tuple[tuple[str, ...], ...]
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The axes of all dimensions."""
         return tuple(name for names in self.dimensions for name in names)
 
     def __str__(self) -> str:
@@ -54,7 +66,14 @@ class ShardingSpec:
 
 
 def parse_mesh(text: str) -> Mesh:
-    """Raises ValueError with a phrase that says what is expected."""
+    """Returns the mesh that ``text`` spells.
+
+    >>> parse_mesh("x2y4").sizes
+    (2, 4)
+
+    Raises:
+        ValueError: It spells none; the message is a phrase for what is expected.
+    """
     found = [(match[1], int(match[2])) for match in _AXIS.finditer(text)]
     names = [name for name, _ in found]
     if not _MESH.match(text) or len(set(names)) < len(names):
@@ -65,11 +84,18 @@ def parse_mesh(text: str) -> Mesh:
 
 
 def parse_shardings(text: str) -> tuple[ShardingSpec | None, ...]:
-    """One for each array, None where the compiler chooses.  Raises ValueError as ``mesh``."""
-    return tuple(None if word == "_" else _spread(word) for word in text.split(","))
+    """Returns the sharding of each array; None if the compiler chooses.
+
+    >>> parse_shardings("x._,_")
+    (ShardingSpec(dimensions=(('x',), ())), None)
+
+    Raises:
+        ValueError: As ``parse_mesh``.
+    """
+    return tuple(None if word == "_" else _parse_sharding(word) for word in text.split(","))
 
 
-def _spread(word: str) -> ShardingSpec:
+def _parse_sharding(word: str) -> ShardingSpec:
     dimensions = tuple(() if names == "_" else tuple(names.split("+")) for names in word.split("."))
     found = ShardingSpec(dimensions)
     if not all(map(_NAME.match, found.names)) or "_" in found.names:

@@ -1,4 +1,4 @@
-"""A program as a Python function that JAX can trace, whatever it was written as."""
+"""A program as a Python function that JAX can trace, whatever its source format was."""
 
 from __future__ import annotations
 
@@ -21,12 +21,19 @@ _WIDE = frozenset({"float64", "int64", "uint64", "complex128"})
 
 @attrs.frozen
 class Traceable:
-    """``function`` takes positional arguments that are pytrees.
+    """A function of positional arguments that are pytrees.
 
-    ``args`` are their types (pytrees of ShapeDtypeStruct), or None where the call tells; ``tree``
-    is then the structure of all arguments, and ``known`` what is known of each input, if that is
-    something.  ``parameters`` name the arguments; ``donated`` are the numbers of those whose memory
-    the program may reuse.
+    Attributes:
+        function: The function itself.
+        parameters: The names of its arguments.
+        source_format: The format of the source it comes from.
+        args: The types of the arguments, pytrees of ``jax.ShapeDtypeStruct``; None if they come
+            with the call.
+        tree: The structure of all arguments, if ``args`` is None and it is known.
+        known: What is known of the type of each input, if ``args`` is None.
+        platforms: Where the function may run; empty for everywhere.
+        donated: The positions of the arguments whose memory the function may reuse.
+        reason: Why there are no types, for users.
     """
 
     function: Callable[..., Any]
@@ -41,7 +48,7 @@ class Traceable:
 
     @property
     def in_tree(self) -> Any:
-        """The structure of the arguments, None where nobody knows it."""
+        """The structure of the arguments; None if it is not known."""
         if self.args is None:
             return self.tree
         return tree_util.tree_structure(self.args)
@@ -54,7 +61,7 @@ class Traceable:
         return self.known or (None,) * len(self.names())
 
     def names(self) -> tuple[str, ...]:
-        """A name for each input, ``params.w`` for a leaf of an argument."""
+        """Returns a name for each input, ``params.w`` for a leaf of an argument."""
         if self.in_tree is None:
             return self.parameters
         filled = tree_util.tree_unflatten(self.in_tree, range(self.in_tree.num_leaves))
@@ -67,13 +74,13 @@ class Traceable:
         )
 
     def leaf_counts(self) -> list[int]:
-        """How many inputs each argument has; one, where nobody knows."""
+        """Returns how many inputs each argument has; one each if that is not known."""
         if self.in_tree is None:
             return [1] * len(self.parameters)
         return [child.num_leaves for child in self.in_tree.children()]
 
     def donated_inputs(self) -> list[bool]:
-        """For each input of a program with types, whether it is donated."""
+        """Returns for each input of a program with types whether it is donated."""
         return [
             index in self.donated
             for index, arg in enumerate(self.args or ())
@@ -81,11 +88,15 @@ class Traceable:
         ]
 
     def parameter(self, index: int) -> str:
-        """The name of an argument, from 0."""
+        """Returns the name of an argument by its position, from 0."""
         return self.parameters[index] if index < len(self.parameters) else f"arg{index}"
 
     def with_types(self, types: Sequence[Aval]) -> Traceable:
-        """The same for inputs of these types.  Raises Invalid where their number is wrong."""
+        """Returns the same program for inputs of these types.
+
+        Raises:
+            Invalid: There are more or fewer inputs.
+        """
         structs = [as_struct(aval) for aval in types]
         tree = self.in_tree
         if tree is None:
@@ -97,7 +108,7 @@ class Traceable:
 
 
 def named_leaves(name: str, tree: Any) -> list[tuple[str, Any]]:
-    """The leaves of a pytree called ``name``, with their key paths: ``params.w``."""
+    """Returns the leaves of a pytree called ``name``, with their key paths: ``params.w``."""
     found = tree_util.tree_flatten_with_path(tree)[0]
     return [
         (".".join(filter(None, [name, dotted(tree_util.keystr(path))])), leaf)
@@ -106,24 +117,28 @@ def named_leaves(name: str, tree: Any) -> list[tuple[str, Any]]:
 
 
 def has_64_bits(args: Any, types: Sequence[Aval] = ()) -> bool:
-    """Whether an input has 64 bits: then JAX is to compute with 64, as it did for its author."""
+    """Returns whether an input has 64 bits: then JAX did compute with 64 for its author."""
     leaves = [str(leaf.dtype) for leaf in tree_util.tree_leaves(args)]
     return any(dtype in _WIDE for dtype in [*leaves, *(str(t.row.numpy) for t in types)])
 
 
 def shape_struct(shape: Sequence[int], dtype: Any) -> Any:
-    """A type of JAX's."""
+    """Returns a ``jax.ShapeDtypeStruct``."""
     make: Any = jax.ShapeDtypeStruct  # its constructor has no types
     return make(tuple(shape), dtype)
 
 
 def as_struct(aval: Aval) -> Any:
-    """Our type as JAX's."""
+    """Returns the type as a ``jax.ShapeDtypeStruct``."""
     return shape_struct(aval.shape, aval.row.numpy)
 
 
 def as_aval(value: Any) -> Aval:
-    """JAX's type as ours.  Raises Invalid for types jaxfs has not."""
+    """Returns the type of an array, tracer or ``jax.ShapeDtypeStruct``.
+
+    Raises:
+        Invalid: jaxfs has no such type.
+    """
     row = BY_NUMPY.get(value.dtype)
     if row is None or row.short not in BY_SHORT:
         raise Invalid(f"the type {value.dtype} is not supported")
@@ -134,12 +149,10 @@ def as_aval(value: Any) -> Aval:
 
 
 def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The names of a Python function's required positional parameters."""
+    """Returns the names of a Python function's required positional parameters."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # written in C, say
+    except (TypeError, ValueError):  # a function written in C has no signature
         return ()
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(
-        one.name for one in parameters if one.kind in positional and one.default is one.empty
-    )
+    return tuple(p.name for p in parameters if p.kind in positional and p.default is p.empty)

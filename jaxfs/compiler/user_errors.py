@@ -1,4 +1,4 @@
-"""Errors of a user's Python function, told like Python tells them: without our frames and JAX's."""
+"""Errors of a user's Python function, reported as Python does: without our frames and JAX's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import jax
 import jaxlib
@@ -17,15 +16,15 @@ import jaxlib
 import jaxfs
 from jaxfs.errors import Invalid, JaxfsError
 
-_NOT_THEIRS = tuple(str(Path(m.__file__ or "").parent) + os.sep for m in (jaxfs, jax, jaxlib))
+_NOT_USERS = tuple(str(Path(m.__file__ or "").parent) + os.sep for m in (jaxfs, jax, jaxlib))
 _STDLIB = sysconfig.get_path("stdlib") + os.sep
-_INSTALLED = f"{os.sep}site-packages{os.sep}"  # stands below the standard library
-_LINKS = "https://"  # JAX ends its advice with addresses; the sentence before says as much
+_INSTALLED = f"{os.sep}site-packages{os.sep}"  # a folder within the standard library
+_LINKS = "https://"  # JAX ends its advice with addresses that the sentence before explains
 MAX_REASON = 600  # characters
 MAX_FRAMES = 30  # from either end of a traceback
 
 
-# What JAX says of the function that it was given, which is one of ours around the user's.
+# JAX's description of the function that it traces, which is one of ours around the user's.
 _OURS = (
     (re.compile(r" ?The error occurred while tracing the function \S+ at \S+ for \w+\."), ""),
     (re.compile(r"function \S+ at \S+ traced for \w+ returned"), "the function returned"),
@@ -33,11 +32,11 @@ _OURS = (
 )
 _INPUT = re.compile(r"\binputs\[(\d+)\]")
 Kinds = tuple[type[BaseException], ...]
-# What JAX raises for programs that do not fit a transformation.  Where no function of a user's ran,
+# What JAX raises for programs that do not fit a transformation.  If no function of a user ran,
 # anything else is a bug of ours.
 BY_JAX: Kinds = (TypeError, ValueError, NotImplementedError)
-# What to do instead, shorter than JAX has it, by the names of its error classes.
-_INSTEAD = {
+# Advice, shorter than JAX's, by the names of JAX's error classes.
+_ADVICE = {
     "TracerBoolConversionError": "use jnp.where or jax.lax.cond, or name the argument in "
     "static_argnums",
     "TracerIntegerConversionError": "index an array instead of a list, or name the argument in "
@@ -50,59 +49,61 @@ _INSTEAD = {
 
 @contextmanager
 def as_user_error(names: Sequence[str] = (), kinds: Kinds = (BaseException,)) -> Iterator[None]:
-    """Any exception of the block becomes Invalid with its type, message and the user's lines.
+    r"""Raises Invalid for any exception of the block, with its type, message and the user's lines.
 
     A user's function may raise anything, also SystemExit, and that is an error like any other.
-    ``names`` are those of the inputs, which JAX knows by their numbers.  Exceptions that are not of
-    ``kinds`` stay what they are.
+
+    >>> with as_user_error():
+    ...     raise ValueError("shapes differ\n\nmore of it")
+    Traceback (most recent call last):
+        ...
+    jaxfs.errors.Invalid: ValueError: shapes differ (line 2)
+
+    Args:
+        names: The names of the inputs, which JAX knows by their positions.
+        kinds: Other exceptions pass unchanged.
     """
     try:
         yield
     except (JaxfsError, MemoryError):
         raise
     except RecursionError as error:
-        words = "the function calls itself too often"
-        raise _told(error, f"RecursionError: {words}", str(error)) from None
+        reason = "RecursionError: the function calls itself too often"
+        raise _user_error(error, reason, str(error)) from None
     except kinds as error:
-        words = _in_their_words(str(error), names)
-        raise _told(error, _one_line(error, words), words) from None
+        message = _for_user(str(error), names)
+        raise _user_error(error, _one_line(error, message), message) from None
 
 
-def _in_their_words(words: str, names: Sequence[str]) -> str:
-    for pattern, instead in _OURS:
-        words = pattern.sub(instead, words)
-    known = dict(enumerate(names))
-    return _INPUT.sub(lambda match: known.get(int(match[1]), match[0]), words)
+def _for_user(message: str, names: Sequence[str]) -> str:
+    """Returns JAX's message with the user's function and inputs instead of ours."""
+    for pattern, replacement in _OURS:
+        message = pattern.sub(replacement, message)
+    by_index = dict(enumerate(names))
+    return _INPUT.sub(lambda match: by_index.get(int(match[1]), match[0]), message)
 
 
-def _told(error: BaseException, reason: str, words: str) -> Invalid:
-    frames = _frames(error)
+def _user_error(error: BaseException, reason: str, message: str) -> Invalid:
+    extracted = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in extracted if _is_users(frame.filename)]
     place = f" (line {frames[-1].lineno})" if frames else ""
     head = "Traceback (most recent call last):\n" if frames else ""
-    shown = [*frames[:MAX_FRAMES], *frames[MAX_FRAMES:][-MAX_FRAMES:]]
-    lines = traceback.StackSummary.from_list(shown).format()  # it says where lines repeat
-    return Invalid(reason + place, f"{head}{''.join(lines)}{_name(error)}: {words}")
+    some = [*frames[:MAX_FRAMES], *frames[MAX_FRAMES:][-MAX_FRAMES:]]
+    lines = traceback.StackSummary.from_list(some).format()  # abbreviates repeated lines
+    return Invalid(reason + place, f"{head}{''.join(lines)}{type(error).__name__}: {message}")
 
 
-def _one_line(error: BaseException, words: str) -> str:
-    paragraph = words.strip().split("\n\n")[0]
+def _one_line(error: BaseException, message: str) -> str:
+    """Returns the first paragraph without links, and advice if there is some."""
+    name = type(error).__name__
+    paragraph = message.strip().split("\n\n")[0]
     line = " ".join(word for word in paragraph.split() if not word.startswith(_LINKS))
-    told = f"{_name(error)}: {line}"[:MAX_REASON]
-    instead = _INSTEAD.get(_name(error))
-    return f"{told.rstrip('.')}; {instead}" if instead else told
+    reason = f"{name}: {line}"[:MAX_REASON]
+    return f"{reason.rstrip('.')}; {_ADVICE[name]}" if name in _ADVICE else reason
 
 
-def _name(error: BaseException) -> str:
-    return type(error).__name__
-
-
-def _frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """The user's own; code of their installed libraries is theirs too."""
-    trace: TracebackType | None = error.__traceback__
-    return [frame for frame in traceback.extract_tb(trace) if _is_theirs(frame.filename)]
-
-
-def _is_theirs(filename: str) -> bool:
-    if filename.startswith(("<frozen", *_NOT_THEIRS)):
+def _is_users(filename: str) -> bool:
+    """Returns whether a file is the user's; installed libraries are, the standard one is not."""
+    if filename.startswith(("<frozen", *_NOT_USERS)):
         return False
     return not filename.startswith(_STDLIB) or _INSTALLED in filename
