@@ -1,1 +1,1 @@
-"""What users write, as something JAX can trace or compile: one module per source format."""
+"""Parsers of what users write under ``programs/``: one module for each source format."""

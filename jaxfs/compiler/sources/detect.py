@@ -1,4 +1,4 @@
-"""What a user may write as a program, told apart by content, not by extension."""
+"""Finds the format of a source by its content; a program's name has no extension."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from jaxfs.types.avals import Aval
 from jaxfs.types.signature import Signature
 
 BYTECODE_MAGIC = b"ML\xefR"
-_PRODUCER = b"StableHLO_v"  # what portable artifacts say behind the magic and a version byte
+_PRODUCER = b"StableHLO_v"  # in portable artifacts, after the magic and a version byte
 
 
 class ParsedSource(msgspec.Struct):
-    """A parsed source: a module that is checked but not yet in normal form."""
+    """A parsed source: a module that is validated but not yet in normal form.
+
+    Attributes:
+        module: The MLIR module.
+        signature: Its inputs and outputs.
+        source_format: As ``detect`` finds it.
+        platforms: Where it may run; empty for everywhere.
+    """
 
     module: Any
     signature: Signature
@@ -26,12 +33,12 @@ class ParsedSource(msgspec.Struct):
 
 
 Types = Sequence[Aval] | None
-# context, source, platform, the inputs' types where the call tells them
+# takes the MLIR context, the source, the platform, and the inputs' types if the call has them
 Reader = Callable[[Any, bytes, str, Types], ParsedSource | UntypedProgram]
 
 _PYTHON = "Python source; pickle the function with cloudpickle, or export it with jax.export"
 _OLD_PICKLE = "a pickle of protocol 0 or 1; use protocol 2 or later"
-# What people write by mistake: how it begins, what it is, what to do instead.
+# Files that are no programs: how each begins, its name, what to do instead.
 _MISTAKES: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a zip or .npz file"),
     (b"\x93NUMPY", "a .npy array; arrays are written to a program's call file"),
@@ -53,35 +60,39 @@ _MISTAKES: tuple[tuple[bytes, str], ...] = (
 
 
 def detect(data: bytes) -> str:
-    """The ``source_format`` of some bytes.  Raises Invalid for what cannot be a program."""
+    r"""Returns the ``source_format`` of a program.
+
+    >>> detect(b"func.func @main() { return }"), detect(b"\x80\x05\x95")
+    ('stablehlo_text', 'pickle')
+
+    Raises:
+        Invalid: The bytes cannot be a program.
+    """
     if not data.strip():
-        raise Invalid(
-            "not a program: the file is empty"
-            if not data
-            else "not a program: the file holds only white space"
-        )
+        found = "holds only white space" if data else "is empty"
+        raise Invalid(f"not a program: the file {found}")
     if data.startswith(BYTECODE_MAGIC):
         is_portable = data[5 : 5 + len(_PRODUCER)] == _PRODUCER
         return "portable_artifact" if is_portable else "mlir_bytecode"
     if is_pickle(data):
         return "pickle"
-    _refuse_mistakes(data)
+    for magic, what in _MISTAKES:
+        if data.startswith(magic):
+            raise Invalid(f"not a program: this is {what}")
     return "jax_export" if b"\0" in data[:64] else "stablehlo_text"
 
 
 def is_pickle(data: bytes) -> bool:
-    """A pickle of protocol 2 or later.  A jax.export artifact begins with an offset below 2^24."""
+    """Returns whether the bytes begin as a pickle of protocol 2 or later.
+
+    A jax.export artifact may begin alike, with the offset of its root table, but the upper bytes of
+    that are 0.
+    """
     return data[:1] == b"\x80" and data[1:2] > b"\x01" and data[2:4] != b"\0\0"
 
 
-def _refuse_mistakes(data: bytes) -> None:
-    for magic, what in _MISTAKES:
-        if data.startswith(magic):
-            raise Invalid(f"not a program: this is {what}")
-
-
 def decode_text(data: bytes) -> str:
-    """UTF-8.  Raises Invalid naming the first bad byte."""
+    """Returns UTF-8 as text.  Raises Invalid, which names the first bad byte."""
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -1,6 +1,6 @@
-"""Shapes that are told with the call: `?` in StableHLO, symbolic sizes in jax.export artifacts.
+"""Shapes that come with the call: `?` in StableHLO, symbolic sizes in jax.export artifacts.
 
-MLIR's passes do the work: the inputs' types are written into ``main`` and carried to all else.
+StableHLO's passes do the work: the inputs' types are written into ``main`` and propagated.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jaxfs.types.partial_avals import UNKNOWN, PartialAval, as_partial
 
 
 def is_dynamic(main: Any) -> bool:
-    """Whether the type of an input or output has a `?`."""
+    """Returns whether the type of an input or output has a `?`."""
     function = main.attributes["function_type"].value
     return any(
         isinstance(t, ir.RankedTensorType) and not t.has_static_shape
@@ -32,14 +32,14 @@ def is_dynamic(main: Any) -> bool:
 
 
 def argument_types(main: Any) -> list[PartialAval]:
-    """The types ``main`` takes.  Raises Invalid for one that is no array."""
-    return [_shaped(a.type, f"argument {i}") for i, a in enumerate(entry_block(main).arguments)]
+    """Returns the types of ``main``'s arguments.  Raises Invalid for one that is no array."""
+    return [_partial(a.type, f"argument {i}") for i, a in enumerate(entry_block(main).arguments)]
 
 
-def _shaped(mlir_type: Any, what: str) -> PartialAval:
+def _partial(mlir_type: Any, what: str) -> PartialAval:
     is_array = isinstance(mlir_type, ir.RankedTensorType) and mlir_type.encoding is None
     if not is_array or str(mlir_type.element_type) not in BY_MLIR:
-        return as_partial(checked_aval(mlir_type, what))  # says what is wrong
+        return as_partial(checked_aval(mlir_type, what))  # raises what is wrong
     sizes = [
         UNKNOWN if mlir_type.is_dynamic_dim(i) else int(mlir_type.shape[i])
         for i in range(mlir_type.rank)
@@ -52,15 +52,19 @@ def _shaped(mlir_type: Any, what: str) -> PartialAval:
 def untyped_program(
     source_format: str, names: Sequence[str], inputs: Sequence[PartialAval]
 ) -> UntypedProgram:
-    """The answer for a program that has no types before the call."""
+    """Returns the description of a program that has no types before the call."""
     parameters = tuple(name or f"arg{i}" for i, name in enumerate(names))
-    shown = [f"{n} {s}" for n, s in zip(parameters, inputs, strict=True) if s.aval is None]
-    reason = f"sizes come with the call: {', '.join(shown)}"[:1000]
+    unknown = [f"{n} {p}" for n, p in zip(parameters, inputs, strict=True) if p.aval is None]
+    reason = f"sizes come with the call: {', '.join(unknown)}"[:1000]
     return UntypedProgram(source_format, parameters, reason, tuple(inputs))
 
 
 def refine(module: Any, types: Sequence[Aval]) -> Any:
-    """The module for inputs of these types.  Raises Invalid for sizes it does not take."""
+    """Returns the module for inputs of these types.
+
+    Raises:
+        Invalid: The program does not take such sizes.
+    """
     context = module.context
     listed = ",".join(str(tensor_type(aval)) for aval in types)
     if types:
@@ -68,14 +72,15 @@ def refine(module: Any, types: Sequence[Aval]) -> Any:
     try:
         data = export.refine_shapes(module)
     except jax.errors.JaxRuntimeError as error:
-        raise _refusal(str(error)) from None
+        raise _size_error(str(error)) from None
     refined = parse_bytecode(context, data, "a program of fixed sizes")
     verify(context, refined)
     return refined
 
 
-def _refusal(words: str) -> Invalid:
-    first = words.splitlines()[0] if words else "no reason given"
-    told = first.rpartition("error: ")[2].removeprefix('loc("shape_assertion"): ')
-    short = told.partition("  Using the following polymorphic shapes")[0]
-    return Invalid(f"the program does not take these sizes: {short}", words)
+def _size_error(message: str) -> Invalid:
+    """Returns the error for a message of MLIR: its first line without locations and advice."""
+    first = message.splitlines()[0] if message else "no reason given"
+    reason = first.rpartition("error: ")[2].removeprefix('loc("shape_assertion"): ')
+    reason = reason.partition("  Using the following polymorphic shapes")[0]
+    return Invalid(f"the program does not take these sizes: {reason}", message)

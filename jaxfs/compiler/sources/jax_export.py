@@ -1,7 +1,8 @@
-"""jax.export artifacts.
+"""Parses jax.export artifacts: a flatbuffer with a StableHLO portable artifact in it.
 
-The flatbuffer is read here rather than by ``jax.export.deserialize``: that builds pytrees and so
-fails for every type the reading process has not registered, and only their key paths are needed.
+The schema is jax/_src/export/serialization.fbs.  ``jax.export.deserialize`` would read it too, but
+builds pytrees and so fails for every type that the reading process has not registered; only their
+key paths are needed here.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ from jaxfs.types.partial_avals import PartialAval, as_partial, check_types
 from jaxfs.types.signature import Param, Signature
 
 MAX_SIZE = 200  # characters of one symbolic size
-_INNER = "_wrapped_jax_export_main"  # what ``main`` calls where sizes are symbolic
-MAX_ENTRIES = 100_000  # of any list in the artifact's description
-_PLATFORM_NAMES = {"gpu": ("cuda", "rocm")}  # a device says gpu, an export cuda
+_INNER = "_wrapped_jax_export_main"  # the function that ``main`` calls if sizes are symbolic
+MAX_ENTRIES = 100_000  # of any vector in the flatbuffer
+_PLATFORM_NAMES = {"gpu": ("cuda", "rocm")}  # devices have gpu, exports cuda
 _DTYPES = {
     number: "u" + name[2:] if name.startswith("ui") else name
     for number, name in export.EXPORTED_DTYPES.items()
@@ -49,22 +50,38 @@ _DTYPES = {
 
 
 class Exported(msgspec.Struct, frozen=True):
-    """The parts of an artifact that matter here."""
+    """The fields of ``jax.export.Exported`` that matter here.
+
+    Attributes:
+        module: MLIR bytecode.
+        platforms: The platforms it was exported for.
+        inputs: The key path (``[0]['w']``) and the type of each leaf of the arguments.
+        outputs: The same for the result.
+        kept: The inputs that the module takes, by their positions.
+        devices: How many devices it runs on.
+    """
 
     module: bytes
     platforms: tuple[str, ...]
-    inputs: tuple[tuple[str, PartialAval], ...]  # with key paths, ``[0]['w']``
+    inputs: tuple[tuple[str, PartialAval], ...]
     outputs: tuple[tuple[str, PartialAval], ...]
-    kept: tuple[int, ...]  # which inputs the module takes
+    kept: tuple[int, ...]
     devices: int
 
     @property
     def is_symbolic(self) -> bool:
-        return any(shaped.aval is None for _, shaped in (*self.inputs, *self.outputs))
+        """Whether a size is symbolic."""
+        return any(partial.aval is None for _, partial in (*self.inputs, *self.outputs))
 
 
 class Structure(msgspec.Struct, frozen=True):
-    """The pytrees of a function's arguments and result; leaves are the numbers of arrays."""
+    """The pytrees of a function; their leaves are the positions of the inputs and outputs.
+
+    Attributes:
+        args: The positional arguments.
+        kwargs: The keyword arguments.
+        result: The result.
+    """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -74,11 +91,7 @@ class Structure(msgspec.Struct, frozen=True):
 def read_program(
     context: Any, data: bytes, platform: str, types: Types = None
 ) -> ParsedSource | UntypedProgram:
-    """The program of an artifact, for one platform.
-
-    ``types`` of all inputs fix its symbolic sizes; Untyped where it has some and there are none.
-    Raises Invalid.
-    """
+    """Returns the program of an artifact; see ``stablehlo.read_module``."""
     exported = read(data)
     index = _platform_index(exported.platforms, platform)
     module = parse_bytecode(context, exported.module, "a jax.export artifact")
@@ -90,13 +103,11 @@ def read_program(
         _choose_platform(module, find_main(module), index)
         labels = _labels(module, exported)
         if exported.is_symbolic:
-            names, shapes = (
-                _input_names(exported, labels),
-                [shaped for _, shaped in exported.inputs],
-            )
+            names = _input_names(exported, labels)
+            partials = [partial for _, partial in exported.inputs]
             if types is None:
-                return untyped_program("jax_export", names, shapes)
-            check_types(names, shapes, types)
+                return untyped_program("jax_export", names, partials)
+            check_types(names, partials, types)
             module = refine(module, [types[i] for i in _kept(exported)])
             exported = _fixed(exported, types, read_signature(find_main(module)).output_avals)
             check_module(module)
@@ -111,29 +122,33 @@ def read_program(
 
 
 def read_structure(data: bytes) -> Structure:
-    """What the exported function's arguments and result were made of.  Raises Invalid."""
-    with _any_garbage():
+    """Returns the pytrees of the exported function.  Raises Invalid, whatever the bytes are."""
+    with _damage_is_invalid():
         table = export.read_exported(data)
         args, kwargs = _filled(table.InTree(), itertools.count())
         return Structure(tuple(args), dict(kwargs), _filled(table.OutTree(), itertools.count()))
 
 
 def _check_devices(exported: Exported, module: Any) -> None:
-    """An abstract mesh may be in a program exported for one device."""
+    """Raises Invalid if the module is not for as many devices as the artifact.
+
+    A program that was exported for one device may have an abstract mesh.
+    """
     if exported.devices not in (1, found := partition_count(module)):
         raise Invalid(f"the program is for {exported.devices} devices, its module for {found}")
 
 
 def _choose_platform(module: Any, main: Any, index: int) -> None:
+    """Fixes the argument with the platform's index that programs for several platforms have."""
     if "jax.global_constant" in next(iter(argument_attributes(main)), {}):
         fix_argument(main, 0, index)
         fold_constant_cases(module)
 
 
 def _labels(module: Any, exported: Exported) -> dict[int, str]:
-    """The names that the module has for the inputs it takes.
+    """Returns the module's names for the inputs that it takes, by their positions.
 
-    With symbolic sizes they are on the function that ``main`` calls, behind those of the sizes.
+    With symbolic sizes they are those of the function that ``main`` calls, after the sizes.
     """
     found = functions(module)
     names = read_names(found.get(_INNER, found["main"]))
@@ -142,7 +157,7 @@ def _labels(module: Any, exported: Exported) -> dict[int, str]:
 
 
 def _fixed(exported: Exported, types: Sequence[Aval], outputs: Sequence[Aval]) -> Exported:
-    """The same description with the sizes of a call."""
+    """Returns the same description with the sizes of a call."""
     return msgspec.structs.replace(
         exported,
         inputs=tuple((p, as_partial(t)) for (p, _), t in zip(exported.inputs, types, strict=True)),
@@ -153,14 +168,14 @@ def _fixed(exported: Exported, types: Sequence[Aval], outputs: Sequence[Aval]) -
 
 
 def read(data: bytes) -> Exported:
-    """Read the flatbuffer.  Raises Invalid, whatever the bytes are."""
-    with _any_garbage():
+    """Returns the content of the flatbuffer.  Raises Invalid, whatever the bytes are."""
+    with _damage_is_invalid():
         return _read(export.read_exported(data))
 
 
 @contextmanager
-def _any_garbage() -> Iterator[None]:
-    """flatbuffers checks nothing: any bytes may raise any exception."""
+def _damage_is_invalid() -> Iterator[None]:
+    """Raises Invalid for any exception: the flatbuffers package does not validate its input."""
     try:
         yield
     except JaxfsError:
@@ -177,13 +192,13 @@ def _read(table: Any) -> Exported:
     if not module.startswith(BYTECODE_MAGIC):
         raise Invalid("not a program: binary data without a StableHLO module in it")
     _check_kind(table)
-    kept = tuple(int(n) for n in table.ModuleKeptVarIdxAsNumpy()) if _inputs(table) else ()
+    inputs = _avals(table, "In")
     return Exported(
         module,
         tuple(table.Platforms(i).decode() for i in _indices(table.PlatformsLength())),
-        _named(table.InTree(), _inputs(table)),
-        _named(table.OutTree(), _avals(table, "Out")),
-        kept,
+        _with_key_paths(table.InTree(), inputs),
+        _with_key_paths(table.OutTree(), _avals(table, "Out")),
+        tuple(int(n) for n in table.ModuleKeptVarIdxAsNumpy()) if inputs else (),
         table.NrDevices() or table.NrDevicesShort(),
     )
 
@@ -199,12 +214,11 @@ def _check_kind(table: Any) -> None:
         raise Invalid("the program has ordered effects (callbacks, prints); export it without")
 
 
-def _inputs(table: Any) -> list[PartialAval]:
-    return _avals(table, "In")
-
-
 def _avals(table: Any, side: str) -> list[PartialAval]:
-    """Newer artifacts keep each aval once and list numbers, older ones list the avals."""
+    """Returns the types of the inputs or outputs, ``side`` being ``In`` or ``Out``.
+
+    Newer artifacts have each aval once and a vector of indices, older ones a vector of avals.
+    """
     numbers = f"{side}AvalsIdxs"
     if hasattr(table, numbers) and (count := getattr(table, f"{numbers}Length")()):
         return [_aval(table.UniqueAvals(getattr(table, numbers)(i))) for i in _indices(count)]
@@ -217,29 +231,32 @@ def _aval(entry: Any) -> PartialAval:
     if dtype not in BY_SHORT:
         raise Invalid(f"an input or output has the element type {dtype}, which is not supported")
     words = [entry.Shape(i).decode() for i in _indices(entry.ShapeLength())]
-    sizes = [word.replace(" ", "")[:MAX_SIZE] for word in words]  # files have words between spaces
-    shaped = PartialAval(dtype, tuple(int(size) if size.isdecimal() else size for size in sizes))
-    if why := why_not_shape(tuple(size for size in shaped.sizes if isinstance(size, int))):
-        raise Invalid(f"an input or output is {shaped}: {why}")
-    return shaped
+    sizes = [word.replace(" ", "")[:MAX_SIZE] for word in words]  # types in files have no spaces
+    partial = PartialAval(dtype, tuple(int(size) if size.isdecimal() else size for size in sizes))
+    if why := why_not_shape(tuple(size for size in partial.sizes if isinstance(size, int))):
+        raise Invalid(f"an input or output is {partial}: {why}")
+    return partial
 
 
 def _indices(length: int) -> range:
-    """The indices of a vector; a damaged artifact may claim any length."""
+    """Returns the indices of a vector; a damaged artifact may claim any length."""
     if length > MAX_ENTRIES:
         raise Invalid(f"not a program: its description has a list of {length} entries")
     return range(length)
 
 
-def _named(tree: Any, avals: list[PartialAval]) -> tuple[tuple[str, PartialAval], ...]:
-    """Each aval with its leaf's key path.  Nodes may be shared: a small tree can be endless."""
+def _with_key_paths(tree: Any, avals: list[PartialAval]) -> tuple[tuple[str, PartialAval], ...]:
+    """Returns each aval with its leaf's key path.
+
+    Flatbuffers may share nodes, so that a small one can be an endless tree.
+    """
     nodes = list(itertools.islice(_nodes(tree, ""), MAX_ENTRIES + 1))
     paths = [path for path in nodes[: _indices(len(nodes)).stop] if path is not None]
     return tuple(zip(paths, avals, strict=True))
 
 
 def _nodes(tree: Any, path: str) -> Iterator[str | None]:
-    """For each node of a pytree its key path if it is a leaf, else None."""
+    """Yields for each node of a pytree its key path if it is a leaf, else None."""
     kind = export.PYTREE_KINDS[tree.Kind()]
     yield path if kind == "leaf" else None
     for i in _indices(tree.ChildrenLength()):
@@ -248,7 +265,7 @@ def _nodes(tree: Any, path: str) -> Iterator[str | None]:
 
 
 def _filled(tree: Any, numbers: Iterator[int]) -> Any:
-    """A pytree with numbered leaves; what Python class a node had does not matter here."""
+    """Returns a pytree of builtin types, the leaves of which are the next ``numbers``."""
     kind = export.PYTREE_KINDS[tree.Kind()]
     if kind in ("leaf", "none"):
         return next(numbers) if kind == "leaf" else None
@@ -260,6 +277,7 @@ def _filled(tree: Any, numbers: Iterator[int]) -> Any:
 
 
 def _platform_index(platforms: tuple[str, ...], platform: str) -> int:
+    """Returns the position of ``platform`` in those of the artifact.  Raises Invalid."""
     for name in _PLATFORM_NAMES.get(platform, (platform,)):
         if name in platforms:
             return platforms.index(name)
@@ -270,8 +288,8 @@ def _platform_index(platforms: tuple[str, ...], platform: str) -> int:
 
 
 def _signature(exported: Exported, module: Signature, labels: dict[int, str]) -> Signature:
-    """All inputs, with the names the module has and the key paths of those it dropped."""
-    avals = [shaped.aval for _, shaped in exported.inputs]
+    """Returns the signature with all inputs, also those that the module does not take."""
+    avals = [partial.aval for _, partial in exported.inputs]
     if [avals[i] for i in _kept(exported)] != list(module.input_avals):
         raise Invalid("not a program: its module and its list of inputs do not agree")
     taken = dict(zip(exported.kept, module.inputs, strict=True))
@@ -280,17 +298,22 @@ def _signature(exported: Exported, module: Signature, labels: dict[int, str]) ->
         for i, (name, aval) in enumerate(zip(_input_names(exported, labels), avals, strict=True))
         if aval is not None
     ]
-    return Signature(tuple(inputs), _outputs(exported, module))
+    names = unique(result_name(f"result{path}") for path, _ in exported.outputs)
+    if [partial.aval for _, partial in exported.outputs] != list(module.output_avals):
+        raise Invalid("not a program: its module and its list of outputs do not agree")
+    outputs = [Param(n, p.aval) for n, p in zip(names, module.outputs, strict=True)]
+    return Signature(tuple(inputs), tuple(outputs))
 
 
 def _input_names(exported: Exported, labels: dict[int, str]) -> list[str]:
+    """Returns a name for each input: the module's, or its key path if the module has none."""
     roots = _roots(exported, labels)
     paths = [path for path, _ in exported.inputs]
     return unique(labels.get(i) or _input_name(path, roots) for i, path in enumerate(paths))
 
 
 def _kept(exported: Exported) -> tuple[int, ...]:
-    """Which inputs the module takes, each at most once, in order."""
+    """Returns the inputs that the module takes.  Raises Invalid unless they are in order."""
     kept, count = exported.kept, len(exported.inputs)
     is_ordered = all(a < b for a, b in itertools.pairwise(kept))
     if not is_ordered or (kept and kept[-1] >= count):
@@ -298,15 +321,8 @@ def _kept(exported: Exported) -> tuple[int, ...]:
     return kept
 
 
-def _outputs(exported: Exported, module: Signature) -> tuple[Param, ...]:
-    names = unique(result_name(f"result{path}") for path, _ in exported.outputs)
-    if [shaped.aval for _, shaped in exported.outputs] != list(module.output_avals):
-        raise Invalid("not a program: its module and its list of outputs do not agree")
-    return tuple(Param(n, p.aval) for n, p in zip(names, module.outputs, strict=True))
-
-
 def _roots(exported: Exported, labels: dict[int, str]) -> dict[str, str]:
-    """The names of the positional arguments (``0`` -> ``params``), as far as kept inputs tell."""
+    """Returns the names of positional arguments (``0`` -> ``params``), from those of inputs."""
     found = {}
     for i, name in labels.items():
         keys = dotted(exported.inputs[i][0]).split(".")
@@ -316,7 +332,7 @@ def _roots(exported: Exported, labels: dict[int, str]) -> dict[str, str]:
 
 
 def _input_name(path: str, roots: dict[str, str]) -> str:
-    """``p.w`` for ``0.0.w``: the tree is ``((arguments...), {keywords})``."""
+    """Returns ``p.w`` for ``0.0.w``: the tree is ``((arguments...), {keywords})``."""
     side, *keys = dotted(path).split(".")
     if not keys or side != "0":
         return ".".join(keys)

@@ -1,4 +1,4 @@
-"""Options of a pickled function, as the file ``options`` of its program has them."""
+"""Options of a pickled function, from the ``options`` file of its program."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def _flag(text: str) -> bool:
     return text == "1"
 
 
-def _spelled(read: Callable[[str], Any]) -> Callable[[str], str]:
-    """A value that stays as it is written, once it could be read."""
+def _validated(read: Callable[[str], Any]) -> Callable[[str], str]:
+    """Returns a reader that returns the text itself if ``read`` accepts it."""
 
     def check(text: str) -> str:
         read(text)
@@ -44,19 +44,24 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "donate_argnums": _integers,
     "platforms": _words,
     "enable_x64": _flag,
-    "mesh": _spelled(meshes.parse_mesh),
-    "in_shardings": _spelled(meshes.parse_shardings),
-    "out_shardings": _spelled(meshes.parse_shardings),
+    "mesh": _validated(meshes.parse_mesh),
+    "in_shardings": _validated(meshes.parse_shardings),
+    "out_shardings": _validated(meshes.parse_shardings),
 }
 
 
 @attrs.frozen
 class FunctionOptions:
-    """As for ``jax.jit``; static arguments have the values of the pickled examples.
+    """The options of ``jax.jit`` for a pickled function.
 
-    ``platforms`` are those the function may run on, empty for all.  ``enable_x64`` is whether JAX
-    computes with 64 bits; where not said, it does if an input has 64.  ``mesh`` and shardings are
-    written as in a path.
+    Attributes:
+        static_argnums: Arguments that have the values of the pickled examples.
+        donate_argnums: Arguments whose memory the function may reuse.
+        platforms: Where the function may run; empty for everywhere.
+        enable_x64: Whether JAX computes with 64 bits; None: if an input has 64.
+        mesh: A mesh of devices, as in a transformation path.
+        in_shardings: How the inputs are sharded, as in a transformation path.
+        out_shardings: How the outputs are sharded, as in a transformation path.
     """
 
     static_argnums: tuple[int, ...] = ()
@@ -69,15 +74,22 @@ class FunctionOptions:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """What of it is a step as in a path: over which devices arrays are spread, and how."""
+        """The mesh and the shardings as a step of a transformation path; empty without a mesh."""
         names = ("in_shardings", "out_shardings", "mesh")
         given = [f"{name}={getattr(self, name)}" for name in names if getattr(self, name)]
         return (":".join(["jit", *given]),) if given else ()
 
     @classmethod
-    def parse(cls, words: Mapping[str, str]) -> FunctionOptions:
-        """Raises Invalid for an unknown option or a value that does not fit."""
-        return cls(**{name: _value(name, text) for name, text in words.items()})
+    def parse(cls, texts: Mapping[str, str]) -> FunctionOptions:
+        """Returns the options from their texts.
+
+        >>> FunctionOptions.parse({"static_argnums": "1", "mesh": "x4"}).steps
+        ('jit:mesh=x4',)
+
+        Raises:
+            Invalid: An option is unknown, or its value does not fit.
+        """
+        return cls(**{name: _value(name, text) for name, text in texts.items()})
 
 
 def _value(name: str, text: str) -> Any:

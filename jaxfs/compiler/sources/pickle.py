@@ -1,7 +1,7 @@
-"""Pickled Python functions -> traceables.
+"""Loads pickled Python functions, with or without example arguments.
 
-Unpickling runs the author's code, whatever it is: this module is used in a throw-away process only,
-behind its sandbox.
+Unpickling runs arbitrary code of the author: this module is used only in the sandbox of a
+throw-away process.
 """
 
 from __future__ import annotations
@@ -24,13 +24,20 @@ from jaxfs.compiler.user_errors import as_user_error
 from jaxfs.errors import Invalid
 
 HINT = "write cloudpickle.dumps(f) or cloudpickle.dumps((f, *example_arguments))"
+# the types that JAX gives to Python numbers
+_SCALARS = {bool: np.bool_, int: np.int32, float: np.float32, complex: np.complex64}
 _SKELETON = ("cloudpickle.cloudpickle", "_make_skeleton_class")
 
 
 def read_pickle(data: bytes, options: FunctionOptions) -> Traceable:
-    """The function in a pickle, with its example arguments' types where it has some.
+    """Returns the function in a pickle, with the types of its example arguments if it has some.
 
-    Raises Invalid in the user's terms.
+    Args:
+        data: A pickle of a function or of a tuple ``(function, *example_arguments)``.
+        options: The options of ``jax.jit`` that its user wrote.
+
+    Raises:
+        Invalid: The pickle is damaged, raises, holds something else, or ``options`` do not fit it.
     """
     function, examples = _function_in(unpickled(data))
     names = parameter_names(function)
@@ -50,6 +57,7 @@ def read_pickle(data: bytes, options: FunctionOptions) -> Traceable:
 
 
 def _function_in(value: Any) -> tuple[Callable[..., Any], tuple[Any, ...] | None]:
+    """Returns the function and its example arguments, None if there are none."""
     if callable(value):
         return value, None
     if isinstance(value, tuple) and value and callable(value[0]):
@@ -64,6 +72,7 @@ def _with_examples(
     examples: tuple[Any, ...],
     options: FunctionOptions,
 ) -> Traceable:
+    """Returns a function of the arguments that are not static, with the types of the examples."""
     count = len(examples)
     _check_numbers(options.static_argnums, count, "static_argnums", "example arguments")
     _check_numbers(options.donate_argnums, count, "donate_argnums", "example arguments")
@@ -98,11 +107,11 @@ def _positive(numbers: tuple[int, ...], count: int) -> tuple[int, ...]:
 
 
 def _types(name: str, example: Any) -> Any:
-    """The types of an example argument.  Raises Invalid for a leaf that is no array."""
+    """Returns the types of an example argument.  Raises Invalid for a leaf that is no array."""
 
     def type_of(leaf: Any) -> Any:
         if isinstance(leaf, bool | int | float | complex):
-            return _scalar(leaf)
+            return shape_struct((), np.dtype(_SCALARS[type(leaf)]))
         if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
             raise Invalid(
                 f"example argument {name} has the type {leaf.dtype}, which no file holds; take "
@@ -118,14 +127,12 @@ def _types(name: str, example: Any) -> Any:
     return tree_util.tree_map(type_of, example)
 
 
-def _scalar(value: complex) -> Any:
-    """A Python number has the type JAX gives it."""
-    kinds = {bool: np.bool_, int: np.int32, float: np.float32, complex: np.complex64}
-    return shape_struct((), np.dtype(kinds[type(value)]))
-
-
 def unpickled(data: bytes) -> Any:
-    """The object.  Raises Invalid in the author's terms."""
+    """Returns the object in a pickle.
+
+    Raises:
+        Invalid: The pickle is damaged, needs a module that is missing, or its code raises.
+    """
     if data[1] > pickle.HIGHEST_PROTOCOL:
         raise Invalid(
             f"the pickle has protocol {data[1]}, newer than this Python's {pickle.HIGHEST_PROTOCOL}"
@@ -153,9 +160,9 @@ def _missing(module: str) -> Invalid:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Notes the classes that come in the pickle itself.
+    """Remembers the classes that the pickle defines.
 
-    A pytree class is registered with JAX where its author defined it; the pickle does not say so.
+    A pytree class is registered with JAX by a call after its definition, which no pickle contains.
     """
 
     def __init__(self, file: io.BytesIO) -> None:
@@ -168,20 +175,20 @@ class _Unpickler(pickle.Unpickler):
                 f"the pickle holds only the name {module}.{name}; plain pickle does that: {HINT}"
             )
         found = super().find_class(module, name)
-        return self._noting(found) if (module, name) == _SKELETON else found
+        if (module, name) != _SKELETON:
+            return found
 
-    def _noting(self, make: Callable[..., type]) -> Callable[..., type]:
-        def make_and_note(*args: Any) -> type:
-            made = make(*args)
+        def make_and_remember(*args: Any) -> type:
+            made: type = found(*args)
             self._classes.append(made)
             return made
 
-        return make_and_note
+        return make_and_remember
 
     def register_pytrees(self) -> None:
-        """Make pytrees of those that are like pytrees, as their author will have done."""
+        """Registers those that are like pytrees, as their author must have done."""
         for cls in self._classes:
-            with suppress(ValueError):  # it is one already: an Equinox module, say
+            with suppress(ValueError):  # it is one already, as Equinox's modules are
                 _register(cls)
 
 
@@ -190,12 +197,12 @@ def _register(cls: Any) -> None:
         tree_util.register_pytree_node_class(cls)
     elif dataclasses.is_dataclass(cls):
         fields = [field for field in dataclasses.fields(cls) if field.init]
-        data = [field.name for field in fields if not _is_static(field)]
-        meta = [field.name for field in fields if _is_static(field)]
+        data_fields = [field.name for field in fields if not _is_static(field)]
+        meta_fields = [field.name for field in fields if _is_static(field)]
         register: Any = tree_util.register_dataclass  # typed for instances only
-        register(cls, data, meta)
+        register(cls, data_fields, meta_fields)
 
 
 def _is_static(field: Any) -> bool:
-    """As JAX and Flax mark the fields that are no arrays."""
+    """Returns whether JAX's or Flax's mark for fields that are no arrays is set."""
     return bool(field.metadata.get("static")) or field.metadata.get("pytree_node") is False

@@ -1,4 +1,4 @@
-"""StableHLO in any of its forms -> a checked module."""
+"""Parses StableHLO, in any of its formats, to a validated module."""
 
 from __future__ import annotations
 
@@ -15,34 +15,41 @@ from jaxfs.stablehlo.module.canonicalize import settle_placement
 from jaxfs.stablehlo.module.entry_function import find_main, read_names, read_signature
 from jaxfs.stablehlo.module.parse import parse_bytecode, parse_text
 from jaxfs.stablehlo.validate.module import check_module
-from jaxfs.types.avals import Aval
 from jaxfs.types.partial_avals import as_partial, check_types
 
 
 def read_module(
-    context: Any, source: bytes, kind: str, platform: str, types: Types = None
+    context: Any, source: bytes, source_format: str, platform: str, types: Types = None
 ) -> ParsedSource | UntypedProgram:
-    """The program in a source that is no pickle, for one platform.
+    """Returns the program in a source of any format but pickle, for one platform.
 
-    ``types`` of all inputs fix its dynamic sizes; Untyped where it has some and there are none.
-    Raises Invalid.
+    Args:
+        context: An MLIR context.
+        source: The bytes that the user wrote.
+        source_format: As ``detect`` finds it.
+        platform: Where the program is to run, as JAX calls it (``cpu``, ``gpu``).
+        types: The types of all inputs, which fix dynamic sizes, if the call has them.
+
+    Returns:
+        The program, or an UntypedProgram if it has dynamic sizes and there are no ``types``.
+
+    Raises:
+        Invalid: It is no program, not one that jaxfs runs, or does not take ``types``.
     """
     with context:
-        program = _READERS[kind](context, source, platform, types)
+        program = _READERS[source_format](context, source, platform, types)
     if isinstance(program, ParsedSource) and types is not None:
-        _check_types(program, types)
+        names = [param.name for param in program.signature.inputs]
+        check_types(names, tuple(map(as_partial, program.signature.input_avals)), types)
     return program
-
-
-def _check_types(program: ParsedSource, types: Sequence[Aval]) -> None:
-    """The types of a call, where the program has its own."""
-    names = [param.name for param in program.signature.inputs]
-    check_types(names, tuple(map(as_partial, program.signature.input_avals)), types)
 
 
 @contextmanager
 def utf8_names_only() -> Iterator[None]:
-    """Names in bytecode may be any bytes; Python's bindings fail on those that are not UTF-8."""
+    """Raises Invalid if MLIR's Python bindings fail on a name that is not UTF-8.
+
+    Names in bytecode may be any bytes.
+    """
     try:
         yield
     except RuntimeError as error:
@@ -52,7 +59,7 @@ def utf8_names_only() -> Iterator[None]:
 
 
 def _read_text(
-    context: Any, source: bytes, platform: str, types: Types
+    context: Any, source: bytes, _platform: str, types: Types
 ) -> ParsedSource | UntypedProgram:
     text = decode_text(source)
     module = parse_text(context, text)
@@ -60,13 +67,13 @@ def _read_text(
 
 
 def _read_bytecode(
-    context: Any, source: bytes, platform: str, types: Types
+    context: Any, source: bytes, _platform: str, types: Types
 ) -> ParsedSource | UntypedProgram:
     return _checked(parse_bytecode(context, source, "MLIR bytecode"), "mlir_bytecode", types)
 
 
 def _read_portable(
-    context: Any, source: bytes, platform: str, types: Types
+    context: Any, source: bytes, _platform: str, types: Types
 ) -> ParsedSource | UntypedProgram:
     module = parse_bytecode(context, source, "a StableHLO portable artifact")
     return _checked(module, "portable_artifact", types)
@@ -75,6 +82,7 @@ def _read_portable(
 def _checked(
     module: Any, source_format: str, types: Types, names: Sequence[str] = ()
 ) -> ParsedSource | UntypedProgram:
+    """Validates a module, whose dynamic sizes ``types`` fix."""
     settle_placement(module)
     main = find_main(module)
     if dynamic_shapes.is_dynamic(main):
@@ -83,7 +91,7 @@ def _checked(
             return dynamic_shapes.untyped_program(source_format, names, inputs)
         check_types(names, inputs, types)
         module = dynamic_shapes.refine(module, types)
-    # before the other checks, because its errors name the argument
+    # before the other checks, because these errors name the argument
     signature = read_signature(find_main(module), names)
     check_module(module)
     return ParsedSource(module, signature, source_format)
