@@ -186,6 +186,11 @@ def test_types_of_a_call_may_differ_from_the_examples(tracer: BlockingTracer) ->
         typed(tracer, (saxpy, F32_3, F32_3), "f32[5]")
 
 
+def test_example_scalars_of_numpy_keep_their_type(tracer: BlockingTracer) -> None:
+    found = tracer.made(dumped((saxpy, np.float64(1), np.float32(2))))
+    assert found.signature.startswith("in 0 x f64[]\nin 1 y f32[]\n")
+
+
 def test_constants_keep_the_width_that_they_have_without_x64(tracer: BlockingTracer) -> None:
     def mixed(x: Any) -> Any:
         return x * 2.0 + jnp.arange(3) + jnp.zeros(3), jnp.arange(3), x.sum()

@@ -110,7 +110,7 @@ def _types(name: str, example: Any) -> Any:
     """Returns the types of an example argument.  Raises Invalid for a leaf that is no array."""
 
     def type_of(leaf: Any) -> Any:
-        if isinstance(leaf, bool | int | float | complex):
+        if type(leaf) in _SCALARS:  # no isinstance: a numpy.float64 is a float, and has 64 bits
             return shape_struct((), np.dtype(_SCALARS[type(leaf)]))
         if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
             raise Invalid(
