@@ -182,7 +182,7 @@ def f(x):
     with pytest.raises(OSError):
         four.add("f.pkl", source)
     told = (four.path / "programs/f/error").read_text()
-    assert told.startswith("EOPNOTSUPP: the program spreads arrays over a mesh that nobody gave it")
+    assert told.startswith("EOPNOTSUPP: the program shards arrays over a mesh, and there is none")
     (four.path / "programs/f/options").write_text("mesh x4\nin_shardings x\n")
     assert (four.path / "programs/f/device").read_text() == ALL
     np.testing.assert_allclose(called(four, "programs/f", X), X / X.sum(), rtol=1e-5)

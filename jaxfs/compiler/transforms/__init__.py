@@ -1,4 +1,1 @@
-"""Transformations of programs.
-
-``table`` says what there is and imports no jax; ``apply`` does it.
-"""
+"""Transformations of programs: ``table`` lists them and imports no jax, ``apply`` applies them."""

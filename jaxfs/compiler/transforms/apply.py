@@ -1,4 +1,4 @@
-"""How each transformation is done: one function a row of ``table``."""
+"""Applies transformations to a program: one function for each row of ``table``."""
 
 from __future__ import annotations
 
@@ -20,24 +20,27 @@ Apply = Callable[[Traceable, Step], Traceable]
 
 
 def transform(program: Traceable, steps: Sequence[str]) -> Traceable:
-    """A program with steps done to it, the last of them first, as a path is read.
+    """Returns the program after all steps, the last one first: ``vmap/grad`` is vmap of grad.
 
-    Raises Invalid for a step that does not fit the program's inputs; what does not fit what it
-    computes is found when it is traced.
+    Raises:
+        Invalid: A step does not fit the program's inputs.  Steps that do not fit its computation
+            raise when it is traced.
     """
     for text in reversed(steps):
         step = parse(text)
-        program = _APPLY[step.row.name](program, step)
+        program = _APPLY[step.transformation.name](program, step)
     return program
 
 
 def _jit(program: Traceable, step: Step) -> Traceable:
+    """As jax.jit: donates arguments, and shards arrays over a mesh."""
     donated = check_argnums(program, step["donate_argnums"], "jit:donate_argnums")
     program = with_shardings(program, step)
     return attrs.evolve(program, donated=tuple(sorted({*program.donated, *donated})))
 
 
 def _checkpoint(program: Traceable, step: Step) -> Traceable:
+    """As jax.checkpoint."""
     function = jax.checkpoint(program.function, prevent_cse=step["prevent_cse"])
     return attrs.evolve(program, function=function)
 

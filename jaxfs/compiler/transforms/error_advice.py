@@ -1,4 +1,4 @@
-"""JAX's refusals in words of files and paths."""
+"""Adds advice, in terms of files and paths, to JAX's errors for impossible transformations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (
             r"(?:non-empty|context) (?P<what>mesh) (?:in context|cannot be empty)",
-            "the program spreads arrays over a mesh that nobody gave it: write 'mesh x4' to its "
+            "the program shards arrays over a mesh, and there is none: write 'mesh x4' to its "
             "options, or give no examples and call it through transformations/jit:mesh=x4/",
         ),
         (
@@ -35,13 +35,13 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 @contextmanager
 def with_advice() -> Iterator[None]:
-    """What JAX refuses becomes NotSupported with advice; other errors pass."""
+    """Raises NotSupported with advice for JAX's errors that have some; other errors pass."""
     try:
         yield
     except Invalid as error:
-        words = f"{error.reason} {error.diagnostics}"
+        text = " ".join(f"{error.reason} {error.diagnostics}".split())
         for pattern, advice in _ADVICE:
-            found = pattern.search(" ".join(words.split()))
+            found = pattern.search(text)
             if found:
                 reason = advice.format(what=found["what"])
                 raise NotSupported(reason, error.diagnostics or error.reason) from None

@@ -1,6 +1,6 @@
-"""jvp, linearize and vjp: directional derivatives, as flat programs.
+"""Directional derivatives, forward and reverse, as flat programs.
 
-Integers have no tangents: none is written for them, and none comes out.
+Integers have no tangents: calls have none for them, and results neither.
 """
 
 from __future__ import annotations
@@ -14,76 +14,81 @@ import numpy as np
 from jax import tree_util
 
 from jaxfs.compiler.traceable import Traceable, shape_struct
-from jaxfs.compiler.transforms.arguments import has_derivatives, is_real
-from jaxfs.compiler.transforms.named_outputs import NamedOutputs, Pair, from_pairs, with_names
+from jaxfs.compiler.transforms.arguments import is_differentiable, may_be_differentiable
+from jaxfs.compiler.transforms.named_outputs import NamedOutputs, from_pairs, with_names
 from jaxfs.compiler.transforms.table import Step
 from jaxfs.errors import Invalid
 
 
-def jvp(program: Traceable, step: Step) -> Traceable:
+def jvp(program: Traceable, _step: Step) -> Traceable:
+    """As jax.jvp: the inputs are primals, then tangents; so are the outputs."""
     return _with_tangents(program, jax.jvp)
 
 
-def linearize(program: Traceable, step: Step) -> Traceable:
-    return _with_tangents(program, _by_linearize)
+def linearize(program: Traceable, _step: Step) -> Traceable:
+    """As jvp, by jax.linearize."""
 
+    def derive(function: Any, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+        outputs, derivative = jax.linearize(function, *primals)
+        return outputs, derivative(*tangents)
 
-def _by_linearize(function: Any, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
-    outputs, derivative = jax.linearize(function, *primals)
-    return outputs, derivative(*tangents)
+    return _with_tangents(program, derive)
 
 
 def _with_tangents(program: Traceable, derive: Callable[..., Any]) -> Traceable:
-    """Inputs are the program's leaves, then their tangents."""
+    """Returns a program of the leaves of all arguments, then their tangents."""
 
     def function(*flat: Any) -> NamedOutputs:
-        primals, given = _split(flat)
-        outputs, slopes = derive(_flat(program, len(primals)), primals, _tangents(primals, given))
-        return from_pairs([*outputs.pairs, *_prefixed("tangent_", slopes)])
+        primals, tangents = _split(flat)
+        outputs, derivatives = derive(
+            _flat(program, len(primals)), primals, _with_zeros(primals, tangents)
+        )
+        named = [(f"tangent_{name}", value) for name, value in derivatives.pairs]
+        return from_pairs([*outputs.pairs, *named])
 
     names = program.names()
     if program.args is None:
-        known = program.inputs
-        sloped = [(n, one) for n, one in zip(names, known, strict=True) if has_derivatives(one)]
+        pairs = zip(names, program.inputs, strict=True)
+        partials = [(name, known) for name, known in pairs if may_be_differentiable(known)]
         return attrs.evolve(
             program,
             function=function,
-            parameters=(*names, *(f"tangent_{name}" for name, _ in sloped)),
+            parameters=(*names, *(f"tangent_{name}" for name, _ in partials)),
             tree=None,
-            known=(*known, *(one for _, one in sloped)),
+            known=(*program.inputs, *(known for _, known in partials)),
             donated=(),
         )
     leaves = tree_util.tree_leaves(program.args)
-    real = [(name, leaf) for name, leaf in zip(names, leaves, strict=True) if is_real(leaf)]
+    pairs = zip(names, leaves, strict=True)
+    tangent_types = [(name, leaf) for name, leaf in pairs if is_differentiable(leaf)]
     return attrs.evolve(
         program,
         function=function,
-        parameters=(*names, *(f"tangent_{name}" for name, _ in real)),
-        args=(*leaves, *(leaf for _, leaf in real)),
+        parameters=(*names, *(f"tangent_{name}" for name, _ in tangent_types)),
+        args=(*leaves, *(leaf for _, leaf in tangent_types)),
         donated=(),
     )
 
 
 def _split(flat: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Inputs and the tangents of those of them that have some."""
+    """Returns the inputs and their tangents, one for each input that is differentiable."""
     for count in range(len(flat) + 1):
-        if count + sum(map(is_real, flat[:count])) == len(flat):
+        if count + sum(map(is_differentiable, flat[:count])) == len(flat):
             return list(flat[:count]), list(flat[count:])
     raise Invalid(f"{len(flat)} arrays are not inputs and a tangent for each that is not integer")
 
 
-def _tangents(primals: Sequence[Any], given: Sequence[Any]) -> list[Any]:
-    """A tangent for each input: those given, and nothing for integers."""
-    rest = iter(given)
-    return [next(rest) if is_real(one) else _nothing(one) for one in primals]
-
-
-def _nothing(leaf: Any) -> Any:
-    return np.zeros(leaf.shape, jax.dtypes.float0)
+def _with_zeros(values: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+    """Returns a tangent for each value: the next of ``tangents``, or float0 for integers."""
+    rest = iter(tangents)
+    return [
+        next(rest) if is_differentiable(one) else np.zeros(one.shape, jax.dtypes.float0)
+        for one in values
+    ]
 
 
 def _flat(program: Traceable, count: int) -> Callable[..., NamedOutputs]:
-    """The program as a function of its leaves."""
+    """Returns the program as a function of its leaves.  Raises Invalid unless it has ``count``."""
     function, tree = with_names(program.function), program.in_tree
     if tree is None:
         return function
@@ -92,21 +97,16 @@ def _flat(program: Traceable, count: int) -> Callable[..., NamedOutputs]:
     return lambda *flat: function(*tree_util.tree_unflatten(tree, flat))
 
 
-def _prefixed(prefix: str, outputs: NamedOutputs) -> list[Pair]:
-    return [(prefix + name, value) for name, value in outputs.pairs]
-
-
-def vjp(program: Traceable, step: Step) -> Traceable:
-    """Inputs are the program's leaves, then a cotangent for each output."""
+def vjp(program: Traceable, _step: Step) -> Traceable:
+    """As jax.vjp: the inputs are primals, then a cotangent for each output."""
 
     def function(*flat: Any) -> NamedOutputs:
-        count = _count_of_inputs(program, flat)
-        primals, given = flat[:count], list(flat[count:])
-        outputs, pull = jax.vjp(_flat(program, count), *primals)
-        gradients = pull(NamedOutputs(outputs.names, _cotangents(outputs, given)))
+        count = _input_count(program, flat)
+        outputs, vjp_function = jax.vjp(_flat(program, count), *flat[:count])
+        gradients = vjp_function(NamedOutputs(outputs.names, _cotangents(outputs, flat[count:])))
         names = program.names() or tuple(f"arg{i}" for i in range(count))
-        slopes = [(f"d_{name}", one) for name, one in zip(names, gradients, strict=True)]
-        return from_pairs([*outputs.pairs, *slopes])
+        named = [(f"d_{name}", value) for name, value in zip(names, gradients, strict=True)]
+        return from_pairs([*outputs.pairs, *named])
 
     if program.args is None:
         return attrs.evolve(
@@ -118,29 +118,29 @@ def vjp(program: Traceable, step: Step) -> Traceable:
             donated=(),
         )
     outputs = jax.eval_shape(with_names(program.function), *program.args)
-    real = [(name, one) for name, one in outputs.pairs if is_real(one)]
+    cotangents = [(name, value) for name, value in outputs.pairs if is_differentiable(value)]
     return attrs.evolve(
         program,
         function=function,
-        parameters=(*program.names(), *(f"cotangent_{name}" for name, _ in real)),
+        parameters=(*program.names(), *(f"cotangent_{name}" for name, _ in cotangents)),
         args=(
             *tree_util.tree_leaves(program.args),
-            *(shape_struct(one.shape, one.dtype) for _, one in real),
+            *(shape_struct(value.shape, value.dtype) for _, value in cotangents),
         ),
         donated=(),
     )
 
 
 def _cotangents(outputs: NamedOutputs, given: Sequence[Any]) -> list[Any]:
-    real = [name for name, one in outputs.pairs if is_real(one)]
-    if len(given) != len(real):
-        raise Invalid(f"expected {len(real)} cotangents ({', '.join(real)}), got {len(given)}")
-    rest = iter(given)
-    return [next(rest) if is_real(one) else _nothing(one) for one in outputs.values]
+    """Returns a cotangent for each output.  Raises Invalid if more or fewer are given."""
+    names = [name for name, value in outputs.pairs if is_differentiable(value)]
+    if len(given) != len(names):
+        raise Invalid(f"expected {len(names)} cotangents ({', '.join(names)}), got {len(given)}")
+    return _with_zeros(outputs.values, given)
 
 
-def _count_of_inputs(program: Traceable, flat: Sequence[Any]) -> int:
-    """How many of the arrays are inputs; the rest are cotangents."""
+def _input_count(program: Traceable, flat: Sequence[Any]) -> int:
+    """Returns how many of the arrays are inputs; the rest are cotangents."""
     if program.in_tree is not None:
         return int(program.in_tree.num_leaves)
     if program.parameters and len(program.parameters) <= len(flat):

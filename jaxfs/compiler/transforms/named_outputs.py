@@ -1,8 +1,8 @@
 """Outputs that keep their names through transformations.
 
-A program gives any pytree.  What a transformation makes of it is flat and named: ``d_x`` for a
-gradient, ``tangent_y`` for a tangent.  The names ride on a pytree node, so that JAX carries them
-through vmap, jvp and the rest.
+A program returns any pytree.  A transformed one returns a flat list with names: ``d_x`` for a
+gradient, ``tangent_y`` for a tangent.  The names are the auxiliary data of a pytree node, so that
+JAX preserves them through vmap, jvp and the rest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ Pair = tuple[str, Any]
 
 
 class NamedOutputs:
-    """A list of values, each with a name."""
+    """A list of values, each with a name; a pytree node.
+
+    Attributes:
+        names: The names.
+        values: The values, as many.
+    """
 
     def __init__(self, names: Sequence[str], values: Sequence[Any]) -> None:
         self.names = tuple(names)
@@ -29,6 +34,7 @@ class NamedOutputs:
 
     @property
     def pairs(self) -> list[Pair]:
+        """Each name with its value."""
         return list(zip(self.names, self.values, strict=True))
 
 
@@ -40,13 +46,13 @@ tree_util.register_pytree_node(NamedOutputs, _flatten, NamedOutputs)
 
 
 def from_pairs(pairs: Iterable[Pair]) -> NamedOutputs:
-    """What JAX calls float0, the derivative of an integer, is no value and left out."""
+    """Returns named outputs, without values of float0: JAX's derivatives of integers."""
     kept = [(name, value) for name, value in pairs if value.dtype != jax.dtypes.float0]
     return NamedOutputs([name for name, _ in kept], [value for _, value in kept])
 
 
 def name_outputs(outputs: Any) -> NamedOutputs:
-    """Any function's outputs, named as in its signature."""
+    """Returns the outputs of any function, with the names of its signature."""
     if isinstance(outputs, NamedOutputs):
         return outputs
     pairs = named_leaves("result", outputs)
@@ -54,12 +60,16 @@ def name_outputs(outputs: Any) -> NamedOutputs:
 
 
 def with_names(function: Callable[..., Any]) -> Callable[..., NamedOutputs]:
-    """The same function, with names."""
+    """Returns the function with named outputs."""
     return lambda *args: name_outputs(function(*args))
 
 
-def value_and_rest(outputs: Any) -> tuple[Any, NamedOutputs]:
-    """What ``has_aux`` promises: the value to derive, and what only passes through."""
+def value_and_aux(outputs: Any) -> tuple[Any, NamedOutputs]:
+    """Returns the value to differentiate, and the auxiliary outputs of ``has_aux``.
+
+    Raises:
+        Invalid: The outputs are no such pair.
+    """
     if isinstance(outputs, NamedOutputs):
         if len(outputs.values) < 2:
             raise Invalid("has_aux needs a program with a value and something to pass on")

@@ -1,4 +1,4 @@
-"""pmap: each element of a batch on a device of its own, in one program."""
+"""Parallelization: each element of a batch on a device of its own, in one program."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BATCH_UNKNOWN = "the size of the batch comes with the call; pmap:devices=N would
 
 
 def pmap(program: Traceable, step: Step) -> Traceable:
-    """Each element of the batch on a device of its own, as ``jax.pmap`` does."""
+    """As jax.pmap, by jax.shard_map; the size of the batch comes with the call, or ``devices``."""
 
     def function(*args: Any) -> NamedOutputs:
         axes = axes_for(step["in_axes"], len(args), "arguments", step)
@@ -39,7 +39,11 @@ def pmap(program: Traceable, step: Step) -> Traceable:
 
 
 def _batch_size(program: Traceable, args: Sequence[Any], axes: Axes, step: Step) -> int:
-    """Raises Invalid where the arrays have no such axis, or sizes that differ."""
+    """Returns the size of the batch.
+
+    Raises:
+        Invalid: An array has no such axis, or the sizes differ from one another or ``devices``.
+    """
     found: dict[int, tuple[str, Any]] = {}
     for name, leaf, axis in _batched(program, args, axes):
         if not -len(leaf.shape) <= axis < len(leaf.shape):
@@ -58,7 +62,7 @@ def _batch_size(program: Traceable, args: Sequence[Any], axes: Axes, step: Step)
 
 
 def _batched(program: Traceable, args: Sequence[Any], axes: Axes) -> Iterator[tuple[str, Any, int]]:
-    """The inputs that have a batch axis, with their names."""
+    """Yields the inputs that have a batch axis: name, array, axis."""
     for index, (arg, axis) in enumerate(zip(args, axes, strict=True)):
         if axis is not None:
             for name, leaf in named_leaves(program.parameter(index), arg):
@@ -66,7 +70,7 @@ def _batched(program: Traceable, args: Sequence[Any], axes: Axes) -> Iterator[tu
 
 
 def _on_each(program: Traceable, step: Step, size: int) -> Callable[..., NamedOutputs]:
-    """A function that gives each device its element; collectives see the axis."""
+    """Returns the function of a batch of ``size``, an element of which is on each device."""
     name = step["axis_name"] or AXIS_NAME
     mesh = abstract_mesh(Mesh(((name, size),)), step)
 
@@ -82,7 +86,11 @@ def _on_each(program: Traceable, step: Step, size: int) -> Callable[..., NamedOu
         )
         values = on_all(*tree_util.tree_leaves(args))
         out_axes = axes_for(step["out_axes"], len(names), "outputs", step)
-        return NamedOutputs(names, tuple(map(_moved, values, out_axes)))
+        moved = [
+            jnp.moveaxis(value, 0, axis) if axis else value
+            for value, axis in zip(values, out_axes, strict=True)
+        ]
+        return NamedOutputs(names, moved)
 
     return function
 
@@ -90,15 +98,19 @@ def _on_each(program: Traceable, step: Step, size: int) -> Callable[..., NamedOu
 def _on_one(
     program: Traceable, step: Step, tree: Any, axes: Axes, names: list[str]
 ) -> Callable[..., tuple[Any, ...]]:
-    """What one device does: its element of each input -> its element of each output, in front.
+    """Returns the function of one device, from its shard of each input to that of each output.
 
-    ``names`` gets the names of the outputs.
+    The batch's axis, of size 1, is the first one of each output.  ``names`` is filled with the
+    names of the outputs.
     """
     inner = with_names(program.function)
 
-    def on_one(*parts: Any) -> tuple[Any, ...]:
-        own = [_element(part, axis) for part, axis in zip(parts, axes, strict=True)]
-        outputs = inner(*tree_util.tree_unflatten(tree, own))
+    def on_one(*shards: Any) -> tuple[Any, ...]:
+        elements = [
+            shard if axis is None else jnp.squeeze(shard, axis)
+            for shard, axis in zip(shards, axes, strict=True)
+        ]
+        outputs = inner(*tree_util.tree_unflatten(tree, elements))
         names[:] = outputs.names
         out_axes = axes_for(step["out_axes"], len(names), "outputs", step)
         return tuple(
@@ -110,7 +122,7 @@ def _on_one(
 
 
 def _axes_of_leaves(args: Sequence[Any], step: Step) -> Axes:
-    """The batch axis of each input, from 0."""
+    """Returns the batch axis of each input, from 0."""
     given = axes_for(step["in_axes"], len(args), "arguments", step)
     return tuple(
         axis if axis is None else axis % len(leaf.shape)
@@ -121,12 +133,3 @@ def _axes_of_leaves(args: Sequence[Any], step: Step) -> Axes:
 
 def _spec(axis: int | None, name: str) -> Any:
     return PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, name)
-
-
-def _element(part: Any, axis: int | None) -> Any:
-    return part if axis is None else jnp.squeeze(part, axis)
-
-
-def _moved(value: Any, axis: int | None) -> Any:
-    """The batch's axis from the front to where it is wanted."""
-    return jnp.moveaxis(value, 0, axis) if axis else value

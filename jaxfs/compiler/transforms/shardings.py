@@ -1,7 +1,7 @@
-"""jit with shardings: a program whose arrays are spread over a mesh of devices.
+"""Shardings of jit: a program whose arrays are sharded over a mesh of devices.
 
-Tracing knows no devices.  The mesh is an abstract one, the module says how arrays are spread over
-its partitions, and whoever compiles it brings as many devices.
+There are no devices while tracing.  The mesh is an abstract one, the module has shardings over its
+partitions, and as many devices come with its compilation.
 """
 
 from __future__ import annotations
@@ -25,31 +25,35 @@ constrain: Any = jax.lax.with_sharding_constraint  # nor has this
 
 
 def with_shardings(program: Traceable, step: Step) -> Traceable:
-    """The program with its arrays spread over a mesh; the numbers stay the same."""
+    """Returns the program with its arrays sharded over a mesh; its values stay the same.
+
+    Raises:
+        Invalid: There are shardings without a mesh, or with an axis that the mesh does not have.
+    """
     if step["mesh"] is None:
         if step["in_shardings"] or step["out_shardings"]:
             raise Invalid(f"{step.canonical}: shardings need a mesh, as mesh=x4")
         return program
     mesh, inner = step["mesh"], with_names(program.function)
-    for spread in (*step["in_shardings"], *step["out_shardings"]):
-        _check_names(spread, mesh, step)
+    for spec in (*step["in_shardings"], *step["out_shardings"]):
+        _check_names(spec, mesh, step)
 
     def function(*args: Any) -> NamedOutputs:
         names: list[str] = []
         abstract = abstract_mesh(mesh, step)
         ins = _each(step["in_shardings"], len(args), "arguments", step)
-        for index, (arg, spread) in enumerate(zip(args, ins, strict=True)):
-            _check_sizes(program.parameter(index), arg, spread, mesh, step)
+        for index, (arg, spec) in enumerate(zip(args, ins, strict=True)):
+            _check_sizes(program.parameter(index), arg, spec, mesh, step)
 
         def flat(*inputs: Any) -> tuple[Any, ...]:
             outputs = inner(*inputs)
             names[:] = outputs.names
             outs = _each(step["out_shardings"], len(names), "outputs", step)
-            for (name, value), spread in zip(outputs.pairs, outs, strict=True):
-                _check_sizes(name, value, spread, mesh, step)
+            for (name, value), spec in zip(outputs.pairs, outs, strict=True):
+                _check_sizes(name, value, spec, mesh, step)
             return tuple(
-                value if spread is None else constrain(value, _sharding(abstract, spread))
-                for value, spread in zip(outputs.values, outs, strict=True)
+                value if spec is None else constrain(value, _sharding(abstract, spec))
+                for value, spec in zip(outputs.values, outs, strict=True)
             )
 
         with jax.sharding.use_abstract_mesh(abstract):
@@ -61,7 +65,11 @@ def with_shardings(program: Traceable, step: Step) -> Traceable:
 
 
 def abstract_mesh(mesh: Mesh, step: Step) -> AbstractMesh:
-    """Raises NotSupported inside a program that is spread over another mesh already."""
+    """Returns the mesh without devices.
+
+    Raises:
+        NotSupported: The program around this one is sharded over another mesh.
+    """
     kinds = (AxisType.Auto,) * len(mesh.axes)
     made = AbstractMesh(mesh.sizes, mesh.names, axis_types=kinds)
     around = jax.sharding.get_abstract_mesh()
@@ -73,37 +81,37 @@ def abstract_mesh(mesh: Mesh, step: Step) -> AbstractMesh:
     return made
 
 
-def _sharding(mesh: AbstractMesh, spread: ShardingSpec) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec(*(names or None for names in spread.dimensions)))
+def _sharding(mesh: AbstractMesh, spec: ShardingSpec) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(*(names or None for names in spec.dimensions)))
 
 
 def _each(
-    spreads: Sequence[ShardingSpec | None], count: int, what: str, step: Step
+    specs: Sequence[ShardingSpec | None], count: int, what: str, step: Step
 ) -> Sequence[ShardingSpec | None]:
-    """One for each of ``count`` arrays; a single one is for all."""
-    if len(spreads) <= 1:
-        return [*spreads, None][:1] * count
-    if len(spreads) != count:
-        raise Invalid(f"{step.canonical}: {len(spreads)} shardings for {count} {what}")
-    return spreads
+    """Returns one for each of ``count`` arrays; a single one is for all."""
+    if len(specs) <= 1:
+        return [*specs, None][:1] * count
+    if len(specs) != count:
+        raise Invalid(f"{step.canonical}: {len(specs)} shardings for {count} {what}")
+    return specs
 
 
-def _check_names(spread: ShardingSpec | None, mesh: Mesh, step: Step) -> None:
-    for name in spread.names if spread else ():
+def _check_names(spec: ShardingSpec | None, mesh: Mesh, step: Step) -> None:
+    for name in spec.names if spec else ():
         if name not in mesh.names:
             known = ", ".join(mesh.names)
             raise Invalid(f"{step.canonical}: the mesh has no axis {name}, only {known}")
 
 
-def _check_sizes(name: str, tree: Any, spread: ShardingSpec | None, mesh: Mesh, step: Step) -> None:
-    """Raise Invalid for a dimension that is not there, or that its devices cannot share evenly."""
-    for path, leaf in named_leaves(name, tree) if spread else ():
-        told = describe([(path, leaf)])
-        for axis, names in enumerate(spread.dimensions if spread else ()):
+def _check_sizes(name: str, tree: Any, spec: ShardingSpec | None, mesh: Mesh, step: Step) -> None:
+    """Raises Invalid for a dimension that does not exist, or that its devices do not divide."""
+    for path, leaf in named_leaves(name, tree) if spec else ():
+        found = describe([(path, leaf)])
+        for axis, names in enumerate(spec.dimensions if spec else ()):
             if axis >= len(leaf.shape):
-                raise Invalid(f"{step.canonical}: {told} has no dimension {axis} to spread")
+                raise Invalid(f"{step.canonical}: {found} has no dimension {axis} to spread")
             if leaf.shape[axis] % (count := mesh.count(names)):
                 raise Invalid(
-                    f"{step.canonical}: dimension {axis} of {told} is not divisible by the "
+                    f"{step.canonical}: dimension {axis} of {found} is not divisible by the "
                     f"{count} devices of {'+'.join(names)}"
                 )

@@ -1,7 +1,7 @@
-"""Which transformations there are, with JAX's own names and options; imports no jax.
+"""The table of transformations, with JAX's own names and options; imports no jax.
 
-A step is written ``name:option=value:option=value``.  Adding a transformation is adding a row here
-and one in ``apply``.
+A step of a transformation path is ``name:option=value:option=value``.  A new transformation is a
+row here and a function in ``apply``.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def _name(text: str) -> str:
 
 
 def _written(value: Any) -> str:
+    """Returns the text of an option's value."""
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, tuple):
@@ -73,7 +74,15 @@ def _written(value: Any) -> str:
 
 @attrs.frozen
 class TransformOption:
-    """One option.  ``read`` raises ValueError with a phrase that says what it expects."""
+    """One option.
+
+    Attributes:
+        name: As JAX calls it.
+        placeholder: The form of its value, for help.
+        help: Its meaning, for users.
+        read: Parses a value, or raises ValueError with a phrase for what is expected.
+        default: Its value if it is not given.
+    """
 
     name: str
     placeholder: str
@@ -83,21 +92,27 @@ class TransformOption:
 
     @property
     def explained(self) -> str:
-        """What it is for, and its default."""
+        """The help, and the default."""
         default = "" if self.default in (None, ()) else f"; default {_written(self.default)}"
         return self.help + default
 
 
 @attrs.frozen
 class Transformation:
-    """A row: a name, what it makes of a program ``f``, and its options."""
+    """A row of the table.
+
+    Attributes:
+        name: As JAX calls it.
+        help: What it makes of a program ``f``, for users.
+        options: Its options.
+    """
 
     name: str
     help: str
     options: tuple[TransformOption, ...] = ()
 
     def option(self, name: str) -> TransformOption:
-        """Raises Invalid, naming close ones."""
+        """Returns an option by its name.  Raises Invalid, which names similar ones."""
         known = {option.name: option for option in self.options}
         if name in known:
             return known[name]
@@ -110,9 +125,15 @@ class Transformation:
 
 @attrs.frozen
 class Step:
-    """A transformation with its options; every option has a value here."""
+    """A transformation with the values of its options.
 
-    row: Transformation
+    Attributes:
+        transformation: The row of the table.
+        values: A value for every option.
+        canonical: The text, with the options in the order of the row and without defaults.
+    """
+
+    transformation: Transformation
     values: dict[str, Any] = attrs.field(eq=False)
     canonical: str
 
@@ -217,7 +238,16 @@ TRANSFORMATIONS: dict[str, Transformation] = {row.name: row for row in ROWS}
 
 
 def parse(text: str) -> Step:
-    """A step as written in a path.  Raises Invalid, naming close names."""
+    """Returns the step that ``text`` spells.
+
+    >>> parse("vmap:axis_size=8:in_axes=0").canonical
+    'vmap:axis_size=8'
+    >>> parse("grad")["argnums"]
+    (0,)
+
+    Raises:
+        Invalid: A name or a value is wrong; the reason names similar ones.
+    """
     name, *words = text.split(":")
     row = TRANSFORMATIONS.get(name)
     if row is None:
@@ -231,7 +261,7 @@ def parse(text: str) -> Step:
     given = [_read(row, word) for word in words]
     names = [option.name for option, _ in given]
     if len(set(names)) < len(names):
-        raise Invalid(f"{text}: an option stands there twice")
+        raise Invalid(f"{text}: an option is given twice")
     values = {option.name: option.default for option in row.options}
     values |= {option.name: value for option, value in given}
     return Step(row, values, _canonical(row, values))
@@ -256,7 +286,7 @@ def _canonical(row: Transformation, values: dict[str, Any]) -> str:
 
 
 def help_text(name: str) -> str:
-    """What a transformation does and its options, as its ``help`` file shows."""
+    """Returns the content of a transformation's ``help`` file: its effect and its options."""
     row = TRANSFORMATIONS[name]
     lines = [textwrap.fill(row.help, 92, initial_indent=f"{name}: ", subsequent_indent="    ")]
     for o in row.options:

@@ -1,4 +1,4 @@
-"""vmap: programs for batches."""
+"""Vectorization: programs for batches."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ BATCH_UNKNOWN = "the size of the batch comes with the call; vmap:axis_size=N wou
 
 
 def vmap(program: Traceable, step: Step) -> Traceable:
+    """As jax.vmap; the size of the batch comes with the call, or from ``axis_size``."""
     size = step["axis_size"]
     batched = attrs.evolve(program, function=vmapped(program, step, size), donated=())
     return batch_of(batched, step, size, BATCH_UNKNOWN)
 
 
 def vmapped(program: Traceable, step: Step, size: int | None) -> Callable[..., NamedOutputs]:
-    """The program's function for a batch; ``size`` where no input tells it."""
+    """Returns the program's function for a batch of ``size``; None: the inputs have it."""
     inner = with_names(program.function)
 
     def function(*args: Any) -> NamedOutputs:
@@ -52,9 +53,15 @@ def vmapped(program: Traceable, step: Step, size: int | None) -> Callable[..., N
 
 
 def batch_of(program: Traceable, step: Step, size: int | None, unknown: str) -> Traceable:
-    """The program with the types of a batch; with none, for the reason ``unknown``, where its
-    size is not known."""
-    args = None if size is None else _grown(program, step, size)
+    """Returns the program with the types of a batch.
+
+    Args:
+        program: The program, whose function takes a batch already.
+        step: The transformation, for its ``in_axes``.
+        size: The size of the batch; None if it comes with the call, then there are no types.
+        unknown: Why there are no types, for users.
+    """
+    args = None if size is None else _batched_args(program, step, size)
     tree = program.in_tree if args is None else None
     reason = program.reason if size is not None else unknown
     known = () if args is not None else _known(program, step, size or UNKNOWN)
@@ -62,6 +69,11 @@ def batch_of(program: Traceable, step: Step, size: int | None, unknown: str) -> 
 
 
 def axes_for(axes: Axes, count: int, what: str, step: Step) -> Axes:
+    """Returns an axis for each of ``count`` arguments or outputs; a single one is for all.
+
+    Raises:
+        Invalid: There are more or fewer; the reason has ``what``.
+    """
     if len(axes) == 1:
         return axes * count
     if len(axes) != count:
@@ -69,8 +81,8 @@ def axes_for(axes: Axes, count: int, what: str, step: Step) -> Axes:
     return axes
 
 
-def _grown(program: Traceable, step: Step, size: int) -> tuple[Any, ...] | None:
-    """The types with the batch's axis, None where there are none."""
+def _batched_args(program: Traceable, step: Step, size: int) -> tuple[Any, ...] | None:
+    """Returns the types with the batch's axis; None if there are none."""
     if program.args is None:
         return None
     axes = axes_for(step["in_axes"], len(program.args), "arguments", step)
@@ -95,16 +107,18 @@ def _inserted(shape: Sequence[Any], axis: int, size: Any) -> tuple[Any, ...]:
 
 
 def _known(program: Traceable, step: Step, size: int | str) -> tuple[KnownAval, ...]:
-    """What is known of the inputs with the batch's axis; where there may be more arguments than
-    have names, it is for the trace to say whether the axes fit."""
+    """Returns what is known of the inputs, with the batch's axis.
+
+    If there may be more arguments than names, only the trace can check the axes.
+    """
     counts, axes = program.leaf_counts(), step["in_axes"]
     if None in program.inputs and len(axes) not in (1, len(counts)):
         return ()
     each = axes_for(axes, len(counts), "arguments", step)
     of_leaves = [axis for count, axis in zip(counts, each, strict=True) for _ in range(count)]
     return tuple(
-        one
-        if one is None or axis is None
-        else PartialAval(one.dtype, _inserted(one.sizes, axis, size))
-        for one, axis in zip(program.inputs, of_leaves, strict=True)
+        known
+        if known is None or axis is None
+        else PartialAval(known.dtype, _inserted(known.sizes, axis, size))
+        for known, axis in zip(program.inputs, of_leaves, strict=True)
     )
