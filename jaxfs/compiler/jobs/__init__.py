@@ -1,1 +1,1 @@
-"""What a job does: trace, lower, compile, interpret, draw."""
+"""The work of a job, in a throw-away process: trace, lower, compile, interpret, draw."""

@@ -1,4 +1,4 @@
-"""Artifact -> executable, in a process that may die of it."""
+"""Compiles an artifact to an executable; in a job, because XLA may crash or never end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import msgspec
+from jaxlib.mlir import ir
 
 from jaxfs.compiler.job_protocol import Compile, Compiled
 from jaxfs.errors import Invalid, JaxfsError, NoDevice, NoSpace
@@ -30,26 +31,36 @@ _STATUS = re.compile(r"(?P<code>[A-Z_]+): (?P<message>.*)")
 
 
 class CompiledFiles(msgspec.Struct, frozen=True):
-    """What a compile hands back."""
+    """The result of a compilation.
+
+    Attributes:
+        compiled: The reply.
+        data: The serialized executable.
+        hlo: The text of its HLO modules, after optimization.
+    """
 
     compiled: Compiled
     data: bytes
     hlo: bytes
 
 
-def compile_artifact(context: Any, artifact: bytes, work: Compile) -> CompiledFiles:
-    """Compile for ``work``'s devices.  Raises Invalid, NoSpace, NoDevice with XLA's words.
+def compile_artifact(context: ir.Context, artifact: bytes, work: Compile) -> CompiledFiles:
+    """Returns the executable of an artifact for the devices of ``work``.
 
-    Figures of a program of several devices are those of one of them.
+    The cost and memory of a program for several devices are those on one of them.
+
+    Raises:
+        Invalid: The artifact is damaged, or XLA refuses it; with XLA's message.
+        NoSpace: XLA ran out of memory.
+        NoDevice: There is no such device.
     """
     devices = _devices(work)
     module = parse_bytecode(context, artifact, "an artifact")
     with context:
-        _check(module, work)
-    start = time.monotonic_ns()
-    with context:
+        _check_again(module, work)
+        start = time.monotonic_ns()
         executable = _compile(module, work, devices)
-    compile_usec = (time.monotonic_ns() - start) // 1000
+        compile_usec = (time.monotonic_ns() - start) // 1000
     raw = executables.xla_executable(executable)
     return CompiledFiles(
         Compiled(compile_usec, _cost(raw), _memory(raw)),
@@ -58,20 +69,21 @@ def compile_artifact(context: Any, artifact: bytes, work: Compile) -> CompiledFi
     )
 
 
-def _check(module: Any, work: Compile) -> None:
-    """Look at the artifact again: the process that made it may have run its user's code.
+def _check_again(module: Any, work: Compile) -> None:
+    """Raises Invalid unless the artifact is valid and has the signature of ``work``.
 
-    An executable reads as many bytes as its module says, and writes into the inputs that it says
-    are donated, whatever the signature promised.
+    The process that made it may have run its user's code.  An executable reads as many bytes as its
+    module has types for, and writes into the inputs that its module donates, whatever the signature
+    is.
     """
     check_module(module)
-    found, promised = read_signature(find_main(module)), work.signature
-    types = (promised.input_avals, promised.output_avals)
+    found, expected = read_signature(find_main(module)), work.signature
+    types = (expected.input_avals, expected.output_avals)
     if (
         (found.input_avals, found.output_avals) != types
         or any(
             ours.donated > theirs.donated
-            for ours, theirs in zip(found.inputs, promised.inputs, strict=True)
+            for ours, theirs in zip(found.inputs, expected.inputs, strict=True)
         )
         or partition_count(module) != len(work.device_ids)
     ):
@@ -93,19 +105,19 @@ def _compile(module: Any, work: Compile, devices: list[jax.Device]) -> Any:
         return executables.compile_module(module, work.signature, devices)
     except jax.errors.JaxRuntimeError as error:
         raise compile_error(str(error)) from None
-    except AssertionError:  # in jax, which has no words for it
+    except AssertionError:  # of jax, without a message
         raise Invalid(
             "an input or output of @main is spread so that there is no whole array (manual)"
         ) from None
 
 
-def compile_error(words: str) -> JaxfsError:
-    """The error for what XLA said: its status and first line, the rest as diagnostics."""
-    first = words.splitlines()[0] if words else "no reason given"
+def compile_error(message: str) -> JaxfsError:
+    """Returns the error for a message of XLA: its first line, and all of it as diagnostics."""
+    first = message.splitlines()[0] if message else "no reason given"
     match = _STATUS.match(first)
     if match and match["code"] == "RESOURCE_EXHAUSTED":
-        return NoSpace(f"the compiler ran out of memory: {match['message']}", words)
-    return Invalid(f"the compiler refused the program: {first}", words)
+        return NoSpace(f"the compiler ran out of memory: {match['message']}", message)
+    return Invalid(f"the compiler refused the program: {first}", message)
 
 
 def _cost(raw: Any) -> dict[str, float]:
@@ -116,4 +128,4 @@ def _cost(raw: Any) -> dict[str, float]:
 
 def _memory(raw: Any) -> dict[str, int]:
     stats = raw.get_compiled_memory_stats()
-    return {name: int(getattr(stats, theirs)) for name, theirs in _MEMORY.items()}
+    return {name: int(getattr(stats, attribute)) for name, attribute in _MEMORY.items()}

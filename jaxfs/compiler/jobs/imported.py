@@ -1,4 +1,4 @@
-"""StableHLO programs as Python functions, for transformations to be done to them."""
+"""Makes Python functions of StableHLO programs, so that JAX can transform them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from jax import tree_util
+from jaxlib.mlir import ir
 
 from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.compiler.sources import jax_export
@@ -17,15 +18,17 @@ from jaxfs.compiler.transforms.named_outputs import NamedOutputs
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo import import_module
 from jaxfs.stablehlo.module.canonicalize import make_whole
-from jaxfs.types.avals import Aval
 
 Flat = Callable[..., NamedOutputs]
 
 
-class _Arguments(msgspec.Struct, frozen=True):
-    """What the function takes and gives; leaves are the numbers of inputs and of outputs.
+class _Pytrees(msgspec.Struct, frozen=True):
+    """The pytrees of a function; their leaves are the positions of the inputs and outputs.
 
-    ``result`` is None where it is a flat list with the names of the signature.
+    Attributes:
+        args: The arguments.
+        names: The name of each argument.
+        result: The result; None for a flat list with the names of the signature.
     """
 
     args: tuple[Any, ...]
@@ -33,64 +36,73 @@ class _Arguments(msgspec.Struct, frozen=True):
     result: Any = None
 
 
-def import_program(context: Any, source: bytes, kind: str, platform: str) -> Traceable:
-    """The program in a source that is no pickle.
+def import_program(
+    context: ir.Context, source: bytes, source_format: str, platform: str
+) -> Traceable:
+    """Returns the program in a source of any format but pickle, as a function.
 
-    It takes what was exported with jax.export, or one array for each input; keywords come last.
-    Programs with dynamic sizes are fixed and imported when they are traced.
+    Its arguments are those that were exported with jax.export, keyword arguments last, or one array
+    for each input.  A program with dynamic sizes is refined and imported when it is traced.
+
+    Raises:
+        Invalid: The source is no program, or not one that jaxfs runs.
     """
-    found = read_module(context, source, kind, platform)
+    found = read_module(context, source, source_format, platform)
     if isinstance(found, UntypedProgram):
         return _dynamic(context, source, platform, found)
     params = found.signature.inputs
     names = [param.name or f"arg{i}" for i, param in enumerate(params)]
-    shape = _arguments(source, kind, names)
+    trees = _pytrees(source, source_format, names)
     structs = [as_struct(param.aval) for param in params]
     return Traceable(
-        _nested(_checking(found, names), shape),
-        shape.names,
-        kind,
-        args=tuple(tree_util.tree_map(structs.__getitem__, arg) for arg in shape.args),
+        _of_pytrees(_checked(found, names), trees),
+        trees.names,
+        source_format,
+        args=tuple(tree_util.tree_map(structs.__getitem__, arg) for arg in trees.args),
         platforms=found.platforms,
     )
 
 
-def _dynamic(context: Any, source: bytes, platform: str, found: UntypedProgram) -> Traceable:
+def _dynamic(context: ir.Context, source: bytes, platform: str, found: UntypedProgram) -> Traceable:
+    """Returns a function that reads the source again, with the types it is traced with."""
+
     def flat(*inputs: Any) -> NamedOutputs:
         types = [as_aval(one) for one in inputs]
         program = read_module(context, source, found.source_format, platform, types)
-        if isinstance(program, UntypedProgram):  # it has the types
+        if isinstance(program, UntypedProgram):  # never: there are types
             raise Invalid(program.reason)
         return _run(program, inputs)
 
-    shape = _arguments(source, found.source_format, found.parameters)
+    trees = _pytrees(source, found.source_format, found.parameters)
     return Traceable(
-        _nested(flat, shape),
-        shape.names,
+        _of_pytrees(flat, trees),
+        trees.names,
         found.source_format,
-        tree=tree_util.tree_structure(shape.args),
-        known=tuple(found.inputs[leaf] for leaf in tree_util.tree_leaves(shape.args)),
+        tree=tree_util.tree_structure(trees.args),
+        known=tuple(found.inputs[leaf] for leaf in tree_util.tree_leaves(trees.args)),
         reason=found.reason,
     )
 
 
-def _checking(program: ParsedSource, names: Sequence[str]) -> Flat:
-    """The program, refusing other types than its own: a batch may have brought any."""
-    wanted = program.signature.input_avals
+def _checked(program: ParsedSource, names: Sequence[str]) -> Flat:
+    """Returns the function, which refuses other types than its own: a batch may change them."""
 
-    def check(*inputs: Any) -> NamedOutputs:
-        for name, aval, one in zip(names, wanted, inputs, strict=True):
+    def flat(*inputs: Any) -> NamedOutputs:
+        for name, aval, one in zip(names, program.signature.input_avals, inputs, strict=True):
             if (found := as_aval(one)) != aval:
-                raise Invalid(_refusal(name, aval, found))
+                raise Invalid(
+                    f"the program takes {name} as {aval}; with these inputs and axes it would get "
+                    f"{found}"
+                )
         return _run(program, inputs)
 
-    return check
+    return flat
 
 
 def _run(program: ParsedSource, inputs: Sequence[Any]) -> NamedOutputs:
-    """The program's outputs, with the names of its signature.
+    """Returns the program's outputs, with the names of its signature.
 
-    What is spread over devices becomes whole: a path says anew how it is spread.
+    The shardings of the program are removed: a transformation path has its own.
     """
     with program.module.context:
         make_whole(program.module)
@@ -100,22 +112,18 @@ def _run(program: ParsedSource, inputs: Sequence[Any]) -> NamedOutputs:
     return NamedOutputs([p.name or name for p, name in zip(params, unnamed, strict=True)], outputs)
 
 
-def _refusal(name: str, wanted: Aval, found: Aval) -> str:
-    return f"the program takes {name} as {wanted}; with these inputs and axes it would get {found}"
-
-
-def _arguments(source: bytes, kind: str, names: Sequence[str]) -> _Arguments:
-    if kind != "jax_export":
-        return _Arguments(tuple(range(len(names))), tuple(names))
-    shape = jax_export.read_structure(source)
-    args = (*shape.args, *shape.kwargs.values())
-    keywords = list(shape.kwargs)
-    roots = [_root(arg, i, names) for i, arg in enumerate(shape.args)]
-    return _Arguments(args, (*roots, *keywords), shape.result)
+def _pytrees(source: bytes, source_format: str, names: Sequence[str]) -> _Pytrees:
+    """Returns the pytrees of an exported function; flat ones for other formats."""
+    if source_format != "jax_export":
+        return _Pytrees(tuple(range(len(names))), tuple(names))
+    found = jax_export.read_structure(source)
+    args = (*found.args, *found.kwargs.values())
+    roots = [_root(arg, i, names) for i, arg in enumerate(found.args)]
+    return _Pytrees(args, (*roots, *found.kwargs), found.result)
 
 
 def _root(arg: Any, index: int, names: Sequence[str]) -> str:
-    """An argument's name: its only input's, or what the names of its inputs begin with."""
+    """Returns an argument's name: that of its only input, or the first key of its inputs."""
     leaves = tree_util.tree_leaves(arg)
     if not leaves:
         return f"arg{index}"
@@ -123,13 +131,13 @@ def _root(arg: Any, index: int, names: Sequence[str]) -> str:
     return names[leaves[0]] if is_leaf else names[leaves[0]].partition(".")[0]
 
 
-def _nested(function: Flat, shape: _Arguments) -> Callable[..., Any]:
-    """A function of pytrees from one of their leaves."""
+def _of_pytrees(function: Flat, trees: _Pytrees) -> Callable[..., Any]:
+    """Returns the function of pytrees for a function of their leaves."""
 
     def call(*args: Any) -> Any:
         outputs = function(*tree_util.tree_leaves(args))
-        if shape.result is None:
+        if trees.result is None:
             return outputs
-        return tree_util.tree_map(outputs.values.__getitem__, shape.result)
+        return tree_util.tree_map(outputs.values.__getitem__, trees.result)
 
     return call

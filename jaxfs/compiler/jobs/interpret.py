@@ -1,7 +1,7 @@
-"""An artifact run by StableHLO's reference interpreter: slow, and right by definition.
+"""Runs an artifact with StableHLO's reference interpreter: slow, and right by definition.
 
-https://openxla.org/stablehlo/spec; the interpreter aborts on some programs, so it runs in a process
-of its own, as everything here does.
+https://openxla.org/stablehlo/spec defines the results.  The interpreter aborts on some programs,
+which ends only the process of the job.
 """
 
 from __future__ import annotations
@@ -24,8 +24,17 @@ LENGTH_BYTES = 8
 _BITS = 8
 
 
-def interpret(context: Any, packed: bytes, work: Interpret) -> bytes:
-    """The outputs' bytes, one after another.  Raises NotSupported for what it cannot run."""
+def interpret(context: ir.Context, packed: bytes, work: Interpret) -> bytes:
+    """Returns the bytes of all outputs, one after another.
+
+    Args:
+        context: An MLIR context.
+        packed: The artifact's length in 8 bytes, the artifact, the bytes of all inputs.
+        work: The signature of the artifact.
+
+    Raises:
+        NotSupported: The interpreter cannot run the program.
+    """
     end = LENGTH_BYTES + int.from_bytes(packed[:LENGTH_BYTES], "little")
     module = parse_bytecode(context, packed[LENGTH_BYTES:end], "an artifact")
     with context, ir.Location.unknown(context):
@@ -46,19 +55,19 @@ def _evaluate(module: Any, inputs: list[Any]) -> list[Any]:
     run_passes(module, "func.func(chlo-legalize-to-stablehlo)")
     try:
         found: list[Any] = stablehlo.eval_module(module, inputs)
-    except Exception as error:  # a nanobind wrapper of whatever C++ had to say
-        words = str(error).splitlines()
+    except Exception as error:  # nanobind has no class for a message of MLIR
+        lines = str(error).splitlines()
         raise NotSupported(
-            f"the reference interpreter cannot run this: {words[0] if words else error!r}",
+            f"the reference interpreter cannot run this: {lines[0] if lines else error!r}",
             str(error),
         ) from None
     return found
 
 
 def _attribute(data: bytes, aval: Aval) -> Any:
-    """An array as MLIR's bindings take it: truth values as bits, types numpy has not as bytes."""
+    """Returns an array as MLIR's bindings take it: bool as bits, types without numpy's as bytes."""
     array = np.frombuffer(data, aval.row.numpy).reshape(aval.shape)
-    if array.dtype == np.bool_ and array.size <= _BITS:  # one byte counts as one value for all
+    if array.dtype == np.bool_ and array.size <= _BITS:  # a single byte is one value for all
         nested = str(array.tolist()).lower()
         shape = "".join(f"{size}x" for size in aval.shape)
         return ir.Attribute.parse(f"dense<{nested}> : tensor<{shape}i1>")
@@ -66,6 +75,6 @@ def _attribute(data: bytes, aval: Aval) -> Any:
         array = np.packbits(array.reshape(-1), bitorder="little")
     elif not aval.row.is_native:
         array = array.view(np.dtype(f"uint{array.dtype.itemsize * 8}"))
-    get: Any = ir.DenseElementsAttr.get  # arrays are buffers, which its types do not know
+    get: Any = ir.DenseElementsAttr.get  # its types do not admit arrays
     element = ir.Type.parse(aval.row.mlir)
     return get(np.ascontiguousarray(array), type=element, shape=list(aval.shape))

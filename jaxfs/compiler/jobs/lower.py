@@ -1,8 +1,7 @@
-"""Traceable -> module: JAX traces and lowers, then the module is checked like any other."""
+"""Lowers a traceable to a module: JAX traces it, then the module is validated like any other."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -19,14 +18,19 @@ from jaxfs.stablehlo.module.entry_function import find_main, read_signature
 from jaxfs.stablehlo.validate.module import check_module
 from jaxfs.types.signature import Param, Signature
 
-_PLATFORMS = {"gpu": "cuda"}  # a device says gpu
+_PLATFORMS = {"gpu": "cuda"}  # devices have gpu, lowerings cuda
 
 
 def lower(program: Traceable, platform: str, *, wide: bool) -> ParsedSource:
-    """The module of a program whose types are known.
+    """Returns the module of a program with types.
 
-    ``wide`` is whether JAX computes with 64 bits.  Raises Invalid with what the function raised, or
-    for what came out and cannot run here.
+    Args:
+        program: The program.
+        platform: Where it is to run.
+        wide: Whether JAX computes with 64 bits.
+
+    Raises:
+        Invalid: The function raised, or the module is not one that jaxfs runs.
     """
     leaves, tree = tree_util.tree_flatten(program.args)
     names: list[str] = []
@@ -36,7 +40,8 @@ def lower(program: Traceable, platform: str, *, wide: bool) -> ParsedSource:
         names[:] = unique(outputs.names)
         return outputs.values
 
-    with jax.enable_x64(wide), _telling(program):
+    kinds = (BaseException,) if program.source_format == "pickle" else BY_JAX
+    with jax.enable_x64(wide), as_user_error(program.names(), kinds):
         traced = jax.jit(flat, keep_unused=True).trace(*leaves)
         outputs = tree_util.tree_leaves(traced.out_info)
         lowered = traced.lower(lowering_platforms=(_PLATFORMS.get(platform, platform),))
@@ -49,15 +54,7 @@ def lower(program: Traceable, platform: str, *, wide: bool) -> ParsedSource:
         tuple(map(Param, program.names(), map(as_aval, leaves), program.donated_inputs())),
         tuple(map(Param, names, map(as_aval, outputs))),
     )
-    _check_same(signature, found)
-    return ParsedSource(module, signature, program.source_format, program.platforms)
-
-
-def _telling(program: Traceable) -> AbstractContextManager[None]:
-    is_python = program.source_format == "pickle"
-    return as_user_error(program.names(), (BaseException,) if is_python else BY_JAX)
-
-
-def _check_same(told: Signature, found: Signature) -> None:
-    if (told.input_avals, told.output_avals) != (found.input_avals, found.output_avals):
+    traced_types = (signature.input_avals, signature.output_avals)
+    if traced_types != (found.input_avals, found.output_avals):
         raise Invalid("the function was lowered to other types than it was traced with")
+    return ParsedSource(module, signature, program.source_format, program.platforms)

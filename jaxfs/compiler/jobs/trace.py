@@ -1,18 +1,14 @@
-"""Source -> artifact: the one way a program comes in.
+"""Turns a source into an artifact; every program comes in this way.
 
-Whatever the user wrote becomes a checked module in normal form, its portable artifact, its text
-and its signature.  StableHLO without transformations goes straight there; all else is a Python
-function first, which JAX traces.
+The source becomes a validated module in normal form: a portable artifact, a text and a signature.
+StableHLO without transformations is parsed; all else becomes a Python function, which JAX traces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import jax
 import msgspec
+from jaxlib.mlir import ir
 
 from jaxfs.compiler.job_protocol import Trace, Traced, UntypedProgram
 from jaxfs.compiler.jobs.imported import import_program
@@ -31,26 +27,38 @@ from jaxfs.stablehlo.module.partitions import partition_count
 
 
 class Artifact(msgspec.Struct, frozen=True):
-    """What a trace hands back."""
+    """The result of a trace.
+
+    Attributes:
+        traced: The reply.
+        data: The StableHLO portable artifact.
+        text: Its text.
+    """
 
     traced: Traced
     data: bytes
     text: bytes
 
 
-def trace(context: Any, source: bytes, work: Trace) -> Artifact | UntypedProgram:
-    """Raises Invalid for what is no program, or none jaxfs runs; NotSupported for a transformation
-    that cannot be done to it."""
-    kind = detect(source)
+def trace(context: ir.Context, source: bytes, work: Trace) -> Artifact | UntypedProgram:
+    """Returns the artifact of a source, or its parameters if its types come with the call.
+
+    Raises:
+        Invalid: The source is no program, or not one that jaxfs runs.
+        NotSupported: A transformation is not possible for the program.
+        AccessDenied: The source is a pickle, and none are taken.
+    """
+    source_format = detect(source)
     with utf8_names_only():
-        if kind == "pickle" or work.steps:
-            program = _from_function(context, source, kind, work)
+        if source_format == "pickle" or work.steps:
+            program = _from_function(context, source, source_format, work)
         else:
-            program = read_module(context, source, kind, work.platform, work.types)
+            program = read_module(context, source, source_format, work.platform, work.types)
         return program if isinstance(program, UntypedProgram) else _artifact(program)
 
 
 def _artifact(program: ParsedSource) -> Artifact:
+    """Returns the program in normal form."""
     with program.module.context:
         normalise(program.module)
         text = str(program.module).encode()
@@ -61,11 +69,11 @@ def _artifact(program: ParsedSource) -> Artifact:
 
 
 def _from_function(
-    context: Any, source: bytes, kind: str, work: Trace
+    context: ir.Context, source: bytes, source_format: str, work: Trace
 ) -> ParsedSource | UntypedProgram:
-    """The program as a Python function, transformed and traced."""
-    program, is_wide = _function(context, source, kind, work)
-    with _computing(is_wide):
+    """Returns the program as a Python function, transformed and traced."""
+    program, is_wide = _function(context, source, source_format, work)
+    with with_advice(), jax.enable_x64(is_wide), as_user_error():
         program = transform(program, work.steps)
     if program.args is None and work.types is None:
         return UntypedProgram(
@@ -77,14 +85,16 @@ def _from_function(
         return lower(program, work.platform, wide=is_wide)
 
 
-def _function(context: Any, source: bytes, kind: str, work: Trace) -> tuple[Traceable, bool]:
-    """The program before its transformations, and whether JAX is to compute with 64 bits.
+def _function(
+    context: ir.Context, source: bytes, source_format: str, work: Trace
+) -> tuple[Traceable, bool]:
+    """Returns the program before its transformations, and whether JAX computes with 64 bits.
 
-    A pickled function gets the JAX its author had: with 64 bits only if its inputs have them.
-    StableHLO says the width of every value.
+    A pickled function gets the JAX that its author had: with 64 bits only if its inputs have them.
+    In StableHLO every value has its width.
     """
-    if kind != "pickle":
-        return import_program(context, source, kind, work.platform), True
+    if source_format != "pickle":
+        return import_program(context, source, source_format, work.platform), True
     if not work.takes_pickles:
         raise AccessDenied("pickled functions are not taken here; export it with jax.export")
     options = FunctionOptions.parse(work.options)
@@ -95,9 +105,3 @@ def _function(context: Any, source: bytes, kind: str, work: Trace) -> tuple[Trac
     if options.enable_x64 is not None:
         return program, options.enable_x64
     return program, has_64_bits(program.args, work.types or ())
-
-
-@contextmanager
-def _computing(is_wide: bool) -> Iterator[None]:
-    with with_advice(), jax.enable_x64(is_wide), as_user_error():
-        yield

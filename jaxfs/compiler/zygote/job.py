@@ -1,4 +1,4 @@
-"""One job in a process of its own: read the input, do the work, answer, exit."""
+"""One job, in a process of its own: reads the source, does the work, sends the reply, exits."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
+from jaxlib.mlir import ir
 
 from jaxfs.compiler.job_protocol import (
     Compile,
-    Compiled,
     Draw,
     Drawn,
     Interpret,
     Interpreted,
     Refused,
+    Reply,
     Trace,
-    Traced,
     UntypedProgram,
     Work,
 )
@@ -31,57 +30,69 @@ from jaxfs.compiler.jobs.trace import trace
 from jaxfs.errors import JaxfsError
 from jaxfs.ipc.channel import MAX_MESSAGE_BYTES, send_fds
 
-MAX_ANSWER_BYTES = MAX_MESSAGE_BYTES - 4096  # the signature must fit into later messages too
-MAX_DIAGNOSTICS = 32 << 10  # characters; the beginning says most
-NICENESS = 10  # compilers take every core for seconds; who calls and looks comes first
-Answer = Traced | UntypedProgram | Compiled | Interpreted | Drawn | Refused
-Done = tuple[Answer, tuple[bytes, ...]]  # with the content of its files
+MAX_REPLY_BYTES = MAX_MESSAGE_BYTES - 4096  # the signature must fit into later messages too
+MAX_DIAGNOSTICS = 32 << 10  # characters; the first ones matter most
+NICENESS = 10  # compilers take every core for seconds; calls and reads of files have priority
+Done = tuple[Reply, tuple[bytes, ...]]  # with the content of its files
 
 
-def run_job(context: Any, work: Work, reply: int, source: int, outputs: Sequence[int]) -> None:
-    """Do the work and send its answer.  Never raises: what fails is told, or ends the process.
+def run_job(
+    context: ir.Context, work: Work, reply: int, source: int, outputs: Sequence[int]
+) -> None:
+    """Does the work and sends the reply.  A failure is a reply too, or ends the process.
 
-    ``outputs`` are empty files in memory to answer in: here in the sandbox none can be made.
+    Args:
+        context: An MLIR context.
+        work: What to do.
+        reply: The socket for the reply.
+        source: A file with the input.
+        outputs: Empty files in memory for the reply: in the sandbox none can be made.
     """
     os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
-    answer, files = _work_on(context, work, source)
-    data = msgspec.msgpack.encode(answer)
-    if len(data) > MAX_ANSWER_BYTES:
-        answer, files = _too_long(len(data)), ()
-        data = msgspec.msgpack.encode(answer)
-    with socket.socket(fileno=reply) as sock:
-        send_fds(
-            sock, data, [_filled(fd, content) for fd, content in zip(outputs, files, strict=False)]
+    message, files = _done(context, work, source)
+    data = msgspec.msgpack.encode(message)
+    if len(data) > MAX_REPLY_BYTES:
+        reason = (
+            f"the program's signature is {len(data)} bytes long, over the limit of "
+            f"{MAX_REPLY_BYTES}; give it fewer, larger arrays"
         )
+        data, files = msgspec.msgpack.encode(Refused(errno.EINVAL, reason)), ()
+    used = list(zip(outputs, files, strict=False))
+    for fd, content in used:
+        _write_whole(fd, content)
+    with socket.socket(fileno=reply) as sock:
+        send_fds(sock, data, [fd for fd, _ in used])
 
 
-def _work_on(context: Any, work: Work, source: int) -> Done:
+def _done(context: ir.Context, work: Work, source: int) -> Done:
+    """Returns the reply, also for a failure."""
     try:
         return _WORK[type(work)](context, _read_whole(source), work)
     except JaxfsError as error:
         return Refused(error.errno, error.reason, error.diagnostics[:MAX_DIAGNOSTICS]), ()
     except MemoryError:
         return Refused(errno.ENOSPC, "there is not enough memory to compile this program"), ()
-    except Exception as error:  # our bug, or garbage the checks let through: told, not lost
-        words = traceback.format_exc()[-MAX_DIAGNOSTICS:]
-        return Refused(errno.EIO, f"internal error while compiling: {error!r}"[:1000], words), ()
+    except Exception as error:  # a bug of ours, or damage that no check has found
+        diagnostics = traceback.format_exc()[-MAX_DIAGNOSTICS:]
+        reason = f"internal error while compiling: {error!r}"[:1000]
+        return Refused(errno.EIO, reason, diagnostics), ()
 
 
-def _trace(context: Any, source: bytes, work: Trace) -> Done:
+def _trace(context: ir.Context, source: bytes, work: Trace) -> Done:
     made = trace(context, source, work)
     return (made, ()) if isinstance(made, UntypedProgram) else (made.traced, (made.data, made.text))
 
 
-def _compile(context: Any, artifact: bytes, work: Compile) -> Done:
-    built = compile_artifact(context, artifact, work)
-    return built.compiled, (built.data, built.hlo)
+def _compile(context: ir.Context, artifact: bytes, work: Compile) -> Done:
+    made = compile_artifact(context, artifact, work)
+    return made.compiled, (made.data, made.hlo)
 
 
-def _interpret(context: Any, packed: bytes, work: Interpret) -> Done:
+def _interpret(context: ir.Context, packed: bytes, work: Interpret) -> Done:
     return Interpreted(), (interpret(context, packed, work), b"")
 
 
-def _draw(context: Any, artifact: bytes, work: Draw) -> Done:
+def _draw(context: ir.Context, artifact: bytes, work: Draw) -> Done:
     return Drawn(), (draw_artifact(context, artifact, work), b"")
 
 
@@ -93,26 +104,17 @@ _WORK: dict[type, Callable[..., Done]] = {
 }
 
 
-def _too_long(nbytes: int) -> Refused:
-    limit = f"over the limit of {MAX_ANSWER_BYTES}"
-    return Refused(
-        errno.EINVAL,
-        f"the program's signature is {nbytes} bytes long, {limit}; give it fewer, larger arrays",
-    )
-
-
 def _read_whole(fd: int) -> bytes:
-    """The whole file, whatever its offset: the front may be reading it too."""
+    """Returns the whole file, whatever its offset: the front may be reading it too."""
     size = os.fstat(fd).st_size
-    parts, done = list[bytes](), 0
-    while done < size and (part := os.pread(fd, size - done, done)):
-        parts.append(part)
-        done += len(part)
-    return b"".join(parts)
+    chunks, done = list[bytes](), 0
+    while done < size and (chunk := os.pread(fd, size - done, done)):
+        chunks.append(chunk)
+        done += len(chunk)
+    return b"".join(chunks)
 
 
-def _filled(fd: int, content: bytes) -> int:
+def _write_whole(fd: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
-    return fd

@@ -1,18 +1,18 @@
-"""The process that has everything imported and forks a child for each job.
+"""The zygote: a process that has imported jax and forks a child for each job.
 
     python -m jaxfs.compiler.zygote.main FD LIMITS
 
-It has one thread and no JAX backend, so that a fork is safe, and it looks at no user's bytes.
-Importing jax takes 0.6 s once instead of for every job.  When the front's end of the control socket
-closes, it ends its children and itself.  Every child enters the sandbox before it reads its input,
-with LIMITS (JSON).
+It has one thread and no JAX backend, so that a fork is safe, and it reads no bytes of a user.
+Importing jax takes 0.6 s once instead of for every job.  When the front closes its end of the
+control socket FD, the zygote kills its children and exits.  Every child enters the sandbox, with
+LIMITS (JSON), before it reads its input.
 """
 
 from __future__ import annotations
 
 import os
 
-# One thread: numpy's BLAS would start its own at import, and a fork keeps only the forking one.
+# One thread: numpy's BLAS would start others at import, and a fork keeps only the one that forks.
 os.environ.update(
     dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 )
@@ -24,10 +24,11 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import NoReturn
 
 import attrs
 import msgspec
+from jaxlib.mlir import ir
 
 from jaxfs.compiler import sandbox
 from jaxfs.compiler.job_protocol import FILES, Compile, Ended, Hello, Job, Kill, Request
@@ -38,59 +39,64 @@ from jaxfs.jaxcompat import mlir
 from jaxfs.posix.child_process import die_with_parent, keep_only
 from jaxfs.posix.page_cache import drop_code
 
-MAX_LAST_WORDS = 4096  # bytes of what a dying child wrote to stderr
+MAX_OUTPUT_BYTES = 4096  # of what a child printed, for the error that reports its death
 _PIPE_BYTES = 65536
 
 
 @attrs.define(eq=False)
 class Child:
-    """A job under way.  ``pidfd`` becomes readable when it ends; ``words`` is its stderr, a pipe:
-    however much a job prints, only the end of it is kept."""
+    """The process of a job.
+
+    Attributes:
+        job: The front's number for the job.
+        pid: The process, which leads a process group.
+        pidfd: Becomes readable when the process ends (pidfd_open(2)).
+        output: The reading end of the pipe that is its stdout and stderr.
+        output_end: The last bytes from ``output``; however much a job prints, no more is kept.
+    """
 
     job: int
     pid: int
     pidfd: int
-    words: int
-    last_words: bytes = b""
+    output: int
+    output_end: bytes = b""
 
-    def listen(self) -> bool:
-        """Take what it has printed since, at most a pipe full; whether there was anything."""
+    def read_output(self) -> bool:
+        """Reads at most one pipe's content of ``output``; returns whether there was some."""
         try:
-            found = os.read(self.words, _PIPE_BYTES)
+            found = os.read(self.output, _PIPE_BYTES)
         except BlockingIOError:
             return False
-        self.last_words = (self.last_words + found)[-MAX_LAST_WORDS:]
+        self.output_end = (self.output_end + found)[-MAX_OUTPUT_BYTES:]
         return bool(found)
 
 
 class Zygote:
-    """Forks, kills and reaps; nothing here blocks but the wait for the next event."""
+    """Forks, kills and reaps the processes of jobs; it blocks only to wait for the next event."""
 
-    def __init__(self, control: socket.socket, context: Any, box: sandbox.Sandbox) -> None:
+    def __init__(self, control: socket.socket, context: ir.Context, box: sandbox.Sandbox) -> None:
         self._control: Channel[Request] = Channel(control, Request)
         self._context = context
-        self._box = box
+        self._sandbox = box
         self._children: dict[int, Child] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ, self._receive)
 
     def serve(self) -> None:
-        """Until the front closes its end."""
-        self._control.send(Hello(os.getpid(), mlir.toolchain(), self._box.layers))
+        """Handles messages until the front closes its end, then kills all children."""
+        self._control.send(Hello(os.getpid(), mlir.toolchain(), self._sandbox.layers))
         try:
             while True:
                 for key, _ in self._selector.select():
                     now = self._selector.get_map().get(key.fd)
-                    if now is not None and now.data is key.data:  # no child reaped just now
+                    if now is not None and now.data is key.data:  # not of a child just reaped
                         key.data()
         except Closed:
             for child in self._children.values():
                 _kill_group(child.pid)
 
     def _receive(self) -> None:
-        self._handle(*self._control.receive())
-
-    def _handle(self, message: Request, fds: list[int]) -> None:
+        message, fds = self._control.receive()
         if isinstance(message, Job):
             self._start(message, fds)
         elif isinstance(message, Kill) and message.job in self._children:
@@ -99,56 +105,64 @@ class Zygote:
             os.close(fd)
 
     def _start(self, message: Job, fds: list[int]) -> None:
-        words, printed = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(words, False)
-        outputs = [os.memfd_create("jaxfs", os.MFD_CLOEXEC) for _ in range(FILES)]
+        output, child_output = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(output, False)
+        files = [os.memfd_create("jaxfs", os.MFD_CLOEXEC) for _ in range(FILES)]
         zygote = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become_child(message, fds, outputs, printed, zygote)
-        for fd in (printed, *outputs):
+            self._become_child(message, fds, files, child_output, zygote)
+        for fd in (child_output, *files):
             os.close(fd)
-        os.setpgid(pid, pid)  # here too: a Kill may come before the child has done it
-        self._watch(Child(message.job, pid, os.pidfd_open(pid), words))
+        os.setpgid(pid, pid)  # here too: a Kill may arrive before the child has done it
+        child = Child(message.job, pid, os.pidfd_open(pid), output)
+        self._children[child.job] = child
+        self._selector.register(output, selectors.EVENT_READ, partial(self._read_output, child))
+        self._selector.register(child.pidfd, selectors.EVENT_READ, partial(self._reap, child))
 
     def _become_child(
-        self, message: Job, fds: list[int], outputs: Sequence[int], printed: int, zygote: int
-    ) -> None:
+        self, message: Job, fds: list[int], files: Sequence[int], output: int, zygote: int
+    ) -> NoReturn:
+        """Runs the job in this process, just forked, and exits.
+
+        Args:
+            message: The job.
+            fds: The reply socket and the source.
+            files: Files in memory for the reply.
+            output: The writing end of the pipe for stdout and stderr.
+            zygote: The parent, with which this process ends.
+        """
         status = 1
         try:
             die_with_parent(zygote)
             os.setpgid(0, 0)
-            os.dup2(printed, 1)
-            os.dup2(printed, 2)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
             reply, source = fds
-            keep_only([*fds, *outputs, *self._box.fds])
+            keep_only([*fds, *files, *self._sandbox.fds])
             devices = message.work.device_count if isinstance(message.work, Compile) else 1
-            self._box.enter(sandbox.job_user(message.uid, message.gid), zygote, devices)
-            run_job(self._context, message.work, reply, source, outputs)
+            self._sandbox.enter(sandbox.job_user(message.uid, message.gid), zygote, devices)
+            run_job(self._context, message.work, reply, source, files)
             status = 0
         finally:
             os._exit(status)  # no clean-up of the zygote's objects, no return into its loop
 
-    def _watch(self, child: Child) -> None:
-        self._children[child.job] = child
-        self._selector.register(child.words, selectors.EVENT_READ, partial(self._listen, child))
-        self._selector.register(child.pidfd, selectors.EVENT_READ, partial(self._reap, child))
-
-    def _listen(self, child: Child) -> None:
-        if not child.listen():  # it has closed its end, and may still run
-            self._selector.unregister(child.words)
+    def _read_output(self, child: Child) -> None:
+        if not child.read_output():  # the child has closed its end, and may still run
+            self._selector.unregister(child.output)
 
     def _reap(self, child: Child) -> None:
+        """Waits for a child that has ended, and reports its exit to the front."""
         _, status = os.waitpid(child.pid, 0)
-        while child.listen():
+        while child.read_output():
             pass
-        for fd in (child.pidfd, child.words):
+        for fd in (child.pidfd, child.output):
             if fd in self._selector.get_map():
                 self._selector.unregister(fd)
             os.close(fd)
         del self._children[child.job]
-        words = child.last_words.decode(errors="replace")
-        self._control.send(Ended(child.job, os.waitstatus_to_exitcode(status), words))
+        output = child.output_end.decode(errors="replace")
+        self._control.send(Ended(child.job, os.waitstatus_to_exitcode(status), output))
 
 
 def _kill_group(pid: int) -> None:
@@ -159,7 +173,7 @@ def _kill_group(pid: int) -> None:
 
 
 def main() -> None:
-    """Warm up what is slow the first time, then serve."""
+    """Imports and runs what is slow the first time, then serves jobs."""
     die_with_parent(os.getppid())
     control = socket.socket(fileno=int(sys.argv[1]))
     context = mlir.make_context()

@@ -1,7 +1,7 @@
-"""What is slow the first time, done once in the zygote instead of in every job.
+"""Warms up the zygote: does once what is slow the first time, instead of in every job.
 
-JAX is traced through, which imports and caches much; it is not asked to lower or to compute, for
-that would start its backend, and threads, which no fork takes along.
+JAX traces a function, which imports and caches much; it neither lowers nor computes, because that
+would start its backend, and threads, which a fork does not keep.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxlib.mlir import ir
 
 from jaxfs.compiler.job_protocol import Trace
 from jaxfs.compiler.jobs.trace import trace
@@ -30,9 +31,9 @@ func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> {
 _STEPS = ("vmap:axis_size=2", "grad")
 
 
-def warm_up(context: Any) -> None:
-    """Read StableHLO and a pickle, and trace a small network and its gradient."""
-    importlib.import_module("cloudpickle")  # which most pickles ask for
+def warm_up(context: ir.Context) -> None:
+    """Reads StableHLO and a pickle, and traces a small network and its gradient."""
+    importlib.import_module("cloudpickle")  # most pickles import it
     executables.skip_plugin_discovery()
     trace(context, _PROGRAM, Trace("cpu"))
     weights, x = shape_struct((2, 2), "float32"), shape_struct((2, 2), "float32")
