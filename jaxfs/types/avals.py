@@ -1,8 +1,8 @@
 """Abstract values: the dtype and shape of an array, in JAX's short names.
 
-``DTYPES`` is the one table of element types.  A row says how users write the type (``short``, as in
-``f32[16]``), how MLIR writes it (``mlir``), and how numpy and ml_dtypes hold one element in memory.
-Sub-byte types (``i4``, ``u2``, ``f4_e2m1fn`` ...) take one byte an element, as in ml_dtypes.
+``DTYPES`` is the one table of element types.  A row has the name that users write (``short``, as in
+``f32[16]``), MLIR's name (``mlir``), and the dtype of numpy or ml_dtypes that holds it in memory.
+Sub-byte types (``i4``, ``u2``, ``f4_e2m1fn`` ...) take one byte per element, as in ml_dtypes.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def as_partial(aval: Aval) -> PartialAval:
     return PartialAval(aval.dtype, aval.shape)
 
 
-def check_types(names: Sequence[str], wanted: Sequence[KnownAval], types: Sequence[Aval]) -> None:
+def check_types(names: Sequence[str], expected: Sequence[KnownAval], types: Sequence[Aval]) -> None:
     """Checks the types of a call's inputs against what is known of them.
 
     An input of which nothing is known may be several, so the check ends there.
@@ -60,11 +60,11 @@ def check_types(names: Sequence[str], wanted: Sequence[KnownAval], types: Sequen
     Raises:
         Invalid: A type does not fit; the reason names the input and the size.
     """
-    if None not in wanted and len(wanted) != len(types):
-        listed = ", ".join(map(str, wanted))
-        raise Invalid(f"expected {len(wanted)} inputs ({listed}), got {len(types)}")
+    if None not in expected and len(expected) != len(types):
+        listed = ", ".join(map(str, expected))
+        raise Invalid(f"expected {len(expected)} inputs ({listed}), got {len(types)}")
     sizes: dict[str, tuple[int, str]] = {}
-    for number, (partial, aval) in enumerate(zip(wanted, types, strict=False)):
+    for number, (partial, aval) in enumerate(zip(expected, types, strict=False)):
         if partial is None:
             return
         name = names[number] or f"input {number}"

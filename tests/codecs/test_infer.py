@@ -20,8 +20,8 @@ X = np.arange(6, dtype=np.float32).reshape(2, 3)
 N = np.array(7, np.int64)
 
 
-def texts(form: str, data: bytes, *names: str) -> list[str]:
-    found = infer(form, memoryview(data), ExpectedParams(names))
+def texts(format_name: str, data: bytes, *names: str) -> list[str]:
+    found = infer(format_name, memoryview(data), ExpectedParams(names))
     return [f"{one.name} {one.aval}".strip() for one in found]
 
 
@@ -43,7 +43,7 @@ def npz(**arrays: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def test_a_stream_of_npy_files_tells_each_type() -> None:
+def test_a_stream_of_npy_files_has_each_type() -> None:
     assert texts("npy", npy(X, N)) == ["f32[2,3]", "i64[]"]
 
 
@@ -91,20 +91,20 @@ def test_text_has_the_types_that_the_program_knows(
     assert [f"{one.name} {one.aval}".strip() for one in found] == expected
 
 
-def test_a_known_type_tells_what_numpy_has_no_name_for() -> None:
+def test_a_known_type_decides_what_numpy_has_no_name_for() -> None:
     narrow = np.ones((2, 3), ml_dtypes.bfloat16)
     wanted = ExpectedParams(["x", "y"], [shaped("bf16[?,3]"), shaped("i32[]")])
-    for form, data in [
+    for format_name, data in [
         ("npy", npy(narrow, N)),
         ("npz", npz(y=N, x=narrow)),
         ("npz", npz(arr_1=N, arr_0=narrow)),
     ]:
-        found = infer(form, memoryview(data), wanted)
+        found = infer(format_name, memoryview(data), wanted)
         assert [str(one.aval) for one in found] == ["bf16[2,3]", "i64[]"]  # as they are
 
 
 @pytest.mark.parametrize(
-    ("form", "data", "words"),
+    ("format_name", "data", "words"),
     [
         ("raw", b"1234", "raw does not say its types"),
         ("json", b"[[1],[2,3]]", "ragged"),
@@ -115,9 +115,9 @@ def test_a_known_type_tells_what_numpy_has_no_name_for() -> None:
         ("npz", b"PK\x03\x04", "zip|archive|npz"),
     ],
 )
-def test_what_does_not_say_its_types_is_refused(form: str, data: bytes, words: str) -> None:
+def test_data_without_types_is_refused(format_name: str, data: bytes, words: str) -> None:
     with pytest.raises(Invalid, match=words):
-        infer(form, memoryview(data))
+        infer(format_name, memoryview(data))
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=3), max_size=3))

@@ -98,7 +98,7 @@ def test_structures_and_objects_are_refused(dtype):
         decode("npy", saved(np.zeros(1, dtype)), [Param("x", Aval("f32", (1,)))])
 
 
-def test_truncated_data_is_told_with_both_numbers():
+def test_truncated_data_is_reported_with_both_numbers():
     with pytest.raises(Invalid, match=r"input 0 x: expected f32\[4\], got 9 of its 16 bytes"):
         decode("npy", saved(np.zeros(4, "f4"))[:-7], [Param("x", Aval("f32", (4,)))])
 
@@ -114,7 +114,7 @@ def test_a_bool_is_0_or_1():
 
 
 @given(hnp.arrays(st.sampled_from([row.numpy for row in NATIVE]), shapes))
-def test_header_says_what_numpy_wrote(array):
+def test_header_reads_what_numpy_wrote(array):
     found = read_header(memoryview(saved(array)))
     assert (str(found), found.nbytes) == (
         str(Aval(BY_NUMPY[array.dtype].short, array.shape)),

@@ -39,7 +39,7 @@ words = st.recursive(
 
 
 @given(st.lists(words, max_size=5), st.sampled_from([b" ", b"\n", b"\t \r\n"]))
-def test_words_are_what_whitespace_separates_outside_brackets_and_strings(drawn, gap):
+def test_whitespace_separates_words_outside_brackets_and_strings(drawn, gap):
     assert split(memoryview(gap.join(drawn))) == drawn
     assert split(memoryview(gap + gap.join(drawn) + gap)) == drawn
 
@@ -157,7 +157,7 @@ def test_plain_numbers_are_the_elements_of_a_single_vector():
         ),
     ],
 )
-def test_what_does_not_fit_is_told_with_parameter_and_both_types(text, types, reason):
+def test_a_mismatch_names_the_parameter_and_both_types(text, types, reason):
     assert refusal(text, *types) == reason
 
 

@@ -145,7 +145,7 @@ def test_diagnostics_show_the_source_line(tracer: BlockingTracer) -> None:
     assert mark.index("^") == line.index("stablehlo.plus")
 
 
-def test_compiler_refusal_carries_its_words(tracer: BlockingTracer) -> None:
+def test_compiler_error_carries_its_message(tracer: BlockingTracer) -> None:
     source = (
         "func.func @main(%m: tensor<2x2xf32>) -> (tensor<2x2xf32>, tensor<i32>) {\n"
         "  %r:2 = stablehlo.custom_call @cusolver_potrf_ffi(%m) {api_version = 4 : i32}"

@@ -66,7 +66,7 @@ def needs(jail: Jail, layer: str) -> None:
         pytest.skip(f"this machine offers no {layer}")
 
 
-def test_needed_layers_are_told() -> None:
+def test_needed_layers_are_reported() -> None:
     assert missing(("rlimits", "landlock:7")) == ["seccomp"]
     assert missing(("landlock:1", "seccomp", "uid")) == []
 
@@ -167,7 +167,7 @@ def test_modules_are_imported_late_by_any_user(jail: Jail) -> None:
 
 
 @needs_root
-def test_job_has_the_askers_identity_and_nobodys_instead_of_roots(jail: Jail) -> None:
+def test_job_runs_as_the_user_of_the_request_and_never_as_root(jail: Jail) -> None:
     code = "import os; print(os.getresuid(), os.getresgid(), os.getgroups())"
     for user, uid, gid in ((None, 65534, 65534), ((0, 0), 65534, 65534), ((1234, 56), 1234, 56)):
         ending = jail.run(code, user=user, without=("userns",))
@@ -224,7 +224,7 @@ def test_threads_are_bounded(jail: Jail, without: tuple[str, ...]) -> None:
 
 
 @needs_layers
-def test_job_may_end_itself_and_its_end_is_told_as_it_was(jail: Jail) -> None:
+def test_job_may_end_itself_and_its_exit_status_is_reported(jail: Jail) -> None:
     assert jail.run("import os; os.abort()").status == -6
     assert jail.run("import os; os.kill(os.getpid(), 15)").status == -15
     assert jail.run("import ctypes; ctypes.string_at(0)").status == -11

@@ -14,7 +14,7 @@ def test_a_users_function_may_raise_anything(error: BaseException) -> None:
         raise error
 
 
-def test_our_own_bugs_are_not_told_as_the_users() -> None:
+def test_our_own_bugs_are_not_reported_as_the_users() -> None:
     with pytest.raises(AttributeError), as_user_error(kinds=BY_JAX):
         raise AttributeError("a")
     with pytest.raises(Invalid, match="TypeError: shapes"), as_user_error(kinds=BY_JAX):

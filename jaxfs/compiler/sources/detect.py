@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import Invalid
 from jaxfs.types.avals import Aval
 from jaxfs.types.signature import Signature
@@ -32,9 +31,7 @@ class ParsedSource(msgspec.Struct):
     platforms: tuple[str, ...] = ()
 
 
-Types = Sequence[Aval] | None
-# takes the MLIR context, the source, the platform, and the inputs' types if the call has them
-Reader = Callable[[Any, bytes, str, Types], ParsedSource | UntypedProgram]
+Types = Sequence[Aval] | None  # of all inputs, if the call has them
 
 _PYTHON = "Python source; pickle the function with cloudpickle, or export it with jax.export"
 _OLD_PICKLE = "a pickle of protocol 0 or 1; use protocol 2 or later"

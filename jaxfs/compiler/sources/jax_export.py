@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+from jaxlib.mlir import ir
 
 from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.compiler.sources.detect import BYTECODE_MAGIC, ParsedSource, Types
@@ -89,7 +90,7 @@ class Structure(msgspec.Struct, frozen=True):
 
 
 def read_program(
-    context: Any, data: bytes, platform: str, types: Types = None
+    context: ir.Context, data: bytes, platform: str, types: Types = None
 ) -> ParsedSource | UntypedProgram:
     """Returns the program of an artifact; see ``stablehlo.read_module``."""
     exported = read(data)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from jaxlib.mlir import ir
+
 from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.compiler.sources import dynamic_shapes, jax_export
-from jaxfs.compiler.sources.detect import ParsedSource, Reader, Types, decode_text
+from jaxfs.compiler.sources.detect import ParsedSource, Types, decode_text
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module.argument_names import argument_names
 from jaxfs.stablehlo.module.canonicalize import settle_placement
@@ -17,9 +19,12 @@ from jaxfs.stablehlo.module.parse import parse_bytecode, parse_text
 from jaxfs.stablehlo.validate.module import check_module
 from jaxfs.types.partial_avals import as_partial, check_types
 
+# takes the MLIR context, the source, the platform, and the types of the inputs
+Reader = Callable[[ir.Context, bytes, str, Types], ParsedSource | UntypedProgram]
+
 
 def read_module(
-    context: Any, source: bytes, source_format: str, platform: str, types: Types = None
+    context: ir.Context, source: bytes, source_format: str, platform: str, types: Types = None
 ) -> ParsedSource | UntypedProgram:
     """Returns the program in a source of any format but pickle, for one platform.
 
@@ -59,7 +64,7 @@ def utf8_names_only() -> Iterator[None]:
 
 
 def _read_text(
-    context: Any, source: bytes, _platform: str, types: Types
+    context: ir.Context, source: bytes, _platform: str, types: Types
 ) -> ParsedSource | UntypedProgram:
     text = decode_text(source)
     module = parse_text(context, text)
@@ -67,13 +72,13 @@ def _read_text(
 
 
 def _read_bytecode(
-    context: Any, source: bytes, _platform: str, types: Types
+    context: ir.Context, source: bytes, _platform: str, types: Types
 ) -> ParsedSource | UntypedProgram:
     return _checked(parse_bytecode(context, source, "MLIR bytecode"), "mlir_bytecode", types)
 
 
 def _read_portable(
-    context: Any, source: bytes, _platform: str, types: Types
+    context: ir.Context, source: bytes, _platform: str, types: Types
 ) -> ParsedSource | UntypedProgram:
     module = parse_bytecode(context, source, "a StableHLO portable artifact")
     return _checked(module, "portable_artifact", types)
