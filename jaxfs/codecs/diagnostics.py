@@ -16,7 +16,7 @@ _RESERVED = "__metadata__"  # by safetensors
 _LARGEST_BYTE = {"bool": 1, "i2": 3, "u2": 3, "i4": 15, "u4": 15, "f4_e2m1fn": 15}
 
 
-def mismatch(index: int, param: Parameter, found: object) -> Invalid:
+def mismatch(index: int, param: Parameter, found: str) -> Invalid:
     """Returns the error ``input 0 x: expected f32[16], got i32[16]``.
 
     Args:
@@ -32,7 +32,7 @@ def label(index: int, param: Parameter) -> str:
     return f"input {index} {param.name}".rstrip()
 
 
-def wrong_count(params: Sequence[Parameter], found: object) -> Invalid:
+def wrong_count(params: Sequence[Parameter], found: str | int) -> Invalid:
     """Returns the error ``expected 2 inputs (x f32[16], y f32[16]), got 1``."""
     expected = "no inputs"
     if params:

@@ -17,7 +17,7 @@ import msgspec
 
 from jaxfs.codecs import safetensors
 from jaxfs.codecs.diagnostics import positional_names
-from jaxfs.codecs.literals import parse_value
+from jaxfs.codecs.literals import Json, parse_value
 from jaxfs.codecs.npy import MAX_HEADER_BYTES, NpyHeader, read_header
 from jaxfs.codecs.npz import read_member, read_members
 from jaxfs.codecs.text_input import is_vector
@@ -203,7 +203,7 @@ def _aval_of_text(index: int, word: bytes, known: KnownAval) -> Aval:
     raise Invalid(f"input {index}: {json.dumps(value)[:40]} is not made of numbers")
 
 
-def _flattened(index: int, value: object) -> tuple[tuple[int, ...], list[Any]]:
+def _flattened(index: int, value: Json) -> tuple[tuple[int, ...], list[Any]]:
     """Returns the shape and the leaves of a nested list.  Raises Invalid if it is ragged."""
     shape = list[int]()
     level: list[Any] = [value]

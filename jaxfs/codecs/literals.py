@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -21,6 +21,7 @@ from jaxfs.types.avals import BY_SHORT, DType
 from jaxfs.types.buffers import Parameter, TypedBuffer, flat_bytes
 
 Array = np.ndarray[Any, Any]
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{},:"]+')
 _SPELLINGS = {
     **dict.fromkeys(("nan", "+nan", "-nan"), "NaN"),
@@ -52,7 +53,7 @@ def buffer_of(index: int, param: Parameter, text: str) -> TypedBuffer:
     try:
         array = _CONVERT[_kind(row)](value, param.aval.shape, row)
     except _Mismatch as error:
-        raise mismatch(index, param, error) from error
+        raise mismatch(index, param, str(error)) from error
     return TypedBuffer(param.aval, flat_bytes(array))
 
 
@@ -60,7 +61,7 @@ class _Mismatch(Exception):
     """A value that does not fit the type; the message describes the value."""
 
 
-def parse_value(text: str) -> object:
+def parse_value(text: str) -> Json:
     """Returns the value of JSON, in which nan, inf and complex may be as numpy writes them.
 
     >>> parse_value("[1, NaN, -inf, 1+2j]")
@@ -69,9 +70,10 @@ def parse_value(text: str) -> object:
     Raises ValueError, RecursionError.
     """
     try:
-        return json.loads(text)
+        value: Json = json.loads(text)
     except ValueError:
-        return json.loads(_TOKEN.sub(_json_token, text))
+        value = json.loads(_TOKEN.sub(_json_token, text))
+    return value
 
 
 def _json_token(match: re.Match[str]) -> str:
@@ -87,7 +89,7 @@ def _kind(row: DType) -> str:
     return {"i": "integer", "u": "integer", "c": "complex"}.get(row.short[0], "float")
 
 
-def _leaves(value: object, shape: tuple[int, ...]) -> list[Any] | None:
+def _leaves(value: Json, shape: tuple[int, ...]) -> list[Any] | None:
     """Returns the elements of a nested list of exactly this shape; None if it has another."""
     level: list[Any] = [value]
     for length in shape:
@@ -101,7 +103,7 @@ def _all_lists(level: Iterable[object]) -> bool:
     return set(map(type, level)) <= {list}
 
 
-def _elements(value: object, shape: tuple[int, ...], types: set[type]) -> list[Any]:
+def _elements(value: Json, shape: tuple[int, ...], types: set[type]) -> list[Any]:
     """Returns the elements.  Raises _Mismatch if the shape or the type of an element differs."""
     leaves = _leaves(value, shape)
     if leaves is None:
@@ -111,7 +113,7 @@ def _elements(value: object, shape: tuple[int, ...], types: set[type]) -> list[A
     return leaves
 
 
-def _shape_text(value: object) -> str:
+def _shape_text(value: Json) -> str:
     """Describes the shape of ``value``, for messages."""
     shape: list[int] = []
     level: list[Any] = [value]
@@ -125,7 +127,7 @@ def _shape_text(value: object) -> str:
     return f"a list of shape {shape}" if shape else f"the scalar {_shown(value)}"
 
 
-def _shown(value: object) -> str:
+def _shown(value: Json) -> str:
     return _shortened(json.dumps(value))
 
 
@@ -134,11 +136,11 @@ def _shortened(text: str) -> str:
     return text[:40].encode("ascii", "backslashreplace").decode() + ("..." * (len(text) > 40))
 
 
-def _bools(value: object, shape: tuple[int, ...], row: DType) -> Array:
+def _bools(value: Json, shape: tuple[int, ...], row: DType) -> Array:
     return np.array(_elements(value, shape, {bool}), row.numpy)
 
 
-def _integers(value: object, shape: tuple[int, ...], row: DType) -> Array:
+def _integers(value: Json, shape: tuple[int, ...], row: DType) -> Array:
     elements = _elements(value, shape, {int})
     limits = ml_dtypes.iinfo(row.numpy)  # type: ignore[no-untyped-call]  # it has no annotations
     for extreme in (min(elements, default=0), max(elements, default=0)):
@@ -148,7 +150,7 @@ def _integers(value: object, shape: tuple[int, ...], row: DType) -> Array:
     return np.array(elements, wide).astype(row.numpy)
 
 
-def _floats(value: object, shape: tuple[int, ...], row: DType) -> Array:
+def _floats(value: Json, shape: tuple[int, ...], row: DType) -> Array:
     return _rounded(_elements(value, shape, {int, float}), row)
 
 
@@ -174,7 +176,7 @@ def _lost(exact: Array, rounded: Array, row: DType) -> Array:
     return np.asarray(changed)
 
 
-def _complexes(value: object, shape: tuple[int, ...], row: DType) -> Array:
+def _complexes(value: Json, shape: tuple[int, ...], row: DType) -> Array:
     if _leaves(value, shape) is not None:
         scalars = _elements(value, shape, {int, float, str})
         pairs = [part for scalar in scalars for part in _parts(scalar)]
@@ -193,7 +195,7 @@ def _parts(scalar: str | float) -> tuple[float, float]:
     return number.real, number.imag
 
 
-_CONVERT: dict[str, Callable[[object, tuple[int, ...], DType], Array]] = {
+_CONVERT: dict[str, Callable[[Json, tuple[int, ...], DType], Array]] = {
     "bool": _bools,
     "integer": _integers,
     "float": _floats,

@@ -92,7 +92,7 @@ def checked_header(data: memoryview, index: int, param: Parameter) -> NpyHeader 
     except Invalid as error:
         raise Invalid(f"{label(index, param)}: {error.reason}") from error
     if found is not None and not found.holds(param.aval):
-        raise mismatch(index, param, found)
+        raise mismatch(index, param, str(found))
     return found
 
 

@@ -144,7 +144,7 @@ def _offsets(params: Sequence[Parameter], entries: dict[str, TensorEntry]) -> li
         entry, param = entries[name], params[index]
         begin, end = entry.data_offsets
         if (DTYPES.get(entry.dtype), entry.shape) != (param.aval.dtype, param.aval.shape):
-            raise mismatch(index, param, entry)
+            raise mismatch(index, param, str(entry))
         if begin < 0 or end - begin != param.aval.nbytes:
             found = f"bytes {begin} to {end} instead of {param.aval.nbytes} bytes"
             raise mismatch(index, param, found)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from jaxfs.types.avals import Aval
 
@@ -51,7 +52,7 @@ class TypedBuffer(msgspec.Struct, frozen=True):
         if len(self.data) != self.aval.nbytes:
             raise ValueError(f"{self.aval} takes {self.aval.nbytes} bytes, not {len(self.data)}")
 
-    def array(self) -> np.ndarray[Any, Any]:
+    def array(self) -> NDArray[np.generic]:
         """Returns a read-only numpy array on the same memory."""
         dtype = self.aval.row.numpy
         if not self.data:
@@ -74,7 +75,7 @@ class Reference(msgspec.Struct, frozen=True):
 Argument = TypedBuffer | Reference
 
 
-def flat_bytes(array: np.ndarray[Any, Any]) -> Bytes:
+def flat_bytes(array: NDArray[np.generic]) -> Bytes:
     r"""Returns the elements of ``array`` as bytes in C order; a copy only if it is in another.
 
     >>> bytes(flat_bytes(np.array([[1, 2], [3, 4]], np.uint8).T))

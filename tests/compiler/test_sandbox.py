@@ -15,38 +15,38 @@ from typing import Any
 import msgspec
 import pytest
 
-from jaxfs.compiler.sandbox import Limits, import_paths, missing, seccomp
+from jaxfs.compiler.sandbox import Limits, import_paths, missing
 from jaxfs.compiler.sandbox.syscall_table import numbers
-from tests.compiler.jail import Ending, Request
+from tests.compiler.sandbox_runner import Ending, Request
 
 ROOT = Path(__file__).parents[2]
 LIMITS = Limits(memory_bytes=1 << 30, file_bytes=1 << 20, cpu_s=60)
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can be others")
-needs_layers = pytest.mark.skipif(not seccomp.is_supported(), reason="no filter for this machine")
+needs_layers = pytest.mark.skipif(not numbers(), reason="no filter for this machine")
 SYSCALL = "import ctypes; ctypes.CDLL(None).syscall({})"
 
 
-class Jail:
+class SandboxRunner:
     """A process that runs code in the sandbox."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.compiler.jail", msgspec.json.encode(LIMITS)],
+            [sys.executable, "-m", "tests.compiler.sandbox_runner", msgspec.json.encode(LIMITS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
         )
-        self.layers: tuple[str, ...] = self._hear(tuple[str, ...])
+        self.layers: tuple[str, ...] = self._receive(tuple[str, ...])
 
     def run(self, code: str, **options: Any) -> Ending:
-        """``user`` is whose rights to have, ``without`` names layers to leave out."""
+        """Options are the fields of Request: ``user`` and ``without``."""
         assert self._process.stdin
         self._process.stdin.write(msgspec.json.encode(Request(code, **options)) + b"\n")
         self._process.stdin.flush()
-        ending: Ending = self._hear(Ending)
+        ending: Ending = self._receive(Ending)
         return ending
 
-    def _hear(self, kind: Any) -> Any:
+    def _receive(self, kind: Any) -> Any:
         assert self._process.stdout
         return msgspec.json.decode(self._process.stdout.readline(), type=kind)
 
@@ -55,14 +55,14 @@ class Jail:
 
 
 @pytest.fixture(scope="module")
-def jail() -> Iterator[Jail]:
-    jail = Jail()
-    yield jail
-    jail.close()
+def runner() -> Iterator[SandboxRunner]:
+    runner = SandboxRunner()
+    yield runner
+    runner.close()
 
 
-def needs(jail: Jail, layer: str) -> None:
-    if not any(found.startswith(layer) for found in jail.layers):
+def needs(runner: SandboxRunner, layer: str) -> None:
+    if not any(found.startswith(layer) for found in runner.layers):
         pytest.skip(f"this machine offers no {layer}")
 
 
@@ -92,10 +92,10 @@ def test_needed_layers_are_reported() -> None:
     ],
 )
 @needs_layers
-def test_refused_call_is_an_os_error_by_the_filter_alone(jail: Jail, code: str) -> None:
-    ending = jail.run(code, without=("landlock", "uid", "userns"))
+def test_refused_call_is_an_os_error_by_the_filter_alone(runner: SandboxRunner, code: str) -> None:
+    ending = runner.run(code, without=("landlock", "uid", "userns"))
     assert ending.status == 1
-    assert "Operation not permitted" in ending.words
+    assert "Operation not permitted" in ending.output
 
 
 @pytest.mark.parametrize(
@@ -106,82 +106,82 @@ def test_refused_call_is_an_os_error_by_the_filter_alone(jail: Jail, code: str) 
     ],
 )
 @needs_layers
-def test_call_that_only_attacks_make_ends_the_job(jail: Jail, name: str) -> None:
+def test_call_that_only_attacks_make_ends_the_job(runner: SandboxRunner, name: str) -> None:
     number = numbers()[name]
-    assert jail.run(SYSCALL.format(f"{number}, 0, 0, 0, 0, 0")).status == -31
+    assert runner.run(SYSCALL.format(f"{number}, 0, 0, 0, 0, 0")).status == -31
 
 
 @needs_layers
-def test_other_numbering_of_system_calls_ends_the_job(jail: Jail) -> None:
+def test_other_numbering_of_system_calls_ends_the_job(runner: SandboxRunner) -> None:
     """x32's getpid(2); on other machines no such number exists, which kills as well."""
-    assert jail.run(SYSCALL.format(0x40000000 + 39)).status == -31
+    assert runner.run(SYSCALL.format(0x40000000 + 39)).status == -31
 
 
-def test_landlock_alone_lets_nothing_else_be_read_or_written(jail: Jail) -> None:
-    needs(jail, "landlock")
+def test_landlock_alone_lets_nothing_else_be_read_or_written(runner: SandboxRunner) -> None:
+    needs(runner, "landlock")
     for code in ("open('/x', 'w')", "import os; os.listdir('/')", "import os; os.mkdir('/x')"):
-        ending = jail.run(code, without=("seccomp",))
+        ending = runner.run(code, without=("seccomp",))
         assert ending.status == 1
-        assert "Permission denied" in ending.words or "Read-only" in ending.words
+        assert "Permission denied" in ending.output or "Read-only" in ending.output
 
 
-def test_landlock_alone_keeps_signals_and_connections_in(jail: Jail) -> None:
-    if "landlock:7" not in jail.layers and "landlock:6" not in jail.layers:
+def test_landlock_alone_keeps_signals_and_connections_in(runner: SandboxRunner) -> None:
+    if "landlock:7" not in runner.layers and "landlock:6" not in runner.layers:
         pytest.skip("this kernel's Landlock does not know of signals")
     only = {"without": ("seccomp", "uid", "userns")}
     for code in (
         "import os; os.kill(os.getppid(), 0)",
         "import socket; socket.create_connection(('127.0.0.1', 1))",
     ):
-        ending = jail.run(code, **only)
+        ending = runner.run(code, **only)
         assert ending.status == 1
-        assert "not permitted" in ending.words or "Permission denied" in ending.words
+        assert "not permitted" in ending.output or "Permission denied" in ending.output
 
 
-def test_room_holds_nothing_but_modules(jail: Jail) -> None:
-    needs(jail, "mountns")
+def test_room_holds_nothing_but_modules(runner: SandboxRunner) -> None:
+    needs(runner, "mountns")
     code = (
         "import os\n"
         "for path in ('/home', '/root/.bashrc', '/etc/passwd', '/proc/self', '/run', '/old'):\n"
         "    assert not os.path.lexists(path), path\n"
         "assert os.statvfs('/usr/lib').f_flag & os.ST_RDONLY\n"
     )
-    assert jail.run(code, without=("landlock", "seccomp")) == Ending(0, "")
+    assert runner.run(code, without=("landlock", "seccomp")) == Ending(0, "")
 
 
-def test_room_has_no_network(jail: Jail) -> None:
-    needs(jail, "netns")
+def test_room_has_no_network(runner: SandboxRunner) -> None:
+    needs(runner, "netns")
     code = (
         "import socket\n"
         "assert [name for _, name in socket.if_nameindex()] == ['lo']\n"
         "try: socket.create_connection(('127.0.0.1', 1), 1)\n"
         "except OSError as error: print(error.errno)"
     )
-    ending = jail.run(code, without=("landlock", "seccomp"))
+    ending = runner.run(code, without=("landlock", "seccomp"))
     assert ending == Ending(0, "101\n")  # ENETUNREACH: even the loopback is down
 
 
-def test_modules_are_imported_late_by_any_user(jail: Jail) -> None:
+def test_modules_are_imported_late_by_any_user(runner: SandboxRunner) -> None:
     code = "import xml.dom.minidom, sqlite3, numpy.polynomial; import msgspec; print('here')"
-    assert jail.run(code) == Ending(0, "here\n")
+    assert runner.run(code) == Ending(0, "here\n")
 
 
 @needs_root
-def test_job_runs_as_the_user_of_the_request_and_never_as_root(jail: Jail) -> None:
+def test_job_runs_as_the_user_of_the_request_and_never_as_root(runner: SandboxRunner) -> None:
     code = "import os; print(os.getresuid(), os.getresgid(), os.getgroups())"
     for user, uid, gid in ((None, 65534, 65534), ((0, 0), 65534, 65534), ((1234, 56), 1234, 56)):
-        ending = jail.run(code, user=user, without=("userns",))
-        assert ending.words == f"{(uid,) * 3} {(gid,) * 3} []\n"
+        ending = runner.run(code, user=user, without=("userns",))
+        assert ending.output == f"{(uid,) * 3} {(gid,) * 3} []\n"
 
 
-def test_job_has_no_capabilities_even_in_its_namespace(jail: Jail) -> None:
+def test_job_has_no_capabilities_even_in_its_namespace(runner: SandboxRunner) -> None:
     code = (
         "import ctypes\n"
         "header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()\n"
         "assert ctypes.CDLL(None).capget(header, sets) == 0\n"
         "print(list(sets))"
     )
-    assert jail.run(code) == Ending(0, "[0, 0, 0, 0, 0, 0]\n")
+    assert runner.run(code) == Ending(0, "[0, 0, 0, 0, 0, 0]\n")
 
 
 @pytest.mark.parametrize(
@@ -196,18 +196,18 @@ def test_job_has_no_capabilities_even_in_its_namespace(jail: Jail) -> None:
     ],
 )
 @needs_layers
-def test_limit_is_kept(jail: Jail, code: str) -> None:
-    ending = jail.run(code)
+def test_limit_is_kept(runner: SandboxRunner, code: str) -> None:
+    ending = runner.run(code)
     assert ending.status == 1
     assert any(
-        words in ending.words
+        words in ending.output
         for words in ("MemoryError", "Cannot allocate", "not permitted", "not allowed", "Too many")
     )
 
 
 @pytest.mark.parametrize("without", [(), ("userns",)])
-def test_threads_are_bounded(jail: Jail, without: tuple[str, ...]) -> None:
-    if os.getuid() and "userns" not in jail.layers:
+def test_threads_are_bounded(runner: SandboxRunner, without: tuple[str, ...]) -> None:
+    if os.getuid() and "userns" not in runner.layers:
         pytest.skip("counts all of this user's threads")
     code = (
         "import threading\n"
@@ -217,22 +217,22 @@ def test_threads_are_bounded(jail: Jail, without: tuple[str, ...]) -> None:
         "    except RuntimeError: break\n"
         "print(n)\n"
     )
-    ending = jail.run(code, without=without)
+    ending = runner.run(code, without=without)
     bound = 64 + 16 * (os.cpu_count() or 1)
     assert ending.status == 0
-    assert 16 <= int(ending.words) <= bound + 64  # others of this user may come and go
+    assert 16 <= int(ending.output) <= bound + 64  # others of this user may come and go
 
 
 @needs_layers
-def test_job_may_end_itself_and_its_exit_status_is_reported(jail: Jail) -> None:
-    assert jail.run("import os; os.abort()").status == -6
-    assert jail.run("import os; os.kill(os.getpid(), 15)").status == -15
-    assert jail.run("import ctypes; ctypes.string_at(0)").status == -11
-    assert jail.run("import os; os._exit(7)").status == 7
+def test_job_may_end_itself_and_its_exit_status_is_reported(runner: SandboxRunner) -> None:
+    assert runner.run("import os; os.abort()").status == -6
+    assert runner.run("import os; os.kill(os.getpid(), 15)").status == -15
+    assert runner.run("import ctypes; ctypes.string_at(0)").status == -11
+    assert runner.run("import os; os._exit(7)").status == 7
 
 
 @needs_layers
-def test_what_python_and_compilers_need_gets_through(jail: Jail) -> None:
+def test_what_python_and_compilers_need_gets_through(runner: SandboxRunner) -> None:
     code = (
         "import mmap, os, threading, time, random, select\n"
         "mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE, prot=7)\n"
@@ -243,7 +243,7 @@ def test_what_python_and_compilers_need_gets_through(jail: Jail) -> None:
         "os.setpriority(os.PRIO_PROCESS, 0, 10); select.poll()\n"
         "open('/dev/urandom', 'rb').read(1)\n"
     )
-    assert jail.run(code) == Ending(0, "")
+    assert runner.run(code) == Ending(0, "")
 
 
 def test_mount_below_a_directory_of_modules_is_left_out(

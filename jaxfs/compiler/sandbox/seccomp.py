@@ -87,11 +87,6 @@ _WITH_ARGUMENTS: dict[str, tuple[tuple[Check, ...], ...]] = {
 }
 
 
-def is_supported() -> bool:
-    """Returns whether there is a filter for this architecture."""
-    return platform.machine() in AUDIT_ARCH
-
-
 def filter_for(pid: int) -> bytes:
     """Returns the filter for the process ``pid``, as an array of ``struct sock_filter``."""
     return assemble(AUDIT_ARCH[platform.machine()], _rules(numbers(), pid), _EPERM)

@@ -1,8 +1,8 @@
-"""Runs code in the real sandbox, for tests: ``python -m tests.compiler.jail``.
+"""Runs code in the real sandbox, for tests: ``python -m tests.compiler.sandbox_runner LIMITS``.
 
-One request a line on standard input: code, the user to be, layers to leave out.  For each it forks,
-enters and runs, and answers with how that ended and what was printed.  A process of its own,
-because ``prepare`` moves it into a room for ever.
+Each line of standard input is a request, as JSON.  For each it forks, enters the sandbox, runs the
+code, and writes a line with the exit status and the output.  It is a process of its own because
+``prepare`` moves it into other namespaces irrevocably.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ from jaxfs.compiler import sandbox
 
 
 class Request(msgspec.Struct):
+    """Code to run, the user to become, and the layers that are left out."""
+
     code: str
     user: tuple[int, int] | None = None
     without: tuple[str, ...] = ()
 
 
 class Ending(msgspec.Struct):
-    """``status`` is 0 where the code ran through, else an exit code or minus a signal."""
+    """The exit code or minus the signal, 0 if the code raised nothing; and what it printed."""
 
     status: int
-    words: str
+    output: str
 
 
 def main() -> None:
     limits = msgspec.json.decode(sys.argv[1], type=sandbox.Limits)
     box = sandbox.prepare(limits)
-    _say(box.layers)
+    _send(box.layers)
     for line in sys.stdin.buffer:
         request = msgspec.json.decode(line, type=Request)
         reader, writer = os.pipe()
@@ -41,15 +43,15 @@ def main() -> None:
         if pid == 0:
             os.dup2(writer, 1)
             os.dup2(writer, 2)
-            _attempt(_less(box, request.without), request, parent)
+            _attempt(_without(box, request.without), request, parent)
         os.close(writer)
         with open(reader, errors="replace") as file:
-            words = file.read()
+            output = file.read()
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        _say(Ending(status, words))
+        _send(Ending(status, output))
 
 
-def _less(box: sandbox.Sandbox, without: tuple[str, ...]) -> sandbox.Sandbox:
+def _without(box: sandbox.Sandbox, without: tuple[str, ...]) -> sandbox.Sandbox:
     layers = tuple(layer for layer in box.layers if layer.partition(":")[0] not in without)
     ruleset = None if "landlock" in without else box.ruleset
     return msgspec.structs.replace(box, layers=layers, ruleset=ruleset)
@@ -67,7 +69,7 @@ def _attempt(box: sandbox.Sandbox, request: Request, parent: int) -> None:
     os._exit(0)
 
 
-def _say(answer: object) -> None:
+def _send(answer: object) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
     sys.stdout.buffer.flush()
 
