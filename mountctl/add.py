@@ -32,7 +32,7 @@ PHASES = {  # of the program's status
 
 
 @attrs.frozen
-class Refused:
+class RefusedFile:
     """A file and what the mount said about it."""
 
     file: Path
@@ -40,7 +40,7 @@ class Refused:
 
 
 @attrs.define
-class Copy:
+class FileCopy:
     """A file on its way; it is written by one thread and looked at by another."""
 
     file: Path
@@ -93,7 +93,7 @@ def add(mountpoint: str, files: list[Path]) -> None:
         raise NotAdded(f"{len(refused)} of {len(files)} refused\n{told}")
 
 
-def _copy_all(programs: Path, files: list[Path]) -> list[Refused]:
+def _copy_all(programs: Path, files: list[Path]) -> list[RefusedFile]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -107,17 +107,17 @@ def _copy_all(programs: Path, files: list[Path]) -> list[Refused]:
         for number, file in enumerate(files, 1):
             name = f"{file.name} ({number} of {len(files)})"
             bar = progress.add_task(name, total=None, doing="")
-            copy = Copy(file, programs / file.name)
+            copy = FileCopy(file, programs / file.name)
             _watch(copy, progress, bar)
             progress.remove_task(bar)
             if copy.reason:
-                refused.append(Refused(file, copy.reason))
+                refused.append(RefusedFile(file, copy.reason))
             else:
                 progress.console.print(f"{programs / file.stem}", highlight=False, soft_wrap=True)
     return refused
 
 
-def _watch(copy: Copy, progress: Progress, bar: TaskID) -> None:
+def _watch(copy: FileCopy, progress: Progress, bar: TaskID) -> None:
     """Show a copy until its end.  A bar that has come to its end swings while the mount works."""
     if progress.disable:
         copy.run()

@@ -37,7 +37,7 @@ def _guard(text: str) -> str:
     return text
 
 
-class Command(msgspec.Struct, frozen=True):
+class LaunchOptions(msgspec.Struct, frozen=True):
     """What ``mount`` itself wants to know; paths as they were given."""
 
     state_dir: Annotated[
@@ -61,19 +61,19 @@ class Command(msgspec.Struct, frozen=True):
     foreground: Annotated[bool, Option("stay in this terminal; Ctrl-C unmounts")] = False
 
 
-COMMAND = options.rows(Command)
+COMMAND = options.rows(LaunchOptions)
 TABLE: dict[str, Option] = {**options.TABLE, **COMMAND}
 
 
 @attrs.frozen
-class Arguments:
+class MountArguments:
     """What was said."""
 
-    command: Command
+    command: LaunchOptions
     options: Options
 
 
-def parse(parts: Iterable[str], *, sloppy: bool = False) -> Arguments:
+def parse(parts: Iterable[str], *, sloppy: bool = False) -> MountArguments:
     """Of a repeated option the last counts; ``sloppy`` drops unknown ones, as mount(8)'s -s asks.
 
     Raises BadOption.
@@ -85,7 +85,7 @@ def parse(parts: Iterable[str], *, sloppy: bool = False) -> Arguments:
     except Invalid as error:
         raise BadOption(error.reason) from None
     ours = {name: found.pop(name) for name in COMMAND if name in found}
-    return Arguments(Command(**ours), Options(**found))
+    return MountArguments(LaunchOptions(**ours), Options(**found))
 
 
 def _take(part: str, found: dict[str, Any], *, sloppy: bool) -> None:

@@ -33,7 +33,7 @@ func.func public @main(%x: tensor<{n}xf32>) -> tensor<{n}xf32> {{
 """
 
 
-class Figures(msgspec.Struct, frozen=True):
+class BenchResult(msgspec.Struct, frozen=True):
     """Times in microseconds; ``floor`` is that of two empty requests."""
 
     mountpoint: str
@@ -47,7 +47,7 @@ class Figures(msgspec.Struct, frozen=True):
     throughput_bytes_per_s: float
 
 
-def measure(mountpoint: str, seconds: float) -> Figures:
+def measure(mountpoint: str, seconds: float) -> BenchResult:
     """Four figures of ``seconds`` each.  Raises NotMounted, NotAnswering."""
     if not mounts.is_mounted(mountpoint):
         raise NotMounted(f"no jaxfs is mounted on {mountpoint}; mountctl status lists the mounts")
@@ -57,14 +57,14 @@ def measure(mountpoint: str, seconds: float) -> Figures:
         raise NotAnswering(f"{mountpoint}: {error}") from None
 
 
-def _measure(mountpoint: str, seconds: float) -> Figures:
+def _measure(mountpoint: str, seconds: float) -> BenchResult:
     root = Path(mountpoint)
     with _program(root, SMALL) as small, _program(root, LARGE) as large:
         empty = _times(lambda: (os.statvfs(mountpoint), os.statvfs(mountpoint)), seconds)
         one = _calls(small, SMALL, seconds)
         many = _together(small, seconds)
         bulk = _calls(large, LARGE, seconds)
-    return Figures(
+    return BenchResult(
         mountpoint=mountpoint,
         floor_p50_usec=_quantile(empty, 50),
         call_p50_usec=_quantile(one, 50),
@@ -141,11 +141,11 @@ def _quantile(took_s: list[float], percent: int) -> float:
     return round(ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] * 1e6, 1)
 
 
-def as_json(found: Figures) -> str:
+def as_json(found: BenchResult) -> str:
     return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
 
 
-def show(found: Figures) -> None:
+def show(found: BenchResult) -> None:
     """A line each."""
     table = Table.grid(padding=(0, 3, 0, 0))
     ratio = found.call_p50_usec / found.floor_p50_usec
@@ -158,5 +158,5 @@ def show(found: Figures) -> None:
     Console(width=None if Console().is_terminal else 100).print(table)
 
 
-def _longest(found: Figures) -> str:
+def _longest(found: BenchResult) -> str:
     return f"{found.call_p90_usec:.0f} µs, {found.call_p99_usec:.0f} µs"

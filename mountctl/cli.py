@@ -14,7 +14,7 @@ import jaxfs
 from jaxfs.options import LOG_LEVELS
 from mountctl import arguments, help_topics, mounts
 from mountctl.errors import TABLE, NotSound
-from mountctl.mount import Wanted
+from mountctl.mount import MountRequest
 from mountctl.mount import mount as mount_jaxfs
 from mountctl.umount import umount as umount_jaxfs
 
@@ -40,7 +40,7 @@ def mount(context: click.Context, directory: str) -> None:
     nothing behind.  mount(8)'s own options are understood too: mountctl help options.
     """
     words: list[str] = context.ensure_object(list)
-    sys.exit(mount_jaxfs(Wanted.of(directory, arguments.parse(words))))
+    sys.exit(mount_jaxfs(MountRequest.from_arguments(directory, arguments.parse(words))))
 
 
 @main.command(epilog=EXIT_CODES, short_help="Unmount, and wait until the daemon has ended.")
@@ -59,7 +59,7 @@ def status(as_json: bool, directory: str | None) -> None:
     """Show all mounts of jaxfs, or that on DIRECTORY."""
     from mountctl import status as command  # rich takes longer to import than mounting may
 
-    found = command.status(mounts.locate(directory) if directory else None)
+    found = command.statuses(mounts.locate(directory) if directory else None)
     if as_json:
         click.echo(command.as_json(found))
     else:

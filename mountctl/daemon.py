@@ -21,13 +21,13 @@ import msgspec
 
 from jaxfs.options import Options
 from mountctl.errors import DaemonFailed, StartTimedOut, from_exit_code
-from mountctl.signals import Stop, on_signals
+from mountctl.signals import StopRequest, handle_stop_signals
 
 TERM_S = 10.0  # the daemon ends its own children first
 TAIL_LINES = 20
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class ReadyMessage(msgspec.Struct, frozen=True):
     """The daemon's line: ready, or an error in one line with its story."""
 
     ready: bool = False
@@ -40,7 +40,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 @attrs.define
-class Daemon:
+class DaemonProcess:
     """A started daemon; ``log`` is None where it writes to our stderr."""
 
     process: subprocess.Popen[bytes]
@@ -48,7 +48,7 @@ class Daemon:
     log: Path | None
     log_start: int
 
-    def await_ready(self, timeout_s: float, stop: Stop) -> Verdict:
+    def await_ready(self, timeout_s: float, stop: StopRequest) -> ReadyMessage:
         """Raises DaemonFailed, StartTimedOut, Interrupted, or the error the daemon tells."""
         line = _read_line(self.ready_fd, time.monotonic() + timeout_s, stop)
         if line is None:
@@ -57,7 +57,7 @@ class Daemon:
             )
         if not line.endswith(b"\n"):
             raise DaemonFailed(f"the daemon {self._fate()} before it was ready{self._tail()}")
-        verdict = msgspec.json.decode(line, type=Verdict)
+        verdict = msgspec.json.decode(line, type=ReadyMessage)
         if not verdict.ready:
             story = f"\n{verdict.diagnostics.rstrip()}" if verdict.diagnostics else ""
             raise from_exit_code(verdict.exit_code, verdict.error + story)
@@ -78,14 +78,14 @@ class Daemon:
             lines = file.read().splitlines()[-TAIL_LINES:]
         return "; its log ends with:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
 
-    def run_until_ended(self, stop: Stop) -> int:
+    def run_until_ended(self, stop: StopRequest) -> int:
         """Stay in front of it: what would end us ends it, and it unmounts.  Its exit code."""
-        with on_signals(lambda name: self.process.terminate()):
+        with handle_stop_signals(lambda name: self.process.terminate()):
             stop.check()  # for one that came before
             status = self.process.wait()
         return status if status >= 0 else 128 - status
 
-    def put_down(self) -> None:
+    def terminate(self) -> None:
         """End it, politely first; its children end with it."""
         self.process.terminate()
         try:
@@ -95,7 +95,7 @@ class Daemon:
             self.process.wait()
 
 
-def _read_line(fd: int, deadline: float, stop: Stop) -> bytes | None:
+def _read_line(fd: int, deadline: float, stop: StopRequest) -> bytes | None:
     """Up to a newline or end of file; None where neither came in time."""
     data = b""
     while not data.endswith(b"\n"):
@@ -113,7 +113,7 @@ def _read_line(fd: int, deadline: float, stop: Stop) -> bytes | None:
 
 def start(
     mountpoint: str, state_dir: Path, options: Options, log: Path | None, session_fd: int = -1
-) -> Daemon:
+) -> DaemonProcess:
     """Start it in a session of its own, or without ``log`` in this terminal."""
     reader, writer = os.pipe()
     document = {
@@ -133,7 +133,7 @@ def start(
         raise
     finally:
         os.close(writer)
-    return Daemon(process, reader, log, log_start)
+    return DaemonProcess(process, reader, log, log_start)
 
 
 def _opened(log: Path | None) -> contextlib.AbstractContextManager[IO[bytes] | None]:

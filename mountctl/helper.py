@@ -16,7 +16,7 @@ import click
 from jaxfs import options
 from mountctl import arguments, mounts
 from mountctl.errors import BadOption, MountctlError
-from mountctl.mount import Wanted, check, mount
+from mountctl.mount import MountRequest, check, mount
 from mountctl.umount import umount
 
 INCORRECT, INTERRUPTED = 1, 8  # mount(8), "EXIT STATUS"; the others are the errors' own
@@ -62,7 +62,7 @@ def mount_command(
     enter(namespace)
     source = [f"fsname={name}" for name in places[:-1] if name]
     parts = [*source, *options.split(words)]
-    wanted = Wanted.of(places[-1], arguments.parse(parts, sloppy=sloppy))
+    wanted = MountRequest.from_arguments(places[-1], arguments.parse(parts, sloppy=sloppy))
     if fake:
         check(wanted)
         return

@@ -25,7 +25,7 @@ SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
 
 
 @attrs.frozen
-class File:
+class InstalledFile:
     """``path`` is below the prefix, or absolute where programs look nowhere else."""
 
     path: str
@@ -96,23 +96,33 @@ def _see(page: str) -> Callable[[], str]:
     return lambda: f'.\\" {MARK}\n.so {page}\n'
 
 
-FILES: tuple[File, ...] = (
-    File("/sbin/mount.jaxfs", _helper("mount"), "mount -t jaxfs, and fstab(5) lines", 0o755),
-    File("/sbin/mount.fuse.jaxfs", _helper("mount"), "mount -t fuse.jaxfs", 0o755),
-    File("/sbin/umount.fuse.jaxfs", _helper("umount"), "umount(8), where it looks for one", 0o755),
-    File(
+FILES: tuple[InstalledFile, ...] = (
+    InstalledFile(
+        "/sbin/mount.jaxfs", _helper("mount"), "mount -t jaxfs, and fstab(5) lines", 0o755
+    ),
+    InstalledFile("/sbin/mount.fuse.jaxfs", _helper("mount"), "mount -t fuse.jaxfs", 0o755),
+    InstalledFile(
+        "/sbin/umount.fuse.jaxfs", _helper("umount"), "umount(8), where it looks for one", 0o755
+    ),
+    InstalledFile(
         "sbin/jaxfs",
         _helper("mount"),
         "what mount.fuse3(8) runs for mount -t fuse jaxfs#none",
         0o755,
     ),
-    File("lib/systemd/system/jaxfs@.service", _unit, "a service for each mount point"),
-    File("share/man/man1/mountctl.1", _page("mountctl.manual"), "the manual of mountctl"),
-    File("share/man/man7/jaxfs.7", _page("jaxfs.vfs.manual"), "the manual of the files"),
-    File("share/man/man8/mount.jaxfs.8", _see("man1/mountctl.1"), "the same as mountctl's"),
-    File("share/bash-completion/completions/mountctl", _completion("bash"), "completions for bash"),
-    File("share/zsh/site-functions/_mountctl", _completion("zsh"), "completions for zsh"),
-    File(
+    InstalledFile("lib/systemd/system/jaxfs@.service", _unit, "a service for each mount point"),
+    InstalledFile("share/man/man1/mountctl.1", _page("mountctl.manual"), "the manual of mountctl"),
+    InstalledFile(
+        "share/man/man7/jaxfs.7", _page("jaxfs.vfs.manual"), "the manual of the files"
+    ),
+    InstalledFile(
+        "share/man/man8/mount.jaxfs.8", _see("man1/mountctl.1"), "the same as mountctl's"
+    ),
+    InstalledFile(
+        "share/bash-completion/completions/mountctl", _completion("bash"), "completions for bash"
+    ),
+    InstalledFile("share/zsh/site-functions/_mountctl", _completion("zsh"), "completions for zsh"),
+    InstalledFile(
         "share/fish/vendor_completions.d/mountctl.fish",
         _completion("fish"),
         "completions for fish",
@@ -120,12 +130,12 @@ FILES: tuple[File, ...] = (
 )
 
 
-def place(file: File, prefix: str = PREFIX) -> str:
+def place(file: InstalledFile, prefix: str = PREFIX) -> str:
     """Where it goes below the root."""
     return os.path.join(prefix, file.path)  # noqa: PTH118  # absolute wins
 
 
-def _places(root: Path, prefix: str) -> Iterator[tuple[File, Path]]:
+def _places(root: Path, prefix: str) -> Iterator[tuple[InstalledFile, Path]]:
     for file in FILES:
         yield file, root / place(file, prefix).lstrip("/")
 

@@ -12,14 +12,14 @@ import click
 
 from jaxfs.options import Options
 from mountctl import daemon, mountpoint_guard, mounts, preflight, statedir
-from mountctl.arguments import Arguments
+from mountctl.arguments import MountArguments
 from mountctl.errors import AlreadyMounted, BadOption, NotAnswering, StateDirUnusable
-from mountctl.signals import noted_signals
+from mountctl.signals import record_stop_signals
 from mountctl.timeouts import within
 
 
 @attrs.frozen
-class Wanted:
+class MountRequest:
     """The command line of ``mount``, with absolute paths."""
 
     mountpoint: str
@@ -32,7 +32,7 @@ class Wanted:
     session_fd: int = -1  # /dev/fuse, mounted there already
 
     @classmethod
-    def of(cls, directory: str, arguments: Arguments) -> Wanted:
+    def from_arguments(cls, directory: str, arguments: MountArguments) -> MountRequest:
         """What was said on a command line.  Raises NoMountPoint for a /dev/fd/N that is none."""
         command = arguments.command
         session_fd = mounts.descriptor(directory)
@@ -50,11 +50,11 @@ class Wanted:
         )
 
 
-def check(wanted: Wanted) -> None:
+def check(wanted: MountRequest) -> None:
     """Make way, and raise what would keep it from being mounted as far as can be told before."""
     if wanted.session_fd < 0:
         _make_way(wanted.mountpoint)
-        preflight.check(preflight.Request(wanted.mountpoint, wanted.options))
+        preflight.check(preflight.PreflightRequest(wanted.mountpoint, wanted.options))
     elif not mounts.enforces_modes(wanted.mountpoint):
         raise BadOption(
             f"{wanted.mountpoint} is mounted with allow_other and without default_permissions:"
@@ -63,11 +63,11 @@ def check(wanted: Wanted) -> None:
     _check_paths(wanted)
 
 
-def mount(wanted: Wanted, say: Callable[[str], None] = click.echo) -> int:
+def mount(wanted: MountRequest, say: Callable[[str], None] = click.echo) -> int:
     """Mount, and in the foreground stay until unmounted.  Returns the exit code."""
     check(wanted)
     with (
-        noted_signals() as stop,
+        record_stop_signals() as stop,
         statedir.prepared(wanted.state_dir, wanted.mountpoint),
         _ground(wanted) as ground,
         _started(wanted) as process,
@@ -92,7 +92,7 @@ def _make_way(mountpoint: str) -> None:
         click.echo(f"{mountpoint}: removed a stale mount; its daemon had ended", err=True)
 
 
-def _check_paths(wanted: Wanted) -> None:
+def _check_paths(wanted: MountRequest) -> None:
     for path in (wanted.mountpoint, str(wanted.state_dir)):
         if not path.isprintable():  # bytes that are not UTF-8 would not survive the way
             raise StateDirUnusable(f"{path!r} is not printable UTF-8; choose another directory")
@@ -101,25 +101,25 @@ def _check_paths(wanted: Wanted) -> None:
             statedir.check(place, wanted.mountpoint)
 
 
-def _log_of(wanted: Wanted) -> Path | None:
+def _log_of(wanted: MountRequest) -> Path | None:
     if wanted.log_file or wanted.foreground:
         return wanted.log_file
     return wanted.state_dir / statedir.LOG_NAME
 
 
 @contextmanager
-def _ground(wanted: Wanted) -> Iterator[mountpoint_guard.Ground | None]:
+def _ground(wanted: MountRequest) -> Iterator[mountpoint_guard.UnderlyingDirectory | None]:
     """The directory below; None where it cannot be had, because it is covered already."""
     if wanted.session_fd >= 0:
         yield None
         return
-    with mountpoint_guard.held(wanted.mountpoint, wanted.state_dir) as ground:
-        ground.lift()
+    with mountpoint_guard.open_underlying(wanted.mountpoint, wanted.state_dir) as ground:
+        ground.allow_owner_writes()
         yield ground
 
 
 @contextmanager
-def _started(wanted: Wanted) -> Iterator[daemon.Daemon]:
+def _started(wanted: MountRequest) -> Iterator[daemon.DaemonProcess]:
     """A daemon that goes on after the context, or is put down where that fails."""
     try:
         process = daemon.start(
@@ -134,7 +134,7 @@ def _started(wanted: Wanted) -> Iterator[daemon.Daemon]:
     try:
         yield process
     except BaseException:
-        process.put_down()
+        process.terminate()
         if mounts.is_mounted(wanted.mountpoint):
             mounts.unmount(wanted.mountpoint, lazy=True)
         raise

@@ -24,7 +24,7 @@ from mountctl.timeouts import within
 PROGRAMS, RESULTS = 100, 10_000  # most that are looked at; the totals are those of all
 
 
-class Device(msgspec.Struct, frozen=True):
+class DeviceStats(msgspec.Struct, frozen=True):
     """``memory`` is what the platform tells, in bytes; a CPU tells nothing."""
 
     name: str
@@ -34,7 +34,7 @@ class Device(msgspec.Struct, frozen=True):
     memory: dict[str, int]
 
 
-class Program(msgspec.Struct, frozen=True):
+class ProgramStats(msgspec.Struct, frozen=True):
     """Times are of whole calls, in microseconds."""
 
     name: str
@@ -48,7 +48,7 @@ class Program(msgspec.Struct, frozen=True):
     compile_elapsed_usec: int = 0
 
 
-class User(msgspec.Struct, frozen=True):
+class UserStats(msgspec.Struct, frozen=True):
     """Whose results are kept."""
 
     name: str
@@ -56,7 +56,7 @@ class User(msgspec.Struct, frozen=True):
     result_bytes: int
 
 
-class Sample(msgspec.Struct, frozen=True):
+class MountStats(msgspec.Struct, frozen=True):
     """``at_s`` is of the monotonic clock."""
 
     mountpoint: str
@@ -64,9 +64,9 @@ class Sample(msgspec.Struct, frozen=True):
     version: str
     health: dict[str, str]
     metrics: dict[str, float]
-    devices: list[Device]
-    programs: list[Program]
-    users: list[User]
+    devices: list[DeviceStats]
+    programs: list[ProgramStats]
+    users: list[UserStats]
 
     def count(self, key: str) -> int:
         """A number of ``health``; 0 where it has none."""
@@ -90,8 +90,8 @@ def metrics(text: str) -> dict[str, float]:
     return {row[0]: float(row[1]) for row in rows if len(row) == 2}
 
 
-def _device(home: Path) -> Device:
-    return Device(
+def _device(home: Path) -> DeviceStats:
+    return DeviceStats(
         name=home.name,
         kind=(home / "kind").read_text().strip(),
         health=(home / "health").read_text().strip(),
@@ -100,7 +100,7 @@ def _device(home: Path) -> Device:
     )
 
 
-def _programs(home: Path) -> Iterator[Program]:
+def _programs(home: Path) -> Iterator[ProgramStats]:
     """One that goes away meanwhile, or is not ours to read, is left out."""
     with os.scandir(home) as entries:
         names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -108,7 +108,7 @@ def _programs(home: Path) -> Iterator[Program]:
         with contextlib.suppress(OSError):
             status = flat_keyed((home / name / "status").read_text())
             stats = _numbers((home / name / "stats").read_text())
-            yield Program(
+            yield ProgramStats(
                 name=name,
                 state=status.get("state", ""),
                 device=status.get("device", ""),
@@ -121,7 +121,7 @@ def _programs(home: Path) -> Iterator[Program]:
             )
 
 
-def _users(home: Path) -> list[User]:
+def _users(home: Path) -> list[UserStats]:
     results: Counter[int] = Counter()
     result_bytes: Counter[int] = Counter()
     with os.scandir(home) as entries:
@@ -130,7 +130,7 @@ def _users(home: Path) -> list[User]:
                 found = entry.stat(follow_symlinks=False)
                 results[found.st_uid] += 1
                 result_bytes[found.st_uid] += found.st_size
-    return [User(_name(uid), n, result_bytes[uid]) for uid, n in results.most_common()]
+    return [UserStats(_name(uid), n, result_bytes[uid]) for uid, n in results.most_common()]
 
 
 def _name(uid: int) -> str:
@@ -140,10 +140,10 @@ def _name(uid: int) -> str:
         return str(uid)
 
 
-def take(mountpoint: str) -> Sample:
+def take(mountpoint: str) -> MountStats:
     """May hang with the mount; raises OSError."""
     root = Path(mountpoint)
-    return Sample(
+    return MountStats(
         mountpoint=mountpoint,
         at_s=time.monotonic(),
         version=(root / "version").read_text().partition("\n")[0],
@@ -155,7 +155,7 @@ def take(mountpoint: str) -> Sample:
     )
 
 
-def read(mountpoint: str) -> Sample:
+def read(mountpoint: str) -> MountStats:
     """Raises NotMounted, NotAnswering."""
     if not mounts.is_mounted(mountpoint):
         raise NotMounted(f"no jaxfs is mounted on {mountpoint}; mountctl status lists the mounts")

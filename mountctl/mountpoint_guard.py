@@ -41,7 +41,7 @@ def _set_immutable(fd: int, wanted: bool) -> None:
 
 
 @attrs.frozen
-class Ground:
+class UnderlyingDirectory:
     """The directory itself, whatever is mounted on it later."""
 
     fd: int
@@ -71,7 +71,7 @@ class Ground:
                 f"guard=immutable cannot be had here: {error.strerror}; use guard=mode"
             ) from None
 
-    def lift(self) -> None:
+    def allow_owner_writes(self) -> None:
         """Give its owner write permission, which fusermount3 asks of plain users."""
         is_ours = os.fstat(self.fd).st_uid == os.geteuid()
         if is_ours and os.geteuid() and not self.mode & stat.S_IWUSR:
@@ -90,11 +90,11 @@ class Ground:
 
 
 @contextmanager
-def held(mountpoint: str, state_dir: Path) -> Iterator[Ground]:
+def open_underlying(mountpoint: str, state_dir: Path) -> Iterator[UnderlyingDirectory]:
     """To be entered before the mount; where the context fails, the mode is as it was."""
     fd = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        ground = Ground(fd, state_dir)
+        ground = UnderlyingDirectory(fd, state_dir)
         mode = ground.mode
         try:
             yield ground

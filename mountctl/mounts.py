@@ -22,7 +22,7 @@ _OCTAL = re.compile(r"\\([0-7]{3})")  # how mountinfo writes space, tab, newline
 
 
 @attrs.frozen
-class Mount:
+class MountInfo:
     """One line of mountinfo(5)."""
 
     mountpoint: str
@@ -36,23 +36,23 @@ def _unescape(text: str) -> str:
     return _OCTAL.sub(lambda found: chr(int(found[1], 8)), text)
 
 
-def parse(mountinfo: str) -> list[Mount]:
+def parse(mountinfo: str) -> list[MountInfo]:
     """The lines of a mountinfo file, in its order: later ones lie over earlier ones."""
     found = []
     for row in mountinfo.splitlines():
         left, _, right = row.partition(" - ")
         fstype, source, options = right.split(" ")[:3]
         _, _, device, _, mountpoint, *_ = left.split(" ")
-        found.append(Mount(_unescape(mountpoint), fstype, _unescape(source), device, options))
+        found.append(MountInfo(_unescape(mountpoint), fstype, _unescape(source), device, options))
     return found
 
 
-def all_mounts() -> list[Mount]:
+def all_mounts() -> list[MountInfo]:
     """All mounts this process can see."""
     return parse(Path("/proc/self/mountinfo").read_text(errors="surrogateescape"))
 
 
-def jaxfs_mounts() -> list[Mount]:
+def jaxfs_mounts() -> list[MountInfo]:
     """Those of jaxfs."""
     return [mount for mount in all_mounts() if mount.fstype == FSTYPE]
 
@@ -93,7 +93,7 @@ def mounted_by(session_fd: int) -> str:
     return places[-1]
 
 
-def _topmost(mountpoint: str) -> Mount:
+def _topmost(mountpoint: str) -> MountInfo:
     return next(mount for mount in reversed(all_mounts()) if mount.mountpoint == mountpoint)
 
 

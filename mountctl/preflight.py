@@ -32,7 +32,7 @@ _REMEDIES = {
 
 
 @attrs.frozen
-class Request:
+class PreflightRequest:
     """What is asked for: an absolute mount point, and who asks."""
 
     mountpoint: str
@@ -44,19 +44,19 @@ class Request:
         return self.uid == 0
 
 
-def exists(request: Request) -> None:
+def exists(request: PreflightRequest) -> None:
     if not os.path.lexists(request.mountpoint):
         raise errors.NoMountPoint(
             f"{request.mountpoint} does not exist; create it: mkdir -p {request.mountpoint}"
         )
 
 
-def is_directory(request: Request) -> None:
+def is_directory(request: PreflightRequest) -> None:
     if not Path(request.mountpoint).is_dir():
         raise errors.NotADirectory(f"{request.mountpoint} is not a directory")
 
 
-def is_permitted(request: Request) -> None:
+def is_permitted(request: PreflightRequest) -> None:
     """fusermount3's rule for plain users: write permission, and in a sticky directory owning it.
 
     The owner may lack it: an earlier mount has taken it away, and this one gives it back (guard).
@@ -73,7 +73,7 @@ def is_permitted(request: Request) -> None:
         )
 
 
-def is_empty(request: Request) -> None:
+def is_empty(request: PreflightRequest) -> None:
     if request.options.nonempty:
         return
     try:
@@ -87,7 +87,7 @@ def is_empty(request: Request) -> None:
         )
 
 
-def has_fuse(request: Request) -> None:
+def has_fuse(request: PreflightRequest) -> None:
     """Opening tells more than the mode does: in a container the device may be forbidden."""
     try:
         os.close(os.open(FUSE_DEVICE, os.O_RDWR | os.O_CLOEXEC))
@@ -101,7 +101,7 @@ def has_fuse(request: Request) -> None:
         raise errors.NoFuse(f"{found}: {remedy}") from None
 
 
-def may_mount(request: Request) -> None:
+def may_mount(request: PreflightRequest) -> None:
     """A process whose bounding set has no CAP_SYS_ADMIN cannot get it by fusermount3 either."""
     with contextlib.suppress(OSError):
         found = re.search(r"^CapBnd:\s*([0-9a-f]+)$", STATUS.read_text(), re.MULTILINE)
@@ -111,23 +111,23 @@ def may_mount(request: Request) -> None:
             )
 
 
-def has_fusermount(request: Request) -> None:
+def has_fusermount(request: PreflightRequest) -> None:
     if not request.is_root and shutil.which("fusermount3") is None:
         raise errors.NoFusermount(
             "fusermount3 is missing, and only root can mount without it; install fuse3"
         )
 
 
-def may_let_others_in(request: Request) -> None:
+def may_allow_others(request: PreflightRequest) -> None:
     wanted = [n for n in ("allow_other", "allow_root") if getattr(request.options, n)]
-    if request.is_root or not wanted or users_may():
+    if request.is_root or not wanted or allows_others():
         return
     raise errors.NoFusermount(
         f"option {wanted[0]} is root's, unless user_allow_other is set in {FUSE_CONF}"
     )
 
 
-def users_may() -> bool:
+def allows_others() -> bool:
     """Whether fuse.conf lets plain users use allow_other."""
     try:
         text = FUSE_CONF.read_text()
@@ -136,7 +136,7 @@ def users_may() -> bool:
     return re.search(r"^\s*user_allow_other\s*$", text, re.MULTILINE) is not None
 
 
-CHECKS: tuple[Callable[[Request], None], ...] = (
+CHECKS: tuple[Callable[[PreflightRequest], None], ...] = (
     exists,
     is_directory,
     is_permitted,
@@ -144,11 +144,11 @@ CHECKS: tuple[Callable[[Request], None], ...] = (
     has_fuse,
     may_mount,
     has_fusermount,
-    may_let_others_in,
+    may_allow_others,
 )
 
 
-def check(request: Request) -> None:
+def check(request: PreflightRequest) -> None:
     """Raises the MountctlError of the first check that does not hold."""
     for holds in CHECKS:
         holds(request)

@@ -24,7 +24,7 @@ PROC = Path("/proc")
 
 
 @attrs.frozen
-class Holder:
+class HoldingProcess:
     """A process that keeps a mount busy, and the first file it does so with."""
 
     pid: int
@@ -84,23 +84,23 @@ def daemon_of(mountpoint: str) -> int | None:
     return None
 
 
-def holders(mountpoint: str) -> list[Holder]:
+def holders(mountpoint: str) -> list[HoldingProcess]:
     """The processes that use files of a mount, as far as we may see them."""
     found = []
     for pid in _pids():
         with contextlib.suppress(OSError):
-            used = next(((how, p) for how, p in _used(pid) if _inside(p, mountpoint)), None)
+            used = next(((how, p) for how, p in _open_paths(pid) if _inside(p, mountpoint)), None)
             if used is not None:
-                found.append(Holder(pid, " ".join(command_of(pid)), *used))
+                found.append(HoldingProcess(pid, " ".join(command_of(pid)), *used))
     return found
 
 
-def keepers(device: str) -> list[Holder]:
+def namespace_holders(device: str) -> list[HoldingProcess]:
     """One process for each mount namespace that still has a filesystem, as far as we may see.
 
     A container's namespace keeps what it has a copy of, also after the unmount outside.
     """
-    found: dict[str, Holder] = {}
+    found: dict[str, HoldingProcess] = {}
     for pid in _pids():
         with contextlib.suppress(OSError):
             text = (PROC / str(pid) / "mountinfo").read_text(errors="surrogateescape")
@@ -108,7 +108,7 @@ def keepers(device: str) -> list[Holder]:
             namespace = os.readlink(PROC / str(pid) / "ns/mnt")  # noqa: PTH115  # no file's path
             if places and namespace not in found:
                 command = " ".join(command_of(pid))
-                found[namespace] = Holder(pid, command, "mounted on", places[0])
+                found[namespace] = HoldingProcess(pid, command, "mounted on", places[0])
     return list(found.values())
 
 
@@ -116,7 +116,7 @@ def _inside(path: str, mountpoint: str) -> bool:
     return path == mountpoint or path.startswith(mountpoint.rstrip("/") + "/")
 
 
-def _used(pid: int) -> Iterator[tuple[str, str]]:
+def _open_paths(pid: int) -> Iterator[tuple[str, str]]:
     """(how, path) of what a process has open; reading links asks no filesystem."""
     home = PROC / str(pid)
     for path in blocked_opens.opening(pid):
@@ -131,7 +131,7 @@ def _used(pid: int) -> Iterator[tuple[str, str]]:
         yield "mmap", row.split(maxsplit=5)[-1]
 
 
-class Watched:
+class ProcessHandle:
     """A process whose end can be waited for, whoever's child it is."""
 
     def __init__(self, pid: int) -> None:

@@ -19,7 +19,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def on_signals(act: Callable[[str], object]) -> Iterator[None]:
+def handle_stop_signals(act: Callable[[str], object]) -> Iterator[None]:
     """Inside the context ``act`` is called with the signal's name instead of ending the command."""
     before = {
         number: signal.signal(number, lambda n, frame: act(signal.Signals(n).name))
@@ -33,7 +33,7 @@ def on_signals(act: Callable[[str], object]) -> Iterator[None]:
 
 
 @attrs.define
-class Stop:
+class StopRequest:
     """Whether a signal came; ``fd`` becomes readable then, for select."""
 
     fd: int
@@ -46,10 +46,10 @@ class Stop:
 
 
 @contextmanager
-def noted_signals() -> Iterator[Stop]:
+def record_stop_signals() -> Iterator[StopRequest]:
     """Inside the context signals are noted."""
     reader, writer = os.pipe()
-    stop = Stop(reader)
+    stop = StopRequest(reader)
 
     def note(name: str) -> None:
         if not stop.name:
@@ -57,7 +57,7 @@ def noted_signals() -> Iterator[Stop]:
             os.write(writer, b"\0")
 
     try:
-        with on_signals(note):
+        with handle_stop_signals(note):
             yield stop
     finally:
         os.close(reader)

@@ -25,7 +25,7 @@ WIDTH = 160  # columns where the output is no terminal; nothing is cut
 
 
 @attrs.frozen
-class Status:
+class MountStatus:
     """One mount.  ``state`` is its health's, or stale, hung, private, unreadable."""
 
     mountpoint: str
@@ -37,17 +37,17 @@ class Status:
     version: str = ""
 
 
-def status_of(mountpoint: str) -> Status:
+def status_of(mountpoint: str) -> MountStatus:
     """Ask one mount, for at most ``mounts.ANSWER_S``."""
     pid = processes.daemon_of(mountpoint)
     try:
         health, version = within(mounts.ANSWER_S, lambda: _read(mountpoint))
     except TimeoutError:
-        return Status(mountpoint, "hung", pid)
+        return MountStatus(mountpoint, "hung", pid)
     except OSError as error:
-        return Status(mountpoint, STATE_OF_ERRNO.get(error.errno or 0, "unreadable"), pid)
+        return MountStatus(mountpoint, STATE_OF_ERRNO.get(error.errno or 0, "unreadable"), pid)
     found = flat_keyed(health)
-    return Status(
+    return MountStatus(
         mountpoint,
         state=found.get("state", "unreadable"),
         pid=pid,
@@ -67,7 +67,7 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdigit() else None
 
 
-def status(mountpoint: str | None) -> list[Status]:
+def statuses(mountpoint: str | None) -> list[MountStatus]:
     """Of one mount, or of all there are.  Raises NotMounted."""
     found = list(dict.fromkeys(mount.mountpoint for mount in mounts.jaxfs_mounts()))
     if mountpoint is None:
@@ -77,12 +77,12 @@ def status(mountpoint: str | None) -> list[Status]:
     return [status_of(mountpoint)]
 
 
-def as_json(found: list[Status]) -> str:
+def as_json(found: list[MountStatus]) -> str:
     """A list of objects, always."""
     return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
 
 
-def show(found: list[Status]) -> None:
+def show(found: list[MountStatus]) -> None:
     """The same as a table."""
     console = Console()
     if not console.is_terminal:
@@ -98,7 +98,7 @@ def show(found: list[Status]) -> None:
     console.print(table)
 
 
-def _cells(one: Status) -> list[str]:
+def _cells(one: MountStatus) -> list[str]:
     style = STYLES.get(one.state, "red")
     return [
         one.mountpoint,

@@ -22,7 +22,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from mountctl import mount_stats
-from mountctl.mount_stats import Program, Sample
+from mountctl.mount_stats import MountStats, ProgramStats
 from mountctl.status import STYLES, duration
 
 ROWS = 20  # programs and users that are shown
@@ -39,14 +39,14 @@ def size(number: float) -> str:
     return f"{number:.0f} {UNITS[unit]}" if unit == 0 else f"{number:.1f} {UNITS[unit]}"
 
 
-def _rate(now: Sample, before: Sample, metric: str) -> float:
+def _rate(now: MountStats, before: MountStats, metric: str) -> float:
     """A counter's growth a second; a daemon that started anew begins at 0."""
     seconds = now.at_s - before.at_s
     grown = now.metrics.get(metric, 0) - before.metrics.get(metric, 0)
     return max(0.0, grown) / seconds if seconds > 0 else 0.0
 
 
-def _facts(now: Sample, before: Sample) -> Table:
+def _facts(now: MountStats, before: MountStats) -> Table:
     state = now.health.get("state", "")
     rows = [
         ("state", f"[{STYLES.get(state, 'red')}]{escape(state)}[/]"),
@@ -71,7 +71,7 @@ def _bar(used: float, limit: float) -> RenderableType:
     return ProgressBar(total=max(limit, 1), completed=min(used, limit), width=BAR_WIDTH)
 
 
-def _memory(now: Sample) -> Table:
+def _memory(now: MountStats) -> Table:
     """The mount's own memory, then that of each device that tells."""
     table = Table.grid(padding=(0, 3, 0, 0))
     used, limit = now.count("result_bytes"), now.count("result_limit_bytes")
@@ -103,7 +103,7 @@ def _table(*titles: str) -> Table:
     return table
 
 
-def _devices(now: Sample) -> Table:
+def _devices(now: MountStats) -> Table:
     table = _table("device", "kind", "health", "calls")
     for device in now.devices:
         calls = str(device.unfinished_calls)
@@ -111,7 +111,7 @@ def _devices(now: Sample) -> Table:
     return table
 
 
-def _programs(now: Sample, before: Sample) -> Table:
+def _programs(now: MountStats, before: MountStats) -> Table:
     earlier = {program.name: program.calls for program in before.programs}
     seconds = max(now.at_s - before.at_s, 1e-9)
     grown = {p.name: max(0, p.calls - earlier.get(p.name, 0)) / seconds for p in now.programs}
@@ -123,7 +123,7 @@ def _programs(now: Sample, before: Sample) -> Table:
     return table
 
 
-def _state(program: Program) -> str:
+def _state(program: ProgramStats) -> str:
     """And how far a compile is: what it does, and for how long."""
     if not program.compile_phase:
         return program.state
@@ -131,14 +131,14 @@ def _state(program: Program) -> str:
     return f"{program.state}: {program.compile_phase} {seconds:.0f} s"
 
 
-def _users(now: Sample) -> Table:
+def _users(now: MountStats) -> Table:
     table = _table("user", "results", "size")
     for user in now.users[:ROWS]:
         table.add_row(escape(user.name), str(user.results), size(user.result_bytes))
     return table
 
 
-def screen(now: Sample, before: Sample) -> RenderableType:
+def screen(now: MountStats, before: MountStats) -> RenderableType:
     """One picture; rates are those since ``before``."""
     head = Group(_facts(now, before), _memory(now))
     title = f"[bold]{escape(now.mountpoint)}[/]  {escape(now.version)}"
@@ -150,7 +150,7 @@ def screen(now: Sample, before: Sample) -> RenderableType:
     return Group(*parts)
 
 
-def once(mountpoint: str, interval_s: float) -> tuple[Sample, Sample]:
+def once(mountpoint: str, interval_s: float) -> tuple[MountStats, MountStats]:
     """Two samples, for the rates between them.  Raises NotMounted, NotAnswering."""
     before = mount_stats.read(mountpoint)
     time.sleep(interval_s)

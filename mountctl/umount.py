@@ -27,7 +27,7 @@ def umount(mountpoint: str, *, force: bool = False, unguard: bool = False) -> No
     if mounts.is_mounted(mountpoint) or not unguard:
         _take_away(mountpoint, force=force)
     if unguard:
-        with mountpoint_guard.held(mountpoint, state_dir) as ground:
+        with mountpoint_guard.open_underlying(mountpoint, state_dir) as ground:
             ground.unguard()
 
 
@@ -45,10 +45,12 @@ def _take_away(mountpoint: str, *, force: bool) -> None:
         device = mounts.device_of(mountpoint)
         _unmount(mountpoint)
         if daemon is not None and not daemon.ends_within(END_S):
-            raise UnmountFailed(_still_there(mountpoint, daemon.pid, processes.keepers(device)))
+            raise UnmountFailed(
+                _still_there(mountpoint, daemon.pid, processes.namespace_holders(device))
+            )
 
 
-def _still_there(mountpoint: str, pid: int, keepers: list[processes.Holder]) -> str:
+def _still_there(mountpoint: str, pid: int, keepers: list[processes.HoldingProcess]) -> str:
     if keepers:
         return (
             f"{mountpoint} is unmounted here, but its daemon (pid {pid}) still serves the"
@@ -60,7 +62,7 @@ def _still_there(mountpoint: str, pid: int, keepers: list[processes.Holder]) -> 
     )
 
 
-def _force(mountpoint: str, daemon: processes.Watched | None) -> None:
+def _force(mountpoint: str, daemon: processes.ProcessHandle | None) -> None:
     """Open files of the mount stay open and say ENOTCONN."""
     if daemon is not None and not _ended(daemon):
         raise UnmountFailed(f"the daemon of {mountpoint} (pid {daemon.pid}) cannot be killed")
@@ -68,7 +70,7 @@ def _force(mountpoint: str, daemon: processes.Watched | None) -> None:
         mounts.unmount(mountpoint, lazy=True)
 
 
-def _ended(daemon: processes.Watched) -> bool:
+def _ended(daemon: processes.ProcessHandle) -> bool:
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             daemon.send(number)
@@ -82,13 +84,13 @@ def _ended(daemon: processes.Watched) -> bool:
 
 
 @contextlib.contextmanager
-def _daemon(mountpoint: str) -> Iterator[processes.Watched | None]:
+def _daemon(mountpoint: str) -> Iterator[processes.ProcessHandle | None]:
     """Held by descriptor from before the unmount, so its pid cannot become another's."""
     pid = processes.daemon_of(mountpoint)
     watched = None
     if pid is not None:
         with contextlib.suppress(ProcessLookupError):
-            watched = processes.Watched(pid)
+            watched = processes.ProcessHandle(pid)
     try:
         yield watched
     finally:
@@ -105,13 +107,13 @@ def _unmount(mountpoint: str) -> None:
         raise Busy(f"{told}\nto unmount it all the same: mountctl umount --force") from None
 
 
-def _used_by(holders: list[processes.Holder]) -> str:
+def _used_by(holders: list[processes.HoldingProcess]) -> str:
     if not holders:
         return " by a process that waits in open(2), or cannot be seen from here"
     return f" by{_rows(holders)}"
 
 
-def _rows(holders: list[processes.Holder]) -> str:
+def _rows(holders: list[processes.HoldingProcess]) -> str:
     rows = [f"\n  {h.pid} ({h.how} {h.path}) {h.command}" for h in holders[:HOLDERS_SHOWN]]
     more = len(holders) - len(rows)
     return "".join(rows) + (f"\n  and {more} more" if more else "")

@@ -33,7 +33,7 @@ def helpers() -> Iterator[Finding]:
 
 
 def mounts() -> Iterator[Finding]:
-    found = status.status(None)
+    found = status.statuses(None)
     for one in found:
         subject = f"mount {one.mountpoint}"
         if one.state in REMEDIES:

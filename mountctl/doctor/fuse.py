@@ -41,7 +41,7 @@ def kernel() -> Iterator[Finding]:
 def device() -> Iterator[Finding]:
     try:
         for holds in (preflight.has_fuse, preflight.may_mount):
-            holds(preflight.Request("/", Options()))
+            holds(preflight.PreflightRequest("/", Options()))
     except (NoFuse, NoFusermount) as error:
         found, _, remedy = error.message.partition(": ")
         yield fail("FUSE device", found, remedy)
@@ -77,7 +77,7 @@ def fusermount() -> Iterator[Finding]:
 
 def others() -> Iterator[Finding]:
     """Whether a plain user may let others into a mount."""
-    if os.geteuid() == 0 or preflight.users_may():
+    if os.geteuid() == 0 or preflight.allows_others():
         yield ok("allow_other", "may be used")
     else:
         remedy = f"as root: echo user_allow_other >> {preflight.FUSE_CONF}"

@@ -48,7 +48,7 @@ def is_mounted(place: Path) -> bool:
     return any(mount.mountpoint == str(place) for mount in all_mounts())
 
 
-def all_mounts() -> list[mounts.Mount]:
+def all_mounts() -> list[mounts.MountInfo]:
     return mounts.parse(Path("/proc/self/mountinfo").read_text())
 
 

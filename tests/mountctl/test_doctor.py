@@ -137,7 +137,7 @@ def test_small_cgroup_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_stale_mount_fails_with_the_command_that_removes_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(status, "status", lambda place: [status.Status("/jax", "stale")])
+    monkeypatch.setattr(status, "statuses", lambda place: [status.MountStatus("/jax", "stale")])
     assert only(environment.mounts).remedy == "mountctl umount /jax"
 
 

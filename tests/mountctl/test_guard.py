@@ -30,8 +30,8 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ground(place: Path, tmp_path: Path) -> Iterator[mountpoint_guard.Ground]:
-    with mountpoint_guard.held(str(place), tmp_path) as held:
+def ground(place: Path, tmp_path: Path) -> Iterator[mountpoint_guard.UnderlyingDirectory]:
+    with mountpoint_guard.open_underlying(str(place), tmp_path) as held:
         yield held
         held.unguard()
 
@@ -53,7 +53,7 @@ def test_directory_can_be_given_back_without_a_mount(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
     state = statedir.default(str(place))
     state.mkdir(parents=True)
-    with mountpoint_guard.held(str(place), state) as held:
+    with mountpoint_guard.open_underlying(str(place), state) as held:
         held.guard("mode")
     assert mode(place) == 0o555
     subprocess.run([*mountctl("umount"), "--unguard", str(place)], check=True)
@@ -61,7 +61,7 @@ def test_directory_can_be_given_back_without_a_mount(
 
 
 def test_second_guard_does_not_forget_the_first_mode(
-    place: Path, ground: mountpoint_guard.Ground
+    place: Path, ground: mountpoint_guard.UnderlyingDirectory
 ) -> None:
     ground.guard("mode")
     ground.guard("mode")
@@ -70,14 +70,16 @@ def test_second_guard_does_not_forget_the_first_mode(
     assert mode(place) == 0o775
 
 
-def test_no_guard_changes_nothing(place: Path, ground: mountpoint_guard.Ground) -> None:
+def test_no_guard_changes_nothing(
+    place: Path, ground: mountpoint_guard.UnderlyingDirectory
+) -> None:
     ground.guard("none")
     assert mode(place) == 0o775
 
 
 @as_root
 def test_immutable_directory_keeps_root_out_too(
-    place: Path, ground: mountpoint_guard.Ground
+    place: Path, ground: mountpoint_guard.UnderlyingDirectory
 ) -> None:
     try:
         ground.guard("immutable")
@@ -90,7 +92,10 @@ def test_immutable_directory_keeps_root_out_too(
 
 
 def test_failure_puts_the_mode_back(place: Path, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), mountpoint_guard.held(str(place), tmp_path) as held:
+    with (
+        pytest.raises(RuntimeError),
+        mountpoint_guard.open_underlying(str(place), tmp_path) as held,
+    ):
         held.guard("mode")
         raise RuntimeError
     assert mode(place) == 0o775
@@ -106,7 +111,7 @@ def test_plain_owner_may_mount_on_a_guarded_directory_again(place: Path, tmp_pat
         code = 255
         try:
             os.setresuid(20001, 20001, 20001)
-            mountpoint_guard.Ground(fd, tmp_path).lift()
+            mountpoint_guard.UnderlyingDirectory(fd, tmp_path).allow_owner_writes()
             code = 0
         finally:
             os._exit(code)

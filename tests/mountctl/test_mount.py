@@ -134,7 +134,7 @@ def kill_watcher(daemon: int) -> None:
 
 def killed(mount: Mount) -> None:
     """End the daemon the hard way, after its watcher, and see that its mount is stale."""
-    daemon = processes.Watched(daemon_of(mount.path))
+    daemon = processes.ProcessHandle(daemon_of(mount.path))
     kill_watcher(daemon.pid)
     os.kill(daemon.pid, signal.SIGKILL)
     assert daemon.ends_within(LIMIT_S)

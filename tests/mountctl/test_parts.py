@@ -28,8 +28,8 @@ paths = st.lists(st.text("ab+%.-", min_size=1), min_size=1).map(lambda parts: "/
 
 def test_mountinfo_is_read_with_its_escapes() -> None:
     assert mounts.parse(MOUNTINFO) == [
-        mounts.Mount("/mnt a", "fuse.jaxfs", "jax\\fs", "98:0", "rw,user_id=0"),
-        mounts.Mount("/proc", "proc", "proc", "0:30", "rw"),
+        mounts.MountInfo("/mnt a", "fuse.jaxfs", "jax\\fs", "98:0", "rw,user_id=0"),
+        mounts.MountInfo("/proc", "proc", "proc", "0:30", "rw"),
     ]
 
 
@@ -99,7 +99,7 @@ def test_holders_are_found_by_directory_and_by_open_file(tmp_path: Path) -> None
     command = [sys.executable, "-c", "print(flush=True); input()"]
     with (tmp_path / "data").open("w"), talking(command, tmp_path) as child:
         found = {holder.pid: holder for holder in processes.holders(str(tmp_path))}
-        assert found[child.pid] == processes.Holder(
+        assert found[child.pid] == processes.HoldingProcess(
             child.pid, " ".join(command), "cwd", str(tmp_path)
         )
         assert found[os.getpid()].how.startswith("fd ")
@@ -122,12 +122,12 @@ def test_mapped_files_count_as_used() -> None:
         file.write(b"x")
         file.flush()
         with mmap.mmap(file.fileno(), 0):
-            assert ("mmap", file.name) in set(processes._used(os.getpid()))
+            assert ("mmap", file.name) in set(processes._open_paths(os.getpid()))
 
 
 def test_end_of_a_process_is_seen() -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
-        watched = processes.Watched(child.pid)
+        watched = processes.ProcessHandle(child.pid)
         assert not watched.ends_within(0)
         child.communicate()
         assert watched.ends_within(10)

@@ -47,7 +47,7 @@ def usable_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "FUSE_DEVICE", Path("/dev/null"))
 
 
-def verdict_for_plain_user(request: preflight.Request) -> tuple[int, str]:
+def verdict_for_plain_user(request: preflight.PreflightRequest) -> tuple[int, str]:
     """What the checks tell a process that is not root's: 0, or the error's exit code and words."""
     theirs, ours = os.pipe()
     child = os.fork()
@@ -70,7 +70,7 @@ def verdict_for_plain_user(request: preflight.Request) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), told
 
 
-def exit_code_of_plain_user(request: preflight.Request) -> int:
+def exit_code_of_plain_user(request: preflight.PreflightRequest) -> int:
     return verdict_for_plain_user(request)[0]
 
 
@@ -107,7 +107,7 @@ def test_mount_point_with_files_in_it(empty: Path) -> None:
 
 def test_nonempty_lets_files_be_hidden(empty: Path) -> None:
     (empty / "thesis.tex").touch()
-    preflight.is_empty(preflight.Request(str(empty), options.parse(["nonempty"])))
+    preflight.is_empty(preflight.PreflightRequest(str(empty), options.parse(["nonempty"])))
 
 
 def test_unknown_option_names_a_close_one(empty: Path) -> None:
@@ -162,7 +162,7 @@ def test_plain_user_is_told_what_opens_the_fuse_device(
     device = reachable.parent / "fuse"
     device.touch(mode=0o600)
     monkeypatch.setattr(preflight, "FUSE_DEVICE", device)
-    request = preflight.Request(str(reachable), Options(), uid=NOBODY)
+    request = preflight.PreflightRequest(str(reachable), Options(), uid=NOBODY)
     code, told = verdict_for_plain_user(request)
     assert code == errors.NoFuse.exit_code
     assert "cannot be opened (permission denied): as root: chmod 666" in told
@@ -170,14 +170,14 @@ def test_plain_user_is_told_what_opens_the_fuse_device(
 
 @as_root
 def test_plain_user_needs_a_writable_mount_point() -> None:
-    request = preflight.Request("/", Options(nonempty=True), uid=NOBODY)
+    request = preflight.PreflightRequest("/", Options(nonempty=True), uid=NOBODY)
     assert exit_code_of_plain_user(request) == errors.NotPermitted.exit_code
 
 
 @as_root
 def test_plain_user_needs_to_own_a_sticky_mount_point(reachable: Path) -> None:
     reachable.chmod(0o1777)
-    request = preflight.Request(str(reachable), Options(), uid=NOBODY)
+    request = preflight.PreflightRequest(str(reachable), Options(), uid=NOBODY)
     assert exit_code_of_plain_user(request) == errors.NotPermitted.exit_code
 
 
@@ -187,7 +187,7 @@ def test_plain_user_needs_fusermount(
 ) -> None:
     os.chown(reachable, NOBODY, NOBODY)
     monkeypatch.setenv("PATH", str(reachable))
-    request = preflight.Request(str(reachable), Options(), uid=NOBODY)
+    request = preflight.PreflightRequest(str(reachable), Options(), uid=NOBODY)
     assert exit_code_of_plain_user(request) == errors.NoFusermount.exit_code
 
 
@@ -207,7 +207,7 @@ def test_plain_user_lets_others_in_only_where_root_allows_it(
     fuse_conf = reachable.parent / "fuse.conf"
     fuse_conf.write_text(conf)
     monkeypatch.setattr(preflight, "FUSE_CONF", fuse_conf)
-    request = preflight.Request(str(reachable), Options(allow_other=True), uid=NOBODY)
+    request = preflight.PreflightRequest(str(reachable), Options(allow_other=True), uid=NOBODY)
     assert exit_code_of_plain_user(request) == exit_code
 
 

@@ -123,7 +123,7 @@ def test_bench_measures_and_leaves_nothing(mount: Mount) -> None:
 
 def test_bench_json_has_every_figure(mount: Mount) -> None:
     said = json.loads(run("bench", "--seconds", "0.02", "--json", mount.path).stdout)
-    assert set(said) == set(bench.Figures.__struct_fields__)
+    assert set(said) == set(bench.BenchResult.__struct_fields__)
 
 
 def test_add_copies_and_waits(mount: Mount) -> None:
