@@ -1,5 +1,6 @@
-"""The command line: mount, unmount and look at jaxfs mounts.
+"""The command line: mounts jaxfs, unmounts it and watches mounts.
 
-Each command is a module of its name.  A refusal is an exception with its exit code (``errors``);
-the daemon is started by ``daemon`` and is otherwise only talked to through its files.
+``cli`` has the commands; each does its work in a module of its name.  A failure is an exception
+with an exit code (``errors``).  ``daemon`` starts the daemon; all else that a command learns about
+a mount comes from the mount's files and from /proc.
 """

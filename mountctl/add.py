@@ -1,15 +1,14 @@
-"""``mountctl add``: programs copied into a mount, with a bar while they are copied and compiled.
+"""``mountctl add``: copies programs into a mount and shows how they are copied and compiled.
 
-A copy's close(2) waits for the compile and gives its verdict; the words are in the program's
-``error``.  How much is copied is known exactly.  How long a compile takes nobody knows before it
-has ended, so what is shown of it is what it does and for how long.
+close(2) of a copy waits for the compile and returns its error; the program's ``error`` has the
+message.  A bar shows how much is copied.  How long a compile takes is not known before it ends, so
+for a compile the phase and the time until now are shown.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from io import FileIO
 from pathlib import Path
 
 import attrs
@@ -18,12 +17,13 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from mountctl import mounts
-from mountctl.errors import Interrupted, NotAdded, NotMounted
+from mountctl.errors import Interrupted, NotAdded
+from mountctl.mount_stats import flat_keyed
 
-BEGINNING = 20  # lines of an error that are shown
+ERROR_LINES = 20  # of an error that are shown
 PIECE_BYTES = 1 << 20
-LOOK_S = 0.1
-PHASES = {  # of the program's status
+REFRESH_S = 0.1
+PHASES = {  # compile_phase in the program's status
     "waiting": "waits for other compiles",
     "trace": "reading and lowering",
     "compile": "compiling",
@@ -31,69 +31,72 @@ PHASES = {  # of the program's status
 }
 
 
-@attrs.frozen
-class RefusedFile:
-    """A file and what the mount said about it."""
-
-    file: Path
-    reason: str
-
-
 @attrs.define
 class FileCopy:
-    """A file on its way; it is written by one thread and looked at by another."""
+    """A file that is copied into ``programs/``; one thread writes it, another shows its progress.
+
+    Attributes:
+        file: The file to copy.
+        target: Its path in the mount.
+        copied_bytes: How much the mount has taken.
+        error: Why the mount refused it; empty if it did not.
+    """
 
     file: Path
     target: Path
     copied_bytes: int = 0
-    reason: str = ""  # why it was refused
+    error: str = ""
 
     def run(self) -> None:
-        """Copy, and wait for the verdict."""
+        """Copies the file and waits until it is compiled, or sets ``error``."""
         try:
             with self.file.open("rb") as source, self.target.open("wb", buffering=0) as sink:
                 while piece := source.read(PIECE_BYTES):
-                    self._write(sink, piece)
+                    view = memoryview(piece)
+                    while view:
+                        written = sink.write(view)
+                        self.copied_bytes += written
+                        view = view[written:]
         except OSError as error:
-            story = _story(self.target.with_suffix("") / "error")
-            self.reason = story or error.strerror or str(error)
+            self.error = self._reported_error() or error.strerror or str(error)
 
-    def _write(self, sink: FileIO, piece: bytes) -> None:
-        view = memoryview(piece)
-        while view:
-            written = sink.write(view)
-            self.copied_bytes += written
-            view = view[written:]
+    def _reported_error(self) -> str:
+        """Returns the first lines of the program's ``error``; empty if the name made no program."""
+        with contextlib.suppress(OSError):
+            text = (self.target.with_suffix("") / "error").read_text()
+            if text != "ok\n":
+                return "\n".join(text.rstrip().splitlines()[:ERROR_LINES])
+        return ""
 
-    def doing(self, size: int) -> str:
-        """What happens now, for people."""
+    def progress(self, size: int) -> str:
+        """Returns what happens now, for people; ``size`` is the file's, in bytes."""
         if self.copied_bytes < size:
             return f"copying {decimal(self.copied_bytes)} of {decimal(size)}"
-        return PHASES.get(self._phase(), "")
-
-    def _phase(self) -> str:
         with contextlib.suppress(OSError):
-            for row in (self.target.with_suffix("") / "status").read_text().splitlines():
-                key, _, value = row.partition(" ")
-                if key == "compile_phase":
-                    return value
+            status = flat_keyed((self.target.with_suffix("") / "status").read_text())
+            return PHASES.get(status.get("compile_phase", ""), "")
         return ""
 
 
 def add(mountpoint: str, files: list[Path]) -> None:
-    """All are tried.  Raises NotMounted, NotAdded, Interrupted."""
-    if not mounts.is_mounted(mountpoint):
-        raise NotMounted(f"no jaxfs is mounted on {mountpoint}; mountctl status lists the mounts")
+    """Copies files into ``programs/``, also after one of them is refused.
+
+    Raises:
+        NotMounted: if no jaxfs is mounted there.
+        NotAdded: if files were refused; the message has their errors.
+        Interrupted: at Ctrl-C.
+    """
+    mounts.require_mounted(mountpoint)
     try:
-        refused = _copy_all(Path(mountpoint) / "programs", files)
+        copies = _copy_all(Path(mountpoint) / "programs", files)
     except KeyboardInterrupt:
-        raise Interrupted("SIGINT: what is copied goes on to compile, the rest is not") from None
-    if refused:
-        told = "\n".join(f"{one.file}: {one.reason}" for one in refused)
-        raise NotAdded(f"{len(refused)} of {len(files)} refused\n{told}")
+        raise Interrupted("SIGINT: copied files are compiled, the others were not copied") from None
+    errors = [f"{copy.file}: {copy.error}" for copy in copies if copy.error]
+    if errors:
+        raise NotAdded("\n".join([f"{len(errors)} of {len(files)} refused", *errors]))
 
 
-def _copy_all(programs: Path, files: list[Path]) -> list[RefusedFile]:
+def _copy_all(programs: Path, files: list[Path]) -> list[FileCopy]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -102,40 +105,32 @@ def _copy_all(programs: Path, files: list[Path]) -> list[RefusedFile]:
         TimeElapsedColumn(),
     )
     console = Console(stderr=True)
-    refused = []
+    copies = [FileCopy(file, programs / file.name) for file in files]
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        for number, file in enumerate(files, 1):
-            name = f"{file.name} ({number} of {len(files)})"
+        for number, copy in enumerate(copies, 1):
+            name = f"{copy.file.name} ({number} of {len(files)})"
             bar = progress.add_task(name, total=None, doing="")
-            copy = FileCopy(file, programs / file.name)
-            _watch(copy, progress, bar)
+            _run_shown(copy, progress, bar)
             progress.remove_task(bar)
-            if copy.reason:
-                refused.append(RefusedFile(file, copy.reason))
-            else:
-                progress.console.print(f"{programs / file.stem}", highlight=False, soft_wrap=True)
-    return refused
+            if not copy.error:
+                program = copy.target.with_suffix("")
+                progress.console.print(f"{program}", highlight=False, soft_wrap=True)
+    return copies
 
 
-def _watch(copy: FileCopy, progress: Progress, bar: TaskID) -> None:
-    """Show a copy until its end.  A bar that has come to its end swings while the mount works."""
+def _run_shown(copy: FileCopy, progress: Progress, bar: TaskID) -> None:
+    """Runs a copy in a thread and shows it; Ctrl-C does not wait for a daemon thread.
+
+    After the last byte the bar has no total, which rich shows as a bar that swings.
+    """
     if progress.disable:
         copy.run()
         return
     size = copy.file.stat().st_size
-    thread = threading.Thread(target=copy.run, daemon=True)  # Ctrl-C does not wait for it
+    thread = threading.Thread(target=copy.run, daemon=True)
     thread.start()
     while thread.is_alive():
-        is_copied = copy.copied_bytes >= size
-        total = None if is_copied else size
-        progress.update(bar, total=total, completed=copy.copied_bytes, doing=copy.doing(size))
-        thread.join(LOOK_S)
-
-
-def _story(error_file: Path) -> str:
-    """What ``programs/<program>/error`` says; empty for a file whose name made no program."""
-    with contextlib.suppress(OSError):
-        text = error_file.read_text()
-        if text != "ok\n":
-            return "\n".join(text.rstrip().splitlines()[:BEGINNING])
-    return ""
+        total = None if copy.copied_bytes >= size else size
+        doing = copy.progress(size)
+        progress.update(bar, total=total, completed=copy.copied_bytes, doing=doing)
+        thread.join(REFRESH_S)

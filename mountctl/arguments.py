@@ -1,7 +1,7 @@
-"""All that can be said to ``mount``, in one grammar: ``-o state_dir=/s`` is ``--state-dir /s``.
+"""The arguments of ``mount``, in one grammar: ``-o state_dir=/s`` is ``--state-dir /s``.
 
-Two tables of the same kind: jaxfs' options, which go to the daemon, and ``Command``'s, which say
-how to start it.  Flags are made from the tables and are read as the words they stand for.
+There are two tables of the same kind: jaxfs's options, which the daemon gets, and the fields of
+``LaunchOptions``, which say how to start the daemon.  The flags are made from both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jaxfs.options import Option, Options, duration
 from mountctl import mount8_options
 from mountctl.errors import BadOption
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., None])
 START_S = 60.0
 GUARDS = ("mode", "immutable", "none")
 
@@ -38,7 +38,15 @@ def _guard(text: str) -> str:
 
 
 class LaunchOptions(msgspec.Struct, frozen=True):
-    """What ``mount`` itself wants to know; paths as they were given."""
+    """How to start the daemon; paths are as they were typed.
+
+    Attributes:
+        state_dir: The state directory; None for the mount point's default.
+        log_file: The log; None for one in the state directory, or stderr in the foreground.
+        timeout: Seconds to wait for the ready message.
+        guard: How the directory under the mount is kept empty.
+        foreground: Whether the command stays until the mount ends.
+    """
 
     state_dir: Annotated[
         str | None, Option("programs and caches; default: one a mount point", "PATH", _path)
@@ -61,44 +69,63 @@ class LaunchOptions(msgspec.Struct, frozen=True):
     foreground: Annotated[bool, Option("stay in this terminal; Ctrl-C unmounts")] = False
 
 
-COMMAND = options.rows(LaunchOptions)
-TABLE: dict[str, Option] = {**options.TABLE, **COMMAND}
+LAUNCH_TABLE = options.rows(LaunchOptions)
+TABLE: dict[str, Option] = {**options.TABLE, **LAUNCH_TABLE}
 
 
 @attrs.frozen
 class MountArguments:
-    """What was said."""
+    """All options of a command line, except those of mount(8) that are ignored.
 
-    command: LaunchOptions
+    Attributes:
+        launch: How to start the daemon.
+        options: What the daemon gets.
+    """
+
+    launch: LaunchOptions
     options: Options
 
 
-def parse(parts: Iterable[str], *, sloppy: bool = False) -> MountArguments:
-    """Of a repeated option the last counts; ``sloppy`` drops unknown ones, as mount(8)'s -s asks.
+def usage() -> str:
+    """Returns all options as text: those of jaxfs, then those of mount(8)."""
+    mount8 = "\n".join(f"{row.patterns}\n    {row.what}" for row in mount8_options.TABLE)
+    return f"{options.usage(TABLE)}\n\nOptions of mount(8) that fstab lines may have:\n\n{mount8}"
 
-    Raises BadOption.
+
+def parse(words: Iterable[str], *, sloppy: bool = False) -> MountArguments:
+    """Parses options, each a word; of a repeated one the last counts.
+
+    >>> arguments = parse(["devices=4", "noatime", "state_dir=/s"])
+    >>> arguments.options.devices, arguments.launch.state_dir
+    (4, '/s')
+
+    Args:
+        words: Such as ``devices=4``.
+        sloppy: Ignore unknown options, as mount(8)'s -s asks.
+
+    Raises:
+        BadOption: if a word is unknown, has a bad value or cannot be honoured.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {}  # values of the types that the tables' fields have
     try:
-        for part in parts:
-            _take(part, found, sloppy=sloppy)
+        for word in words:
+            is_unknown = word.partition("=")[0] not in TABLE
+            if word == "exec":
+                found.pop("noexec", None)
+            elif not (mount8_options.is_ignored(word) or (sloppy and is_unknown)):
+                name, value = options.read(word, TABLE)
+                found[name] = value
     except Invalid as error:
         raise BadOption(error.reason) from None
-    ours = {name: found.pop(name) for name in COMMAND if name in found}
-    return MountArguments(LaunchOptions(**ours), Options(**found))
-
-
-def _take(part: str, found: dict[str, Any], *, sloppy: bool) -> None:
-    if part == "exec":
-        found.pop("noexec", None)
-    if mount8_options.is_ignored(part) or (sloppy and part.partition("=")[0] not in TABLE):
-        return
-    name, value = options.read(part, TABLE)
-    found[name] = value
+    launch = {name: found.pop(name) for name in LAUNCH_TABLE if name in found}
+    return MountArguments(LaunchOptions(**launch), Options(**found))
 
 
 def flags(command: F) -> F:
-    """``-o`` and a flag for each row; what they say comes into the list ``ctx.obj``, in order."""
+    """Decorates a Click command with ``-o`` and a flag for each option.
+
+    What the user typed is in the list ``context.obj``, as words for ``parse``, in order.
+    """
     for name, option in reversed(TABLE.items()):
         short = ("-f",) if name == "foreground" else ()
         command = click.option(
@@ -107,7 +134,7 @@ def flags(command: F) -> F:
             is_flag=option.read is None,
             metavar=option.placeholder or None,
             expose_value=False,
-            callback=_note_flag,
+            callback=_append_flag,
             help=option.help[0].upper() + option.help[1:] + ".",
         )(command)
     return click.option(
@@ -116,18 +143,18 @@ def flags(command: F) -> F:
         multiple=True,
         metavar="OPT[,OPT...]",
         expose_value=False,
-        callback=_note_words,
+        callback=_append_words,
         help="The same as mount(8) takes them, with _ for - and without the --.",
     )(command)
 
 
-def _note_flag(context: click.Context, flag: click.Parameter, value: str | bool | None) -> None:
-    parts = context.ensure_object(list)
+def _append_flag(context: click.Context, flag: click.Parameter, value: str | bool | None) -> None:
+    words: list[str] = context.ensure_object(list)
     if value is True:
-        parts.append(flag.name)
+        words.append(str(flag.name))
     elif isinstance(value, str):
-        parts.append(f"{flag.name}={value}")
+        words.append(f"{flag.name}={value}")
 
 
-def _note_words(context: click.Context, flag: click.Parameter, words: tuple[str, ...]) -> None:
+def _append_words(context: click.Context, _flag: click.Parameter, words: tuple[str, ...]) -> None:
     context.ensure_object(list).extend(options.split(words))

@@ -1,30 +1,31 @@
-"""``mountctl bench``: what a call costs on this mount, in a few seconds.
+"""``mountctl bench``: measures in a few seconds what a call costs on a mount.
 
-Two programs of its own, x + x on 16 floats and on a megabyte of them, are asked through
-``call.raw`` and removed.  A call is a write and a read; the floor is two requests to the same
-daemon that do nothing (statvfs(3), which the kernel does not answer itself), so what lies between
-is jaxfs and the device.
+Two programs of its own, x + x on 16 floats and on 2^20 of them, are called through ``call.raw`` and
+removed.  A call is a write and a read.  The floor is two requests to the same daemon that do
+nothing: statvfs(3), which the kernel does not answer itself.  The difference is jaxfs and the
+device.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from mountctl import mounts
-from mountctl.errors import NotAnswering, NotMounted
+from mountctl.display import fixed_width
+from mountctl.errors import NotAnswering
 
 CLIENTS = 8
 SMALL, LARGE = 16, 1 << 20  # floats
 FLOAT_BYTES = 4
+WIDTH = 100  # columns if the output is not a terminal
 PROGRAM = """\
 func.func public @main(%x: tensor<{n}xf32>) -> tensor<{n}xf32> {{
   %y = stablehlo.add %x, %x : tensor<{n}xf32>
@@ -34,7 +35,19 @@ func.func public @main(%x: tensor<{n}xf32>) -> tensor<{n}xf32> {{
 
 
 class BenchResult(msgspec.Struct, frozen=True):
-    """Times in microseconds; ``floor`` is that of two empty requests."""
+    """What was measured; times in microseconds.
+
+    Attributes:
+        mountpoint: Absolute path.
+        floor_p50_usec: Median of two requests that do nothing.
+        call_p50_usec: Median of a small call of one client.
+        call_p90_usec: Its 90th percentile.
+        call_p99_usec: Its 99th percentile.
+        calls_per_s: Small calls of one client.
+        clients: How many clients there were together.
+        clients_calls_per_s: Small calls of all of them.
+        throughput_bytes_per_s: Of large calls, inputs and outputs.
+    """
 
     mountpoint: str
     floor_p50_usec: float
@@ -48,22 +61,24 @@ class BenchResult(msgspec.Struct, frozen=True):
 
 
 def measure(mountpoint: str, seconds: float) -> BenchResult:
-    """Four figures of ``seconds`` each.  Raises NotMounted, NotAnswering."""
-    if not mounts.is_mounted(mountpoint):
-        raise NotMounted(f"no jaxfs is mounted on {mountpoint}; mountctl status lists the mounts")
+    """Measures a mount four times, for ``seconds`` each.
+
+    Raises:
+        NotMounted: if no jaxfs is mounted there.
+        NotAnswering: if a call fails.
+    """
+    mounts.require_mounted(mountpoint)
+    root = Path(mountpoint)
     try:
-        return _measure(mountpoint, seconds)
+        with _program(root, SMALL) as small, _program(root, LARGE) as large:
+            empty = _times(lambda: (os.statvfs(mountpoint), os.statvfs(mountpoint)), seconds)
+            one = _call_times(small, SMALL, seconds)
+            with ThreadPoolExecutor(CLIENTS) as pool:  # each client has a file of its own
+                clients = [pool.submit(_call_times, small, SMALL, seconds) for _ in range(CLIENTS)]
+                together = sum(len(client.result()) for client in clients)
+            bulk = _call_times(large, LARGE, seconds)
     except OSError as error:
         raise NotAnswering(f"{mountpoint}: {error}") from None
-
-
-def _measure(mountpoint: str, seconds: float) -> BenchResult:
-    root = Path(mountpoint)
-    with _program(root, SMALL) as small, _program(root, LARGE) as large:
-        empty = _times(lambda: (os.statvfs(mountpoint), os.statvfs(mountpoint)), seconds)
-        one = _calls(small, SMALL, seconds)
-        many = _together(small, seconds)
-        bulk = _calls(large, LARGE, seconds)
     return BenchResult(
         mountpoint=mountpoint,
         floor_p50_usec=_quantile(empty, 50),
@@ -72,14 +87,14 @@ def _measure(mountpoint: str, seconds: float) -> BenchResult:
         call_p99_usec=_quantile(one, 99),
         calls_per_s=len(one) / sum(one),
         clients=CLIENTS,
-        clients_calls_per_s=many / seconds,
+        clients_calls_per_s=together / seconds,
         throughput_bytes_per_s=2 * LARGE * FLOAT_BYTES * len(bulk) / sum(bulk),
     )
 
 
 @contextmanager
 def _program(root: Path, floats: int) -> Iterator[Path]:
-    """The ``call.raw`` of a program of our own."""
+    """Adds a program and yields its ``call.raw``; removes the program in the end."""
     source = root / f"programs/mountctl_bench_{os.getpid()}_{floats}.mlir"
     try:
         source.write_text(PROGRAM.format(n=floats))
@@ -88,16 +103,17 @@ def _program(root: Path, floats: int) -> Iterator[Path]:
         source.unlink(missing_ok=True)
 
 
-def _calls(call: Path, floats: int, seconds: float) -> list[float]:
+def _call_times(file: Path, floats: int, seconds: float) -> list[float]:
     request = bytes(FLOAT_BYTES * floats)
-    fd = os.open(call, os.O_RDWR)
+    fd = os.open(file, os.O_RDWR)
     try:
-        return _times(lambda: _ask(fd, request), seconds)
+        return _times(lambda: _call(fd, request), seconds)
     finally:
         os.close(fd)
 
 
-def _ask(fd: int, request: bytes) -> None:
+def _call(fd: int, request: bytes) -> None:
+    """Writes the inputs and reads outputs of the same size."""
     os.write(fd, request)
     missing = len(request)
     while missing:
@@ -108,55 +124,33 @@ def _ask(fd: int, request: bytes) -> None:
 
 
 def _times(act: Callable[[], object], seconds: float) -> list[float]:
-    """How long each took, in seconds, after one that is not counted."""
+    """Returns how long each act took, in seconds; the first one is not counted."""
     act()
-    took: list[float] = []
+    times: list[float] = []
     end = time.perf_counter() + seconds
     before = time.perf_counter()
-    while before < end or not took:
+    while before < end or not times:
         act()
         after = time.perf_counter()
-        took.append(after - before)
+        times.append(after - before)
         before = after
-    return took
+    return times
 
 
-def _together(call: Path, seconds: float) -> int:
-    """How many calls several clients make, each with a file of its own."""
-    counts: list[int] = []
-
-    def client() -> None:
-        counts.append(len(_calls(call, SMALL, seconds)))
-
-    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts)
-
-
-def _quantile(took_s: list[float], percent: int) -> float:
-    ordered = sorted(took_s)
+def _quantile(times_s: list[float], percent: int) -> float:
+    ordered = sorted(times_s)
     return round(ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] * 1e6, 1)
 
 
-def as_json(found: BenchResult) -> str:
-    return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
-
-
 def show(found: BenchResult) -> None:
-    """A line each."""
-    table = Table.grid(padding=(0, 3, 0, 0))
+    """Prints the figures, each on a line."""
     ratio = found.call_p50_usec / found.floor_p50_usec
+    slow = f"{found.call_p90_usec:.0f} µs, {found.call_p99_usec:.0f} µs"
+    table = Table.grid(padding=(0, 3, 0, 0))
     table.add_row("floor: two requests that do nothing", f"{found.floor_p50_usec:.0f} µs")
     table.add_row("a call (16 floats)", f"{found.call_p50_usec:.0f} µs, {ratio:.1f} x the floor")
-    table.add_row("  of ten, of a hundred the longest", _longest(found))
+    table.add_row("  90th, 99th percentile", slow)
     table.add_row("one client", f"{found.calls_per_s:,.0f} calls/s")
     table.add_row(f"{found.clients} clients", f"{found.clients_calls_per_s:,.0f} calls/s")
     table.add_row("large calls, in and out", f"{found.throughput_bytes_per_s / 1e6:,.0f} MB/s")
-    Console(width=None if Console().is_terminal else 100).print(table)
-
-
-def _longest(found: BenchResult) -> str:
-    return f"{found.call_p90_usec:.0f} µs, {found.call_p99_usec:.0f} µs"
+    fixed_width(WIDTH).print(table)

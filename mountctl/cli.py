@@ -1,26 +1,38 @@
-"""The commands as they are typed."""
+"""The commands.
+
+A command imports the module that does its work when it runs: shell completion has to be quick, and
+rich takes longer to import than a mount may take.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 import msgspec
 
 import jaxfs
 from jaxfs.options import LOG_LEVELS
-from mountctl import arguments, help_topics, mounts
-from mountctl.errors import TABLE, NotSound
+from mountctl import arguments, errors, mounts
 from mountctl.mount import MountRequest
 from mountctl.mount import mount as mount_jaxfs
 from mountctl.umount import umount as umount_jaxfs
 
-EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {means}" for code, means in TABLE)
-F = TypeVar("F", bound=Callable[..., Any])
+EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {means}" for code, means in errors.TABLE)
+F = TypeVar("F", bound=Callable[..., None])
 PATH = click.STRING  # click.Path would stat it, and a stat of a hung mount never returns
+TOPICS: dict[str, Callable[[], str]] = {
+    "options": arguments.usage,
+    "exit-codes": errors.exit_codes,
+}
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def _print_json(value: msgspec.Struct | Sequence[msgspec.Struct]) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,15 +48,15 @@ def main() -> None:
 def mount(context: click.Context, directory: str) -> None:
     """Mount jaxfs on DIRECTORY.
 
-    Returns when the mount answers and the engine is up.  Where that fails it says why, and leaves
-    nothing behind.  mount(8)'s own options are understood too: mountctl help options.
+    Returns when the mount answers and the engine is up.  If that fails it prints why, and leaves
+    nothing behind.  Options of mount(8) are understood too: mountctl help options.
     """
     words: list[str] = context.ensure_object(list)
     sys.exit(mount_jaxfs(MountRequest.from_arguments(directory, arguments.parse(words))))
 
 
 @main.command(epilog=EXIT_CODES, short_help="Unmount, and wait until the daemon has ended.")
-@click.option("--force", is_flag=True, help="Also where it is in use: waits and open files fail.")
+@click.option("--force", is_flag=True, help="Also if it is in use: waits and open files fail.")
 @click.option("--unguard", is_flag=True, help="Give the directory its write permissions back.")
 @click.argument("directory", type=PATH)
 def umount(force: bool, unguard: bool, directory: str) -> None:
@@ -53,22 +65,25 @@ def umount(force: bool, unguard: bool, directory: str) -> None:
 
 
 @main.command(epilog=EXIT_CODES)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@JSON
 @click.argument("directory", type=PATH, required=False)
 def status(as_json: bool, directory: str | None) -> None:
     """Show all mounts of jaxfs, or that on DIRECTORY."""
-    from mountctl import status as command  # rich takes longer to import than mounting may
+    from mountctl import status as command
 
     found = command.statuses(mounts.locate(directory) if directory else None)
     if as_json:
-        click.echo(command.as_json(found))
+        _print_json(found)
     else:
         command.show(found)
 
 
-def _placed(command: F) -> F:
+def _with_places(command: F) -> F:
     command = click.option(
-        "--prefix", default="/usr/local", show_default=True, help="For what may be anywhere."
+        "--prefix",
+        default="/usr/local",
+        show_default=True,
+        help="Where files go that may be anywhere.",
     )(command)
     return click.option(
         "--root", default="/", show_default=True, help="As DESTDIR, for packages and tests."
@@ -76,7 +91,7 @@ def _placed(command: F) -> F:
 
 
 @main.command(epilog=EXIT_CODES, short_help="Install mount helpers, unit, manual, completions.")
-@_placed
+@_with_places
 def install(root: str, prefix: str) -> None:
     """Install mount helpers, a systemd unit, manual pages and shell completions, as root."""
     from mountctl import install as command
@@ -85,42 +100,42 @@ def install(root: str, prefix: str) -> None:
 
 
 @main.command(epilog=EXIT_CODES)
-@_placed
+@_with_places
 def uninstall(root: str, prefix: str) -> None:
-    """Remove what mountctl install has made."""
+    """Remove the files that mountctl install wrote."""
     from mountctl import install as command
 
     command.uninstall(Path(root), prefix)
 
 
-@main.command(epilog=EXIT_CODES, short_help="Have the daemon read its log level again.")
+@main.command(epilog=EXIT_CODES, short_help="Make the daemon read its log level again.")
 @click.argument("directory", type=PATH)
 def reload(directory: str) -> None:
-    """Have the daemon of DIRECTORY read again what may change while it runs: the log level."""
+    """Make the daemon of DIRECTORY read its log level again."""
     from mountctl import logs as command
 
     command.reload(mounts.locate(directory))
 
 
 @main.command(epilog=EXIT_CODES, short_help="Show the log, or set its level.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is said from now on.")
-@click.option("-n", "--lines", default=20, show_default=True, help="So many of the last ones.")
-@click.option("--level", type=click.Choice(LOG_LEVELS), help="Log from this level on, instead.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines as they are written.")
+@click.option("-n", "--lines", default=20, show_default=True, help="How many last lines.")
+@click.option("--level", type=click.Choice(LOG_LEVELS), help="Set the level; prints nothing.")
 @click.argument("directory", type=PATH)
 def logs(follow: bool, lines: int, level: str | None, directory: str) -> None:
-    """Show the log of DIRECTORY's daemon, or set its level until it ends."""
+    """Show the log of DIRECTORY's daemon, or set its level until the daemon ends."""
     from mountctl import logs as command
 
     mountpoint = mounts.locate(directory)
     if level:
-        command.set_level(mountpoint, level)
+        command.reload(mountpoint, level)
     else:
         sys.exit(command.show(mountpoint, lines, follow))
 
 
 @main.command(epilog=EXIT_CODES, short_help="Watch a mount at work.")
-@click.option("--once", is_flag=True, help="One picture, for scripts.")
-@click.option("--json", "as_json", is_flag=True, help="One, for programs.")
+@click.option("--once", is_flag=True, help="Print one picture, for scripts.")
+@JSON
 @click.option("-d", "--delay", default=1.0, show_default=True, help="Seconds between pictures.")
 @click.argument("directory", type=PATH, required=False)
 def top(once: bool, as_json: bool, delay: float, directory: str | None) -> None:
@@ -130,30 +145,30 @@ def top(once: bool, as_json: bool, delay: float, directory: str | None) -> None:
 
     mountpoint = mount_stats.only_mount(directory)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(mount_stats.read(mountpoint))))
+        _print_json(mount_stats.read(mountpoint))
     elif once or not sys.stdout.isatty():
         command.show(mountpoint, delay)
     else:
         command.live(mountpoint, delay)
 
 
-@main.command(epilog=EXIT_CODES, short_help="Look at what a mount needs of this machine.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@main.command(epilog=EXIT_CODES, short_help="Check what a mount needs of this machine.")
+@JSON
 def doctor(as_json: bool) -> None:
-    """Look at what a mount needs of this machine, and say what to do where it lacks."""
+    """Check what a mount needs of this machine; print what is missing and what to do."""
     from mountctl.doctor import report
 
     findings = report.examine()
     if as_json:
-        click.echo(report.as_json(findings))
+        _print_json(findings)
     else:
         report.show(findings)
-    if not report.is_sound(findings):
-        raise NotSound("there is something to mend, marked fail above")
+    if any(finding.level == "fail" for finding in findings):
+        raise errors.NotSound("a mount needs what is marked fail above")
 
 
 @main.command(epilog=EXIT_CODES, short_help="Add programs and wait for their compile.")
-@click.option("--to", "directory", type=PATH, metavar="DIRECTORY", help="A mount; the only one.")
+@click.option("--to", "directory", type=PATH, metavar="DIRECTORY", help="Default: the only mount.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 def add(directory: str | None, files: tuple[str, ...]) -> None:
     """Copy FILES into a mount's programs and wait until they are compiled."""
@@ -164,27 +179,27 @@ def add(directory: str | None, files: tuple[str, ...]) -> None:
 
 
 @main.command(epilog=EXIT_CODES, short_help="Measure what a call costs.")
-@click.option("--seconds", default=1.0, show_default=True, help="For each figure.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--seconds", default=1.0, show_default=True, help="How long each measurement takes.")
+@JSON
 @click.argument("directory", type=PATH, required=False)
 def bench(seconds: float, as_json: bool, directory: str | None) -> None:
-    """Measure the mount on DIRECTORY, or the only one: latency, calls a second, throughput."""
+    """Measure the mount on DIRECTORY, or the only one: latency, calls per second, throughput."""
     from mountctl import bench as command
     from mountctl import mount_stats
 
     found = command.measure(mount_stats.only_mount(directory), seconds)
     if as_json:
-        click.echo(command.as_json(found))
+        _print_json(found)
     else:
         command.show(found)
 
 
 @main.command("help", short_help="Explain options or exit-codes.")
-@click.argument("topic", type=click.Choice(sorted(help_topics.TOPICS)), required=False)
+@click.argument("topic", type=click.Choice(sorted(TOPICS)), required=False)
 @click.pass_context
 def help_command(context: click.Context, topic: str | None) -> None:
     """Explain TOPIC: options or exit-codes; without one, the commands."""
-    click.echo(help_topics.TOPICS[topic]() if topic else main.get_help(context.find_root()))
+    click.echo(TOPICS[topic]() if topic else main.get_help(context.find_root()))
 
 
 if __name__ == "__main__":  # python -m mountctl.cli, where the script is not on the path

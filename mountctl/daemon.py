@@ -1,8 +1,8 @@
-"""Starting the daemon, hearing from it, and putting it down.
+"""Starts the daemon, waits for its ready message, and terminates it.
 
-The daemon is ``python -m jaxfs '<json>'``: everything it needs to know is in that document.  On
-``ready_fd`` it says in one JSON line that it serves, or why it cannot; end of file without a line
-means that it died.
+The daemon is ``python -m jaxfs '<json>'``; the document has everything that it needs to know.  It
+writes one JSON line on ``ready_fd`` when it serves the mount, or when it cannot; end of file
+without a line means that it died.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import attrs
 import msgspec
 
 from jaxfs.options import Options
-from mountctl.errors import DaemonFailed, StartTimedOut, from_exit_code
+from mountctl.errors import BY_EXIT_CODE, DaemonFailed, StartTimedOut
 from mountctl.signals import StopRequest, handle_stop_signals
 
 TERM_S = 10.0  # the daemon ends its own children first
@@ -28,7 +28,17 @@ TAIL_LINES = 20
 
 
 class ReadyMessage(msgspec.Struct, frozen=True):
-    """The daemon's line: ready, or an error in one line with its story."""
+    """The daemon's line on ``ready_fd``.
+
+    Attributes:
+        ready: Whether the mount answers and the engine is up; if not, ``error`` is set.
+        pid: The daemon's process id.
+        engine: Versions and devices, for people.
+        seconds: How long the start took.
+        error: Why it could not start, in one line.
+        diagnostics: More lines about the error.
+        exit_code: The error's kind, as in ``mountctl.errors``.
+    """
 
     ready: bool = False
     pid: int = 0
@@ -41,7 +51,14 @@ class ReadyMessage(msgspec.Struct, frozen=True):
 
 @attrs.define
 class DaemonProcess:
-    """A started daemon; ``log`` is None where it writes to our stderr."""
+    """A daemon that this command started.
+
+    Attributes:
+        process: The child process.
+        ready_fd: Where its ready message arrives.
+        log: Its log; None if it writes to this command's stderr.
+        log_start: The size of the log before the start, in bytes.
+    """
 
     process: subprocess.Popen[bytes]
     ready_fd: int
@@ -49,28 +66,36 @@ class DaemonProcess:
     log_start: int
 
     def await_ready(self, timeout_s: float, stop: StopRequest) -> ReadyMessage:
-        """Raises DaemonFailed, StartTimedOut, Interrupted, or the error the daemon tells."""
+        """Waits until the mount can be used.
+
+        Raises:
+            StartTimedOut: if there is no message in time.
+            DaemonFailed: if the daemon died.
+            Interrupted: if a signal arrived meanwhile.
+            MountctlError: of the kind that the daemon's message has.
+        """
         line = _read_line(self.ready_fd, time.monotonic() + timeout_s, stop)
         if line is None:
             raise StartTimedOut(
-                f"the daemon was not ready after {timeout_s:g} s (--timeout){self._tail()}"
+                f"the daemon was not ready after {timeout_s:g} s (--timeout){self._log_tail()}"
             )
         if not line.endswith(b"\n"):
-            raise DaemonFailed(f"the daemon {self._fate()} before it was ready{self._tail()}")
-        verdict = msgspec.json.decode(line, type=ReadyMessage)
-        if not verdict.ready:
-            story = f"\n{verdict.diagnostics.rstrip()}" if verdict.diagnostics else ""
-            raise from_exit_code(verdict.exit_code, verdict.error + story)
-        return verdict
+            end = "closed its pipe to this command"
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self.process.wait(TERM_S)
+                end = (
+                    f"was killed by signal {-status}" if status < 0 else f"ended with code {status}"
+                )
+            raise DaemonFailed(f"the daemon {end} before it was ready{self._log_tail()}")
+        message = msgspec.json.decode(line, type=ReadyMessage)
+        if not message.ready:
+            details = f"\n{message.diagnostics.rstrip()}" if message.diagnostics else ""
+            kind = BY_EXIT_CODE.get(message.exit_code, DaemonFailed)
+            raise kind(message.error + details)
+        return message
 
-    def _fate(self) -> str:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            status = self.process.wait(TERM_S)
-            return f"was killed by signal {-status}" if status < 0 else f"ended with code {status}"
-        return "closed its line to us"
-
-    def _tail(self) -> str:
-        """What it wrote to its log since it was started."""
+    def _log_tail(self) -> str:
+        """Returns the last lines of its log since the start, to be appended to an error."""
         if self.log is None:
             return ""
         with self.log.open(errors="replace") as file:
@@ -79,14 +104,18 @@ class DaemonProcess:
         return "; its log ends with:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
 
     def run_until_ended(self, stop: StopRequest) -> int:
-        """Stay in front of it: what would end us ends it, and it unmounts.  Its exit code."""
-        with handle_stop_signals(lambda name: self.process.terminate()):
-            stop.check()  # for one that came before
+        """Waits in the foreground; a signal to this command ends the daemon, which unmounts.
+
+        Returns:
+            The daemon's exit code, as a shell shows it.
+        """
+        with handle_stop_signals(lambda _name: self.process.terminate()):
+            stop.check()  # a signal that arrived before
             status = self.process.wait()
         return status if status >= 0 else 128 - status
 
     def terminate(self) -> None:
-        """End it, politely first; its children end with it."""
+        """Sends SIGTERM, and after ``TERM_S`` SIGKILL; its children end with it."""
         self.process.terminate()
         try:
             self.process.wait(TERM_S)
@@ -96,7 +125,7 @@ class DaemonProcess:
 
 
 def _read_line(fd: int, deadline: float, stop: StopRequest) -> bytes | None:
-    """Up to a newline or end of file; None where neither came in time."""
+    """Returns what arrives up to a newline or end of file; None after the deadline."""
     data = b""
     while not data.endswith(b"\n"):
         left_s = max(0.0, deadline - time.monotonic())
@@ -114,7 +143,19 @@ def _read_line(fd: int, deadline: float, stop: StopRequest) -> bytes | None:
 def start(
     mountpoint: str, state_dir: Path, options: Options, log: Path | None, session_fd: int = -1
 ) -> DaemonProcess:
-    """Start it in a session of its own, or without ``log`` in this terminal."""
+    """Starts a daemon.
+
+    Args:
+        mountpoint: Absolute path.
+        state_dir: Absolute path of a directory that exists.
+        options: The mount options.
+        log: Gets the daemon's output, and the daemon gets a session of its own; with None it stays
+            in this terminal.
+        session_fd: A FUSE session that is mounted already, or -1.
+
+    Raises:
+        OSError: if the log cannot be written.
+    """
     reader, writer = os.pipe()
     document = {
         "mountpoint": mountpoint,
@@ -124,7 +165,7 @@ def start(
         "session_fd": session_fd,
     }
     try:
-        with _opened(log) as output:
+        with log.open("ab") if log is not None else contextlib.nullcontext() as output:
             log_start = output.tell() if output else 0
             fds = [fd for fd in (writer, session_fd) if fd >= 0]
             process = _spawn(msgspec.json.encode(document).decode(), fds, output)
@@ -134,10 +175,6 @@ def start(
     finally:
         os.close(writer)
     return DaemonProcess(process, reader, log, log_start)
-
-
-def _opened(log: Path | None) -> contextlib.AbstractContextManager[IO[bytes] | None]:
-    return contextlib.nullcontext() if log is None else log.open("ab")
 
 
 def _spawn(document: str, fds: list[int], output: IO[bytes] | None) -> subprocess.Popen[bytes]:

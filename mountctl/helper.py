@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable
 
 import click
 
@@ -19,12 +18,25 @@ from mountctl.errors import BadOption, MountctlError
 from mountctl.mount import MountRequest, check, mount
 from mountctl.umount import umount
 
-INCORRECT, INTERRUPTED = 1, 8  # mount(8), "EXIT STATUS"; the others are the errors' own
+INCORRECT, INTERRUPTED = 1, 8  # mount(8), "EXIT STATUS"; errors have the other codes
 _CLONE_NEWNS = 0x20000  # sched.h
 
 
+# options that mount(8) passes on and that change nothing here
+NO_MTAB = click.option(
+    "-n", is_flag=True, expose_value=False, help="Ignored: there is no mtab to write."
+)
+FSTYPE = click.option(
+    "-t", metavar="TYPE", expose_value=False, help="Ignored: the type is always jaxfs."
+)
+READ_ONLY = click.option(
+    "-r", is_flag=True, expose_value=False, help="Ignored: jaxfs cannot be read-only."
+)
+NAMESPACE = click.option("-N", "namespace", metavar="NS", help="A mount namespace, by pid or path.")
+
+
 def enter(namespace: str | None) -> None:
-    """Into another mount namespace, as mount(8)'s -N asks.  Raises BadOption."""
+    """Enters another mount namespace, as mount(8)'s -N asks; raises BadOption if it cannot."""
     if namespace is None:
         return
     path = f"/proc/{namespace}/ns/mnt" if namespace.isdigit() else namespace
@@ -41,51 +53,46 @@ def enter(namespace: str | None) -> None:
 @click.option("-o", "words", multiple=True, metavar="OPT[,OPT...]", help="Options.")
 @click.option("-f", "fake", is_flag=True, help="Check only, do not mount.")
 @click.option("-s", "sloppy", is_flag=True, help="Ignore unknown options.")
-@click.option("-n", "no_mtab", is_flag=True, help="Nothing: there is no mtab to write.")
-@click.option("-v", "verbose", is_flag=True, help="Say what was mounted.")
-@click.option("-N", "namespace", metavar="NS", help="A mount namespace, by pid or path.")
-@click.option("-t", "fstype", metavar="TYPE", help="Nothing: it is jaxfs.")
+@NO_MTAB
+@click.option("-v", "verbose", is_flag=True, help="Print what was mounted.")
+@NAMESPACE
+@FSTYPE
 @click.argument("places", nargs=-1, required=True, metavar="[SOURCE] DIRECTORY")
 def mount_command(
     words: tuple[str, ...],
     fake: bool,
     sloppy: bool,
-    no_mtab: bool,
     verbose: bool,
     namespace: str | None,
-    fstype: str | None,
     places: tuple[str, ...],
 ) -> None:
-    """Mount jaxfs on DIRECTORY; SOURCE is the name mount(8) and df show for it."""
+    """Mount jaxfs on DIRECTORY; SOURCE is the name that mount(8) and df show for it."""
     if len(places) > 2:
         raise BadOption(f"one source and one directory, not {' '.join(places)}")
     enter(namespace)
     source = [f"fsname={name}" for name in places[:-1] if name]
-    parts = [*source, *options.split(words)]
-    wanted = MountRequest.from_arguments(places[-1], arguments.parse(parts, sloppy=sloppy))
+    parsed = arguments.parse([*source, *options.split(words)], sloppy=sloppy)
+    request = MountRequest.from_arguments(places[-1], parsed)
     if fake:
-        check(wanted)
+        check(request)
         return
-    mount(wanted, click.echo if verbose else lambda text: None)
+    mount(request, click.echo if verbose else lambda _line: None)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-f", "force", is_flag=True, help="Also where it is in use: waits end.")
-@click.option("-l", "lazy", is_flag=True, help="Take it away now, end it when nobody uses it.")
-@click.option("-n", "no_mtab", is_flag=True, help="Nothing: there is no mtab to write.")
-@click.option("-r", "read_only", is_flag=True, help="Nothing: jaxfs cannot be read-only.")
-@click.option("-v", "verbose", is_flag=True, help="Say what was unmounted.")
-@click.option("-N", "namespace", metavar="NS", help="A mount namespace, by pid or path.")
-@click.option("-t", "fstype", metavar="TYPE", help="Nothing: it is jaxfs.")
+@click.option("-f", "force", is_flag=True, help="Also if it is in use: waits end.")
+@click.option("-l", "lazy", is_flag=True, help="Unmount now, end it when it is no longer used.")
+@NO_MTAB
+@READ_ONLY
+@click.option("-v", "verbose", is_flag=True, help="Print what was unmounted.")
+@NAMESPACE
+@FSTYPE
 @click.argument("directory")
 def umount_command(
     force: bool,
     lazy: bool,
-    no_mtab: bool,
-    read_only: bool,
     verbose: bool,
     namespace: str | None,
-    fstype: str | None,
     directory: str,
 ) -> None:
     """Unmount the jaxfs on DIRECTORY and wait until its daemon has ended."""
@@ -100,7 +107,7 @@ def umount_command(
 
 
 def _run(command: click.Command) -> int:
-    """Run it with mount(8)'s exit codes."""
+    """Runs a command; returns the exit code that mount(8) documents."""
     try:
         command.main(standalone_mode=False)
     except MountctlError as error:
@@ -114,12 +121,15 @@ def _run(command: click.Command) -> int:
     return 0
 
 
-def main_of(command: click.Command) -> Callable[[], None]:
-    return lambda: sys.exit(_run(command))
+def mount_main() -> None:
+    """Runs as mount.jaxfs."""
+    sys.exit(_run(mount_command))
 
 
-mount_main = main_of(mount_command)
-umount_main = main_of(umount_command)
+def umount_main() -> None:
+    """Runs as umount.fuse.jaxfs."""
+    sys.exit(_run(umount_command))
+
 
 if __name__ == "__main__":  # python -m mountctl.helper [mount|umount] ...
     {"mount": mount_main, "umount": umount_main}[sys.argv.pop(1)]()

@@ -1,7 +1,7 @@
 """``mountctl install``: the files that let the system's own tools mount jaxfs.
 
-``FILES`` is the table.  Every file carries ``MARK``, so that neither command touches a file of
-somebody else's.  With ``--root`` they go below another root, as packages are built.
+``FILES`` is the table.  Every file has ``MARK`` in it, so that ``install`` and ``uninstall`` leave
+files of another origin alone.  With ``--root`` files go below another root, as packages are built.
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
 
 @attrs.frozen
 class InstalledFile:
-    """``path`` is below the prefix, or absolute where programs look nowhere else."""
+    """A row of the table.
+
+    Attributes:
+        path: Below the prefix; absolute if programs look in one place only.
+        text: Makes the content.
+        help: What the file is for, in the manual.
+        mode: Permission bits.
+    """
 
     path: str
     text: Callable[[], str]
@@ -43,7 +50,7 @@ def _helper(which: str) -> Callable[[], str]:
 
 
 def _unit() -> str:
-    """An instance a mount point: jaxfs@mnt-jax.service is for /mnt/jax (systemd-escape -p)."""
+    """A template unit: jaxfs@mnt-jax.service serves /mnt/jax (systemd-escape -p)."""
     mountctl = _python("-m", "mountctl.cli")
     return f"""\
 # {MARK}
@@ -69,12 +76,13 @@ WantedBy=multi-user.target
 
 
 def _completion(shell: str) -> Callable[[], str]:
-    def text() -> str:
-        from mountctl.cli import main  # the commands import us
+    """A script that asks mountctl for completions.  It has no commands in it, so needs none."""
 
+    def text() -> str:
         complete = get_completion_class(shell)
         assert complete is not None  # click has these three
-        source = complete(main, {}, "mountctl", "_MOUNTCTL_COMPLETE").source()
+        any_command = click.Command("mountctl")
+        source = complete(any_command, {}, "mountctl", "_MOUNTCTL_COMPLETE").source()
         first, rest = source.split("\n", 1) if source.startswith("#compdef") else ("", source)
         return f"{first}\n# {MARK}\n{rest}\n".lstrip("\n")
 
@@ -82,7 +90,7 @@ def _completion(shell: str) -> Callable[[], str]:
 
 
 def _page(module: str) -> Callable[[], str]:
-    """Printed by a process of its own: the command line knows no part of the daemon."""
+    """A manual page, printed by another process: the command line imports no part of the daemon."""
 
     def text() -> str:
         command = [sys.executable, "-P", "-m", module]
@@ -90,10 +98,6 @@ def _page(module: str) -> Callable[[], str]:
         return f'.\\" {MARK}\n{page}'
 
     return text
-
-
-def _see(page: str) -> Callable[[], str]:
-    return lambda: f'.\\" {MARK}\n.so {page}\n'
 
 
 FILES: tuple[InstalledFile, ...] = (
@@ -116,7 +120,9 @@ FILES: tuple[InstalledFile, ...] = (
         "share/man/man7/jaxfs.7", _page("jaxfs.vfs.manual"), "the manual of the files"
     ),
     InstalledFile(
-        "share/man/man8/mount.jaxfs.8", _see("man1/mountctl.1"), "the same as mountctl's"
+        "share/man/man8/mount.jaxfs.8",
+        lambda: f'.\\" {MARK}\n.so man1/mountctl.1\n',
+        "the same as mountctl's",
     ),
     InstalledFile(
         "share/bash-completion/completions/mountctl", _completion("bash"), "completions for bash"
@@ -131,8 +137,12 @@ FILES: tuple[InstalledFile, ...] = (
 
 
 def place(file: InstalledFile, prefix: str = PREFIX) -> str:
-    """Where it goes below the root."""
-    return os.path.join(prefix, file.path)  # noqa: PTH118  # absolute wins
+    """Returns a file's path below the root.
+
+    >>> place(FILES[0]), place(FILES[3], "/usr")
+    ('/sbin/mount.jaxfs', '/usr/sbin/jaxfs')
+    """
+    return os.path.join(prefix, file.path)  # noqa: PTH118  # an absolute path stays as it is
 
 
 def _places(root: Path, prefix: str) -> Iterator[tuple[InstalledFile, Path]]:
@@ -145,11 +155,19 @@ def _is_ours(path: Path) -> bool:
 
 
 def install(root: Path, prefix: str) -> None:
-    """All or nothing, as far as other people's files go.  Raises NotInstalled."""
+    """Writes all files, or none if one of another origin is in the way.
+
+    Args:
+        root: Is before every path; ``/`` on a running system.
+        prefix: Such as ``/usr/local``.
+
+    Raises:
+        NotInstalled: if a file cannot be written or is of another origin.
+    """
     places = list(_places(root, prefix))
     foreign = [path for _, path in places if os.path.lexists(path) and not _is_ours(path)]
     if foreign:
-        raise NotInstalled(f"{foreign[0]} is there and not made by mountctl; move it away")
+        raise NotInstalled(f"{foreign[0]} exists and was not made by mountctl; move it away")
     try:
         for file, path in places:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,11 +179,15 @@ def install(root: Path, prefix: str) -> None:
             f"{error.filename} cannot be written: {error.strerror}; become root, or name another"
             " place with --root"
         ) from None
-    _tell_systemd(root)
+    _reload_systemd(root)
 
 
 def uninstall(root: Path, prefix: str) -> None:
-    """What is not there, or not ours, stays as it is.  Raises NotInstalled."""
+    """Removes the files that ``install`` wrote, with the same arguments.
+
+    Raises:
+        NotInstalled: if a file cannot be removed.
+    """
     for _, path in _places(root, prefix):
         if _is_ours(path):
             try:
@@ -173,9 +195,9 @@ def uninstall(root: Path, prefix: str) -> None:
             except OSError as error:
                 raise NotInstalled(f"{path} cannot be removed: {error.strerror}") from None
             click.echo(f"{path} removed")
-    _tell_systemd(root)
+    _reload_systemd(root)
 
 
-def _tell_systemd(root: Path) -> None:
+def _reload_systemd(root: Path) -> None:
     if root == Path("/") and SYSTEMD_RUNS.is_dir():
         subprocess.run(["systemctl", "daemon-reload"], check=False)

@@ -1,6 +1,6 @@
 """mountctl(1), made from the commands, the option tables and the exit codes.
 
-``python -m mountctl.manual`` prints it; docs/man/ keeps it, ``mountctl install`` installs it.
+``python -m mountctl.manual`` prints it; docs/man/ has a copy, ``mountctl install`` installs it.
 """
 
 from __future__ import annotations
@@ -12,29 +12,28 @@ import click
 
 import jaxfs
 from jaxfs import roff
-from jaxfs.options import Option
 from mountctl import arguments, install, mount8_options
 from mountctl.cli import main
 from mountctl.errors import MountctlError
 
 DESCRIPTION = """
-mountctl mounts jaxfs(7), watches mounts and unmounts them. A command that fails says what it found
-and what to do next, and exits with a code of its own.
+mountctl mounts jaxfs(7), watches mounts and unmounts them. A command that fails prints what it
+found and what to do next, and each kind of failure has its exit code.
 
 Each mount keeps programs, compiled code and its log in a state directory, by default one for each
 mount point below ~/.local/state/jaxfs.
 """
 MOUNT_OPTIONS = """
-Each is a word of -o and a flag: log_level=debug is --log-level debug. Of a repeated one the last
-counts. A value with commas stands in double quotes.
+Each is an option for -o and a flag: log_level=debug is --log-level debug. Of a repeated one the
+last counts. A value with commas is written in double quotes.
 """
-STANDARD = """
-fstab(5) lines have words that mean the same for every filesystem. Those that change nothing here
+MOUNT8_OPTIONS = """
+fstab(5) lines have options that mean the same for every filesystem. Those that change nothing here
 are ignored; those that cannot be honoured are refused.
 """
 HELPER = """
-Once installed, mount -t jaxfs none DIRECTORY -o ... and fstab(5) lines of the type jaxfs do what
-mountctl mount does, with the exit codes of mount(8) in parentheses below.
+After mountctl install, mount -t jaxfs none DIRECTORY -o ... and fstab(5) lines of the type jaxfs do
+what mountctl mount does, with the exit codes of mount(8) in parentheses below.
 """
 EXAMPLE = (
     "mountctl mount /jax",
@@ -48,7 +47,7 @@ EXAMPLE = (
 
 
 def page() -> str:
-    """The whole page."""
+    """Returns the page as man(7) source."""
     context = click.Context(main, info_name="mountctl")
     return "".join(
         [
@@ -63,17 +62,23 @@ def page() -> str:
             *(part for name in main.commands for part in _command(context, name)),
             roff.heading("MOUNT OPTIONS"),
             roff.paragraphs(MOUNT_OPTIONS),
-            *(_option(name, option) for name, option in arguments.TABLE.items()),
-            roff.heading("WORDS OF MOUNT(8)"),
-            roff.paragraphs(STANDARD),
+            *(
+                roff.entry(f"{name}={option.placeholder}" if option.read else name, option.help)
+                for name, option in arguments.TABLE.items()
+            ),
+            roff.heading("OPTIONS OF MOUNT(8)"),
+            roff.paragraphs(MOUNT8_OPTIONS),
             *(roff.entry(row.patterns, row.what) for row in mount8_options.TABLE),
             roff.heading("MOUNTING BY MOUNT(8)"),
             roff.paragraphs(HELPER),
             roff.heading("FILES"),
             *(roff.entry(install.place(file), file.help) for file in install.FILES),
             roff.heading("EXIT STATUS"),
-            roff.entry("0", "it went well"),
-            *map(_exit_code, MountctlError.__subclasses__()),
+            roff.entry("0", "success"),
+            *(
+                roff.entry(str(kind.exit_code), kind.meaning, str(kind.mount8_code))
+                for kind in MountctlError.__subclasses__()
+            ),
             roff.heading("EXAMPLES"),
             roff.verbatim(EXAMPLE),
             roff.heading("SEE ALSO"),
@@ -89,26 +94,13 @@ def _usage(context: click.Context, name: str) -> str:
 
 
 def _command(context: click.Context, name: str) -> Iterator[str]:
-    """Its name, what it does and its own flags; those of mounting have a chapter."""
+    """Yields a command's usage, what it does and its flags; those of mounting have a section."""
     command = main.commands[name]
     yield roff.subheading(_usage(context, name))
     yield roff.paragraphs(command.help or "")
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.name not in arguments.TABLE:
-            yield _flag(context, parameter)
-
-
-def _flag(context: click.Context, flag: click.Option) -> str:
-    names, text = flag.get_help_record(context) or ("", "")
-    return roff.entry(names, text)
-
-
-def _option(name: str, option: Option) -> str:
-    return roff.entry(f"{name}={option.placeholder}" if option.read else name, option.help)
-
-
-def _exit_code(kind: type[MountctlError]) -> str:
-    return roff.entry(str(kind.exit_code), kind.meaning, str(kind.mount8_code))
+            yield roff.entry(*(parameter.get_help_record(context) or ("", "")))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""``mountctl mount``: it returns when the mount can be used, or leaves nothing behind."""
+"""``mountctl mount``: returns when the mount can be used, or leaves nothing behind."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,120 +15,142 @@ from jaxfs.options import Options
 from mountctl import daemon, mountpoint_guard, mounts, preflight, statedir
 from mountctl.arguments import MountArguments
 from mountctl.errors import AlreadyMounted, BadOption, NotAnswering, StateDirUnusable
-from mountctl.signals import record_stop_signals
+from mountctl.signals import StopRequest
 from mountctl.timeouts import within
 
 
 @attrs.frozen
 class MountRequest:
-    """The command line of ``mount``, with absolute paths."""
+    """The command line of ``mount``, with absolute paths.
+
+    Attributes:
+        mountpoint: The directory to mount on.
+        options: The mount options.
+        state_dir: The directory for programs, caches and the log.
+        log_file: None for a log in the state directory, or on stderr in the foreground.
+        foreground: Whether the command stays until the mount ends.
+        timeout_s: How long to wait for the daemon.
+        guard: How the directory under the mount is kept empty, as in ``mountpoint_guard``.
+        session_fd: /dev/fuse, mounted there already; -1 for the usual case.
+    """
 
     mountpoint: str
     options: Options
     state_dir: Path
-    log_file: Path | None  # None: in the state directory, or stderr in the foreground
+    log_file: Path | None
     foreground: bool
     timeout_s: float
     guard: str = "none"
-    session_fd: int = -1  # /dev/fuse, mounted there already
+    session_fd: int = -1
 
     @classmethod
     def from_arguments(cls, directory: str, arguments: MountArguments) -> MountRequest:
-        """What was said on a command line.  Raises NoMountPoint for a /dev/fd/N that is none."""
-        command = arguments.command
-        session_fd = mounts.descriptor(directory)
-        mountpoint = mounts.locate(directory) if session_fd < 0 else mounts.mounted_by(session_fd)
-        state_dir = command.state_dir
+        """Returns the request of a command line.
+
+        Args:
+            directory: The mount point, or ``/dev/fd/N`` for a session that mount.fuse3 has opened.
+            arguments: All options.
+
+        Raises:
+            NoMountPoint: if ``/dev/fd/N`` is not a mounted session.
+        """
+        launch = arguments.launch
+        session = re.fullmatch(r"/dev/fd/(\d+)", directory, re.ASCII)
+        session_fd = int(session[1]) if session else -1
+        mountpoint = mounts.mounted_by(session_fd) if session else mounts.locate(directory)
+        state_dir = launch.state_dir
         return cls(
             mountpoint=mountpoint,
             options=arguments.options,
             state_dir=Path(state_dir).resolve() if state_dir else statedir.default(mountpoint),
-            log_file=Path(command.log_file).resolve() if command.log_file else None,
-            foreground=command.foreground,
-            timeout_s=command.timeout,
-            guard=command.guard,
+            log_file=Path(launch.log_file).resolve() if launch.log_file else None,
+            foreground=launch.foreground,
+            timeout_s=launch.timeout,
+            guard=launch.guard,
             session_fd=session_fd,
         )
 
 
-def check(wanted: MountRequest) -> None:
-    """Make way, and raise what would keep it from being mounted as far as can be told before."""
-    if wanted.session_fd < 0:
-        _make_way(wanted.mountpoint)
-        preflight.check(preflight.PreflightRequest(wanted.mountpoint, wanted.options))
-    elif not mounts.enforces_modes(wanted.mountpoint):
+def check(request: MountRequest) -> None:
+    """Raises what would make the mount fail; removes a stale mount that is in the way."""
+    if request.session_fd < 0:
+        while mounts.is_mounted(request.mountpoint):
+            if not mounts.is_stale(request.mountpoint):
+                raise AlreadyMounted(
+                    f"{request.mountpoint} is already mounted; to unmount it:"
+                    f" mountctl umount {request.mountpoint}"
+                )
+            mounts.remove_stale(request.mountpoint)
+        for run_check in preflight.CHECKS:
+            run_check(preflight.PreflightRequest(request.mountpoint, request.options))
+    elif not mounts.topmost(request.mountpoint).enforces_modes:
         raise BadOption(
-            f"{wanted.mountpoint} is mounted with allow_other and without default_permissions:"
-            " everybody could do everything; add default_permissions"
+            f"{request.mountpoint} is mounted with allow_other and without default_permissions:"
+            " any user could do anything; add default_permissions"
         )
-    _check_paths(wanted)
+    _check_paths(request)
 
 
-def mount(wanted: MountRequest, say: Callable[[str], None] = click.echo) -> int:
-    """Mount, and in the foreground stay until unmounted.  Returns the exit code."""
-    check(wanted)
+def mount(request: MountRequest, report: Callable[[str], None] = click.echo) -> int:
+    """Mounts, and in the foreground waits until it is unmounted.
+
+    Args:
+        request: What to mount, and where.
+        report: Is called with one line when the mount can be used.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        MountctlError: if it cannot be mounted; then nothing is left of the attempt.
+    """
+    check(request)
     with (
-        record_stop_signals() as stop,
-        statedir.prepared(wanted.state_dir, wanted.mountpoint),
-        _ground(wanted) as ground,
-        _started(wanted) as process,
+        StopRequest() as stop,
+        statedir.prepared(request.state_dir, request.mountpoint),
+        _underlying(request) as underlying,
+        _started_daemon(request) as process,
     ):
-        verdict = process.await_ready(wanted.timeout_s, stop)
-        _verify(wanted.mountpoint)
+        message = process.await_ready(request.timeout_s, stop)
+        _verify(request.mountpoint)
         stop.check()
-        if ground is not None:
-            ground.guard(wanted.guard)
-        say(f"{wanted.mountpoint}: {verdict.engine}, ready in {verdict.seconds:.2f} s")
-        return process.run_until_ended(stop) if wanted.foreground else 0
+        if underlying is not None:
+            underlying.guard(request.guard)
+        report(f"{request.mountpoint}: {message.engine}, ready in {message.seconds:.2f} s")
+        return process.run_until_ended(stop) if request.foreground else 0
 
 
-def _make_way(mountpoint: str) -> None:
-    """Refuse a second mount; clean what a dead daemon left."""
-    while mounts.is_mounted(mountpoint):
-        if not mounts.is_stale(mountpoint):
-            raise AlreadyMounted(
-                f"{mountpoint} is already mounted; to unmount it: mountctl umount {mountpoint}"
-            )
-        mounts.unmount(mountpoint, lazy=True)
-        click.echo(f"{mountpoint}: removed a stale mount; its daemon had ended", err=True)
-
-
-def _check_paths(wanted: MountRequest) -> None:
-    for path in (wanted.mountpoint, str(wanted.state_dir)):
-        if not path.isprintable():  # bytes that are not UTF-8 would not survive the way
+def _check_paths(request: MountRequest) -> None:
+    for path in (request.mountpoint, str(request.state_dir)):
+        if not path.isprintable():  # the daemon gets paths as JSON, which is UTF-8
             raise StateDirUnusable(f"{path!r} is not printable UTF-8; choose another directory")
-    for place in (wanted.state_dir, wanted.log_file):
-        if place is not None:
-            statedir.check(place, wanted.mountpoint)
-
-
-def _log_of(wanted: MountRequest) -> Path | None:
-    if wanted.log_file or wanted.foreground:
-        return wanted.log_file
-    return wanted.state_dir / statedir.LOG_NAME
+    for place in (request.state_dir, request.log_file):
+        if place is not None and place.is_relative_to(request.mountpoint):
+            raise StateDirUnusable(
+                f"{place} is inside the mount point {request.mountpoint} and would be hidden by the"
+                " mount; name another place"
+            )
 
 
 @contextmanager
-def _ground(wanted: MountRequest) -> Iterator[mountpoint_guard.UnderlyingDirectory | None]:
-    """The directory below; None where it cannot be had, because it is covered already."""
-    if wanted.session_fd >= 0:
+def _underlying(request: MountRequest) -> Iterator[mountpoint_guard.UnderlyingDirectory | None]:
+    """Opens the directory under the mount; None if the session covers it already."""
+    if request.session_fd >= 0:
         yield None
         return
-    with mountpoint_guard.open_underlying(wanted.mountpoint, wanted.state_dir) as ground:
-        ground.allow_owner_writes()
-        yield ground
+    with mountpoint_guard.open_underlying(request.mountpoint, request.state_dir) as underlying:
+        underlying.allow_owner_writes()
+        yield underlying
 
 
 @contextmanager
-def _started(wanted: MountRequest) -> Iterator[daemon.DaemonProcess]:
-    """A daemon that goes on after the context, or is put down where that fails."""
+def _started_daemon(request: MountRequest) -> Iterator[daemon.DaemonProcess]:
+    """Starts a daemon that goes on after the context; if the context fails, terminates it."""
+    is_logged = request.log_file is not None or request.foreground
+    log = request.log_file if is_logged else request.state_dir / statedir.LOG_NAME
     try:
         process = daemon.start(
-            wanted.mountpoint,
-            wanted.state_dir,
-            wanted.options,
-            _log_of(wanted),
-            wanted.session_fd,
+            request.mountpoint, request.state_dir, request.options, log, request.session_fd
         )
     except OSError as error:
         raise StateDirUnusable(f"the log cannot be written: {error}") from None
@@ -135,15 +158,15 @@ def _started(wanted: MountRequest) -> Iterator[daemon.DaemonProcess]:
         yield process
     except BaseException:
         process.terminate()
-        if mounts.is_mounted(wanted.mountpoint):
-            mounts.unmount(wanted.mountpoint, lazy=True)
+        if mounts.is_mounted(request.mountpoint):
+            mounts.unmount(request.mountpoint, lazy=True)
         raise
     finally:
         os.close(process.ready_fd)
 
 
 def _verify(mountpoint: str) -> None:
-    """See with own eyes: it is mounted, and a file in it can be read.  Raises NotAnswering."""
+    """Raises NotAnswering unless it is mounted and a file in it can be read."""
     try:
         version = within(mounts.ANSWER_S, lambda: Path(mountpoint, "version").read_bytes())
     except (OSError, TimeoutError) as error:

@@ -1,7 +1,7 @@
-"""The words of mount(8) that mean the same for every filesystem.
+"""The options of mount(8) that mean the same for every filesystem.
 
-fstab(5) lines hold them beside jaxfs' own, and mount(8) hands all of them on.  A word is ignored
-where it changes nothing here, and refused where ignoring it would lie.
+fstab(5) lines have them beside jaxfs's own, and mount(8) passes all of them on.  An option is
+ignored if it changes nothing here, and refused if ignoring it would mislead.
 """
 
 from __future__ import annotations
@@ -15,39 +15,46 @@ from jaxfs.errors import Invalid
 
 @attrs.frozen
 class MountOption:
-    """Patterns of words, as in fnmatch(3), and what becomes of them."""
+    """Options of mount(8) that are treated alike.
 
-    patterns: str  # separated by spaces
+    Attributes:
+        patterns: As in fnmatch(3), separated by spaces.
+        why: Why they are ignored or refused.
+        refused: Whether they are refused.
+    """
+
+    patterns: str
     why: str
     refused: bool = False
 
     @property
     def what(self) -> str:
-        """What becomes of them."""
+        """What happens to them, for the help."""
         return ("refused: " if self.refused else "ignored: ") + self.why
 
     def match(self, word: str) -> bool:
+        """Returns whether an option is one of these."""
         return any(fnmatch.fnmatchcase(word, pattern) for pattern in self.patterns.split())
 
 
 TABLE: tuple[MountOption, ...] = (
-    MountOption("defaults rw", "what every jaxfs is"),
-    MountOption("auto noauto nofail _netdev x-* X-*", "for whoever reads fstab: mount -a, systemd"),
-    MountOption("user users nouser owner noowner group nogroup", "mount(8) sees to who may mount"),
-    MountOption("user=* helper=* uhelper=* comment=*", "notes of mount(8)'s own"),
+    MountOption("defaults rw", "every jaxfs is mounted so"),
+    MountOption("auto noauto nofail _netdev x-* X-*", "for readers of fstab: mount -a, systemd"),
+    MountOption("user users nouser owner noowner group nogroup", "mount(8) checks who may mount"),
+    MountOption("user=* helper=* uhelper=* comment=*", "notes of mount(8)"),
     MountOption("dev nodev suid nosuid nosymfollow", "there are no such files in it"),
     MountOption("exec", "the default"),
     MountOption(
         "atime noatime relatime norelatime strictatime nostrictatime", "it keeps no such times"
     ),
     MountOption("diratime nodiratime lazytime nolazytime", "it keeps no such times"),
-    MountOption("sync async dirsync", "close(2) says how it went in any case"),
-    MountOption("mand nomand iversion noiversion silent loud", "nothing here asks for it"),
+    MountOption("sync async dirsync", "close(2) reports errors in any case"),
+    MountOption("mand nomand iversion noiversion silent loud", "changes nothing here"),
     MountOption("setuid=*", "mount.fuse3 has done so"),
     MountOption(
         "ro",
-        "asking is writing, so a read-only jaxfs could not be used; for programs nobody may change:"
-        " chmod, or mount --bind -o ro of programs",
+        "a call is a write, so a read-only jaxfs could not be used; for programs that no user may"
+        " change: chmod, or mount --bind -o ro of programs",
         refused=True,
     ),
     MountOption(
@@ -56,7 +63,7 @@ TABLE: tuple[MountOption, ...] = (
         " chmod, or mount as that user",
         refused=True,
     ),
-    MountOption("remount", "options are of a mount's whole life; umount, then mount", refused=True),
+    MountOption("remount", "options cannot change while mounted; umount, then mount", refused=True),
     MountOption(
         "fscontext=* defcontext=* rootcontext=*", "only context= is supported", refused=True
     ),
@@ -64,15 +71,17 @@ TABLE: tuple[MountOption, ...] = (
 
 
 def is_ignored(word: str) -> bool:
-    """Whether it is one of mount(8)'s own; raises Invalid for those that cannot be honoured."""
+    """Returns whether an option is one of mount(8)'s.
+
+    >>> is_ignored("noatime"), is_ignored("devices=4")
+    (True, False)
+
+    Raises:
+        Invalid: if it is one that cannot be honoured.
+    """
     for row in TABLE:
         if row.match(word):
             if row.refused:
                 raise Invalid(f"option {word} is not possible with jaxfs: {row.why}")
             return True
     return False
-
-
-def usage() -> str:
-    """The table as text, for the help."""
-    return "\n".join(f"{row.patterns}\n    {row.what}" for row in TABLE)

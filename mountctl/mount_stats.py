@@ -1,7 +1,7 @@
-"""What a mount says about itself at one moment, read from its own files.
+"""What a mount's own files show at one moment.
 
-``mountctl top`` shows it and ``top --json`` prints it.  A mount that hangs is given up after
-``mounts.ANSWER_S``.
+``mountctl top`` draws it and ``top --json`` prints it.  Reading is given up after
+``mounts.ANSWER_S``, as a mount may hang.
 """
 
 from __future__ import annotations
@@ -21,11 +21,19 @@ from mountctl import mounts
 from mountctl.errors import NotAnswering, NotMounted
 from mountctl.timeouts import within
 
-PROGRAMS, RESULTS = 100, 10_000  # most that are looked at; the totals are those of all
+PROGRAMS, RESULTS = 100, 10_000  # most that are read; totals come from health and metrics
 
 
 class DeviceStats(msgspec.Struct, frozen=True):
-    """``memory`` is what the platform tells, in bytes; a CPU tells nothing."""
+    """One directory of ``devices/``.
+
+    Attributes:
+        name: Such as ``cpu:0``.
+        kind: As JAX calls it.
+        health: ``ok``, or why not.
+        unfinished_calls: Calls that wait or run.
+        memory: What the platform shows, in bytes; empty for a CPU.
+    """
 
     name: str
     kind: str
@@ -35,7 +43,19 @@ class DeviceStats(msgspec.Struct, frozen=True):
 
 
 class ProgramStats(msgspec.Struct, frozen=True):
-    """Times are of whole calls, in microseconds."""
+    """One directory of ``programs/``.
+
+    Attributes:
+        name: The program.
+        state: Such as ``ready`` or ``compiling``.
+        device: Where it runs.
+        calls: Finished calls.
+        errors: Those of them that failed.
+        p50_usec: Median of the time of a whole call.
+        p99_usec: 99th percentile of that time.
+        compile_phase: Empty while nothing is compiled.
+        compile_elapsed_usec: How long the compile has taken until now.
+    """
 
     name: str
     state: str
@@ -44,12 +64,18 @@ class ProgramStats(msgspec.Struct, frozen=True):
     errors: int
     p50_usec: int
     p99_usec: int
-    compile_phase: str = ""  # empty while nothing is compiled
+    compile_phase: str = ""
     compile_elapsed_usec: int = 0
 
 
 class UserStats(msgspec.Struct, frozen=True):
-    """Whose results are kept."""
+    """The results that one user owns.
+
+    Attributes:
+        name: The user's name, or the uid if it has none.
+        results: How many.
+        result_bytes: Their size.
+    """
 
     name: str
     results: int
@@ -57,7 +83,18 @@ class UserStats(msgspec.Struct, frozen=True):
 
 
 class MountStats(msgspec.Struct, frozen=True):
-    """``at_s`` is of the monotonic clock."""
+    """All of a mount.
+
+    Attributes:
+        mountpoint: Absolute path.
+        at_s: When it was read, by the monotonic clock.
+        version: The first line of ``version``.
+        health: ``health``, key by key.
+        metrics: ``metrics``, without the ones that have labels.
+        devices: In the order of their names.
+        programs: At most ``PROGRAMS`` of them.
+        users: Those with results, most results first.
+    """
 
     mountpoint: str
     at_s: float
@@ -69,45 +106,44 @@ class MountStats(msgspec.Struct, frozen=True):
     users: list[UserStats]
 
     def count(self, key: str) -> int:
-        """A number of ``health``; 0 where it has none."""
+        """Returns a number of ``health``; 0 if it has none."""
         text = self.health.get(key, "")
         return int(text) if text.isdigit() else 0
 
 
 def flat_keyed(text: str) -> dict[str, str]:
-    """cgroup-v2's format: a key and a value a line."""
-    rows = (row.partition(" ") for row in text.splitlines())
+    r"""Parses cgroup v2's format: a key and a value on each line.
+
+    >>> flat_keyed("state ok\nprograms 2\n")
+    {'state': 'ok', 'programs': '2'}
+    """
+    rows = (line.partition(" ") for line in text.splitlines())
     return {key: value for key, _, value in rows}
 
 
-def _numbers(text: str) -> dict[str, int]:
-    return {key: int(value) for key, value in flat_keyed(text).items() if value.isdigit()}
+def _numbers(file: Path) -> dict[str, int]:
+    pairs = flat_keyed(file.read_text()).items()
+    return {key: int(value) for key, value in pairs if value.isdigit()}
 
 
 def metrics(text: str) -> dict[str, float]:
-    """Prometheus' text format, without labels."""
-    rows = (row.split() for row in text.splitlines() if row and not row.startswith("#"))
+    r"""Parses Prometheus's text format; leaves out samples with labels.
+
+    >>> metrics('# TYPE a gauge\na 2\nb{device="cpu:0", kind="x"} 3\n')
+    {'a': 2.0}
+    """
+    rows = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
     return {row[0]: float(row[1]) for row in rows if len(row) == 2}
 
 
-def _device(home: Path) -> DeviceStats:
-    return DeviceStats(
-        name=home.name,
-        kind=(home / "kind").read_text().strip(),
-        health=(home / "health").read_text().strip(),
-        unfinished_calls=_numbers((home / "queue").read_text()).get("unfinished_calls", 0),
-        memory=_numbers((home / "memory").read_text()),
-    )
-
-
-def _programs(home: Path) -> Iterator[ProgramStats]:
-    """One that goes away meanwhile, or is not ours to read, is left out."""
+def _read_programs(home: Path) -> Iterator[ProgramStats]:
+    """Yields the programs; leaves out those that are removed meanwhile, or are not readable."""
     with os.scandir(home) as entries:
         names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     for name in names[:PROGRAMS]:
         with contextlib.suppress(OSError):
             status = flat_keyed((home / name / "status").read_text())
-            stats = _numbers((home / name / "stats").read_text())
+            stats = _numbers(home / name / "stats")
             yield ProgramStats(
                 name=name,
                 state=status.get("state", ""),
@@ -121,7 +157,7 @@ def _programs(home: Path) -> Iterator[ProgramStats]:
             )
 
 
-def _users(home: Path) -> list[UserStats]:
+def _read_users(home: Path) -> list[UserStats]:
     results: Counter[int] = Counter()
     result_bytes: Counter[int] = Counter()
     with os.scandir(home) as entries:
@@ -130,18 +166,17 @@ def _users(home: Path) -> list[UserStats]:
                 found = entry.stat(follow_symlinks=False)
                 results[found.st_uid] += 1
                 result_bytes[found.st_uid] += found.st_size
-    return [UserStats(_name(uid), n, result_bytes[uid]) for uid, n in results.most_common()]
+    return [UserStats(_user_name(uid), n, result_bytes[uid]) for uid, n in results.most_common()]
 
 
-def _name(uid: int) -> str:
+def _user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
 
 
-def take(mountpoint: str) -> MountStats:
-    """May hang with the mount; raises OSError."""
+def _read_mount(mountpoint: str) -> MountStats:
     root = Path(mountpoint)
     return MountStats(
         mountpoint=mountpoint,
@@ -149,32 +184,45 @@ def take(mountpoint: str) -> MountStats:
         version=(root / "version").read_text().partition("\n")[0],
         health=flat_keyed((root / "health").read_text()),
         metrics=metrics((root / "metrics").read_text()),
-        devices=[_device(home) for home in sorted((root / "devices").iterdir())],
-        programs=list(_programs(root / "programs")),
-        users=_users(root / "results"),
+        devices=[
+            DeviceStats(
+                name=home.name,
+                kind=(home / "kind").read_text().strip(),
+                health=(home / "health").read_text().strip(),
+                unfinished_calls=_numbers(home / "queue").get("unfinished_calls", 0),
+                memory=_numbers(home / "memory"),
+            )
+            for home in sorted((root / "devices").iterdir())
+        ],
+        programs=list(_read_programs(root / "programs")),
+        users=_read_users(root / "results"),
     )
 
 
 def read(mountpoint: str) -> MountStats:
-    """Raises NotMounted, NotAnswering."""
-    if not mounts.is_mounted(mountpoint):
-        raise NotMounted(f"no jaxfs is mounted on {mountpoint}; mountctl status lists the mounts")
+    """Reads a mount's files.
+
+    Raises:
+        NotMounted: if no jaxfs is mounted there.
+        NotAnswering: if reading fails or takes too long.
+    """
+    mounts.require_mounted(mountpoint)
     try:
-        return within(mounts.ANSWER_S, lambda: take(mountpoint))
+        return within(mounts.ANSWER_S, lambda: _read_mount(mountpoint))
     except TimeoutError:
         raise NotAnswering(
-            f"{mountpoint} does not answer; mountctl logs tells why, umount --force ends it"
+            f"{mountpoint} does not answer; mountctl logs shows why, umount --force ends it"
         ) from None
     except OSError as error:
         raise NotAnswering(f"{mountpoint}: {error.strerror}") from None
 
 
 def only_mount(directory: str | None) -> str:
-    """The mount that was named, or the only one there is.  Raises NotMounted."""
+    """Returns the mount point that the user named, or the only one; raises NotMounted."""
     if directory is not None:
         return mounts.locate(directory)
     found = sorted({mount.mountpoint for mount in mounts.jaxfs_mounts()})
     if len(found) != 1:
-        there = f"there are {' '.join(found)}" if found else "there is none"
-        raise NotMounted(f"name a mount: {there}")
+        candidates = f"there are {' '.join(found)}" if found else "there is none"
+        raise NotMounted(f"name a mount: {candidates}")
     return found[0]

@@ -1,9 +1,9 @@
-"""The directory under the mount, kept empty while nothing is mounted on it.
+"""Keeps the directory under a mount empty while nothing is mounted on it.
 
-``cp p.mlir /jax/programs`` on a jaxfs that is not mounted would make a file there, which the next
-mount hides.  So a mount leaves the directory below it guarded, and it stays so after a crash, a
-reboot or an umount: ``mode`` takes the write permissions away, which root passes; ``immutable`` is
-chattr(1)'s +i, for root and against root; ``umount --unguard`` undoes either.
+``cp p.mlir /jax/programs`` without a mount would make a file in the directory, which the next mount
+hides.  So a mount guards the directory under it, and the guard stays after a crash, a reboot or an
+umount.  ``mode`` takes the write permissions away, which root passes; ``immutable`` is chattr(1)'s
++i, which only root can set, and which holds root back too; ``umount --unguard`` undoes both.
 """
 
 from __future__ import annotations
@@ -26,33 +26,38 @@ WRITE = 0o222
 FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_IMMUTABLE_FL = 0x80086601, 0x40086602, 0x10  # linux/fs.h
 
 
-def _flags(fd: int) -> int:
-    """Raises OSError where the filesystem has none."""
+def _set_immutable(fd: int, wanted: bool) -> None:
+    """Sets or clears FS_IMMUTABLE_FL; raises OSError if the filesystem has no such flags."""
     flags = array.array("l", [0])
     fcntl.ioctl(fd, FS_IOC_GETFLAGS, flags)
-    return flags[0]
-
-
-def _set_immutable(fd: int, wanted: bool) -> None:
-    flags = _flags(fd)
-    changed = flags | FS_IMMUTABLE_FL if wanted else flags & ~FS_IMMUTABLE_FL
-    if changed != flags:
+    changed = flags[0] | FS_IMMUTABLE_FL if wanted else flags[0] & ~FS_IMMUTABLE_FL
+    if changed != flags[0]:
         fcntl.ioctl(fd, FS_IOC_SETFLAGS, array.array("l", [changed]))
 
 
 @attrs.frozen
 class UnderlyingDirectory:
-    """The directory itself, whatever is mounted on it later."""
+    """The directory itself, also after something is mounted on it.
+
+    Attributes:
+        fd: Opened before the mount.
+        state_dir: Has the record of the mode before the first guard.
+    """
 
     fd: int
     state_dir: Path
 
     @property
     def mode(self) -> int:
+        """The permission bits now."""
         return stat.S_IMODE(os.fstat(self.fd).st_mode)
 
     def guard(self, how: str) -> None:
-        """Raises NotPermitted where ``immutable`` cannot be had."""
+        """Applies a guard: ``mode``, ``immutable`` or ``none``.
+
+        Raises:
+            NotPermitted: if ``immutable`` is not possible.
+        """
         if how == "none":
             return
         record = self.state_dir / RECORD_NAME
@@ -61,24 +66,21 @@ class UnderlyingDirectory:
         with contextlib.suppress(OSError):  # not ours, or immutable already
             os.fchmod(self.fd, self.mode & ~WRITE)
         if how == "immutable":
-            self._make_immutable()
-
-    def _make_immutable(self) -> None:
-        try:
-            _set_immutable(self.fd, True)
-        except OSError as error:
-            raise NotPermitted(
-                f"guard=immutable cannot be had here: {error.strerror}; use guard=mode"
-            ) from None
+            try:
+                _set_immutable(self.fd, True)
+            except OSError as error:
+                raise NotPermitted(
+                    f"guard=immutable is not possible here: {error.strerror}; use guard=mode"
+                ) from None
 
     def allow_owner_writes(self) -> None:
-        """Give its owner write permission, which fusermount3 asks of plain users."""
+        """Gives the owner write permission, which fusermount3 requires of plain users."""
         is_ours = os.fstat(self.fd).st_uid == os.geteuid()
         if is_ours and os.geteuid() and not self.mode & stat.S_IWUSR:
             os.fchmod(self.fd, self.mode | stat.S_IWUSR)
 
     def unguard(self) -> None:
-        """As it was before the first mount."""
+        """Restores what was before the first guard."""
         with contextlib.suppress(OSError):
             _set_immutable(self.fd, False)
         try:
@@ -91,15 +93,18 @@ class UnderlyingDirectory:
 
 @contextmanager
 def open_underlying(mountpoint: str, state_dir: Path) -> Iterator[UnderlyingDirectory]:
-    """To be entered before the mount; where the context fails, the mode is as it was."""
+    """Opens the directory; enter the context before the mount.
+
+    If the context fails, the mode is restored.
+    """
     fd = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        ground = UnderlyingDirectory(fd, state_dir)
-        mode = ground.mode
+        underlying = UnderlyingDirectory(fd, state_dir)
+        mode = underlying.mode
         try:
-            yield ground
+            yield underlying
         except BaseException:
-            if ground.mode != mode:
+            if underlying.mode != mode:
                 os.fchmod(fd, mode)
             raise
     finally:

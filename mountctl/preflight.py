@@ -1,7 +1,7 @@
-"""What has to hold before a daemon is started, so that the usual mistakes are told at once.
+"""Checks before a daemon is started, so that usual mistakes are reported at once.
 
-Each check is a function of the request that raises one kind of error; ``CHECKS`` is their order.
-The daemon would fail on most of these too, later and in libfuse's words.
+Each check is a function of the request and raises one kind of error; ``CHECKS`` is their order.
+The daemon would fail on most of these too, later and with libfuse's messages.
 """
 
 from __future__ import annotations
@@ -33,7 +33,13 @@ _REMEDIES = {
 
 @attrs.frozen
 class PreflightRequest:
-    """What is asked for: an absolute mount point, and who asks."""
+    """What the checks look at.
+
+    Attributes:
+        mountpoint: Absolute path.
+        options: The mount options.
+        uid: The user that mounts.
+    """
 
     mountpoint: str
     options: Options
@@ -41,10 +47,12 @@ class PreflightRequest:
 
     @property
     def is_root(self) -> bool:
+        """Whether root mounts, who needs no fusermount3."""
         return self.uid == 0
 
 
 def exists(request: PreflightRequest) -> None:
+    """Raises NoMountPoint if nothing has the mount point's path."""
     if not os.path.lexists(request.mountpoint):
         raise errors.NoMountPoint(
             f"{request.mountpoint} does not exist; create it: mkdir -p {request.mountpoint}"
@@ -52,14 +60,16 @@ def exists(request: PreflightRequest) -> None:
 
 
 def is_directory(request: PreflightRequest) -> None:
+    """Raises NotADirectory if the mount point is something else."""
     if not Path(request.mountpoint).is_dir():
         raise errors.NotADirectory(f"{request.mountpoint} is not a directory")
 
 
 def is_permitted(request: PreflightRequest) -> None:
-    """fusermount3's rule for plain users: write permission, and in a sticky directory owning it.
+    """Raises NotPermitted where fusermount3 would refuse a plain user.
 
-    The owner may lack it: an earlier mount has taken it away, and this one gives it back (guard).
+    It requires write permission, and ownership of a sticky directory.  The owner may lack write
+    permission: the guard of an earlier mount took it, and this mount restores it.
     """
     if request.is_root or Path(request.mountpoint).stat().st_uid == request.uid:
         return
@@ -74,6 +84,7 @@ def is_permitted(request: PreflightRequest) -> None:
 
 
 def is_empty(request: PreflightRequest) -> None:
+    """Raises NotEmpty if the mount would hide files, unless ``nonempty`` allows it."""
     if request.options.nonempty:
         return
     try:
@@ -87,8 +98,11 @@ def is_empty(request: PreflightRequest) -> None:
         )
 
 
-def has_fuse(request: PreflightRequest) -> None:
-    """Opening tells more than the mode does: in a container the device may be forbidden."""
+def has_fuse(_request: PreflightRequest) -> None:
+    """Raises NoFuse if the device does not open.
+
+    Its mode does not show that: a container may be forbidden to open a device it has.
+    """
     try:
         os.close(os.open(FUSE_DEVICE, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
@@ -101,17 +115,21 @@ def has_fuse(request: PreflightRequest) -> None:
         raise errors.NoFuse(f"{found}: {remedy}") from None
 
 
-def may_mount(request: PreflightRequest) -> None:
-    """A process whose bounding set has no CAP_SYS_ADMIN cannot get it by fusermount3 either."""
+def may_mount(_request: PreflightRequest) -> None:
+    """Raises NoFusermount if the capability bounding set has no CAP_SYS_ADMIN.
+
+    Then fusermount3, which is setuid root, does not get the capability either.
+    """
     with contextlib.suppress(OSError):
         found = re.search(r"^CapBnd:\s*([0-9a-f]+)$", STATUS.read_text(), re.MULTILINE)
         if found and not int(found[1], 16) >> CAP_SYS_ADMIN & 1:
             raise errors.NoFusermount(
-                f"nobody may mount here, as in most containers: {_IN_CONTAINERS}"
+                f"no user may mount here, as in most containers: {_IN_CONTAINERS}"
             )
 
 
 def has_fusermount(request: PreflightRequest) -> None:
+    """Raises NoFusermount if a plain user has no fusermount3."""
     if not request.is_root and shutil.which("fusermount3") is None:
         raise errors.NoFusermount(
             "fusermount3 is missing, and only root can mount without it; install fuse3"
@@ -119,6 +137,7 @@ def has_fusermount(request: PreflightRequest) -> None:
 
 
 def may_allow_others(request: PreflightRequest) -> None:
+    """Raises NoFusermount if a plain user asks for allow_other and fuse.conf forbids it."""
     wanted = [n for n in ("allow_other", "allow_root") if getattr(request.options, n)]
     if request.is_root or not wanted or allows_others():
         return
@@ -128,7 +147,7 @@ def may_allow_others(request: PreflightRequest) -> None:
 
 
 def allows_others() -> bool:
-    """Whether fuse.conf lets plain users use allow_other."""
+    """Returns whether fuse.conf lets plain users use allow_other."""
     try:
         text = FUSE_CONF.read_text()
     except OSError:
@@ -146,9 +165,3 @@ CHECKS: tuple[Callable[[PreflightRequest], None], ...] = (
     has_fusermount,
     may_allow_others,
 )
-
-
-def check(request: PreflightRequest) -> None:
-    """Raises the MountctlError of the first check that does not hold."""
-    for holds in CHECKS:
-        holds(request)

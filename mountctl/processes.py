@@ -1,31 +1,75 @@
-"""Processes around a mount: its daemon, and those that use it.
+"""Processes around a mount: its daemon, and those that use its files.
 
-The daemon is found by its command line, which names the mount point: no file has to be kept that
-could be wrong after a crash.
+A daemon is found by its command line, which names the mount point: there is no pid file that could
+be wrong after a crash.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
 import attrs
+import msgspec
 
-from mountctl import blocked_opens
+from mountctl.blocked_opens import blocked_opens
 from mountctl.mounts import parse
 
 PROC = Path("/proc")
 
 
+class LogOptions(msgspec.Struct, frozen=True):
+    """The options of a running daemon that commands need.
+
+    Attributes:
+        log_format: As in ``jaxfs.options.Options``.
+    """
+
+    log_format: str = "text"
+
+
+class DaemonDocument(msgspec.Struct, frozen=True):
+    """The part of a daemon's command line that commands need; ``mountctl.daemon`` writes all of it.
+
+    Attributes:
+        mountpoint: Absolute path.
+        state_dir: Absolute path.
+        options: The mount options; unknown ones, of another version of jaxfs, are ignored.
+    """
+
+    mountpoint: str
+    state_dir: str
+    options: LogOptions = LogOptions()
+
+
+@attrs.frozen
+class RunningDaemon:
+    """A process that serves a mount.
+
+    Attributes:
+        pid: Its process id.
+        document: What it was started with.
+    """
+
+    pid: int
+    document: DaemonDocument
+
+
 @attrs.frozen
 class HoldingProcess:
-    """A process that keeps a mount busy, and the first file it does so with."""
+    """A process that keeps a mount busy, and the first file it does so with.
+
+    Attributes:
+        pid: Its process id.
+        command: Its arguments, separated by spaces.
+        how: Such as ``cwd``, ``fd 3``, ``mmap`` or ``waits to open``.
+        path: The file.
+    """
 
     pid: int
     command: str
@@ -38,7 +82,7 @@ def _pids() -> Iterator[int]:
 
 
 def command_of(pid: int) -> list[str]:
-    """The arguments; empty for a kernel thread, or where the process has ended."""
+    """Returns a process's arguments; none for a kernel thread, or if the process has ended."""
     try:
         raw = (PROC / str(pid) / "cmdline").read_bytes()
     except OSError:
@@ -46,80 +90,95 @@ def command_of(pid: int) -> list[str]:
     return os.fsdecode(raw).split("\0")[:-1]
 
 
-def commands() -> Iterator[list[str]]:
-    """Those of all processes."""
-    return (command_of(pid) for pid in _pids())
+def document_of(command: list[str]) -> DaemonDocument | None:
+    """Returns what a daemon was started with, or None if a command line is not a daemon's.
 
-
-def document_of(command: list[str]) -> dict[str, Any]:
-    """What a daemon was started with, ``... -m jaxfs '<json>'``; empty for other processes."""
+    >>> document = '{"mountpoint": "/jax", "state_dir": "/s"}'
+    >>> document_of(["python", "-P", "-m", "jaxfs", document]).mountpoint
+    '/jax'
+    >>> document_of(["python", "-m", "http.server", "8000"]) is None
+    True
+    """
     if command[-3:-1] != ["-m", "jaxfs"]:
-        return {}
+        return None
     try:
-        document = json.loads(command[-1])
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
+        return msgspec.json.decode(os.fsencode(command[-1]), type=DaemonDocument)
+    except msgspec.DecodeError:
+        return None
 
 
-def served_by(command: list[str]) -> str | None:
-    """The mount point in a daemon's command line."""
-    return document_of(command).get("mountpoint")
-
-
-def _sees_our_mounts(pid: int) -> bool:
-    """Whether its paths are ours: a container may serve the same path in its own namespace."""
-    try:
-        theirs = os.readlink(PROC / str(pid) / "ns/mnt")  # noqa: PTH115  # no file's path
-    except OSError:
-        return True  # another user's: not known
-    return theirs == os.readlink(PROC / "self/ns/mnt")  # noqa: PTH115  # no file's path
-
-
-def daemon_of(mountpoint: str) -> int | None:
-    """The pid of the daemon that serves a mount point."""
+def running_daemons() -> Iterator[RunningDaemon]:
+    """Yields the daemons of all mounts, those of other mount namespaces too."""
     for pid in _pids():
-        if served_by(command_of(pid)) == mountpoint and _sees_our_mounts(pid):
-            return pid
+        document = document_of(command_of(pid))
+        if document is not None:
+            yield RunningDaemon(pid, document)
+
+
+def find_daemon(mountpoint: str) -> RunningDaemon | None:
+    """Returns the daemon of a mount point in this mount namespace.
+
+    A container may serve the same path in a namespace of its own.
+    """
+    for daemon in running_daemons():
+        if daemon.document.mountpoint == mountpoint:
+            with contextlib.suppress(OSError):  # another user's process does not show its namespace
+                if _mount_namespace(daemon.pid) != _mount_namespace(os.getpid()):
+                    continue
+            return daemon
     return None
 
 
+def daemon_of(mountpoint: str) -> int | None:
+    """Returns the pid of a mount point's daemon."""
+    daemon = find_daemon(mountpoint)
+    return None if daemon is None else daemon.pid
+
+
+def _mount_namespace(pid: int) -> str:
+    return os.readlink(PROC / str(pid) / "ns/mnt")  # noqa: PTH115  # names no file
+
+
 def holders(mountpoint: str) -> list[HoldingProcess]:
-    """The processes that use files of a mount, as far as we may see them."""
+    """Returns the processes that use files of a mount and let us see that."""
+    inside = mountpoint.rstrip("/") + "/"
     found = []
     for pid in _pids():
         with contextlib.suppress(OSError):
-            used = next(((how, p) for how, p in _open_paths(pid) if _inside(p, mountpoint)), None)
+            paths = _open_paths(pid)
+            used = next(((how, path) for how, path in paths if f"{path}/".startswith(inside)), None)
             if used is not None:
                 found.append(HoldingProcess(pid, " ".join(command_of(pid)), *used))
     return found
 
 
 def namespace_holders(device: str) -> list[HoldingProcess]:
-    """One process for each mount namespace that still has a filesystem, as far as we may see.
+    """Returns one process for each mount namespace that still has a filesystem mounted.
 
-    A container's namespace keeps what it has a copy of, also after the unmount outside.
+    A container's namespace keeps its copy of a mount after the unmount outside.
+
+    Args:
+        device: The filesystem's device number, ``MountInfo.device``.
     """
     found: dict[str, HoldingProcess] = {}
     for pid in _pids():
         with contextlib.suppress(OSError):
             text = (PROC / str(pid) / "mountinfo").read_text(errors="surrogateescape")
             places = [mount.mountpoint for mount in parse(text) if mount.device == device]
-            namespace = os.readlink(PROC / str(pid) / "ns/mnt")  # noqa: PTH115  # no file's path
+            namespace = _mount_namespace(pid)
             if places and namespace not in found:
                 command = " ".join(command_of(pid))
                 found[namespace] = HoldingProcess(pid, command, "mounted on", places[0])
     return list(found.values())
 
 
-def _inside(path: str, mountpoint: str) -> bool:
-    return path == mountpoint or path.startswith(mountpoint.rstrip("/") + "/")
-
-
 def _open_paths(pid: int) -> Iterator[tuple[str, str]]:
-    """(how, path) of what a process has open; reading links asks no filesystem."""
+    """Yields (how, path) of the files that a process uses.
+
+    Links are read and not followed: that asks no filesystem, which may hang.
+    """
     home = PROC / str(pid)
-    for path in blocked_opens.opening(pid):
+    for path in blocked_opens(pid):
         yield "waits to open", path
     for how in ("cwd", "root", "exe"):
         with contextlib.suppress(OSError):
@@ -127,26 +186,41 @@ def _open_paths(pid: int) -> Iterator[tuple[str, str]]:
     for link in (home / "fd").iterdir():
         with contextlib.suppress(OSError):
             yield f"fd {link.name}", os.readlink(link)  # noqa: PTH115  # the path as it is
-    for row in (home / "maps").read_text(errors="surrogateescape").splitlines():
-        yield "mmap", row.split(maxsplit=5)[-1]
+    for line in (home / "maps").read_text(errors="surrogateescape").splitlines():
+        yield "mmap", line.split(maxsplit=5)[-1]
 
 
 class ProcessHandle:
-    """A process whose end can be waited for, whoever's child it is."""
+    """A process, held by pidfd_open(2): its pid cannot become that of another process.
+
+    As a context manager it is closed at the end.
+    """
 
     def __init__(self, pid: int) -> None:
-        """Raises ProcessLookupError where it has ended already."""
+        """Opens a process that need not be a child.
+
+        Raises:
+            ProcessLookupError: if it has ended already.
+        """
         self.pid = pid
         self._fd = os.pidfd_open(pid)
 
     def ends_within(self, timeout_s: float) -> bool:
-        """Wait; whether it ended."""
+        """Waits for at most so many seconds; returns whether the process has ended."""
         ready, _, _ = select.select([self._fd], [], [], timeout_s)
         return bool(ready)
 
     def send(self, number: signal.Signals) -> None:
-        """A signal to this very process.  Raises ProcessLookupError where it has ended."""
+        """Sends a signal; raises ProcessLookupError if the process has ended."""
         signal.pidfd_send_signal(self._fd, number)
 
-    def close(self) -> None:
+    def __enter__(self) -> ProcessHandle:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         os.close(self._fd)

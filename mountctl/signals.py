@@ -1,7 +1,7 @@
 """The signals that ask a command to stop.
 
-Raising from a handler could lose a daemon that has just been started and is not known yet.  So a
-signal is only noted, and looked at where stopping is safe.
+An exception raised by a handler could lose a daemon that has just been started and is not known
+yet.  So handlers only record a signal, and commands check for it where stopping is safe.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import attrs
+from types import TracebackType
 
 from mountctl.errors import Interrupted
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def handle_stop_signals(act: Callable[[str], object]) -> Iterator[None]:
-    """Inside the context ``act`` is called with the signal's name instead of ending the command."""
+    """Inside the context ``act`` is called with a signal's name, and the command goes on."""
     before = {
-        number: signal.signal(number, lambda n, frame: act(signal.Signals(n).name))
-        for number in STOPPING
+        number: signal.signal(number, lambda received, _frame: act(signal.Signals(received).name))
+        for number in STOP_SIGNALS
     }
     try:
         yield
@@ -32,33 +31,41 @@ def handle_stop_signals(act: Callable[[str], object]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@attrs.define
 class StopRequest:
-    """Whether a signal came; ``fd`` becomes readable then, for select."""
+    """The first signal that asked the command to stop.
 
-    fd: int
-    name: str = ""
+    As a context manager it records signals instead of their usual effect.
+
+    Attributes:
+        fd: Becomes readable when a signal arrives, for select(2).
+        name: The signal's name; empty before.
+    """
+
+    def __init__(self) -> None:
+        self.fd, self._writer = os.pipe()
+        self.name = ""
+        self._handling = handle_stop_signals(self._record)
+
+    def _record(self, name: str) -> None:
+        if not self.name:
+            self.name = name
+            os.write(self._writer, b"\0")
 
     def check(self) -> None:
-        """Raises Interrupted."""
+        """Raises Interrupted if a signal arrived."""
         if self.name:
             raise Interrupted(f"{self.name}: nothing was mounted")
 
+    def __enter__(self) -> StopRequest:
+        self._handling.__enter__()
+        return self
 
-@contextmanager
-def record_stop_signals() -> Iterator[StopRequest]:
-    """Inside the context signals are noted."""
-    reader, writer = os.pipe()
-    stop = StopRequest(reader)
-
-    def note(name: str) -> None:
-        if not stop.name:
-            stop.name = name
-            os.write(writer, b"\0")
-
-    try:
-        with handle_stop_signals(note):
-            yield stop
-    finally:
-        os.close(reader)
-        os.close(writer)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._handling.__exit__(kind, error, traceback)
+        os.close(self.fd)
+        os.close(self._writer)

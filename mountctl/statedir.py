@@ -1,4 +1,4 @@
-"""Where a mount keeps its programs and caches, and taking back what a failed mount created."""
+"""Where a mount keeps its programs and caches; removes what a failed mount created."""
 
 from __future__ import annotations
 
@@ -21,38 +21,30 @@ LOCK_NAME = "lock"  # held by the daemon that uses the directory (jaxfs.programs
 ENDING_S, POLL_S = 5.0, 0.02
 
 
-def escape(mountpoint: str) -> str:
-    """A mount point as one readable, unique file name: ``/mnt/jax`` is ``mnt+jax``."""
-    parts = mountpoint.strip("/").replace("%", "%25").replace("+", "%2B").split("/")
-    return "+".join(parts) or "+"
-
-
 def default(mountpoint: str) -> Path:
-    """The state directory of a mount point, where none is named."""
-    return platformdirs.user_state_path("jaxfs") / escape(mountpoint)
+    """Returns the state directory of a mount point if none is named.
+
+    Its name is the mount point, readable and unique.
+
+    >>> default("/mnt/jax").name, default("/a+b").name
+    ('mnt+jax', 'a%2Bb')
+    """
+    parts = mountpoint.strip("/").replace("%", "%25").replace("+", "%2B").split("/")
+    return platformdirs.user_state_path("jaxfs") / ("+".join(parts) or "+")
 
 
 def of(mountpoint: str) -> Path:
-    """The state directory of a mount point's daemon; the default where none runs."""
-    pid = processes.daemon_of(mountpoint)
-    told = processes.document_of(processes.command_of(pid)) if pid is not None else {}
-    return Path(told["state_dir"]) if "state_dir" in told else default(mountpoint)
-
-
-def check(path: Path, mountpoint: str) -> None:
-    """Raises StateDirUnusable."""
-    if path.is_relative_to(mountpoint):
-        raise StateDirUnusable(
-            f"{path} is inside the mount point {mountpoint} and would be hidden by the mount;"
-            " name another place"
-        )
+    """Returns the state directory of a mount point's daemon; the default if none runs."""
+    daemon = processes.find_daemon(mountpoint)
+    return default(mountpoint) if daemon is None else Path(daemon.document.state_dir)
 
 
 @contextmanager
 def prepared(path: Path, mountpoint: str) -> Iterator[Path]:
-    """The directory exists inside the context; if that fails, what was created is removed again.
+    """Inside the context the directory exists; if that fails, what was created is removed.
 
-    Raises StateDirUnusable.
+    Raises:
+        StateDirUnusable: if it cannot be created or written, or another daemon uses it.
     """
     missing = [place for place in (path, *path.parents) if not os.path.lexists(place)]
     try:
@@ -80,14 +72,21 @@ def _create(path: Path) -> None:
 
 
 def _refuse_used(path: Path, mountpoint: str) -> None:
-    """Early, so that the log of the daemon that has it stays its own; the lock is the daemon's.
+    """Raises StateDirUnusable if a daemon of another mount point uses the directory.
 
-    umount(8) returns before the daemon has ended, so one whose mount is gone gets time for that.
+    The new daemon would find the lock taken too, but only after its log was opened, which is the
+    log of the other one.  umount(8) returns before the daemon has ended, so a daemon without a
+    mount gets ``ENDING_S`` to end.
     """
     end = time.monotonic() + ENDING_S
     while _is_locked(path):
-        places = {place for place in _users(path) if mounts.is_mounted(place)}
-        if places - {mountpoint} or time.monotonic() > end:
+        used_by = {
+            daemon.document.mountpoint
+            for daemon in processes.running_daemons()
+            if daemon.document.state_dir == str(path)
+        }
+        others = {place for place in used_by - {mountpoint} if mounts.is_mounted(place)}
+        if others or time.monotonic() > end:
             raise StateDirUnusable(
                 f"the state directory {path} is used by another jaxfs daemon;"
                 " name another with --state-dir"
@@ -102,9 +101,3 @@ def _is_locked(path: Path) -> bool:
         except BlockingIOError:
             return True
     return False
-
-
-def _users(path: Path) -> set[str]:
-    """The mount points of the daemons that were started with a state directory."""
-    told = (processes.document_of(command) for command in processes.commands())
-    return {document["mountpoint"] for document in told if document.get("state_dir") == str(path)}

@@ -1,32 +1,39 @@
-"""``mountctl status``: the mounts and how they are, also where one does not answer."""
+"""``mountctl status``: the mounts and their state, also if one does not answer."""
 
 from __future__ import annotations
 
 import errno
 from pathlib import Path
 
-import attrs
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from mountctl import mounts, processes
-from mountctl.errors import NotMounted
+from mountctl.display import STATE_STYLES, duration, fixed_width
 from mountctl.mount_stats import flat_keyed
 from mountctl.timeouts import within
 
 STATE_OF_ERRNO = {
-    errno.ENOTCONN: "stale",  # the daemon is gone
+    errno.ENOTCONN: "stale",  # the daemon has ended
     errno.ECONNABORTED: "stale",
     errno.EACCES: "private",  # another user's mount
 }
-STYLES = {"ok": "green", "degraded": "yellow"}
-WIDTH = 160  # columns where the output is no terminal; nothing is cut
+TITLES = ("mount point", "state", "pid", "engine", "programs", "uptime", "version")
+WIDTH = 160  # columns if the output is not a terminal, so that nothing is cut
 
 
-@attrs.frozen
-class MountStatus:
-    """One mount.  ``state`` is its health's, or stale, hung, private, unreadable."""
+class MountStatus(msgspec.Struct, frozen=True):
+    """One mount.
+
+    Attributes:
+        mountpoint: Absolute path.
+        state: That of ``health``, or stale, hung, private, unreadable.
+        pid: The daemon, if it is found.
+        engine: The engine's state.
+        programs: How many there are.
+        uptime_usec: Since the mount.
+        version: The first line of ``version``.
+    """
 
     mountpoint: str
     state: str
@@ -38,10 +45,11 @@ class MountStatus:
 
 
 def status_of(mountpoint: str) -> MountStatus:
-    """Ask one mount, for at most ``mounts.ANSWER_S``."""
+    """Returns the status of a mount; takes at most ``mounts.ANSWER_S``."""
     pid = processes.daemon_of(mountpoint)
+    files = [Path(mountpoint, name) for name in ("health", "version")]
     try:
-        health, version = within(mounts.ANSWER_S, lambda: _read(mountpoint))
+        health, version = within(mounts.ANSWER_S, lambda: [file.read_text() for file in files])
     except TimeoutError:
         return MountStatus(mountpoint, "hung", pid)
     except OSError as error:
@@ -58,64 +66,36 @@ def status_of(mountpoint: str) -> MountStatus:
     )
 
 
-def _read(mountpoint: str) -> tuple[str, str]:
-    root = Path(mountpoint)
-    return (root / "health").read_text(), (root / "version").read_text()
-
-
 def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdigit() else None
 
 
 def statuses(mountpoint: str | None) -> list[MountStatus]:
-    """Of one mount, or of all there are.  Raises NotMounted."""
-    found = list(dict.fromkeys(mount.mountpoint for mount in mounts.jaxfs_mounts()))
-    if mountpoint is None:
-        return [status_of(path) for path in found]
-    if mountpoint not in found:
-        raise NotMounted(f"no jaxfs is mounted on {mountpoint}; mountctl status lists the mounts")
-    return [status_of(mountpoint)]
-
-
-def as_json(found: list[MountStatus]) -> str:
-    """A list of objects, always."""
-    return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
+    """Returns the status of one mount, or of all; raises NotMounted if the one is missing."""
+    if mountpoint is not None:
+        mounts.require_mounted(mountpoint)
+        return [status_of(mountpoint)]
+    found = dict.fromkeys(mount.mountpoint for mount in mounts.jaxfs_mounts())
+    return [status_of(path) for path in found]
 
 
 def show(found: list[MountStatus]) -> None:
-    """The same as a table."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    """Prints a table, a row for each mount."""
+    console = fixed_width(WIDTH)
     if not found:
         console.print("no jaxfs is mounted")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("mount point", "state", "pid", "engine", "programs", "uptime", "version"):
+    for title in TITLES:
         table.add_column(title, overflow="fold")
-    for one in found:
-        table.add_row(*_cells(one))
+    for mount in found:
+        table.add_row(
+            mount.mountpoint,
+            f"[{STATE_STYLES.get(mount.state, 'red')}]{mount.state}[/]",
+            "" if mount.pid is None else str(mount.pid),
+            mount.engine,
+            "" if mount.programs is None else str(mount.programs),
+            duration(mount.uptime_usec),
+            mount.version,
+        )
     console.print(table)
-
-
-def _cells(one: MountStatus) -> list[str]:
-    style = STYLES.get(one.state, "red")
-    return [
-        one.mountpoint,
-        f"[{style}]{one.state}[/]",
-        "" if one.pid is None else str(one.pid),
-        one.engine,
-        "" if one.programs is None else str(one.programs),
-        duration(one.uptime_usec),
-        one.version,
-    ]
-
-
-def duration(usec: int | None) -> str:
-    """``2d 03:04:05``."""
-    if usec is None:
-        return ""
-    minutes, seconds = divmod(usec // 1_000_000, 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    return (f"{days}d " if days else "") + f"{hours:02}:{minutes:02}:{seconds:02}"

@@ -1,5 +1,5 @@
-"""``mountctl doctor``: what a mount needs of this machine, each with the remedy where it lacks.
+"""``mountctl doctor``: checks what a mount needs of this machine, and prints remedies.
 
-An examination is a function that looks at one thing; the modules' ``EXAMINATIONS`` are their order.
-Adding one is adding a function and its test.  Nothing is changed, and no mount is needed.
+An examination is a function that checks one thing; ``EXAMINATIONS`` of each module is their order.
+A new one is a function and its test.  Nothing is changed, and no mount is needed.
 """

@@ -1,4 +1,4 @@
-"""What was installed and what is mounted."""
+"""What is installed and what is mounted."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ REMEDIES = {
 
 
 def command() -> Iterator[Finding]:
+    """Checks that a shell finds mountctl."""
     path = shutil.which("mountctl")
     if path is None:
         yield warn("mountctl", "not on the PATH", "add the bin directory of its environment")
@@ -25,6 +26,7 @@ def command() -> Iterator[Finding]:
 
 
 def helpers() -> Iterator[Finding]:
+    """Checks that mount(8) can mount jaxfs."""
     if os.access("/sbin/mount.jaxfs", os.X_OK):
         yield ok("mount helpers", "/sbin/mount.jaxfs")
     else:
@@ -33,13 +35,14 @@ def helpers() -> Iterator[Finding]:
 
 
 def mounts() -> Iterator[Finding]:
+    """Checks that the mounts there are answer."""
     found = status.statuses(None)
-    for one in found:
-        subject = f"mount {one.mountpoint}"
-        if one.state in REMEDIES:
-            yield fail(subject, one.state, REMEDIES[one.state].format(one.mountpoint))
+    for mount in found:
+        subject = f"mount {mount.mountpoint}"
+        if mount.state in REMEDIES:
+            yield fail(subject, mount.state, REMEDIES[mount.state].format(mount.mountpoint))
         else:
-            yield ok(subject, one.state)
+            yield ok(subject, mount.state)
     if not found:
         yield ok("mounts", "none")
 

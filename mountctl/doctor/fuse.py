@@ -1,4 +1,4 @@
-"""The kernel's FUSE, libfuse and who may use them."""
+"""The kernel's FUSE, libfuse, and which users may use them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,16 @@ INSTALL = "install fuse3 (apt install fuse3, dnf install fuse3)"
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """``3.14.0`` as numbers; what follows them does not count."""
+    """Returns the first two numbers of a version.
+
+    >>> numbers("5.15.0-91-generic")
+    (5, 15)
+    """
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 def kernel() -> Iterator[Finding]:
+    """Checks the version of Linux."""
     release = platform.release()
     if numbers(release) < OLDEST:
         yield warn("kernel", release, "Linux 5.4 or newer is what jaxfs is made for")
@@ -39,9 +44,10 @@ def kernel() -> Iterator[Finding]:
 
 
 def device() -> Iterator[Finding]:
+    """Checks that /dev/fuse opens and that a mount is permitted."""
     try:
-        for holds in (preflight.has_fuse, preflight.may_mount):
-            holds(preflight.PreflightRequest("/", Options()))
+        for run_check in (preflight.has_fuse, preflight.may_mount):
+            run_check(preflight.PreflightRequest("/", Options()))
     except (NoFuse, NoFusermount) as error:
         found, _, remedy = error.message.partition(": ")
         yield fail("FUSE device", found, remedy)
@@ -50,6 +56,7 @@ def device() -> Iterator[Finding]:
 
 
 def libfuse() -> Iterator[Finding]:
+    """Checks the version of libfuse, which pyfuse3 loads."""
     try:
         library = ctypes.CDLL(LIBFUSE)
     except OSError:
@@ -64,10 +71,11 @@ def libfuse() -> Iterator[Finding]:
 
 
 def fusermount() -> Iterator[Finding]:
+    """Checks for fusermount3, without which only root can mount."""
     path = shutil.which("fusermount3")
     if path is None:
-        say = warn if os.geteuid() == 0 else fail
-        yield say("fusermount3", "missing: only root can mount", INSTALL)
+        level = warn if os.geteuid() == 0 else fail
+        yield level("fusermount3", "missing: only root can mount", INSTALL)
     elif not Path(path).stat().st_mode & stat.S_ISUID and os.geteuid():
         found = f"{path} is not setuid: only root can mount"
         yield warn("fusermount3", found, f"as root: chmod u+s {path}")
@@ -76,7 +84,7 @@ def fusermount() -> Iterator[Finding]:
 
 
 def others() -> Iterator[Finding]:
-    """Whether a plain user may let others into a mount."""
+    """Checks whether a plain user may let others into a mount."""
     if os.geteuid() == 0 or preflight.allows_others():
         yield ok("allow_other", "may be used")
     else:
@@ -85,7 +93,10 @@ def others() -> Iterator[Finding]:
 
 
 def interrupts() -> Iterator[Finding]:
-    library = next(_libraries(), None)
+    """Checks that the C module for interrupted waits was compiled."""
+    home = Path(jaxfs.__file__).parent / "fuse"
+    paths = [home / f"_interrupts{suffix}" for suffix in EXTENSION_SUFFIXES]
+    library = next((path for path in paths if path.exists()), None)
     if library is None:
         remedy = "install a C compiler, then jaxfs again: pip install --force-reinstall jaxfs"
         found = "not compiled: waits end by polling /proc, read and write waits do not"
@@ -94,20 +105,14 @@ def interrupts() -> Iterator[Finding]:
         yield ok("interrupts module", library.name)
 
 
-def _libraries() -> Iterator[Path]:
-    """Those that this Python loads."""
-    home = Path(jaxfs.__file__).parent / "fuse"
-    paths = (home / f"_interrupts{suffix}" for suffix in EXTENSION_SUFFIXES)
-    return (path for path in paths if path.exists())
-
-
 def request_timeout() -> Iterator[Finding]:
+    """Checks that the kernel does not abort requests that wait for a result."""
     try:
         seconds = int(REQUEST_TIMEOUT.read_text())
     except (OSError, ValueError):
         seconds = 0
     if seconds:
-        found = f"waits end with EINTR after {seconds} s, and have to be repeated"
+        found = f"waits end with EINTR after {seconds} s and have to be repeated"
         remedy = "sysctl fs.fuse.max_request_timeout=0"
         yield warn("request timeout", found, remedy)
     else:

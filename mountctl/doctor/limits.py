@@ -1,4 +1,4 @@
-"""What the system lets a daemon use."""
+"""How much of the machine a daemon may use."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import platformdirs
 
+from mountctl.display import size
 from mountctl.doctor.finding import Examination, Finding, ok, warn
-from mountctl.top import size
 
 FILES = 65536  # each result and each waiter takes one
 TASKS = 512
@@ -21,21 +21,22 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def files() -> Iterator[Finding]:
+    """Checks the limit of open files."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < FILES:
-        found = f"{hard}: so many results and waiters at most"
+        found = f"{hard}: at most that many results and waiters"
         yield warn("open files", found, f"ulimit -Hn {FILES}, LimitNOFILE={FILES} in the unit")
     else:
         yield ok("open files", str(hard))
 
 
-def _cgroup(name: str) -> int | None:
-    """A limit of our cgroup (v2) or one above it; None where there is none."""
+def _cgroup_limit(name: str) -> int | None:
+    """Returns the lowest limit of our cgroup (v2) and those above it; None if there is none."""
     try:
-        row = next(r for r in Path("/proc/self/cgroup").read_text().splitlines() if r[:3] == "0::")
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        home = CGROUP / next(line for line in lines if line.startswith("0::"))[3:].lstrip("/")
     except (OSError, StopIteration):
         return None
-    home = CGROUP / row[3:].lstrip("/")
     limits = []
     for place in (home, *home.parents):
         if place.is_relative_to(CGROUP) and (place / name).is_file():
@@ -45,8 +46,9 @@ def _cgroup(name: str) -> int | None:
 
 
 def memory() -> Iterator[Finding]:
+    """Checks the memory of the machine and of the cgroup."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _cgroup("memory.max")
+    limit = _cgroup_limit("memory.max")
     usable = min(total, limit or total)
     found = size(usable) + (" (limit of the cgroup)" if limit and limit < total else "")
     if usable < MEMORY_BYTES:
@@ -59,7 +61,8 @@ def memory() -> Iterator[Finding]:
 
 
 def tasks() -> Iterator[Finding]:
-    limit = _cgroup("pids.max")
+    """Checks how many processes and threads the cgroup allows."""
+    limit = _cgroup_limit("pids.max")
     if limit is not None and limit < TASKS:
         yield warn("processes", f"at most {limit} in the cgroup", "TasksMax=, --pids-limit: 512")
     else:
@@ -67,14 +70,14 @@ def tasks() -> Iterator[Finding]:
 
 
 def state() -> Iterator[Finding]:
-    """The place of state directories that are not named."""
+    """Checks the place of state directories that are not named."""
     home = platformdirs.user_state_path("jaxfs")
-    there = next(place for place in (home, *home.parents) if place.exists())
-    free = shutil.disk_usage(there).free
-    if not os.access(there, os.W_OK):
-        yield warn("state", f"{there} is not writable", "name another place: --state-dir")
+    existing = next(place for place in (home, *home.parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if not os.access(existing, os.W_OK):
+        yield warn("state", f"{existing} is not writable", "name another place: --state-dir")
     elif free < STATE_BYTES:
-        yield warn("state", f"{size(free)} free on {there}", "make room, or name another place")
+        yield warn("state", f"{size(free)} free on {existing}", "make room, or name another place")
     else:
         yield ok("state", f"{home}, {size(free)} free")
 

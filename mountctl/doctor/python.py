@@ -1,4 +1,4 @@
-"""Python, the packages, and the devices JAX finds."""
+"""Python, the packages, and the devices that JAX finds."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from mountctl.doctor.finding import Examination, Finding, fail, ok, warn
 OLDEST_PYTHON = (3, 11)
 PACKAGES = ("pyfuse3", "trio", "jaxlib", "numpy")
 DEVICES_S = 60
-ASK = "import jax; print(*(f'{d.platform}:{d.id} ({d.device_kind})' for d in jax.devices()))"
+LIST_DEVICES = """
+import jax
+print(*(f"{device.platform}:{device.id} ({device.device_kind})" for device in jax.devices()))
+"""
 
 
 def python() -> Iterator[Finding]:
+    """Checks the version of Python."""
     version = platform.python_version()
     if sys.version_info < OLDEST_PYTHON:
         yield fail("Python", version, "use Python 3.11 or newer")
@@ -25,6 +29,7 @@ def python() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
+    """Checks that the packages that jaxfs imports are installed."""
     for name in PACKAGES:
         try:
             yield ok(name, metadata.version(name))
@@ -33,12 +38,18 @@ def packages() -> Iterator[Finding]:
 
 
 def jax() -> Iterator[Finding]:
-    """In a process of its own: asking takes the device, and may crash."""
+    """Checks that JAX finds devices, in another process: it takes the device, and may crash."""
     try:
-        command = [sys.executable, "-c", ASK]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DEVICES_S, cwd="/")
+        done = subprocess.run(
+            [sys.executable, "-c", LIST_DEVICES],
+            capture_output=True,
+            text=True,
+            timeout=DEVICES_S,
+            cwd="/",
+            check=False,
+        )
     except subprocess.TimeoutExpired:
-        remedy = "another process may hold the device; look with nvidia-smi"
+        remedy = "another process may hold the device; nvidia-smi shows which"
         yield fail("JAX devices", f"no answer in {DEVICES_S} s", remedy)
         return
     if done.returncode:

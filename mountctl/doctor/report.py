@@ -1,17 +1,17 @@
-"""All examinations, and how their findings are shown."""
+"""Runs all examinations and prints their findings."""
 
 from __future__ import annotations
 
-import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mountctl.display import fixed_width
 from mountctl.doctor import environment, fuse, limits, python, sandbox
 from mountctl.doctor.finding import Examination, Finding
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-WIDTH = 120
+WIDTH = 120  # columns if the output is not a terminal
 EXAMINATIONS: tuple[Examination, ...] = (
     *fuse.EXAMINATIONS,
     *sandbox.EXAMINATIONS,
@@ -22,29 +22,25 @@ EXAMINATIONS: tuple[Examination, ...] = (
 
 
 def examine() -> list[Finding]:
-    """Takes a second or two: JAX is started once."""
-    return [finding for look in EXAMINATIONS for finding in look()]
-
-
-def is_sound(findings: list[Finding]) -> bool:
-    return all(finding.level != "fail" for finding in findings)
-
-
-def as_json(findings: list[Finding]) -> str:
-    return msgspec.json.format(msgspec.json.encode(findings), indent=2).decode()
+    """Returns all findings; takes a second or two, as JAX is started once."""
+    return [finding for examination in EXAMINATIONS for finding in examination()]
 
 
 def show(findings: list[Finding], console: Console | None = None) -> None:
-    """A line each, the remedy below it."""
-    console = console or Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH, file=console.file)
+    """Prints a line for each finding, with its remedy below, and how many there are of each level.
+
+    Args:
+        findings: What ``examine`` returned.
+        console: Where to print; standard output by default.
+    """
+    console = fixed_width(WIDTH, console)
     table = Table.grid(padding=(0, 2, 0, 0))
-    for one in findings:
-        style = STYLES[one.level]
-        table.add_row(f"[{style}]{one.level}[/]", escape(one.subject), escape(one.found))
-        if one.remedy:
-            table.add_row("", "", f"[{style}]→[/] {escape(one.remedy)}")
+    for finding in findings:
+        style = STYLES[finding.level]
+        level = f"[{style}]{finding.level}[/]"
+        table.add_row(level, escape(finding.subject), escape(finding.found))
+        if finding.remedy:
+            table.add_row("", "", f"[{style}]→[/] {escape(finding.remedy)}")
     console.print(table)
-    counts = {level: sum(one.level == level for one in findings) for level in STYLES}
+    counts = {level: sum(finding.level == level for finding in findings) for level in STYLES}
     console.print("\n" + ", ".join(f"{number} {level}" for level, number in counts.items()))

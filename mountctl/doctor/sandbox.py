@@ -1,6 +1,6 @@
-"""The kernel's means to keep what users wrote in a sandbox.
+"""What the kernel offers to run users' code in a sandbox.
 
-All layers are wanted; jaxfs uses those that are there and says so in ``health``.
+jaxfs uses the layers that exist, and ``health`` lists them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ TRY_S = 5
 
 
 def landlock() -> Iterator[Finding]:
+    """Checks for Landlock, which restricts what files a process can open."""
     libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, VERSION)
-    if version > 0:
-        yield ok("Landlock", f"ABI {version}")
+    abi = libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, VERSION)
+    if abi > 0:
+        yield ok("Landlock", f"ABI {abi}")
     else:
         yield warn("Landlock", "not in this kernel", "boot with lsm=landlock,... (Linux 5.13)")
 
 
 def seccomp() -> Iterator[Finding]:
+    """Checks for seccomp filters, which restrict system calls."""
     try:
         actions = ACTIONS.read_text().split()
     except OSError:
@@ -39,9 +41,14 @@ def seccomp() -> Iterator[Finding]:
 
 
 def namespaces() -> Iterator[Finding]:
+    """Checks that a plain user can create user namespaces."""
     unshare = shutil.which("unshare")
-    command = [unshare or "", "--user", "--map-root-user", "true"]
-    if unshare and subprocess.run(command, capture_output=True, timeout=TRY_S).returncode == 0:
+    status = 1
+    if unshare is not None:
+        command = [unshare, "--user", "--map-root-user", "true"]
+        done = subprocess.run(command, capture_output=True, timeout=TRY_S, check=False)
+        status = done.returncode
+    if status == 0:
         yield ok("user namespaces", "can be made")
     else:
         remedy = (

@@ -1,4 +1,4 @@
-"""The doctor finds what lacks, and says what to do."""
+"""The doctor finds what is missing, and what to do."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ from mountctl.doctor import environment, fuse, limits, python, report, sandbox
 from mountctl.doctor.finding import Examination, Finding
 
 
-def only(look: Examination) -> Finding:
-    (found,) = look()
+def only(examination: Examination) -> Finding:
+    (found,) = examination()
     return found
 
 
 def test_machine_that_runs_these_tests_is_sound() -> None:
     findings = [
-        finding for look in report.EXAMINATIONS if look != environment.mounts for finding in look()
+        finding
+        for examination in report.EXAMINATIONS
+        if examination != environment.mounts
+        for finding in examination()
     ]
-    assert report.is_sound(findings), findings
+    assert [finding for finding in findings if finding.level == "fail"] == []
     assert all(finding.remedy for finding in findings if finding.level != "ok")
     named = {finding.subject for finding in findings}
     assert {"kernel", "libfuse", "Landlock", "seccomp", "JAX devices", "open files"} <= named
@@ -48,7 +51,7 @@ def test_missing_libfuse_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(fuse.libfuse).level == "fail"
 
 
-def test_old_kernel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_kernel_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuse, "OLDEST", (99, 0))
     assert only(fuse.kernel).level == "warn"
 
@@ -70,12 +73,12 @@ def test_allow_other_is_roots_unless_fuse_conf_says_so(
     assert only(fuse.others).level == "ok"
 
 
-def test_missing_interrupts_module_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_interrupts_module_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuse, "EXTENSION_SUFFIXES", [".nowhere"])
     assert only(fuse.interrupts).level == "warn"
 
 
-def test_request_timeout_of_the_kernel_is_told(
+def test_request_timeout_of_the_kernel_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "timeout").write_text("30\n")
@@ -83,25 +86,25 @@ def test_request_timeout_of_the_kernel_is_told(
     assert "30 s" in only(fuse.request_timeout).found
 
 
-def test_kernel_without_landlock_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_landlock_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "LANDLOCK_CREATE_RULESET", 100_000)  # ENOSYS
     assert ctypes.CDLL(None).syscall(100_000) == -1
     assert only(sandbox.landlock).level == "warn"
 
 
-def test_kernel_without_seccomp_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_seccomp_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sandbox, "ACTIONS", tmp_path / "nowhere")
     assert only(sandbox.seccomp).level == "warn"
 
 
-def test_jax_that_finds_no_device_fails_with_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(python, "ASK", "raise RuntimeError('no abacus')")
+def test_jax_that_finds_no_device_fails_with_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(python, "LIST_DEVICES", "raise RuntimeError('no abacus')")
     found = only(python.jax)
     assert (found.level, found.found) == ("fail", "RuntimeError: no abacus")
 
 
 def test_jax_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(python, "ASK", "import time; time.sleep(600)")
+    monkeypatch.setattr(python, "LIST_DEVICES", "import time; time.sleep(600)")
     monkeypatch.setattr(python, "DEVICES_S", 0.1)
     assert "no answer" in only(python.jax).found
 
@@ -112,7 +115,7 @@ def test_missing_package_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.level, found.remedy) == ("fail", f"{sys.executable} -m pip install jaxfs")
 
 
-def test_few_open_files_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_open_files_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     monkeypatch.setattr(limits, "FILES", hard + 1)
     assert only(limits.files).level == "warn"
@@ -120,9 +123,7 @@ def test_few_open_files_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(limits.files).level == "ok"
 
 
-def test_full_or_foreign_state_directory_is_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_full_state_directory_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert only(limits.state).level == "ok"
     monkeypatch.setattr(limits, "STATE_BYTES", 1 << 62)
@@ -130,7 +131,7 @@ def test_full_or_foreign_state_directory_is_told(
 
 
 def test_small_cgroup_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_cgroup", lambda name: 100)
+    monkeypatch.setattr(limits, "_cgroup_limit", lambda name: 100)
     assert (only(limits.memory).level, only(limits.tasks).level) == ("warn", "warn")
 
 
@@ -149,7 +150,8 @@ def test_doctors_exit_code_says_whether_something_fails(
     monkeypatch.setattr(preflight, "FUSE_DEVICE", tmp_path / "fuse")
     failed = CliRunner().invoke(main, ["doctor"])
     assert failed.exit_code == errors.NotSound.exit_code
-    assert "modprobe fuse" in failed.output and "0 ok, 0 warn, 1 fail" in failed.output
+    assert "modprobe fuse" in failed.output
+    assert "0 ok, 0 warn, 1 fail" in failed.output
 
 
 def test_doctors_json_has_a_row_for_each_finding() -> None:

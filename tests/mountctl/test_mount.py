@@ -134,11 +134,10 @@ def kill_watcher(daemon: int) -> None:
 
 def killed(mount: Mount) -> None:
     """End the daemon the hard way, after its watcher, and see that its mount is stale."""
-    daemon = processes.ProcessHandle(daemon_of(mount.path))
-    kill_watcher(daemon.pid)
-    os.kill(daemon.pid, signal.SIGKILL)
-    assert daemon.ends_within(LIMIT_S)
-    daemon.close()
+    with processes.ProcessHandle(daemon_of(mount.path)) as daemon:
+        kill_watcher(daemon.pid)
+        daemon.send(signal.SIGKILL)
+        assert daemon.ends_within(LIMIT_S)
     assert mounts.is_stale(str(mount.path))
 
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from jaxfs import options
-from mountctl import arguments, help_topics, install
+from mountctl import arguments, errors, install
 from mountctl.cli import main
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -17,7 +17,7 @@ TEXT = (DOCS / "OPERATIONS.md").read_text()
 
 
 def test_exit_codes_in_the_document_are_those_of_the_table() -> None:
-    assert f"$ mountctl help exit-codes\n{help_topics.exit_codes()}\n```" in TEXT
+    assert f"$ mountctl help exit-codes\n{errors.exit_codes()}\n```" in TEXT
 
 
 def test_every_installed_file_is_in_the_document() -> None:
@@ -34,7 +34,7 @@ def test_commands_in_the_document_are_there() -> None:
 
 @pytest.mark.parametrize("words", re.findall(r"^none  /jax  jaxfs  (\S+)", TEXT, re.MULTILINE))
 def test_fstab_line_of_the_document_is_understood(words: str) -> None:
-    assert arguments.parse(options.split([words])).command.state_dir == "/var/lib/jaxfs"
+    assert arguments.parse(options.split([words])).launch.state_dir == "/var/lib/jaxfs"
 
 
 def test_unit_takes_the_variable_the_document_sets() -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mountctl import mounts, processes, statedir, status
+from mountctl import display, mounts, processes, statedir
 from mountctl.timeouts import within
 
 MOUNTINFO = r"""
@@ -42,8 +42,8 @@ def test_own_mountinfo_is_read() -> None:
 
 @given(paths, paths)
 def test_mount_points_have_state_dirs_of_their_own(one: str, other: str) -> None:
-    assert (statedir.escape(one) == statedir.escape(other)) == (one == other)
-    assert "/" not in statedir.escape(one)
+    assert (statedir.default(one) == statedir.default(other)) == (one == other)
+    assert len(statedir.default(one).parts) <= len(statedir.default("/jax").parts)
 
 
 def test_failure_removes_only_the_directories_that_were_created(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_deadline_ends_a_look_that_never_does() -> None:
 
 def test_daemon_is_known_by_its_command_line() -> None:
     command = ["python", "-P", "-m", "jaxfs", '{"mountpoint":"/jax","state_dir":"/s"}']
-    assert processes.served_by(command) == "/jax"
+    assert processes.document_of(command) == processes.DaemonDocument("/jax", "/s")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_daemon_is_known_by_its_command_line() -> None:
     ],
 )
 def test_other_command_lines_are_no_daemons(command: list[str]) -> None:
-    assert processes.served_by(command) is None
+    assert processes.document_of(command) is None
 
 
 def test_holders_are_found_by_directory_and_by_open_file(tmp_path: Path) -> None:
@@ -126,14 +126,13 @@ def test_mapped_files_count_as_used() -> None:
 
 
 def test_end_of_a_process_is_seen() -> None:
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
-        watched = processes.ProcessHandle(child.pid)
-        assert not watched.ends_within(0)
-        child.communicate()
-        assert watched.ends_within(10)
-        watched.close()
+    cat = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    with cat, processes.ProcessHandle(cat.pid) as handle:
+        assert not handle.ends_within(0)
+        cat.communicate()
+        assert handle.ends_within(10)
 
 
 def test_durations_are_written_for_people() -> None:
-    assert status.duration(3_723_999_999) == "01:02:03"
-    assert status.duration(180_000_000_000) == "2d 02:00:00"
+    assert display.duration(3_723_999_999) == "01:02:03"
+    assert display.duration(180_000_000_000) == "2d 02:00:00"

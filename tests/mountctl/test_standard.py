@@ -84,7 +84,7 @@ def test_flags_and_words_are_read_by_one_parser() -> None:
 def test_path_in_a_word_may_hold_a_comma() -> None:
     parts = options.split(['state_dir="/a,b",devices=2'])
     said = arguments.parse(parts)
-    assert (said.command.state_dir, said.options.devices) == ("/a,b", 2)
+    assert (said.launch.state_dir, said.options.devices) == ("/a,b", 2)
 
 
 def test_help_shows_both_tables() -> None:

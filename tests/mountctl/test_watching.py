@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mountctl import bench, errors, mount_stats, top
+from mountctl import bench, display, errors, mount_stats, top
 from tests.conftest import EXAMPLES, SAXPY, Mount, eventually, mountctl, process_of, warm_up
 from tests.mountctl.test_mount import run
 
@@ -105,7 +105,7 @@ def test_top_says_that_nothing_is_mounted(tmp_path: Path) -> None:
 
 
 def test_sizes_are_written_for_people() -> None:
-    assert [top.size(n) for n in (0, 1023, 1536, 3 << 30)] == [
+    assert [display.size(n) for n in (0, 1023, 1536, 3 << 30)] == [
         "0 B",
         "1023 B",
         "1.5 KiB",
