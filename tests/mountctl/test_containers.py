@@ -74,7 +74,8 @@ def test_dockerfile_copies_what_is_there(path: Path) -> None:
     context = EXAMPLES if "(in examples/)" in text else EXAMPLES.parent
     assert f"-f {path.relative_to(context)} ." in text
     copied = re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE)
-    assert copied and all((context / source).exists() for source in copied)
+    assert copied
+    assert all((context / source).exists() for source in copied)
 
 
 def test_client_image_is_the_static_file_alone() -> None:
@@ -119,17 +120,17 @@ class PlainUser:
 
 
 @pytest.fixture(scope="module")
-def may_be_nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
+def can_be_nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skips where this Python cannot be run by a plain user."""
     user = PlainUser(tmp_path_factory.mktemp("nobody"))
     done = user.sh("id -un; test -w /dev/fuse && $M --version")
     if done.returncode:
-        pytest.skip(f"no plain user can be had here: {done.stderr}")
+        pytest.skip(f"there is no plain user here: {done.stderr}")
     assert done.stdout.startswith("nobody\njaxfs ")
 
 
 @pytest.fixture
-def user(tmp_path: Path, may_be_nobody: None) -> PlainUser:
+def user(tmp_path: Path, can_be_nobody: None) -> PlainUser:
     return PlainUser(tmp_path)
 
 
@@ -191,7 +192,7 @@ unshare -m --propagation slave sh -c '
 ' &
 read line < $W/seen
 for round in 1 2; do
-    $M mount --state-dir $W/state $W/srv/jax > $W/said && echo > $W/go && read line < $W/seen
+    $M mount --state-dir $W/state $W/srv/jax > $W/output && echo > $W/go && read line < $W/seen
     $M umount $W/srv/jax
 done
 wait
@@ -226,11 +227,12 @@ def test_umount_names_the_container_that_keeps_the_mount(
         stdout=subprocess.PIPE,
     )
     try:
-        assert keeper.stdout is not None and keeper.stdout.readline()
-        with pytest.raises(errors.UnmountFailed) as told:
+        assert keeper.stdout is not None
+        assert keeper.stdout.readline()
+        with pytest.raises(errors.UnmountFailed) as failed:
             umount.umount(str(own_mount.path))
-        assert f"\n  {keeper.pid} (mounted on {own_mount.path}) " in told.value.message
-        assert f"kill {front}" in told.value.message
+        assert f"\n  {keeper.pid} (mounted on {own_mount.path}) " in failed.value.message
+        assert f"kill {front}" in failed.value.message
     finally:
         keeper.kill()
         keeper.communicate()
@@ -239,7 +241,7 @@ def test_umount_names_the_container_that_keeps_the_mount(
 
 @needs_root
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is not here")
-def test_mount_where_nobody_may_says_what_a_container_needs(tmp_path: Path) -> None:
+def test_mount_without_the_capability_names_what_a_container_needs(tmp_path: Path) -> None:
     (tmp_path / "jax").mkdir()
     words = [sys.executable, "-m", "mountctl.cli", "mount", str(tmp_path / "jax")]
     done = subprocess.run(

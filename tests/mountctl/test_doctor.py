@@ -63,7 +63,7 @@ def test_missing_fusermount_matters_to_plain_users_more(monkeypatch: pytest.Monk
         assert only(fuse.fusermount).level == level
 
 
-def test_allow_other_is_roots_unless_fuse_conf_says_so(
+def test_allow_other_is_roots_unless_fuse_conf_allows_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -130,7 +130,7 @@ def test_full_state_directory_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_
     assert "free on" in only(limits.state).found
 
 
-def test_small_cgroup_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_cgroup_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "_cgroup_limit", lambda name: 100)
     assert (only(limits.memory).level, only(limits.tasks).level) == ("warn", "warn")
 

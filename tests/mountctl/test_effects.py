@@ -1,4 +1,4 @@
-"""What options of a mount do that have no test of their own elsewhere."""
+"""Effects of mount options that no other test needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOBODY = 65534
 
 @pytest.fixture(scope="module")
 def unusual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
-    """A mount over a file, with words that a usual one does without."""
+    """A mount over a file, with unusual options."""
     root = tmp_path_factory.mktemp("unusual")
     for folder in [root, *root.parents]:
         if str(folder).startswith("/tmp/"):
@@ -42,24 +42,25 @@ def test_fsname_is_the_source_that_mount_shows(unusual: Mount) -> None:
     assert found.source == "lab"
 
 
-def test_platform_says_where_programs_run(unusual: Mount) -> None:
+def test_platform_chooses_where_programs_run(unusual: Mount) -> None:
     unusual.add("saxpy.mlir", SAXPY)
     assert unusual.keyed("programs/saxpy/status")["device"] == "cpu:0"
     assert [path.name for path in (unusual.path / "devices").iterdir()] == ["cpu:0"]
 
 
-def test_eager_zygote_is_there_before_anyone_needs_it(unusual: Mount) -> None:
+def test_eager_zygote_starts_before_it_is_needed(unusual: Mount) -> None:
     eventually(lambda: unusual.keyed("health")["tracer"] == "ready", timeout_s=60)
 
 
 def test_log_file_has_what_the_level_lets_through(unusual: Mount) -> None:
     log = unusual.path.parent / "elsewhere"
-    assert log.exists() and " INFO " not in log.read_text()
+    assert log.exists()
+    assert " INFO " not in log.read_text()
     assert not (unusual.state_dir / "log").exists()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="other users need root")
-def test_allow_root_lets_nobody_else_in(unusual: Mount) -> None:
+def test_allow_root_keeps_other_users_out(unusual: Mount) -> None:
     command = ["cat", str(unusual.path / "version")]
     refused = subprocess.run(
         command, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, check=False

@@ -1,4 +1,4 @@
-"""The directory under a mount stays empty, and is given back."""
+"""The directory under a mount stays empty, and can be unguarded."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ground(place: Path, tmp_path: Path) -> Iterator[mountpoint_guard.UnderlyingDirectory]:
-    with mountpoint_guard.open_underlying(str(place), tmp_path) as held:
-        yield held
-        held.unguard()
+def underlying(place: Path, tmp_path: Path) -> Iterator[mountpoint_guard.UnderlyingDirectory]:
+    with mountpoint_guard.open_underlying(str(place), tmp_path) as underlying:
+        yield underlying
+        underlying.unguard()
 
 
 def test_mount_leaves_its_directory_without_write_permission(own_mount: Mount) -> None:
@@ -53,51 +53,52 @@ def test_directory_can_be_given_back_without_a_mount(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
     state = statedir.default(str(place))
     state.mkdir(parents=True)
-    with mountpoint_guard.open_underlying(str(place), state) as held:
-        held.guard("mode")
+    with mountpoint_guard.open_underlying(str(place), state) as underlying:
+        underlying.guard("mode")
     assert mode(place) == 0o555
     subprocess.run([*mountctl("umount"), "--unguard", str(place)], check=True)
     assert mode(place) == 0o775
 
 
 def test_second_guard_does_not_forget_the_first_mode(
-    place: Path, ground: mountpoint_guard.UnderlyingDirectory
+    place: Path, underlying: mountpoint_guard.UnderlyingDirectory
 ) -> None:
-    ground.guard("mode")
-    ground.guard("mode")
+    underlying.guard("mode")
+    underlying.guard("mode")
     assert mode(place) == 0o555
-    ground.unguard()
+    underlying.unguard()
     assert mode(place) == 0o775
 
 
 def test_no_guard_changes_nothing(
-    place: Path, ground: mountpoint_guard.UnderlyingDirectory
+    place: Path, underlying: mountpoint_guard.UnderlyingDirectory
 ) -> None:
-    ground.guard("none")
+    underlying.guard("none")
     assert mode(place) == 0o775
 
 
 @as_root
 def test_immutable_directory_keeps_root_out_too(
-    place: Path, ground: mountpoint_guard.UnderlyingDirectory
+    place: Path, underlying: mountpoint_guard.UnderlyingDirectory
 ) -> None:
     try:
-        ground.guard("immutable")
+        underlying.guard("immutable")
     except NotPermitted as error:
         pytest.skip(error.message)
     with pytest.raises(PermissionError):
         (place / "programs").touch()
-    ground.unguard()
+    underlying.unguard()
     (place / "programs").touch()
 
 
-def test_failure_puts_the_mode_back(place: Path, tmp_path: Path) -> None:
-    with (
-        pytest.raises(RuntimeError),
-        mountpoint_guard.open_underlying(str(place), tmp_path) as held,
-    ):
-        held.guard("mode")
-        raise RuntimeError
+def test_failure_restores_the_mode(place: Path, tmp_path: Path) -> None:
+    def guard_and_fail() -> None:
+        with mountpoint_guard.open_underlying(str(place), tmp_path) as underlying:
+            underlying.guard("mode")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        guard_and_fail()
     assert mode(place) == 0o775
 
 

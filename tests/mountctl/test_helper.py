@@ -1,4 +1,4 @@
-"""mount(8), umount(8), mount.fuse3 and fstab with what ``mountctl install`` gives them.
+"""mount(8), umount(8), mount.fuse3 and fstab with the files of ``mountctl install``.
 
 Each script runs in a mount namespace of its own, where /sbin has the helpers laid over it: the
 machine's own /sbin is not touched.
@@ -82,7 +82,7 @@ def test_mount_fuse_with_jaxfs_in_the_source(place: Place, words: str) -> None:
     """With drop_privileges mount.fuse3 mounts itself, and hands over /dev/fd/N."""
     done = place.sh(f"mount -t fuse jaxfs#gpu0 $D -o $S{words} && cat $D/version; umount $D")
     if "no mounted FUSE session whose place this kernel shows" in done.stderr:
-        pytest.skip("Linux 6.16 tells where a session is mounted")
+        pytest.skip("Linux 6.16 shows where a session is mounted")
     assert (done.stdout[:6], done.stderr) == ("jaxfs ", "")
 
 
@@ -143,7 +143,7 @@ def test_helper_enters_a_namespace(place: Place) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_busy_umount_names_who_it_is(place: Place) -> None:
+def test_busy_umount_names_the_process(place: Place) -> None:
     done = place.sh(
         "mount -t jaxfs none $D -o $S; exec 3< $D/version; umount.fuse.jaxfs $D; code=$?;"
         "exec 3<&-; umount.fuse.jaxfs $D && exit $code"

@@ -1,4 +1,4 @@
-"""mount, umount and status with the real daemon: it works, or nothing is left behind."""
+"""mount, umount and status with the real daemon: they work, or leave nothing behind."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def nothing_is_left(place: Path, state: Path) -> bool:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """A mount point; whatever is mounted there in the end is taken away."""
+    """A mount point; what is mounted there in the end is unmounted."""
     path = tmp_path / "jax"
     path.mkdir()
     yield path
@@ -113,18 +113,18 @@ def test_interrupted_start_leaves_nothing(place: Path, state: Path, number: sign
     with starting(place, state) as command:
         daemon_of(place)
         command.send_signal(number)
-        _, told = command.communicate(timeout=LIMIT_S)
+        _, message = command.communicate(timeout=LIMIT_S)
     assert command.returncode == errors.Interrupted.exit_code
-    assert number.name in told
+    assert number.name in message
     assert nothing_is_left(place, state.parent)
 
 
 def test_daemon_that_dies_while_starting_leaves_nothing(place: Path, state: Path) -> None:
     with starting(place, state) as command:
         os.kill(daemon_of(place), signal.SIGKILL)
-        _, told = command.communicate(timeout=LIMIT_S)
+        _, message = command.communicate(timeout=LIMIT_S)
     assert command.returncode == errors.DaemonFailed.exit_code
-    assert "was killed by signal 9 before it was ready" in told
+    assert "was killed by signal 9 before it was ready" in message
     assert nothing_is_left(place, state.parent)
 
 
@@ -176,8 +176,8 @@ def test_forced_umount_cancels_waiters_first(own_mount: Mount) -> None:
         assert busy.returncode == errors.Busy.exit_code
         assert f"  {waiter.pid} (waits to open {result}) cat {result}\n" in busy.stderr
         assert run("umount", "--force", own_mount.path).returncode == 0
-        _, told = waiter.communicate(timeout=LIMIT_S)
-    assert "Transport endpoint is not connected" in told
+        _, message = waiter.communicate(timeout=LIMIT_S)
+    assert "Transport endpoint is not connected" in message
     assert not mounts.is_mounted(str(own_mount.path))
 
 
@@ -214,7 +214,7 @@ def test_busy_mount_names_who_uses_it_and_goes_on(shared_mount: Mount) -> None:
     assert (shared_mount.path / "version").read_text().startswith("jaxfs ")
 
 
-def test_status_tells_what_health_tells(shared_mount: Mount) -> None:
+def test_status_shows_what_health_has(shared_mount: Mount) -> None:
     (found,) = json.loads(run("status", "--json", shared_mount.path).stdout)
     assert found["mountpoint"] == str(shared_mount.path)
     assert (found["state"], found["engine"]) == ("ok", "ready")

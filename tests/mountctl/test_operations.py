@@ -1,4 +1,4 @@
-"""docs/OPERATIONS.md says what the commands say."""
+"""docs/OPERATIONS.md shows what the commands print."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ def test_fstab_line_of_the_document_is_understood(words: str) -> None:
 
 def test_unit_takes_the_variable_the_document_sets() -> None:
     (unit,) = [file.text() for file in install.FILES if file.path.endswith(".service")]
-    assert "JAXFS_OPTIONS=" in TEXT and "-o ${JAXFS_OPTIONS}" in unit
+    assert "JAXFS_OPTIONS=" in TEXT
+    assert "-o ${JAXFS_OPTIONS}" in unit
 
 
 @pytest.mark.parametrize("name", re.findall(r"\]\((\w+\.svg)\)", TEXT))
 def test_picture_is_complete_and_asks_the_network_for_nothing(name: str) -> None:
     picture = (DOCS / name).read_text()
     assert ElementTree.fromstring(picture).tag.endswith("svg")
-    assert "mountctl" in picture and "url(http" not in picture.replace('"', "")
+    assert "mountctl" in picture
+    assert "url(http" not in picture.replace('"', "")

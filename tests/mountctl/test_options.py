@@ -55,7 +55,7 @@ def test_wrong_words_are_refused_with_the_way_out(word: str, reason: str) -> Non
     assert reason in caught.value.reason
 
 
-def test_every_option_stands_in_the_help() -> None:
+def test_every_option_is_in_the_help() -> None:
     named = {line.split()[0].partition("=")[0] for line in options.usage().splitlines()}
     assert named == set(Options.__struct_fields__)
 

@@ -47,8 +47,8 @@ def usable_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "FUSE_DEVICE", Path("/dev/null"))
 
 
-def verdict_for_plain_user(request: preflight.PreflightRequest) -> tuple[int, str]:
-    """What the checks tell a process that is not root's: 0, or the error's exit code and words."""
+def outcome_for_plain_user(request: preflight.PreflightRequest) -> tuple[int, str]:
+    """Exit code and message of the checks in a process of a plain user; 0 if they pass."""
     theirs, ours = os.pipe()
     child = os.fork()
     if not child:
@@ -66,13 +66,13 @@ def verdict_for_plain_user(request: preflight.PreflightRequest) -> tuple[int, st
         finally:
             os._exit(code)
     os.close(ours)
-    with os.fdopen(theirs) as words:
-        told = words.read()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), told
+    with os.fdopen(theirs) as pipe:
+        message = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), message
 
 
 def exit_code_of_plain_user(request: preflight.PreflightRequest) -> int:
-    return verdict_for_plain_user(request)[0]
+    return outcome_for_plain_user(request)[0]
 
 
 def test_exit_codes_are_distinct_and_in_the_help() -> None:
@@ -156,7 +156,7 @@ def test_fuse_device_that_does_not_open(
 
 
 @as_root
-def test_plain_user_is_told_what_opens_the_fuse_device(
+def test_closed_fuse_device_is_refused_with_the_command_that_opens_it(
     reachable: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.chown(reachable, NOBODY, NOBODY)
@@ -164,9 +164,9 @@ def test_plain_user_is_told_what_opens_the_fuse_device(
     device.touch(mode=0o600)
     monkeypatch.setattr(preflight, "FUSE_DEVICE", device)
     request = preflight.PreflightRequest(str(reachable), Options(), uid=NOBODY)
-    code, told = verdict_for_plain_user(request)
+    code, message = outcome_for_plain_user(request)
     assert code == errors.NoFuse.exit_code
-    assert "cannot be opened (permission denied): as root: chmod 666" in told
+    assert "cannot be opened (permission denied): as root: chmod 666" in message
 
 
 @as_root

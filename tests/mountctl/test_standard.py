@@ -1,4 +1,4 @@
-"""What mount(8) and fstab(5) may say beside jaxfs' own options: each word, one answer."""
+"""The options of mount(8) and fstab(5) beside jaxfs's own: each is ignored or refused."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def test_label_reaches_the_kernel_where_there_is_selinux(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (part,) = options.split(['context="system_u:object_r:tmp_t:s0:c1,c2"'])
-    said = arguments.parse([part]).options
-    assert not any(w.startswith("context") for w in session.mount_options(said))
+    parsed = arguments.parse([part]).options
+    assert not any(w.startswith("context") for w in session.mount_options(parsed))
     monkeypatch.setattr(session, "SELINUX", tmp_path)
-    assert 'context="system_u:object_r:tmp_t:s0:c1\\,c2"' in session.mount_options(said)
+    assert 'context="system_u:object_r:tmp_t:s0:c1\\,c2"' in session.mount_options(parsed)
 
 
 def test_unknown_word_is_dropped_only_where_that_is_asked() -> None:
@@ -69,13 +69,13 @@ def test_unknown_word_is_dropped_only_where_that_is_asked() -> None:
 
 @pytest.mark.parametrize("name", arguments.TABLE)
 def test_every_option_is_a_flag_too(name: str) -> None:
-    told = CliRunner().invoke(main, ["mount", "--help"]).output
-    assert f"--{name.replace('_', '-')}" in told
+    output = CliRunner().invoke(main, ["mount", "--help"]).output
+    assert f"--{name.replace('_', '-')}" in output
 
 
 def test_flags_and_words_are_read_by_one_parser() -> None:
-    told = CliRunner().invoke(main, ["mount", "--devices", "0", "/nowhere"])
-    assert (told.exit_code, told.output) == (
+    done = CliRunner().invoke(main, ["mount", "--devices", "0", "/nowhere"])
+    assert (done.exit_code, done.output) == (
         BadOption.exit_code,
         "mountctl: option devices takes a number from 1 to 9999, and was given '0'\n",
     )
@@ -83,11 +83,11 @@ def test_flags_and_words_are_read_by_one_parser() -> None:
 
 def test_path_in_a_word_may_hold_a_comma() -> None:
     parts = options.split(['state_dir="/a,b",devices=2'])
-    said = arguments.parse(parts)
-    assert (said.launch.state_dir, said.options.devices) == ("/a,b", 2)
+    parsed = arguments.parse(parts)
+    assert (parsed.launch.state_dir, parsed.options.devices) == ("/a,b", 2)
 
 
 def test_help_shows_both_tables() -> None:
-    told = CliRunner().invoke(main, ["help", "options"]).output
-    assert all(f"\n{name}" in f"\n{told}" for name in arguments.TABLE)
-    assert all(row.why in told for row in mount8_options.TABLE)
+    output = CliRunner().invoke(main, ["help", "options"]).output
+    assert all(f"\n{name}" in f"\n{output}" for name in arguments.TABLE)
+    assert all(row.why in output for row in mount8_options.TABLE)

@@ -1,4 +1,4 @@
-"""systemd and the log: what they are told, and that what is installed passes their own checkers."""
+"""systemd and the log: notifications, formats, and checks of the installed files."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def test_log_can_be_json(tmp_path: Path, own_mount: Mount) -> None:
     own_mount.remount("log_format=json")
     os.kill(front_of(own_mount), signal.SIGHUP)
     eventually(lambda: "the log level is info" in own_mount.log)
-    said = json.loads(own_mount.log.splitlines()[-1])
-    assert (said["level"], said["logger"]) == ("info", "jaxfs.front")
-    assert said["message"] == "the log level is info"
+    entry = json.loads(own_mount.log.splitlines()[-1])
+    assert (entry["level"], entry["logger"]) == ("info", "jaxfs.front")
+    assert entry["message"] == "the log level is info"
 
 
 def test_log_can_be_followed(own_mount: Mount) -> None:
@@ -117,9 +117,9 @@ def test_journal_gets_an_entry_with_its_fields(
     monkeypatch.setattr(systemd, "JOURNAL", tmp_path / "socket")
     record = logging.LogRecord("jaxfs.x", logging.WARNING, "", 0, "two\nlines", (), None)
     logs.ToJournal("/jax").emit(record)
-    said = listener.recv(4096)
-    assert said.startswith(b"MESSAGE\n" + (9).to_bytes(8, "little") + b"two\nlines\nPRIORITY=4\n")
-    assert said.endswith(b"JAXFS_MOUNT=/jax\nJAXFS_LOGGER=jaxfs.x\n")
+    entry = listener.recv(4096)
+    assert entry.startswith(b"MESSAGE\n" + (9).to_bytes(8, "little") + b"two\nlines\nPRIORITY=4\n")
+    assert entry.endswith(b"JAXFS_MOUNT=/jax\nJAXFS_LOGGER=jaxfs.x\n")
 
 
 def test_without_a_journal_the_log_is_on_stderr(
@@ -136,7 +136,7 @@ def test_uninstall_removes_what_install_made(root: Path) -> None:
     assert files_below(root) == []
 
 
-def test_file_of_somebody_else_is_neither_replaced_nor_removed(root: Path) -> None:
+def test_file_of_another_origin_is_neither_replaced_nor_removed(root: Path) -> None:
     theirs = root / "sbin/mount.jaxfs"
     theirs.write_text("theirs")
     done = CliRunner().invoke(main, ["install", "--root", str(root)])

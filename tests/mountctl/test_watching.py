@@ -37,7 +37,7 @@ def busy(mount: Mount) -> Mount:
     return mount
 
 
-def test_sample_has_what_the_files_say(busy: Mount) -> None:
+def test_stats_are_those_of_the_files(busy: Mount) -> None:
     found = mount_stats.read(str(busy.path))
     assert found.version == (busy.path / "version").read_text().splitlines()[0]
     assert found.health["state"] == "ok"
@@ -72,7 +72,8 @@ def test_top_shows_rates_programs_devices_and_users(busy: Mount) -> None:
 def test_top_once_and_json_are_for_scripts(busy: Mount) -> None:
     shown = run("top", "--once", "-d", "0.1", busy.path)
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert str(busy.path) in shown.stdout and "saxpy" in shown.stdout
+    assert str(busy.path) in shown.stdout
+    assert "saxpy" in shown.stdout
     assert json.loads(run("top", "--json", busy.path).stdout)["programs"][0]["calls"] == 3
 
 
@@ -100,7 +101,7 @@ def test_top_draws_in_a_terminal_until_q_is_pressed(busy: Mount) -> None:
     os.close(terminal)
 
 
-def test_top_says_that_nothing_is_mounted(tmp_path: Path) -> None:
+def test_top_without_a_mount_fails(tmp_path: Path) -> None:
     assert run("top", tmp_path).returncode == errors.NotMounted.exit_code
 
 
@@ -117,13 +118,14 @@ def test_bench_measures_and_leaves_nothing(mount: Mount) -> None:
     found = bench.measure(str(mount.path), 0.05)
     assert 0 < found.call_p50_usec <= found.call_p90_usec <= found.call_p99_usec
     assert 0 < found.floor_p50_usec < found.call_p99_usec
-    assert found.clients_calls_per_s > 0 and found.throughput_bytes_per_s > 0
+    assert found.clients_calls_per_s > 0
+    assert found.throughput_bytes_per_s > 0
     assert list((mount.path / "programs").iterdir()) == []
 
 
 def test_bench_json_has_every_figure(mount: Mount) -> None:
-    said = json.loads(run("bench", "--seconds", "0.02", "--json", mount.path).stdout)
-    assert set(said) == set(bench.BenchResult.__struct_fields__)
+    found = json.loads(run("bench", "--seconds", "0.02", "--json", mount.path).stdout)
+    assert set(found) == set(bench.BenchResult.__struct_fields__)
 
 
 def test_add_copies_and_waits(mount: Mount) -> None:
@@ -158,7 +160,7 @@ def until_shown(terminal: int, words: bytes) -> None:
 
 @pytest.fixture
 def stopped(mount: Mount) -> Iterator[int]:
-    """A tracer that stands still: whatever is compiled meanwhile takes until it may go on."""
+    """Yields a stopped zygote: compiles do not end before it gets SIGCONT."""
     warm_up(mount)
     zygote = process_of("jaxfs.compiler.zygote.main", mount)
     os.kill(zygote, signal.SIGSTOP)
@@ -171,7 +173,7 @@ def stopped(mount: Mount) -> Iterator[int]:
 def test_status_tells_phase_and_time_of_a_compile_under_way(mount: Mount, stopped: int) -> None:
     with ThreadPoolExecutor() as pool:
         added = pool.submit(mount.add, "saxpy.mlir", f"{SAXPY}// {os.urandom(8).hex()}\n")
-        eventually(lambda: (mount.path / "programs/saxpy").is_dir())
+        eventually((mount.path / "programs/saxpy").is_dir)
         eventually(lambda: mount.keyed("programs/saxpy/status")["compile_phase"] == "trace")
         before = int(mount.keyed("programs/saxpy/status")["compile_elapsed_usec"])
         later = mount.keyed("programs/saxpy/status")

@@ -1,4 +1,4 @@
-"""The parts behind the commands, on the real /proc and real processes."""
+"""Mounts, state directories and processes, as the commands read them from the real /proc."""
 
 from __future__ import annotations
 
@@ -47,10 +47,14 @@ def test_mount_points_have_state_dirs_of_their_own(one: str, other: str) -> None
 
 
 def test_failure_removes_only_the_directories_that_were_created(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), statedir.prepared(tmp_path / "a/b", "/jax") as made:
-        (made / "log").touch()
-        assert made.stat().st_mode & 0o777 == 0o700
-        raise RuntimeError
+    def prepare_and_fail() -> None:
+        with statedir.prepared(tmp_path / "a/b", "/jax") as made:
+            (made / "log").touch()
+            assert made.stat().st_mode & 0o777 == 0o700
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        prepare_and_fail()
     assert tmp_path.is_dir()
     assert not (tmp_path / "a").exists()
 
@@ -62,17 +66,17 @@ def test_failure_keeps_a_state_dir_that_was_there(tmp_path: Path) -> None:
     assert (tmp_path / "programs").is_dir()
 
 
-def test_deadline_returns_what_the_look_saw(tmp_path: Path) -> None:
+def test_within_returns_what_was_read(tmp_path: Path) -> None:
     (tmp_path / "version").write_text("jaxfs 1")
     assert within(10, (tmp_path / "version").read_text) == "jaxfs 1"
 
 
-def test_deadline_passes_errors_on(tmp_path: Path) -> None:
+def test_within_raises_what_the_child_raised(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         within(10, (tmp_path / "version").read_text)
 
 
-def test_deadline_ends_a_look_that_never_does() -> None:
+def test_within_gives_up_after_its_time() -> None:
     with pytest.raises(TimeoutError):
         within(0.01, signal.pause)
 
@@ -108,7 +112,7 @@ def test_holders_are_found_by_directory_and_by_open_file(tmp_path: Path) -> None
 
 @contextmanager
 def talking(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has said its first line and goes on until its input ends."""
+    """A process that has written its first line and runs until its input ends."""
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe) as child:
         assert child.stdout is not None
