@@ -22,7 +22,7 @@ run "cp $OLDPWD/saxpy.mlir programs/            # compiles"
 run "cat programs/saxpy/status"
 run "cat programs/saxpy/signature"
 run "echo '[1, 2, 3, 4] [10, 20, 30, 40]' > programs/saxpy/calls/job1   # closing the file submits it"
-run "cat results/job1.txt                       # waits for the device, then delivers"
+run "cat results/job1.txt                       # waits for the device"
 run "ls -l results/job1                         # .npy, of exact size"
 say "exec 3<>programs/saxpy/call; echo '[1, 1, 1, 1] [0, 0, 0, 0]' >&3; cat <&3     # a conversation"
 exec 3<>programs/saxpy/call

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A PyTorch loss of one image, written as StableHLO by torchax, batched and differentiated by paths:
-# the gradient with respect to the pixels, of 64 images at once, tells how to change them so that
-# the network is surer of what they show.
+# the gradient with respect to the pixels, of 64 images at once, shows how to change them so that
+# the network is surer of their digits.
 # Usage: torch.sh MOUNT
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

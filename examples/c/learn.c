@@ -1,6 +1,6 @@
 /* A training loop in plain C: open, write, close and rename; no JAX, no Python on this side.
  *
- *     learn MOUNT STEPS     the same as ../learn.sh, whose programs lie in ../learn
+ *     learn MOUNT STEPS     the same as ../learn.sh, with the programs in ../learn
  *
  * The caller has copied learn/{init,step,accuracy}.mlir to MOUNT/programs, and
  * learn/{train,test}.safetensors to MOUNT/arrays/{train,test}.
@@ -18,7 +18,7 @@ static void die(const char *what)
     exit(1);
 }
 
-/* Closing the file is what submits the call, so close is what tells of a mistake. */
+/* Closing the file submits the call, so close returns the error of a bad one. */
 static void submit(const char *calls, const char *request)
 {
     int fd = open(calls, O_WRONLY | O_CREAT, 0644);

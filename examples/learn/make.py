@@ -1,6 +1,6 @@
 """Writes the programs and the data of ../learn.sh: a network for scikit-learn's digits.
 
-Run once, with jax and scikit-learn; what it wrote stands here.  Who trains needs neither.
+Run once, with jax and scikit-learn; its output is in this directory.  Training needs neither.
 
     init.mlir         a seed -> random weights
     step.mlir         weights, images, labels -> the weights one step on, the loss before it
@@ -30,7 +30,7 @@ Params = dict[str, jax.Array]
 
 
 def init(seed: jax.Array) -> Params:
-    """Of u32[]: weights of a network 64 -> HIDDEN -> 10, all f32."""
+    """Returns the weights of a network 64 -> HIDDEN -> 10, all f32, for a seed u32[]."""
     one, two = jax.random.split(jax.random.key(seed))
     return {
         "b1": jnp.zeros(HIDDEN),
@@ -41,15 +41,15 @@ def init(seed: jax.Array) -> Params:
 
 
 def scores(params: Params, images: jax.Array) -> jax.Array:
-    """f32[n,10] of u8[n,64]."""
+    """Returns f32[n,10] for images u8[n,64]."""
     hidden = jnp.tanh((images / 16.0) @ params["w1"] + params["b1"])
     return hidden @ params["w2"] + params["b2"]
 
 
 def loss(params: Params, images: jax.Array, labels: jax.Array) -> jax.Array:
     """The mean cross entropy, f32[]."""
-    told = jax.nn.log_softmax(scores(params, images))
-    return -jnp.take_along_axis(told, labels[:, None].astype("int32"), axis=1).mean()
+    log_scores = jax.nn.log_softmax(scores(params, images))
+    return -jnp.take_along_axis(log_scores, labels[:, None].astype("int32"), axis=1).mean()
 
 
 def step(params: Params, images: jax.Array, labels: jax.Array) -> tuple[Params, jax.Array]:
@@ -59,7 +59,7 @@ def step(params: Params, images: jax.Array, labels: jax.Array) -> tuple[Params, 
 
 
 def accuracy(params: Params, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """The share of digits that are told right, f32[]."""
+    """The share of digits that are read right, f32[]."""
     return (scores(params, images).argmax(axis=1) == labels).mean()
 
 

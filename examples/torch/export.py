@@ -44,7 +44,8 @@ def main(out: Path) -> None:
         optimizer.zero_grad()
         (model(torch.tensor(x), torch.tensor(one_hot)) / len(x)).backward()
         optimizer.step()
-    from torchax import export  # only now: it makes jax a device of torch, which cannot train
+    # importing it makes jax a device of torch, which cannot train
+    from torchax import export  # noqa: PLC0415
 
     example = (torch.tensor(x[0]), torch.tensor(one_hot[0]))
     program = torch.export.export(model.eval(), example)

@@ -1,6 +1,6 @@
 """Writes loss.mlir and classes.mlir: softmax regression for the images in ../digits.
 
-Run once, with jax; what it wrote stands here. Who trains needs neither Python nor jax.
+Run once, with jax; its output is in this directory. Training needs neither Python nor jax.
 """
 
 from __future__ import annotations
