@@ -116,9 +116,7 @@ FILES: tuple[InstalledFile, ...] = (
     ),
     InstalledFile("lib/systemd/system/jaxfs@.service", _unit, "a service for each mount point"),
     InstalledFile("share/man/man1/mountctl.1", _page("mountctl.manual"), "the manual of mountctl"),
-    InstalledFile(
-        "share/man/man7/jaxfs.7", _page("jaxfs.vfs.manual"), "the manual of the files"
-    ),
+    InstalledFile("share/man/man7/jaxfs.7", _page("jaxfs.vfs.manual"), "the manual of the files"),
     InstalledFile(
         "share/man/man8/mount.jaxfs.8",
         lambda: f'.\\" {MARK}\n.so man1/mountctl.1\n',

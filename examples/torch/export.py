@@ -45,7 +45,7 @@ def main(out: Path) -> None:
         (model(torch.tensor(x), torch.tensor(one_hot)) / len(x)).backward()
         optimizer.step()
     # importing it makes jax a device of torch, which cannot train
-    from torchax import export  # noqa: PLC0415
+    from torchax import export
 
     example = (torch.tensor(x[0]), torch.tensor(one_hot[0]))
     program = torch.export.export(model.eval(), example)
