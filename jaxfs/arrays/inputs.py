@@ -132,7 +132,7 @@ class Request:
         if nbytes <= INLINE_INPUT_BYTES:
             return bytes(argument.data)
         segment = self._segment
-        if segment is not None and segment.is_of(pool) and argument.offset is not None:
+        if segment is not None and segment.belongs_to(pool) and argument.offset is not None:
             return Range(segment.retain(), argument.offset, nbytes)
         return copy_to_pool(argument.data, pool)
 

@@ -99,7 +99,7 @@ class Producer:
         segment, start = memory.segment, memory.offset + offset
         if nbytes <= INLINE_INPUT_BYTES:
             return segment.read(start, nbytes)
-        if segment.is_of(pool):
+        if segment.belongs_to(pool):
             return Range(segment.retain(), start, nbytes, self.value_number(index))
         return copy_to_pool(segment.view(start, nbytes), pool)
 
@@ -118,7 +118,7 @@ class Producer:
     def advise_unused(self) -> None:
         """Lets the kernel reclaim the mappings of its memory: no file has it open for now."""
         if isinstance(self.memory, Range):
-            self.memory.segment.rest()
+            self.memory.segment.advise_unused()
 
     def add_link(self) -> None:
         """Counts one more file that shows its arrays."""

@@ -26,7 +26,7 @@ class EngineOptions(msgspec.Struct, frozen=True):
     platform: str = ""
     devices: int = 0
     cache_dir: str = ""
-    resident_bytes: int = -1  # of named arrays that stay on each device; -1: as devices.py says
+    device_cache_bytes: int = -1  # of named arrays that stay on each device; -1: as devices.py says
     user: User | None = None
 
 
@@ -55,7 +55,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     platform: str
     toolchain: str
     devices: tuple[Device, ...]
-    has_residents: bool = False
+    has_device_cache: bool = False
     version: int = VERSION
 
 
@@ -78,7 +78,7 @@ class Detach(msgspec.Struct, frozen=True, tag=True):
     sources."""
 
     segments: tuple[int, ...]
-    sources: tuple[int, ...] = ()
+    producers: tuple[int, ...] = ()
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):
@@ -109,7 +109,7 @@ class Execute(msgspec.Struct, frozen=True, tag=True):
     Outputs may stay on the device as the values ``keep``, ``keep + 1`` ..., unless that is 0.
     """
 
-    call: int
+    run: int
     executable: int
     inputs: tuple[SegmentRef | bytes, ...]
     output: SegmentRef | None = None
@@ -120,7 +120,7 @@ class Execute(msgspec.Struct, frozen=True, tag=True):
 class Skip(msgspec.Struct, frozen=True, tag=True):
     """Do not begin this call, which waits for others: nobody wants it any more.  It then fails."""
 
-    call: int
+    run: int
 
 
 class Statistics(msgspec.Struct, frozen=True, tag=True):
@@ -151,7 +151,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     It began at ``started_usec`` of CLOCK_MONOTONIC, which all processes of a machine share.
     """
 
-    call: int
+    run: int
     run_usec: int
     outputs: bytes = b""
     started_usec: int = 0
@@ -160,7 +160,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """A run failed."""
 
-    call: int
+    run: int
     errno: int
     reason: str
     diagnostics: str = ""

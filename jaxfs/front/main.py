@@ -193,7 +193,7 @@ async def _serve(launch: Launch, system: Mount, nursery: trio.Nursery, herald: R
 
 async def _announce(launch: Launch, system: Mount, herald: ReadyPipe) -> None:
     """Ready is: a stat through the mount answers, and the engine is up."""
-    if not await session.answers(launch.mountpoint):
+    if not await session.is_answering(launch.mountpoint):
         raise RunFailed(f"{launch.mountpoint} does not show the new mount")
     herald.ready(_describe(system.engines))
     log.info("serving %s", launch.mountpoint)

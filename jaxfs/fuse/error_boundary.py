@@ -37,37 +37,37 @@ Where = Callable[["Filesystem", tuple[Any, ...]], tuple[Credentials, str]]
 QUIET = (NotFound, NotReady, Interrupted, Unmounted)
 
 
-def caller_of(ctx: pyfuse3.RequestContext) -> Credentials:
+def credentials_of(ctx: pyfuse3.RequestContext) -> Credentials:
     """The process behind a request, in our own terms."""
     return Credentials(ctx.uid, ctx.gid, ctx.pid, ctx.umask)
 
 
 def at_inode(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (inode, ..., ctx)."""
-    return caller_of(args[-1]), fs.tree.path(args[0])
+    return credentials_of(args[-1]), fs.vfs.path(args[0])
 
 
 def at_name(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (parent inode, name, ..., ctx)."""
     name = args[1].decode(errors="replace")
-    return caller_of(args[-1]), f"{fs.tree.path(args[0])}/{name}"
+    return credentials_of(args[-1]), f"{fs.vfs.path(args[0])}/{name}"
 
 
 def at_handle(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (file handle, ...), which pyfuse3 gives no context."""
-    handle = fs.tree.open_file(args[0])
+    handle = fs.vfs.open_file(args[0])
     return handle.caller, handle.path
 
 
 def at_listing(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (directory handle, ...)."""
     listing = fs.listings[args[0]]
-    return listing.caller, fs.tree.path(listing.inode)
+    return listing.caller, fs.vfs.path(listing.inode)
 
 
 def at_root(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (ctx), which are about the whole mount."""
-    return caller_of(args[-1]), ""
+    return credentials_of(args[-1]), ""
 
 
 def waiting(handler: Handler) -> Handler:
@@ -75,7 +75,7 @@ def waiting(handler: Handler) -> Handler:
 
     @functools.wraps(handler)
     async def wait(fs: Filesystem, *args: Any) -> Any:
-        system = fs.tree.mount
+        system = fs.vfs.mount
         system.waiters += 1
         try:
             with INTERRUPTS.interruptible(INTERRUPTS.current()):
@@ -129,7 +129,7 @@ def answering(where: Where) -> Callable[[Handler], Handler]:
 def _count(fs: Filesystem, doing: str) -> None:
     """To be called while the exception is handled."""
     log.exception("internal error in %s", doing)
-    fs.tree.mount.internal_errors += 1
+    fs.vfs.mount.internal_errors += 1
 
 
 def _note(fs: Filesystem, where: Where, args: tuple[Any, ...], error: JaxfsError) -> None:
@@ -137,6 +137,6 @@ def _note(fs: Filesystem, where: Where, args: tuple[Any, ...], error: JaxfsError
         return
     try:
         caller, path = where(fs, args)
-        fs.tree.mount.note(caller, path, error)
+        fs.vfs.mount.note(caller, path, error)
     except Exception:
         log.exception("an error could not be noted: %s", error)

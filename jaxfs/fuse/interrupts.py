@@ -160,7 +160,7 @@ class Interrupts:
         if library is not None:
             library.set_on_interrupt(self._on_interrupt)
 
-    def shut(self) -> None:
+    def end_all(self) -> None:
         """End every wait, and each one that begins from now on, with Unmounted."""
         self._is_shut = True
         for wait in self._waits.values():

@@ -22,7 +22,7 @@ from jaxfs.fuse.error_boundary import (
     at_listing,
     at_name,
     at_root,
-    caller_of,
+    credentials_of,
     unanswered,
     waiting,
 )
@@ -86,7 +86,7 @@ class Filesystem(pyfuse3.Operations):
 
     def __init__(self, tree: Vfs, nursery: trio.Nursery) -> None:
         super().__init__()
-        self.tree = tree
+        self.vfs = tree
         self.listings: dict[int, Listing] = {}
         self._pollers = Pollers(nursery)
         self._gone = DentryInvalidator(nursery)
@@ -96,16 +96,16 @@ class Filesystem(pyfuse3.Operations):
     async def lookup(
         self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        return _entry(self.tree.lookup(parent_inode, _name(name), caller_of(ctx)))
+        return _entry(self.vfs.lookup(parent_inode, _name(name), credentials_of(ctx)))
 
     @unanswered
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         for inode, count in inode_list:
-            self.tree.forget(inode, count)
+            self.vfs.forget(inode, count)
 
     @answering(at_inode)
     async def getattr(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
-        return _entry(self.tree.getattr(inode, caller_of(ctx)))
+        return _entry(self.vfs.getattr(inode, credentials_of(ctx)))
 
     @answering(at_inode)
     @waiting
@@ -126,14 +126,14 @@ class Filesystem(pyfuse3.Operations):
             mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
         )
         if fh is not None and changes.size is not None:
-            self.tree.open_file(fh).writer = ctx.pid
-        return _entry(await self.tree.setattr(inode, changes, fh, caller_of(ctx)))
+            self.vfs.open_file(fh).writer = ctx.pid
+        return _entry(await self.vfs.setattr(inode, changes, fh, credentials_of(ctx)))
 
     @answering(at_inode)
     async def opendir(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileHandleT:
         number = next(self._numbers)
-        caller = caller_of(ctx)
-        self.listings[number] = Listing(inode, caller, self.tree.listing(inode, caller))
+        caller = credentials_of(ctx)
+        self.listings[number] = Listing(inode, caller, self.vfs.listing(inode, caller))
         return FileHandleT(number)
 
     @answering(at_listing)
@@ -148,7 +148,7 @@ class Filesystem(pyfuse3.Operations):
 
     def _count(self, fh: FileHandleT, name: str, attributes: Attributes) -> None:
         """readdirplus gave the kernel a reference to the inode it listed, gone by now or not."""
-        self.tree.count_listed(self.listings[fh].inode, name, attributes.ino)
+        self.vfs.count_listed(self.listings[fh].inode, name, attributes.ino)
 
     @answering(at_listing)
     async def releasedir(self, fh: FileHandleT) -> None:
@@ -159,9 +159,9 @@ class Filesystem(pyfuse3.Operations):
     async def open(
         self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.FileInfo:
-        if self.tree.is_outdated(inode):  # the kernel looks the name up again
+        if self.vfs.is_outdated(inode):  # the kernel looks the name up again
             raise pyfuse3.FUSEError(errno.ESTALE)
-        number, handle = await self.tree.open(inode, flags, caller_of(ctx))
+        number, handle = await self.vfs.open(inode, flags, credentials_of(ctx))
         return pyfuse3.FileInfo(
             fh=FileHandleT(number), direct_io=handle.direct_io, keep_cache=handle.keep_cache
         )
@@ -176,8 +176,8 @@ class Filesystem(pyfuse3.Operations):
         flags: FlagT,
         ctx: pyfuse3.RequestContext,
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
-        number, handle, attributes = await self.tree.create(
-            parent_inode, _name(name), mode, flags, caller_of(ctx)
+        number, handle, attributes = await self.vfs.create(
+            parent_inode, _name(name), mode, flags, credentials_of(ctx)
         )
         info = pyfuse3.FileInfo(
             fh=FileHandleT(number), direct_io=handle.direct_io, keep_cache=handle.keep_cache
@@ -188,22 +188,22 @@ class Filesystem(pyfuse3.Operations):
     async def read(  # type: ignore[override]  # pyfuse3 takes any buffer; its stub says bytes
         self, fh: FileHandleT, off: int, size: int
     ) -> bytes | memoryview:
-        data = self.tree.open_file(fh).read_now(off, size)
+        data = self.vfs.open_file(fh).read_now(off, size)
         return await self._read(fh, off, size) if data is None else data
 
     @waiting
     async def _read(self, fh: FileHandleT, off: int, size: int) -> bytes | memoryview:
-        return await self.tree.open_file(fh).read(off, size)
+        return await self.vfs.open_file(fh).read(off, size)
 
     @answering(at_handle)
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
-        if self.tree.open_file(fh).write_now(off, buf):
+        if self.vfs.open_file(fh).write_now(off, buf):
             return len(buf)
         return await self._write(fh, off, buf)
 
     @waiting
     async def _write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
-        handle = self.tree.open_file(fh)
+        handle = self.vfs.open_file(fh)
         handle.writer = INTERRUPTS.current().pid
         return await handle.write(off, buf)
 
@@ -211,28 +211,28 @@ class Filesystem(pyfuse3.Operations):
     @waiting
     async def flush(self, fh: FileHandleT) -> None:
         """close(2) of one of perhaps many descriptors; half a program is no program."""
-        handle = self.tree.open_file(fh)
+        handle = self.vfs.open_file(fh)
         must_be_whole = handle.is_dirty() and not handle.is_plain
         if must_be_whole and not closes_what_it_wrote(INTERRUPTS.current().pid, handle.writer):
             return
-        await self.tree.flush(fh)
+        await self.vfs.flush(fh)
 
     @answering(at_handle)
     @waiting
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         """fsync(2) commits, like close(2): editors and databases call it to hear the verdict."""
-        await self.tree.flush(fh)
+        await self.vfs.flush(fh)
 
     @answering(at_handle)
     async def release(self, fh: FileHandleT) -> None:
         self._pollers.forget(fh)
-        self.tree.release(fh)
+        self.vfs.release(fh)
 
     @answering(at_name)
     async def unlink(
         self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
     ) -> None:
-        self._gone.add(self.tree.unlink(parent_inode, _name(name)))
+        self._gone.add(self.vfs.unlink(parent_inode, _name(name)))
 
     @answering(at_name)
     @waiting
@@ -247,7 +247,7 @@ class Filesystem(pyfuse3.Operations):
     ) -> None:
         if flags & pyfuse3.RENAME_EXCHANGE:
             raise Invalid("two programs cannot be exchanged; rename one after the other")
-        gone = await self.tree.rename(
+        gone = await self.vfs.rename(
             parent_inode_old,
             _name(name_old),
             parent_inode_new,
@@ -287,11 +287,13 @@ class Filesystem(pyfuse3.Operations):
         target: FileNameT,
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
-        return _entry(self.tree.symlink(parent_inode, _name(name), _name(target), caller_of(ctx)))
+        return _entry(
+            self.vfs.symlink(parent_inode, _name(name), _name(target), credentials_of(ctx))
+        )
 
     @answering(at_inode)
     async def readlink(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileNameT:
-        return FileNameT(self.tree.readlink(inode).encode())
+        return FileNameT(self.vfs.readlink(inode).encode())
 
     @answering(at_inode)
     async def link(
@@ -301,18 +303,18 @@ class Filesystem(pyfuse3.Operations):
         new_name: FileNameT,
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
-        return _entry(self.tree.link(inode, new_parent_inode, _name(new_name), caller_of(ctx)))
+        return _entry(self.vfs.link(inode, new_parent_inode, _name(new_name), credentials_of(ctx)))
 
     @answering(at_inode)
     async def getxattr(self, inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext) -> bytes:
-        value = self.tree.xattrs(inode).get(_name(name)) if name.startswith(OURS) else None
+        value = self.vfs.xattrs(inode).get(_name(name)) if name.startswith(OURS) else None
         if value is None:
             raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
         return value
 
     @answering(at_inode)
     async def listxattr(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> Sequence[FileNameT]:
-        return [FileNameT(name.encode()) for name in self.tree.xattrs(inode)]
+        return [FileNameT(name.encode()) for name in self.vfs.xattrs(inode)]
 
     @answering(at_inode)
     async def setxattr(
@@ -323,7 +325,7 @@ class Filesystem(pyfuse3.Operations):
     @answering(at_root)
     @waiting
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
-        total, free = await self.tree.mount.space()
+        total, free = await self.vfs.mount.space()
         data = pyfuse3.StatvfsData()
         data.f_bsize = data.f_frsize = BLOCK_BYTES
         data.f_blocks = total // BLOCK_BYTES
@@ -340,10 +342,10 @@ class Filesystem(pyfuse3.Operations):
         poll_handle: pyfuse3.PollHandle | None,
         ctx: pyfuse3.RequestContext,
     ) -> int:
-        handle = self.tree.open_file(fh)
+        handle = self.vfs.open_file(fh)
         readable = select.POLLIN if handle.is_readable() else 0
         changed = select.POLLPRI if handle.is_changed() else 0
         event = handle.next_change()
         if poll_handle is not None and event is not None and not event.is_set():
-            self._pollers.expect(fh, event, poll_handle)
+            self._pollers.notify_on(fh, event, poll_handle)
         return select.POLLOUT | readable | changed

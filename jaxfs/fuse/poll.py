@@ -29,7 +29,7 @@ class Pollers:
         self._nursery = nursery
         self._pollers: dict[int, _Poller] = {}
 
-    def expect(self, fh: int, event: trio.Event, handle: pyfuse3.PollHandle) -> None:
+    def notify_on(self, fh: int, event: trio.Event, handle: pyfuse3.PollHandle) -> None:
         """Wake whoever polls this file when the event is set."""
         known = self._pollers.get(fh)
         if known is not None and known.event is event:

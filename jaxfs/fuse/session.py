@@ -58,7 +58,7 @@ class Session:
 
         pyfuse3's own terminate only stops taking requests, and main() then waits for its waiters.
         """
-        INTERRUPTS.shut()
+        INTERRUPTS.end_all()
         self._scope.deadline = trio.current_time() + ANSWER_S
         pyfuse3.terminate()
 
@@ -80,14 +80,14 @@ def mounted(
         try:
             yield Session()
         finally:
-            logging.getLogger(pyfuse3.__name__).addFilter(is_no_late_name)
+            logging.getLogger(pyfuse3.__name__).addFilter(is_not_late_invalidation)
             try:
                 pyfuse3.close(unmount=True)
             except Exception:
                 log.exception("unmounting %s", mountpoint)
 
 
-def is_no_late_name(record: logging.LogRecord) -> bool:
+def is_not_late_invalidation(record: logging.LogRecord) -> bool:
     """pyfuse3's thread may come to forget a name when the session is closed: nobody has it then."""
     return "invalidate_entry" not in record.getMessage()
 
@@ -95,14 +95,14 @@ def is_no_late_name(record: logging.LogRecord) -> bool:
 def _mount(filesystem: Filesystem, mountpoint: str, options: set[str]) -> None:
     said: list[str] = []
     try:
-        with overheard() as said:
+        with captured_stderr() as said:
             pyfuse3.init(filesystem, mountpoint, options)
     except RuntimeError as error:
         cause = "; ".join(said) or str(error)
         raise RunFailed(f"cannot mount on {mountpoint}: {cause}") from error
 
 
-async def answers(mountpoint: str) -> bool:
+async def is_answering(mountpoint: str) -> bool:
     """Whether a stat through the mount comes back."""
     found = await trio.to_thread.run_sync(os.stat, mountpoint)
     return found.st_ino == pyfuse3.ROOT_INODE
@@ -129,7 +129,7 @@ def _seconds(path: Path) -> int:
 
 
 @contextmanager
-def overheard() -> Iterator[list[str]]:
+def captured_stderr() -> Iterator[list[str]]:
     """The lines said inside the context, filled in at its end; they still reach stderr."""
     lines: list[str] = []
     sys.stderr.flush()

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-WATCHER = Path(__file__).with_name("watchdog_main.py")
+SCRIPT = Path(__file__).with_name("watchdog_main.py")
 END_S = 1.0  # it looks once, and ends
 WAIT = 'read -r _; exec "$@" </dev/null'
 
@@ -43,7 +43,7 @@ def watched(mountpoint: str) -> Iterator[None]:
 
 def _start(mountpoint: str, reader: int) -> subprocess.Popen[bytes]:
     """In a session of its own, out of the reach of a terminal's Ctrl-C."""
-    then = [sys.executable, "-I", "-S", str(WATCHER), mountpoint]
+    then = [sys.executable, "-I", "-S", str(SCRIPT), mountpoint]
     return subprocess.Popen(
         ["/bin/sh", "-c", WAIT, "jaxfs-watcher", *then], stdin=reader, start_new_session=True
     )

@@ -32,7 +32,7 @@ class Closed(Exception):
     """The process at the other end has ended, or closed its end."""
 
 
-class TooLong(Exception):
+class MessageTooLong(Exception):
     """A message is over ``MAX_MESSAGE_BYTES``."""
 
 
@@ -162,7 +162,7 @@ class AsyncChannel(Generic[Message]):
         """
         data = self._encoder.encode(message)
         if len(data) > MAX_MESSAGE_BYTES:
-            raise TooLong(len(data))
+            raise MessageTooLong(len(data))
         return not self._turn.locked() and self._send_now(data, fds)
 
     def _send_now(self, data: bytes, fds: Sequence[int]) -> bool:

@@ -71,7 +71,7 @@ class Segment:
         """Whether it has more than one holder."""
         return self._holders > 1
 
-    def is_of(self, pool: Pool) -> bool:
+    def belongs_to(self, pool: Pool) -> bool:
         """Whether the engine of this pool may be sent it."""
         return self._pool is pool
 
@@ -79,7 +79,7 @@ class Segment:
         """Make a pooled segment anybody's again."""
         self._holders = 1
 
-    def rest(self) -> None:
+    def advise_unused(self) -> None:
         """Nobody looks at the bytes for now: this process's memory need not count them."""
         if self._map is not None:
             self._map.madvise(mmap.MADV_DONTNEED)
@@ -134,7 +134,7 @@ class Pool:
         self._free: dict[int, list[Segment]] = defaultdict(list)
         self._retired: list[int] = []
         self._forgotten: list[int] = []
-        self.has_residents = False  # whether the engine keeps arrays on its devices
+        self.has_device_cache = False  # whether the engine keeps arrays on its devices
         self._ticks = 0
         self._slab: Segment | None = None  # what is cut into small ranges now
         self._slab_end = 0
@@ -196,7 +196,7 @@ class Pool:
         if segment.on_return is not None:
             segment.on_return()
             segment.on_return = None
-        segment.rest()
+        segment.advise_unused()
         segment.idle_since = self._ticks
         if self.free_bytes + segment.capacity <= self.keep_bytes:
             self.free_bytes += segment.capacity
@@ -227,7 +227,7 @@ class Pool:
 
     def forget(self, source: int) -> None:
         """Nobody has a name any more for the arrays of a source."""
-        if self.has_residents:
+        if self.has_device_cache:
             self._forgotten.append(source)
 
     def take_forgotten(self) -> list[int]:

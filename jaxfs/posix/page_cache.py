@@ -22,4 +22,4 @@ def drop_code() -> None:
             if modes == "r-xp" and path and path[0].startswith("/"):
                 start, end = (int(number, 16) for number in span.split("-"))
                 address, length = ctypes.c_void_p(start), ctypes.c_size_t(end - start)
-                syscalls.libc("madvise", address, length, mmap.MADV_DONTNEED)
+                syscalls.call_libc("madvise", address, length, mmap.MADV_DONTNEED)

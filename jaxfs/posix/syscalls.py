@@ -24,7 +24,7 @@ def call(name: str, number: int, *arguments: object) -> int:
     return _checked(name, _libc.syscall(ctypes.c_long(number), *words))
 
 
-def libc(name: str, *arguments: object) -> int:
+def call_libc(name: str, *arguments: object) -> int:
     """A function of the C library that returns -1 and sets errno when it fails."""
     return _checked(name, getattr(_libc, name)(*arguments))
 
@@ -32,13 +32,13 @@ def libc(name: str, *arguments: object) -> int:
 def prctl(option: int, value: int) -> None:
     """prctl(2) with one argument."""
     zero = ctypes.c_ulong(0)
-    libc("prctl", option, ctypes.c_ulong(value), zero, zero, zero)
+    call_libc("prctl", option, ctypes.c_ulong(value), zero, zero, zero)
 
 
 def drop_capabilities() -> None:
     """Have none, in this user namespace or any other."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITIES_V3, 0)
-    libc("capset", header, (ctypes.c_uint32 * 6)())
+    call_libc("capset", header, (ctypes.c_uint32 * 6)())
 
 
 def _checked(name: str, result: int) -> int:

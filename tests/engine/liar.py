@@ -55,7 +55,7 @@ def main(lie: str, mark: Path, fd: int, options: str) -> None:
     def lying(self: server.Server, message: protocol.Execute) -> None:
         if mark.exists():
             mark.unlink()
-            LIES[lie](self._channel.sock, message.call)
+            LIES[lie](self._channel.sock, message.run)
         else:
             execute(self, message)
 

@@ -26,7 +26,7 @@ LIMIT_BYTES = 100  # three arrays of 8 f32
 def served(story: Callable[[LocalEngine], Awaitable[None]]) -> None:
     async def main() -> None:
         pool = Pool()
-        options = EngineOptions(platform="cpu", resident_bytes=LIMIT_BYTES)
+        options = EngineOptions(platform="cpu", device_cache_bytes=LIMIT_BYTES)
         async with open_local_engine(options, pool) as engine:
             with trio.fail_after(60):
                 await story(engine)
@@ -138,7 +138,7 @@ def test_cpu_computes_in_shared_memory_itself(programs: Programs, options: Engin
             with filled(engine, 1) as segment:
                 place = Range(segment, 0, 32, first_value(SOURCE))
                 assert await doubled(engine, programs, place) == 2
-            assert not pool.has_residents
+            assert not pool.has_device_cache
             return await figures(engine)
 
     assert not {key for key in trio.run(main) if key.startswith("resident")}

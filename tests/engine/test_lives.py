@@ -247,7 +247,7 @@ def test_several_programs_are_not_blamed_but_run_one_at_a_time() -> None:
     suspects.record_death({"a", "b"}, [1, 2], SEGV)
     suspects.record_death({"a", "b"}, [1, 2], SEGV)
     assert not suspects.quarantined
-    assert suspects.runs == {1, 2}
-    suspects.ended(1)
-    suspects.ended(2)
-    assert not suspects.runs
+    assert suspects.suspected_runs == {1, 2}
+    suspects.forget_run(1)
+    suspects.forget_run(2)
+    assert not suspects.suspected_runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from jaxfs.fuse.session import is_no_late_name
+from jaxfs.fuse.session import is_not_late_invalidation
 
 
 def said(words: str, *values: object) -> logging.LogRecord:
@@ -13,5 +13,5 @@ def said(words: str, *values: object) -> logging.LogRecord:
 
 def test_names_that_are_forgotten_after_the_end_are_no_complaint() -> None:
     late = said("Failed to submit invalidate_entry request for parent inode %d, name %s", 7, b"x")
-    assert not is_no_late_name(late)
-    assert is_no_late_name(said("something else went wrong"))
+    assert not is_not_late_invalidation(late)
+    assert is_not_late_invalidation(said("something else went wrong"))

@@ -54,7 +54,7 @@ def all_mounts() -> list[mounts.MountInfo]:
 
 def watch(place: Path) -> None:
     """As it is run when the daemon is gone."""
-    command = [sys.executable, "-I", "-S", str(watchdog.WATCHER), str(place)]
+    command = [sys.executable, "-I", "-S", str(watchdog.SCRIPT), str(place)]
     subprocess.run(command, check=True, timeout=30)
 
 

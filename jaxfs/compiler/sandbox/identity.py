@@ -49,7 +49,7 @@ def unshare_user_namespace() -> None:
 
     Raises OSError if the machine does not permit it.
     """
-    syscalls.libc("unshare", _CLONE_NEWUSER)
+    syscalls.call_libc("unshare", _CLONE_NEWUSER)
 
 
 def drop_privileges(parent: int) -> None:

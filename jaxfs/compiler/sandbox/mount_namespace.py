@@ -51,7 +51,7 @@ def enter(readable: Iterable[Path]) -> None:
         path.symlink_to(target)
     for path in paths:
         _bind(Path(f"/{_OLD}{real[path]}"), path)
-    syscalls.libc("umount2", f"/{_OLD}".encode(), _DETACH)
+    syscalls.call_libc("umount2", f"/{_OLD}".encode(), _DETACH)
     Path(f"/{_OLD}").rmdir()
     _make_read_only()
 
@@ -62,7 +62,7 @@ def _unshare() -> None:
     Root needs none, and could not switch to other users in one.
     """
     uid, gid = os.getuid(), os.getgid()
-    syscalls.libc("unshare", _NAMESPACES | (0 if uid == 0 else _NEWUSER))
+    syscalls.call_libc("unshare", _NAMESPACES | (0 if uid == 0 else _NEWUSER))
     if uid:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
@@ -98,7 +98,7 @@ def _make_read_only() -> None:
 def _mount(
     source: str | None, to: str, kind: str | None, flags: int, data: str | None = None
 ) -> None:
-    syscalls.libc("mount", *map(_bytes, (source, to, kind)), flags, _bytes(data))
+    syscalls.call_libc("mount", *map(_bytes, (source, to, kind)), flags, _bytes(data))
 
 
 def _bytes(text: str | None) -> bytes | None:

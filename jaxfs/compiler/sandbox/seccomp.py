@@ -98,7 +98,7 @@ def enter(pid: int) -> None:
     buffer = ctypes.create_string_buffer(code, len(code))
     header = _SockFprog(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     mode, at = ctypes.c_ulong(_MODE_FILTER), ctypes.byref(header)
-    syscalls.libc("prctl", _PR_SET_SECCOMP, mode, at, ctypes.c_ulong(0), ctypes.c_ulong(0))
+    syscalls.call_libc("prctl", _PR_SET_SECCOMP, mode, at, ctypes.c_ulong(0), ctypes.c_ulong(0))
 
 
 class _SockFprog(ctypes.Structure):

@@ -57,12 +57,12 @@ class LocalEngine:
     @property
     def pid(self) -> int:
         """The engine's process, 0 while there is none."""
-        return self._runs.generation.process.pid if self._runs.generation else 0
+        return self._runs.connection.process.pid if self._runs.connection else 0
 
     @property
     def quarantined(self) -> Mapping[str, str]:
         """Why a program is refused, by ``Executable.key``."""
-        return self._runs.suspects.quarantined
+        return self._runs.quarantine.quarantined
 
     def devices(self) -> tuple[Device, ...]:
         """The devices, known since the engine was first up."""
@@ -90,11 +90,11 @@ class LocalEngine:
         return run.number
 
     def _submit(self, run: EngineRun) -> None:
-        if self._runs.generation is None:
-            self.want()
+        if self._runs.connection is None:
+            self.ensure_starting()
         self._runs.submit(run)
 
-    def want(self) -> None:
+    def ensure_starting(self) -> None:
         """Have a process started, if there is none because of idleness or of a failure long ago."""
         has_failed = self._runs.failure is not None and not self._scope.cancel_called
         if has_failed and trio.current_time() - self._failed_at >= RETRY_S:
@@ -125,25 +125,25 @@ class LocalEngine:
 
     def unload(self, key: str) -> None:
         """Let the engine forget an executable; a later run loads it again."""
-        if self._runs.generation is not None:
-            self._runs.generation.unload(key)
+        if self._runs.connection is not None:
+            self._runs.connection.unload(key)
 
     async def statistics(self) -> dict[int, dict[str, int]]:
         """Memory figures by device id; the last known ones while the engine does not answer."""
-        generation, request, answered = self._runs.generation, next(self._numbers), trio.Event()
+        generation, request, answered = self._runs.connection, next(self._numbers), trio.Event()
         if generation is not None:
-            self._runs.asked[request] = answered
+            self._runs.statistics_requests[request] = answered
             with contextlib.suppress(Closed), trio.move_on_after(STATISTICS_S):
-                await generation.ask(request)
+                await generation.request_statistics(request)
                 await answered.wait()
-            self._runs.asked.pop(request, None)
-        return self._runs.memory
+            self._runs.statistics_requests.pop(request, None)
+        return self._runs.memory_statistics
 
     # Answers
 
     def poll(self, wait_s: float = 0.0) -> None:
         """Take the answers that are there, or come within ``wait_s``; see ``interface.Engine``."""
-        generation = self._runs.generation
+        generation = self._runs.connection
         if generation is None or not generation.in_flight:
             return
         expected = len(generation.in_flight)
@@ -203,12 +203,12 @@ class LocalEngine:
             await process.end()
             raise
         self._devices, self.toolchain = ready.devices, ready.toolchain
-        self.pool.has_residents = ready.has_residents
+        self.pool.has_device_cache = ready.has_device_cache
         return WorkerConnection(process, self.pool)
 
     async def _serve(self, generation: WorkerConnection) -> None:
         """Exchange messages until the process has ended, whoever ended it."""
-        self._runs.generation, self.state = generation, "ready"
+        self._runs.connection, self.state = generation, "ready"
         self._wanted = trio.Event()
         self._started.set()
         try:
@@ -221,14 +221,16 @@ class LocalEngine:
                 await self._read(generation)
                 nursery.cancel_scope.cancel()
         finally:
-            self._runs.generation = None
+            self._runs.connection = None
             closing = self._scope.cancel_called
-            self._runs.bury(generation, await generation.process.end(terminate_first=closing))
+            self._runs.requeue_after_death(
+                generation, await generation.process.end(terminate_first=closing)
+            )
 
     async def _read(self, generation: WorkerConnection) -> None:
         """Take answers until there will be no more."""
         while True:
-            pause_s = GRACE_S if self._runs.suspects.runs else float("inf")
+            pause_s = GRACE_S if self._runs.quarantine.suspected_runs else float("inf")
             with trio.move_on_after(pause_s):
                 await trio.lowlevel.wait_readable(generation.channel.sock)
             try:
@@ -239,9 +241,9 @@ class LocalEngine:
     async def _write(self, generation: WorkerConnection) -> None:
         """Go on sending when a full socket has room again."""
         while True:
-            await self._runs.full.wait()
+            await self._runs.socket_full.wait()
             await trio.lowlevel.wait_writable(generation.channel.sock)
-            self._runs.full = trio.Event()
+            self._runs.socket_full = trio.Event()
             self._runs.pump()
 
     async def _end_when_idle(self, generation: WorkerConnection) -> None:

@@ -14,7 +14,7 @@ from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.interface import Executable
 from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Skip, Statistics, Unload
 from jaxfs.errors import Invalid, from_os_error
-from jaxfs.ipc.channel import TooLong
+from jaxfs.ipc.channel import MessageTooLong
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.types.memory_layout import first_value
 from jaxfs.types.signature import Param, Signature
@@ -58,7 +58,7 @@ class WorkerConnection:
             sent = self._send_segments(run) and self._send_load(run) and self._send_execute(run)
         except OSError as error:
             raise from_os_error(error, "handing the run to the engine") from error
-        except TooLong as error:
+        except MessageTooLong as error:
             raise Invalid(f"the program has too many inputs: a call takes {error} bytes") from error
         if sent:
             run.sent_usec = sent_usec
@@ -95,7 +95,7 @@ class WorkerConnection:
     def _send_execute(self, run: EngineRun) -> bool:
         if run.inputs is None:
             return True
-        after = tuple(other.number for other in run.after if other.number in self.in_flight)
+        after = tuple(other.number for other in run.dependencies if other.number in self.in_flight)
         return self.channel.send_nowait(
             Execute(
                 run.number,
@@ -111,7 +111,7 @@ class WorkerConnection:
         """Whether the engine has said so."""
         return self._numbers.get(executable.key) in self._loaded
 
-    def ran(self, number: int, inline_bytes: int | None = None) -> EngineRun:
+    def take_ended(self, number: int, inline_bytes: int | None = None) -> EngineRun:
         """A run the engine is through with, well if it answers with so many bytes.
 
         Raises Nonsense, as all that takes answers.
@@ -123,7 +123,7 @@ class WorkerConnection:
             raise ProtocolError(f"it answers {inline_bytes} bytes instead of {run.inline_bytes}")
         return self.in_flight.pop(number)
 
-    async def ask(self, request: int) -> None:
+    async def request_statistics(self, request: int) -> None:
         """Have the engine tell its statistics."""
         self._asked.add(request)
         await self.channel.send(Statistics(request))
@@ -132,13 +132,13 @@ class WorkerConnection:
         """It has told them."""
         _remove(self._asked, request)
 
-    def loaded(self, number: int) -> Iterator[EngineRun]:
+    def take_loaded(self, number: int) -> Iterator[EngineRun]:
         """An executable is there: the runs that only waited for this."""
         _remove(self._loading, number)
         self._loaded.add(number)
         return self._take_loads(number)
 
-    def load_failed(self, number: int) -> Iterator[EngineRun]:
+    def take_load_failed(self, number: int) -> Iterator[EngineRun]:
         """An executable is not there; the next run of it tries again."""
         _remove(self._loading, number)
         waiting = list(self._take_loads(number))
@@ -157,9 +157,9 @@ class WorkerConnection:
             del self._numbers[key]
             self._loaded.discard(number)
 
-    def waits(self, run: EngineRun) -> bool:
+    def is_waiting(self, run: EngineRun) -> bool:
         """Whether a run has not begun, because what it takes the outputs of has not ended."""
-        return any(other.number in self.in_flight for other in run.after)
+        return any(other.number in self.in_flight for other in run.dependencies)
 
     def skip(self, run: EngineRun) -> None:
         """Have a run that waits not begun; it is ended like others where it begins all the same."""

@@ -34,12 +34,12 @@ class Dispatcher:
     """
 
     def __init__(self, pool: Pool) -> None:
-        self.generation: WorkerConnection | None = None
+        self.connection: WorkerConnection | None = None
         self.failure: JaxfsError | None = None
-        self.suspects = Quarantine()
-        self.full = trio.Event()  # the socket has no room
-        self.memory: dict[int, dict[str, int]] = {}  # the last figures the engine told
-        self.asked: dict[int, trio.Event] = {}  # requests for newer ones
+        self.quarantine = Quarantine()
+        self.socket_full = trio.Event()  # the socket has no room
+        self.memory_statistics: dict[int, dict[str, int]] = {}  # the last figures the engine told
+        self.statistics_requests: dict[int, trio.Event] = {}  # requests for newer ones
         self._pool = pool
         self._queue: OrderedDict[int, EngineRun] = OrderedDict()
         self._handlers: dict[type, Callable[[WorkerConnection, Any], None]] = {
@@ -53,12 +53,12 @@ class Dispatcher:
     @property
     def has_work(self) -> bool:
         """Whether any run waits or is under way."""
-        return bool(self._queue or (self.generation and self.generation.in_flight))
+        return bool(self._queue or (self.connection and self.connection.in_flight))
 
     def submit(self, run: EngineRun) -> None:
         """Send a run, or keep it until it can be sent."""
         try:
-            run.hold(self._pool, self._find)
+            run.retain_inputs(self._pool, self._find)
         except OSError as error:
             run.inputs = None
             self._refuse(run, from_os_error(error, "keeping the inputs of the run"))
@@ -71,12 +71,12 @@ class Dispatcher:
 
     def _find(self, number: int) -> EngineRun | None:
         """A run that has not ended."""
-        in_flight = self.generation.in_flight if self.generation is not None else {}
+        in_flight = self.connection.in_flight if self.connection is not None else {}
         return self._queue.get(number) or in_flight.get(number)
 
     def pump(self) -> None:
         """Send what there is room for."""
-        generation = self.generation
+        generation = self.connection
         while self._queue and self._may_send(generation):
             run = next(iter(self._queue.values()))
             try:
@@ -94,7 +94,7 @@ class Dispatcher:
     def _may_send(self, generation: WorkerConnection | None) -> bool:
         if generation is None:
             return self.failure is not None
-        if self.suspects.runs and generation.in_flight:
+        if self.quarantine.suspected_runs and generation.in_flight:
             return trio.current_time() - generation.sent_at >= GRACE_S
         return len(generation.in_flight) < MAX_UNDER_WAY
 
@@ -105,17 +105,17 @@ class Dispatcher:
         generation.detach(self._pool.take_retired(), self._pool.take_forgotten())
         sent = generation.send(run)
         if not sent:
-            self.full.set()
+            self.socket_full.set()
         return sent
 
     def _refusal(self, run: EngineRun) -> JaxfsError | None:
         if self.failure is not None:
             return self.failure
-        if run.key in self.suspects.quarantined:
-            return RunFailed(self.suspects.quarantined[run.key])
+        if run.key in self.quarantine.quarantined:
+            return RunFailed(self.quarantine.quarantined[run.key])
         if run.attempts >= ATTEMPTS:
             return RunFailed(f"the engine died {ATTEMPTS} times while running this")
-        if any(other.has_failed for other in run.after):
+        if any(other.has_failed for other in run.dependencies):
             return RunFailed(INPUT_FAILED)
         return None
 
@@ -125,25 +125,25 @@ class Dispatcher:
     def _settle(self, run: EngineRun, outcome: Outcome) -> None:
         """End a run from here; its submitter hears of it from the event loop."""
         run.has_failed = outcome.error is not None
-        run.let_go()
-        self.suspects.ended(run.number)
+        run.release_segments()
+        self.quarantine.forget_run(run.number)
         trio.lowlevel.current_trio_token().run_sync_soon(run.end, outcome)
 
     def cancel(self, number: int, *, kill: bool = False) -> None:
         """End a run with Cancelled; see ``interface.Engine``."""
         cancelled = Outcome(error=Cancelled("the run was cancelled"))
         queued = self._queue.pop(number, None)
-        generation = self.generation
+        generation = self.connection
         if queued is not None:
             self._settle(queued, cancelled)
         elif generation is not None and number in generation.in_flight:
             run = generation.in_flight[number]
             run.has_failed = True  # for those that wait for it
-            self.suspects.ended(number)
+            self.quarantine.forget_run(number)
             if not run.has_ended:
                 run.has_ended = True
                 trio.lowlevel.current_trio_token().run_sync_soon(run.done, cancelled)
-            if generation.waits(run):
+            if generation.is_waiting(run):
                 with contextlib.suppress(Closed):  # the reading task sees it too
                     generation.skip(run)
             elif kill:
@@ -177,53 +177,53 @@ class Dispatcher:
             if handler is None:
                 raise ProtocolError(f"it says {type(message).__name__} again")
             handler(generation, message)
-            if not (generation.in_flight or self.asked):
+            if not (generation.in_flight or self.statistics_requests):
                 break  # nothing else can be there: spare the system call
 
     def _on_done(self, generation: WorkerConnection, message: protocol.Done) -> None:
-        run = generation.ran(message.call, len(message.outputs))
-        self.suspects.ended(run.number)
-        self.suspects.record_success(run.key)
-        run.finished(message.outputs, message.run_usec, message.started_usec)
+        run = generation.take_ended(message.run, len(message.outputs))
+        self.quarantine.forget_run(run.number)
+        self.quarantine.record_success(run.key)
+        run.finish(message.outputs, message.run_usec, message.started_usec)
 
     def _on_failed(self, generation: WorkerConnection, message: protocol.Failed) -> None:
-        run = generation.ran(message.call)
-        self.suspects.ended(run.number)
+        run = generation.take_ended(message.run)
+        self.quarantine.forget_run(run.number)
         run.has_failed = True
-        run.let_go()
+        run.release_segments()
         error = from_errno(message.errno, message.reason, message.diagnostics)
         run.end(Outcome(error=error, sent_usec=run.sent_usec))
 
     def _on_loaded(self, generation: WorkerConnection, message: protocol.Loaded) -> None:
-        for run in generation.loaded(message.executable):
+        for run in generation.take_loaded(message.executable):
             self._settle(run, Outcome())
 
     def _on_load_failed(self, generation: WorkerConnection, message: protocol.LoadFailed) -> None:
         error = from_errno(message.errno, message.reason, message.diagnostics)
-        for run in generation.load_failed(message.executable):
+        for run in generation.take_load_failed(message.executable):
             self._refuse(run, error)
 
     def _on_stats(self, generation: WorkerConnection, message: protocol.MemoryStatistics) -> None:
         generation.statistics_arrived(message.request)
-        self.memory = message.memory
-        if message.request in self.asked:
-            self.asked[message.request].set()
+        self.memory_statistics = message.memory
+        if message.request in self.statistics_requests:
+            self.statistics_requests[message.request].set()
 
-    def bury(self, generation: WorkerConnection, status: int) -> None:
+    def requeue_after_death(self, generation: WorkerConnection, status: int) -> None:
         """Queue again, in order, what the dead process had not answered."""
         runs = tuple(generation.in_flight.values())
         if not generation.was_killed:
             wanted = [run.number for run in runs if not run.has_ended]
-            self.suspects.record_death({run.key for run in runs}, wanted, status)
+            self.quarantine.record_death({run.key for run in runs}, wanted, status)
             for run in runs:
                 run.attempts += 1
         for run in reversed(runs):
             if run.has_ended:
-                run.let_go()
+                run.release_segments()
             else:
                 self._queue[run.number] = run
                 self._queue.move_to_end(run.number, last=False)
-        for answered in self.asked.values():
+        for answered in self.statistics_requests.values():
             answered.set()
 
     def fail(self, cause: JaxfsError) -> None:

@@ -68,7 +68,7 @@ async def open_per_user(
     async with trio.open_nursery() as nursery:
         engines = UserEngines(options, owner_uid, idle_s, nursery)
         try:
-            engines.owner.want()
+            engines.owner.ensure_starting()
             await engines.owner.wait_ready()
             yield engines
         finally:

@@ -10,7 +10,7 @@ import sys
 import msgspec
 import trio
 
-from jaxfs.engine.client.quarantine import how
+from jaxfs.engine.client.quarantine import exit_status_text
 from jaxfs.engine.protocol import EngineOptions, Ready, Reply, StartFailed
 from jaxfs.errors import RunFailed
 from jaxfs.ipc.channel import AsyncChannel, Closed, pair
@@ -50,7 +50,9 @@ class WorkerProcess:
         if isinstance(message, Ready):
             return message
         if isinstance(message, Closed | msgspec.MsgspecError):
-            raise RunFailed(f"the engine ended while starting: {how(await self.end())}")
+            raise RunFailed(
+                f"the engine ended while starting: {exit_status_text(await self.end())}"
+            )
         if isinstance(message, StartFailed):
             raise RunFailed(f"the engine cannot start: {message.reason}", message.diagnostics)
         raise RunFailed(f"the engine was not ready after {START_S:.0f} s")

@@ -24,7 +24,7 @@ class Quarantine:
 
     def __init__(self) -> None:
         self.quarantined: dict[str, str] = {}
-        self.runs: set[int] = set()  # numbers of runs to be sent one at a time
+        self.suspected_runs: set[int] = set()  # numbers of runs to be sent one at a time
         self._faults: Counter[str] = Counter()
         self._kills: Counter[str] = Counter()
 
@@ -33,7 +33,7 @@ class Quarantine:
         if len(keys) == 1:
             self._blame(next(iter(keys)), status)
         else:
-            self.runs.update(runs)
+            self.suspected_runs.update(runs)
 
     def _blame(self, key: str, status: int) -> None:
         deaths = self._kills if status in FROM_OUTSIDE else self._faults
@@ -41,7 +41,7 @@ class Quarantine:
         if self._faults[key] + self._kills[key] >= DEATHS:
             self.quarantined[key] = (
                 f"quarantined: the engine died {DEATHS} times while running this program, "
-                f"the last time by {how(status)}; write a different program"
+                f"the last time by {exit_status_text(status)}; write a different program"
             )
 
     def record_success(self, key: str) -> None:
@@ -49,13 +49,13 @@ class Quarantine:
         if self._kills:
             self._kills.pop(key, None)
 
-    def ended(self, run: int) -> None:
+    def forget_run(self, run: int) -> None:
         """A run has ended, whichever way."""
-        if self.runs:
-            self.runs.discard(run)
+        if self.suspected_runs:
+            self.suspected_runs.discard(run)
 
 
-def how(status: int) -> str:
+def exit_status_text(status: int) -> str:
     """An exit status in words: ``SIGSEGV`` or ``exit status 1``."""
     if status >= 0:
         return f"exit status {status}"

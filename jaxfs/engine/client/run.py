@@ -30,7 +30,7 @@ class EngineRun:
     done: Callable[[Outcome], None]
     shared_as: int = 0  # its outputs may be other runs' inputs before it has ended
     output: Range | None = None
-    after: list[EngineRun] = attrs.field(factory=list)  # those whose outputs it takes
+    dependencies: list[EngineRun] = attrs.field(factory=list)  # those whose outputs it takes
     attempts: int = 0
     has_failed: bool = False
     sent_usec: int = 0  # the last time; CLOCK_MONOTONIC
@@ -64,7 +64,7 @@ class EngineRun:
         """How many bytes of outputs the engine's answer has."""
         return self.executable.output_bytes if self.output is None else 0
 
-    def hold(self, pool: Pool, find: Callable[[int], EngineRun | None]) -> None:
+    def retain_inputs(self, pool: Pool, find: Callable[[int], EngineRun | None]) -> None:
         """Keep the inputs' segments.
 
         Raises OSError where there is no room, RunFailed where ``find`` does not know a run whose
@@ -89,8 +89,8 @@ class EngineRun:
         other = find(value.run)
         if other is None or other.output is None:
             raise RunFailed(INPUT_FAILED)
-        if other not in self.after:
-            self.after.append(other)
+        if other not in self.dependencies:
+            self.dependencies.append(other)
         output = other.output
         return Range(output.segment, output.offset + value.offset, value.nbytes, value.value)
 
@@ -112,12 +112,12 @@ class EngineRun:
         """Nobody wants the result any more."""
         self.end(Outcome(error=Cancelled(reason)))
 
-    def finished(self, outputs: bytes, run_usec: int, started_usec: int) -> None:
+    def finish(self, outputs: bytes, run_usec: int, started_usec: int) -> None:
         """The engine has answered: the receiver takes over the output's segment."""
         found: Input = outputs
         if self.output is not None and not self.has_ended:
             found = self._taken_out(self.output)
-        self.let_go()
+        self.release_segments()
         self.end(Outcome(found, None, run_usec, self.sent_usec, started_usec))
 
     def _taken_out(self, output: Range) -> Input:
@@ -127,12 +127,12 @@ class EngineRun:
         self.output = None
         return output
 
-    def let_go(self) -> None:
+    def release_segments(self) -> None:
         """The engine is through with the segments."""
         for segment in self.segments:
             segment.release()
         self.inputs, self.output = (), None
-        self.after.clear()
+        self.dependencies.clear()
 
 
 def _ref(place: Range) -> SegmentRef:

@@ -24,7 +24,7 @@ class Dependencies:
         """A run does not end at once."""
         self._unfinished[number] = Future()
 
-    def ended(self, number: int, *, well: bool) -> None:
+    def end(self, number: int, *, well: bool) -> None:
         """A run has ended, and what it was to write is written."""
         if not well:
             self._failed[number] = None
@@ -40,13 +40,13 @@ class Dependencies:
         if number in self._unfinished:
             self._skipped.add(number)
 
-    def is_skipped(self, number: int) -> bool:
+    def take_skip(self, number: int) -> bool:
         """Whether ``skip`` was said of a run; forgets it."""
         is_skipped = number in self._skipped
         self._skipped.discard(number)
         return is_skipped
 
-    def before(self, after: Iterable[int]) -> list[Future[None]]:
+    def unfinished(self, after: Iterable[int]) -> list[Future[None]]:
         """What a run has to wait for."""
         found = [self._unfinished.get(number) for number in after]
         return [future for future in found if future is not None]

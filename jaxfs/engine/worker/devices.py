@@ -40,11 +40,11 @@ def toolchain() -> str:
     return mlir.toolchain()
 
 
-def resident_bytes(options: EngineOptions, devices: list[Any]) -> int:
+def device_cache_bytes(options: EngineOptions, devices: list[Any]) -> int:
     """How much of named arrays may stay on each device; 0 where they are computed with in shared
     memory, as a CPU does."""
-    if options.resident_bytes >= 0:
-        return options.resident_bytes
+    if options.device_cache_bytes >= 0:
+        return options.device_cache_bytes
     stats = devices[0].memory_stats() or {}
     return 0 if devices[0].platform == "cpu" else stats.get("bytes_limit", 0) // 2
 
@@ -81,6 +81,6 @@ def _attributes(device: Any) -> dict[str, str]:
     }
 
 
-def memory(devices: list[Any]) -> dict[int, dict[str, int]]:
+def memory_statistics(devices: list[Any]) -> dict[int, dict[str, int]]:
     """Memory figures by device id, under JAX's names; empty where the platform tells none."""
     return {device.id: dict(device.memory_stats() or {}) for device in devices}

@@ -102,7 +102,7 @@ class LoadedExecutable:
                 output.write(memory.slot(message.output, offset, output.dtype, output.shape), array)
             return b""
         parts = [
-            output.of(array).tobytes()
+            output.as_numpy(array).tobytes()
             for array, (_, output) in zip(arrays, self._outputs, strict=True)
         ]
         return parts[0] if len(parts) == 1 else self._packed(parts)
@@ -154,7 +154,7 @@ class _Output:
         self._widen = aval.dtype in ("i2", "i4")
         self.dtype = np.dtype(np.int8) if self._widen else aval.row.numpy
 
-    def of(self, array: Any) -> Any:
+    def as_numpy(self, array: Any) -> Any:
         """The array's memory, without a copy on CPU where it is on one device."""
         found = np.asarray(array)
         return found.astype(np.int8) if self._widen else found
@@ -162,8 +162,8 @@ class _Output:
     def write(self, slot: Any, array: Any) -> None:
         """Copy the array to ``slot``, the parts of several devices one after another."""
         if array.is_fully_replicated:
-            np.copyto(slot, self.of(array))
+            np.copyto(slot, self.as_numpy(array))
             return
         for shard in array.addressable_shards:
             if shard.replica_id == 0:
-                slot[shard.index] = self.of(shard.data)
+                slot[shard.index] = self.as_numpy(shard.data)

@@ -58,7 +58,7 @@ def _serve(channel: Channel[Request], options: EngineOptions, parent: int) -> No
             privileges.become(options.user, parent)
         platform, toolchain = found[0].platform, devices.toolchain()
         known = tuple(devices.describe(device) for device in found)
-        resident_bytes = devices.resident_bytes(options, found)
+        resident_bytes = devices.device_cache_bytes(options, found)
         residents = DeviceCache(resident_bytes) if resident_bytes else None
     except Exception as error:
         reason = " ".join(str(error).split())[:1000]

@@ -66,7 +66,7 @@ class Server:
         for segment in message.segments:
             self._memory.detach(segment)
         if self._residents is not None:
-            self._residents.drop(message.sources)
+            self._residents.drop(message.producers)
 
     def _load(self, message: protocol.Load, fd: int) -> None:
         self._loads[message.executable] = self._threads.submit(self._load_now, message, fd)
@@ -76,7 +76,7 @@ class Server:
         try:
             loaded = load(message, fd, [self._devices[number] for number in message.device_ids])
         except Exception as error:
-            self._reply(protocol.LoadFailed(message.executable, *told(error)))
+            self._reply(protocol.LoadFailed(message.executable, *error_report(error)))
             raise
         self._reply(protocol.Loaded(message.executable, _usec_since(started)))
         return loaded
@@ -85,7 +85,7 @@ class Server:
         self._loads.pop(message.executable, None)
 
     def _statistics(self, message: protocol.Statistics) -> None:
-        figures = devices.memory(list(self._devices.values()))
+        figures = devices.memory_statistics(list(self._devices.values()))
         if self._residents is not None:
             for number, found in figures.items():
                 found.update(self._residents.statistics(number))
@@ -93,16 +93,16 @@ class Server:
 
     def _execute(self, message: protocol.Execute) -> None:
         loading = self._loads[message.executable]
-        waits = self._chains.before(message.after) if message.after else []
+        waits = self._chains.unfinished(message.after) if message.after else []
         if waits:
-            self._chains.begin(message.call)
+            self._chains.begin(message.run)
             self._threads.submit(self._run_after, waits, loading, message)
         elif message.after and self._chains.has_failed(message.after):
-            self._fail(message.call, InputFailed())
+            self._fail(message.run, InputFailed())
         elif loading.done() and loading.exception() is None and loading.result().is_quick:
             self._run_here(loading.result(), message)
         else:
-            self._chains.begin(message.call)
+            self._chains.begin(message.run)
             self._threads.submit(self._run_there, loading, message)
 
     def _run_after(
@@ -114,13 +114,13 @@ class Server:
         """A run that takes outputs of others, once they are there."""
         for future in waits:
             future.result()
-        if self._chains.has_failed(message.after) or self._chains.is_skipped(message.call):
-            self._fail(message.call, InputFailed())
+        if self._chains.has_failed(message.after) or self._chains.take_skip(message.run):
+            self._fail(message.run, InputFailed())
         else:
             self._run_there(loading, message)
 
     def _skip(self, message: protocol.Skip) -> None:
-        self._chains.skip(message.call)
+        self._chains.skip(message.run)
 
     def _run_here(self, loaded: LoadedExecutable, message: protocol.Execute) -> None:
         """Start a run, and end it too where it is through at once."""
@@ -129,13 +129,13 @@ class Server:
             started = time.monotonic_ns()
             arrays = loaded.run(*arguments)
         except Exception as error:
-            self._fail(message.call, error)
+            self._fail(message.run, error)
             return
         if all(array.is_ready() for array in arrays):
             self._expects_more = True
             self._finish(loaded, message, arrays, started)
         else:
-            self._chains.begin(message.call)
+            self._chains.begin(message.run)
             self._threads.submit(self._finish, loaded, message, arrays, started)
 
     def _run_there(self, loading: Future[LoadedExecutable], message: protocol.Execute) -> None:
@@ -146,7 +146,7 @@ class Server:
             started = time.monotonic_ns()
             arrays = loaded.run(*arguments)
         except Exception as error:
-            self._fail(message.call, error)
+            self._fail(message.run, error)
             return
         self._finish(loaded, message, arrays, started)
 
@@ -159,16 +159,16 @@ class Server:
             run_usec = _usec_since(started)
             outputs = loaded.collect(arrays, message, self._memory)
         except Exception as error:
-            self._fail(message.call, error)
+            self._fail(message.run, error)
             return
         if self._residents is not None and message.keep:
             loaded.keep(arrays, message.keep, self._residents)
-        self._reply(protocol.Done(message.call, run_usec, outputs, started // 1000))
-        self._chains.ended(message.call, well=True)
+        self._reply(protocol.Done(message.run, run_usec, outputs, started // 1000))
+        self._chains.end(message.run, well=True)
 
     def _fail(self, number: int, error: Exception) -> None:
-        self._reply(protocol.Failed(number, *told(error)))
-        self._chains.ended(number, well=False)
+        self._reply(protocol.Failed(number, *error_report(error)))
+        self._chains.end(number, well=False)
 
     def _reply(self, message: msgspec.Struct) -> None:
         try:
@@ -184,7 +184,7 @@ class InputFailed(Exception):
         return protocol.INPUT_FAILED
 
 
-def told(error: Exception) -> tuple[int, str, str]:
+def error_report(error: Exception) -> tuple[int, str, str]:
     """An exception as errno, one line and the full story."""
     words = str(error).strip() or type(error).__name__
     full = isinstance(error, MemoryError) or words.startswith("RESOURCE_EXHAUSTED")
