@@ -21,13 +21,14 @@ from jaxfs.codecs.formats import format_named
 from jaxfs.codecs.framing import Framer
 from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
 from jaxfs.ipc.channel import INLINE_BYTES
+from jaxfs.ipc.spin import SpinPolicy
 from jaxfs.posix.credentials import Credentials
 from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.program import Program
 
 REPLY_WAIT_S = 50e-6  # blocking the event loop so long costs less than a turn of it
-SKIPPED_WAITS = 8  # after a wait in vain, so many requests do not wait: cores are scarce
 QUICK_WAIT_S = 100e-6  # for programs that mostly run for a fraction of it
+MISS_COST = 8  # after a wait in vain, so many requests do not wait: cores are scarce
 MAX_UNREAD = 1 << 16  # replies; more requests are refused until some are read
 
 
@@ -57,7 +58,7 @@ class Conversation:
         self._framer: Framer | None = None  # of the request in the spool
         self._format = ""  # of the request in the spool; empty while it is unknown
         self._fast_path: FastPath | None = None
-        self._skip_waits = 0
+        self._spin = SpinPolicy(QUICK_WAIT_S, MISS_COST)
         self._submitted: trio.Event | None = None  # for poll(2); made when it is asked for
 
     async def write(self, data: bytes) -> int:
@@ -102,12 +103,11 @@ class Conversation:
         if self._fast_path is None or len(data) != self._fast_path.nbytes:
             return False
         self._run(compiled, "raw", self._fast_path.split(data), len(data))
-        if self._skip_waits:
-            self._skip_waits -= 1
-        elif len(self._replies) == 1 and self._program.stats.is_quick:
-            self._scheduler.poll(QUICK_WAIT_S)
+        wait_s = self._spin.take_budget()
+        if wait_s and len(self._replies) == 1 and self._program.stats.is_quick:
+            self._scheduler.poll(wait_s)
             if self._replies and self._replies[0].outcome is None:
-                self._skip_waits = SKIPPED_WAITS
+                self._spin.missed()
         return True
 
     def read_now(self, size: int) -> bytes | None:
@@ -230,7 +230,7 @@ class Conversation:
 
     async def _read_from(self, reply: PendingReply, size: int, *, wait: bool) -> bytes | memoryview:
         if reply.outcome is None:
-            self._scheduler.poll(REPLY_WAIT_S if wait and not self._skip_waits else 0.0)
+            self._scheduler.poll(REPLY_WAIT_S if wait and not self._spin.skips else 0.0)
         if reply.outcome is None:
             if not wait:
                 raise NotReady("the reply is not there yet")

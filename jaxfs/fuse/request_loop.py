@@ -1,74 +1,64 @@
-"""Taking the kernel's next request without a turn of the event loop.
+"""Takes the kernel's next request without a turn of the event loop.
 
 A shell's ``echo x > file; mv file other`` is a dozen requests, each sent when the one before is
 answered.  pyfuse3 gives every request two turns of the event loop: one for the descriptor that
-became readable, one for the lock that lets one worker after another read it.  Whoever has the lock
-looks for the next request here first, and stands still for it for as long as a quick client takes:
-to wake one up on another core takes longer than its own work.  A step of a training loop in C takes
-1.0 ms so, 1.33 without.
+became readable, one for the lock under which one worker after another reads it.  The worker that
+has the lock looks for the next request here first, and waits for it busily for as long as a quick
+client takes: to wake a client on another core takes longer than its own work.  A step of a training
+loop in C takes 1.0 ms that way, 1.33 without.
 """
 
 from __future__ import annotations
 
+import functools
 import select
-import time
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Callable
+from types import ModuleType
 
 import pyfuse3
 import trio
 
+from jaxfs.ipc.spin import SpinPolicy
+
 WAIT_S = 120e-6  # a client that is not scheduled within this is not waited for
-MISSES_COST = 8  # so many requests are not waited for after a wait in vain: cores are scarce
+MISS_COST = 8  # requests that are not waited for after a wait in vain: cores are scarce
 
 
-class Requests:
-    """Says when /dev/fuse is readable, in place of ``trio.lowlevel.wait_readable``."""
+class RequestWaiter:
+    """Waits until /dev/fuse is readable, in place of ``trio.lowlevel.wait_readable``."""
 
     def __init__(self) -> None:
         self._fd = -1
-        self._poll = select.poll()
-        self._hurried = MISSES_COST
+        self._poll: Callable[[], object] = list
+        self._spin = SpinPolicy(WAIT_S, MISS_COST, skips=MISS_COST)
 
-    async def wait_readable(self, fd: Any) -> None:
-        """As trio's.  It may return without a checkpoint; taking the lock before it was one."""
+    async def wait_readable(self, fd: int) -> None:
+        """Returns when ``fd`` is readable, as trio's function does.
+
+        It may return without a checkpoint: taking the lock before it was one.
+        """
         if fd != self._fd:
-            self._poll = select.poll()
-            self._poll.register(fd, select.POLLIN)
-            self._fd = fd
-        if not self._is_readable():
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            self._fd, self._poll = fd, functools.partial(poll.poll, 0)
+        if not self._spin.wait(self._poll):
             await trio.lowlevel.wait_readable(fd)
-
-    def _is_readable(self) -> bool:
-        if self._poll.poll(0):
-            return True
-        if self._hurried:
-            self._hurried -= 1
-            return False
-        deadline = time.perf_counter() + WAIT_S
-        while time.perf_counter() < deadline:
-            if self._poll.poll(0):
-                return True
-        self._hurried = MISSES_COST
-        return False
 
 
 def install() -> None:
-    """Let pyfuse3 wait for requests by ``Requests``; it looks trio's functions up by name."""
-    lowlevel = SimpleNamespace(
-        wait_readable=Requests().wait_readable,
-        current_trio_token=trio.lowlevel.current_trio_token,
-        notify_closing=trio.lowlevel.notify_closing,
-        current_task=trio.lowlevel.current_task,
+    """Makes pyfuse3 wait for requests by a ``RequestWaiter``.
+
+    pyfuse3 3.5 has no hook for it: its session loop calls ``trio.lowlevel.wait_readable``, which it
+    looks up by name in the module it imported as ``trio``.  So it gets a copy of that module in
+    which this one function differs.  trio itself is not changed: this process's other tasks wait as
+    before.
+    """
+    pyfuse3.trio = _copy_of(  # type: ignore[attr-defined]  # its own import, not its API
+        trio, lowlevel=_copy_of(trio.lowlevel, wait_readable=RequestWaiter().wait_readable)
     )
-    pyfuse3.trio = _Trio(lowlevel)  # type: ignore[attr-defined]  # its own import, not its API
 
 
-class _Trio:
-    """trio with another ``lowlevel``."""
-
-    def __init__(self, lowlevel: object) -> None:
-        self.lowlevel = lowlevel
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(trio, name)
+def _copy_of(module: ModuleType, **replaced: object) -> ModuleType:
+    copy = ModuleType(module.__name__, module.__doc__)
+    vars(copy).update(vars(module), **replaced)
+    return copy

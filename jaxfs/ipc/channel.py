@@ -1,8 +1,16 @@
 """A message socket between two processes of jaxfs.
 
-``SOCK_SEQPACKET`` keeps message borders and, unlike a byte stream, needs no framing; descriptors
-(shared memory, reply sockets) ride along as SCM_RIGHTS.  Messages are msgspec structs in msgpack.
-Array data never travels here beyond ``INLINE_BYTES``: it stands in shared memory.
+``SOCK_SEQPACKET`` keeps the borders of messages, so they need no framing; descriptors (shared
+memory, reply sockets) are passed along as SCM_RIGHTS, see unix(7).  Messages are msgspec structs in
+msgpack.  Array data over ``INLINE_BYTES`` never travels here: it is in shared memory.
+
+>>> class Hello(msgspec.Struct):
+...     name: str
+>>> one, other = pair()
+>>> with one, other:
+...     Channel(one, Hello).send(Hello("front"))
+...     Channel(other, Hello).receive()
+(Hello(name='front'), [])
 """
 
 from __future__ import annotations
@@ -10,15 +18,16 @@ from __future__ import annotations
 import array
 import os
 import socket
-import time
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
 import trio
 
+from jaxfs.ipc.spin import spin
+
 VERSION = 1
-INLINE_BYTES = 16 << 10  # a payload up to this size rides in the message itself
+INLINE_BYTES = 16 << 10  # a payload up to this size is part of the message itself
 MAX_MESSAGE_BYTES = 1 << 18  # more than any message; the kernel's default socket buffer is 208 KiB
 MAX_FDS = 16
 _ANCILLARY = socket.CMSG_SPACE(MAX_FDS * 4)
@@ -37,7 +46,7 @@ class MessageTooLong(Exception):
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected ends, close-on-exec, with room for many small messages."""
+    """Returns two connected ends, close-on-exec, with room for many small messages."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in ends:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
@@ -45,7 +54,12 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 def send_fds(sock: socket.socket, data: bytes, fds: Sequence[int]) -> None:
-    """One message, at once; BlockingIOError where a non-blocking socket is full."""
+    """Sends one message at once.
+
+    Raises:
+        BlockingIOError: The socket is non-blocking and full.
+        OSError: The other end is closed, and as sendmsg(2).
+    """
     if fds:
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
         sock.sendmsg([data], [rights])
@@ -54,8 +68,10 @@ def send_fds(sock: socket.socket, data: bytes, fds: Sequence[int]) -> None:
 
 
 class Inbox:
-    """Takes messages from a socket into one buffer that stays: a fresh one of the largest size
-    for each message costs more than the message."""
+    """Receives messages from a socket into one buffer that is used again.
+
+    A fresh buffer of the largest size for each message costs more than the message.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -64,9 +80,11 @@ class Inbox:
         self._buffers = [self._buffer]
 
     def take(self, flags: int = _TAKE) -> tuple[memoryview, list[int]]:
-        """One message, valid until the next, and its descriptors.
+        """Returns one message, valid until the next call, and its descriptors.
 
-        Raises Closed at end of file, BlockingIOError where nothing is there and it may not wait.
+        Raises:
+            Closed: End of file.
+            BlockingIOError: There is no message and it may not wait for one.
         """
         try:
             nbytes, ancillary, _, _ = self._sock.recvmsg_into(self._buffers, _ANCILLARY, flags)
@@ -74,8 +92,7 @@ class Inbox:
             raise Closed from error
         fds = _descriptors(ancillary) if ancillary else []
         if not nbytes:
-            for fd in fds:
-                os.close(fd)
+            close_fds(fds)
             raise Closed
         return self._view[:nbytes], fds
 
@@ -88,11 +105,19 @@ def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     return list(fds)
 
 
+def close_fds(fds: Sequence[int]) -> None:
+    """Closes descriptors that came with a message."""
+    for fd in fds:
+        os.close(fd)
+
+
 class Channel(Generic[Message]):
     """The blocking end, for workers.
 
-    ``receives`` is the union of struct types the other end may send; anything else raises
-    msgspec.ValidationError.
+    Args:
+        sock: This process's end of a ``pair``.
+        receives: The union of struct types the other end may send.  Anything else raises
+            msgspec.ValidationError.
     """
 
     def __init__(self, sock: socket.socket, receives: Any) -> None:
@@ -102,40 +127,46 @@ class Channel(Generic[Message]):
         self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(receives)
 
     def send(self, message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
-        """Send one message; the caller keeps and closes its descriptors."""
+        """Sends one message; the caller keeps and closes its descriptors.
+
+        Raises:
+            Closed: The other end is closed.
+        """
         try:
             send_fds(self.sock, self._encoder.encode(message), fds)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise Closed from error
 
     def receive(self) -> tuple[Message, list[int]]:
-        """The next message; its descriptors now belong to the caller."""
+        """Waits for the next message; its descriptors then belong to the caller.
+
+        Raises:
+            Closed: The other end is closed.
+        """
         data, fds = self._inbox.take()
         return self._decoder.decode(data), fds
 
-    def receive_within(self, spin_s: float) -> tuple[Message, list[int]] | None:
-        """The next message if it comes within so short a time, without going to sleep for it.
+    def receive_within(self, budget_s: float) -> tuple[Message, list[int]] | None:
+        """Returns the next message if it comes within ``budget_s`` seconds of busy waiting."""
+        return spin(self._receive_now, budget_s)
 
-        Waking a process up on another core takes longer than a small run does.
-        """
-        deadline = time.perf_counter() + spin_s
-        while True:
-            try:
-                data, fds = self._inbox.take(_TAKE_NOW)
-            except BlockingIOError:
-                if time.perf_counter() > deadline:
-                    return None
-            else:
-                return self._decoder.decode(data), fds
+    def _receive_now(self) -> tuple[Message, list[int]] | None:
+        try:
+            data, fds = self._inbox.take(_TAKE_NOW)
+        except BlockingIOError:
+            return None
+        return self._decoder.decode(data), fds
 
     def close(self) -> None:
+        """Closes this end."""
         self.sock.close()
 
 
 class AsyncChannel(Generic[Message]):
     """The front's end: the same messages, never blocking the event loop.
 
-    Sending keeps order: once a message had to wait for room, later ones wait behind it.
+    Messages arrive in the order they were sent in: once one had to wait for room, later ones wait
+    behind it.  The arguments are those of ``Channel``.
     """
 
     def __init__(self, sock: socket.socket, receives: Any) -> None:
@@ -147,7 +178,11 @@ class AsyncChannel(Generic[Message]):
         self._turn = trio.Lock()
 
     async def send(self, message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
-        """Send one message, waiting for room where the other end is slow.  Raises Closed."""
+        """Sends one message, and waits for room if the other end is slow.
+
+        Raises:
+            Closed: The other end is closed.
+        """
         data = self._encoder.encode(message)
         if not self._turn.locked() and self._send_now(data, fds):
             return
@@ -156,9 +191,14 @@ class AsyncChannel(Generic[Message]):
                 await trio.lowlevel.wait_writable(self.sock)
 
     def send_nowait(self, message: msgspec.Struct, fds: Sequence[int] = ()) -> bool:
-        """Send one message if there is room for it now and nobody waits to send.
+        """Sends one message if there is room for it now and no other waits to be sent.
 
-        Raises Closed, and TooLong where no amount of room would do.
+        Returns:
+            Whether it was sent.
+
+        Raises:
+            Closed: The other end is closed.
+            MessageTooLong: No amount of room would do.
         """
         data = self._encoder.encode(message)
         if len(data) > MAX_MESSAGE_BYTES:
@@ -170,12 +210,17 @@ class AsyncChannel(Generic[Message]):
             send_fds(self.sock, data, fds)
         except BlockingIOError:
             return False
-        except (BrokenPipeError, ConnectionResetError, trio.ClosedResourceError, OSError) as error:
+        except OSError as error:
             raise Closed from error
         return True
 
     def receive_nowait(self) -> tuple[Message, list[int]] | None:
-        """The next message if it is there already.  Raises Closed."""
+        """Returns the next message if there is one.
+
+        Raises:
+            Closed: The other end is closed.
+            msgspec.MsgspecError: The message is none of the types expected.
+        """
         try:
             data, fds = self._inbox.take()
         except BlockingIOError:
@@ -185,12 +230,16 @@ class AsyncChannel(Generic[Message]):
         try:
             return self._decoder.decode(data), fds
         except msgspec.MsgspecError:
-            for fd in fds:  # nonsense from a process that runs users' code must not fill our table
-                os.close(fd)
+            close_fds(fds)  # a process that runs users' code must not fill our table of files
             raise
 
     async def receive(self) -> tuple[Message, list[int]]:
-        """The next message.  Raises Closed when the other process has ended."""
+        """Waits for the next message.
+
+        Raises:
+            Closed: The other end is closed.
+            msgspec.MsgspecError: The message is none of the types expected.
+        """
         while True:
             found = self.receive_nowait()
             if found is not None:
@@ -198,7 +247,7 @@ class AsyncChannel(Generic[Message]):
             await trio.lowlevel.wait_readable(self.sock)
 
     def close(self) -> None:
-        """Close this end; a task waiting on it gets Closed."""
+        """Closes this end; a task that waits on it gets trio.ClosedResourceError."""
         if self.sock.fileno() >= 0:
             trio.lowlevel.notify_closing(self.sock)
             self.sock.close()

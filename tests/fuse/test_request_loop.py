@@ -7,11 +7,11 @@ import sys
 
 SCRIPT = """
 import os, trio, jaxfs.fuse
-from jaxfs.fuse.request_loop import Requests
+from jaxfs.fuse.request_loop import RequestWaiter
 
 async def main():
     theirs, ours = os.pipe()
-    requests, seen = Requests(), []
+    requests, seen = RequestWaiter(), []
     async def reader():
         for _ in range(20):
             await requests.wait_readable(theirs)
