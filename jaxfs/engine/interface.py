@@ -1,4 +1,4 @@
-"""The engine as the front sees it: the narrow waist behind which devices stand.
+"""The interface of an engine: all that the front knows about what runs its executables.
 
 A local engine is one process with shared memory; a distributed one may be a cluster.  Both take
 artifacts or executables and typed buffers, answer asynchronously, and fail with the types of
@@ -22,12 +22,25 @@ State = Literal["idle", "starting", "ready", "restarting", "failed"]
 
 
 class Executable(msgspec.Struct, frozen=True):
-    """Something the engine can run.  ``key`` is its content hash; ``path`` the file with its bytes.
+    """Something an engine can run, on all of its devices at once.
 
-    It runs on all of ``device_ids`` at once: arrays come and go whole, and are spread over them.
+    Arrays are passed whole, and the engine spreads them over the devices.  The front never has to
+    ask for it to be loaded: an engine loads it when it is first run, and again after a restart.
 
-    The front never has to ask for it to be loaded: an engine loads it when it is first run, and
-    again by itself after a restart.
+    Attributes:
+        key: The hash of its content.
+        path: The file with its bytes.
+        device_ids: The devices it was compiled for.
+        signature: The types of its inputs and outputs.
+        serialized: Whether the file is a compiled executable, or else an artifact that the engine
+            compiles itself.
+        output_bytes: The size of all outputs, each at a 64-byte boundary; computed here.
+
+    >>> from jaxfs.types.avals import Aval
+    >>> from jaxfs.types.signature import Param
+    >>> double = Signature((Param("x", Aval("f32", (8,))),), (Param("", Aval("f32", (8,))),))
+    >>> Executable("key", "/path", (0,), double).output_bytes
+    32
     """
 
     key: str
@@ -35,14 +48,21 @@ class Executable(msgspec.Struct, frozen=True):
     device_ids: tuple[int, ...]
     signature: Signature
     serialized: bool = True
-    output_bytes: int = -1  # worked out here, once
+    output_bytes: int = -1
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "output_bytes", output_offsets(self.signature)[1])
 
 
 class Range(msgspec.Struct, frozen=True):
-    """Part of a held segment.  ``value`` numbers the array in it, if it has a name."""
+    """Part of a segment that is retained.
+
+    Attributes:
+        segment: The segment.
+        offset: In bytes.
+        nbytes: The length.
+        value: Numbers the array in it, if the array has a name; else 0.
+    """
 
     segment: Segment
     offset: int
@@ -54,7 +74,14 @@ Input = Range | bytes
 
 
 class OutputRef(msgspec.Struct, frozen=True):
-    """Part of the outputs of a run that was submitted as ``shared_as`` and has not ended."""
+    """Part of the outputs of a run that was submitted as ``shared_as`` and has not ended.
+
+    Attributes:
+        run: The run's number.
+        offset: In bytes, in all of its outputs.
+        nbytes: The length.
+        value: Numbers the array, as in ``Range``.
+    """
 
     run: int
     offset: int
@@ -63,11 +90,17 @@ class OutputRef(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a run ended.  Outputs stand in ``outputs`` at ``protocol.output_offsets``.
+    """How a run ended.
 
-    ``outputs`` is bytes for small results and a Range otherwise, whose segment the receiver now
-    holds.  ``error`` is set instead when the run failed.  It was sent to the engine at
-    ``sent_usec`` and began there at ``started_usec``, of CLOCK_MONOTONIC; 0: it did not.
+    Times are in microseconds, the two points in time of CLOCK_MONOTONIC and 0 if not reached.
+
+    Attributes:
+        outputs: All outputs at ``memory_layout.output_offsets``: bytes if they are few, else a
+            Range with a segment that the receiver has to release.
+        error: Why the run failed; None if it did not.
+        run_usec: How long it ran.
+        sent_usec: When it was sent to the engine.
+        started_usec: When it began there.
     """
 
     outputs: Input = b""
@@ -82,7 +115,7 @@ class Engine(Protocol):
 
     @property
     def pool(self) -> Pool:
-        """Shared memory that this engine may map, and keep mapped for good."""
+        """Shared memory that this engine may map, and keep mapped from then on."""
 
     @property
     def state(self) -> State:
@@ -90,7 +123,7 @@ class Engine(Protocol):
 
     @property
     def pid(self) -> int:
-        """The engine's process, 0 while there is none."""
+        """The engine's process id, 0 while there is none."""
 
     @property
     def restarts(self) -> int:
@@ -105,7 +138,7 @@ class Engine(Protocol):
         """Why a program is refused, by ``Executable.key``."""
 
     def devices(self) -> tuple[Device, ...]:
-        """The devices, known since the engine was first up."""
+        """Returns the devices, known since the engine was first up."""
 
     def submit(
         self,
@@ -115,39 +148,53 @@ class Engine(Protocol):
         *,
         shared_as: int = 0,
     ) -> int:
-        """Submit one run and return its number; never waits.
+        """Submits one run and returns its number; never waits.
 
-        ``done`` is called once, from the event loop and not before this returns, and must not
-        raise.  The engine holds the inputs' segments, which must not be written to, until the run
-        has ended.  Inputs match the signature: the caller has checked them.
+        The engine retains the inputs' segments, which must not be written to, until the run has
+        ended.
 
-        ``shared_as``, a number of ``sources.Source``, lets later runs take its outputs before it
-        has ended: the engine then runs them in order by itself, and fails those whose inputs
-        failed.  Outputs have numbers by it, under which they may stay on the device.
+        Args:
+            executable: What to run.
+            inputs: They match the signature: the caller has checked them.
+            done: Called once with the outcome, from the event loop and not before this returns.
+                Must not raise.
+            shared_as: The number of a producer.  Later runs may then take the outputs of this one
+                before it has ended: the engine runs them in order by itself, and fails those whose
+                inputs failed.  The outputs have numbers under which they may stay on the device.
         """
 
     def poll(self, wait_s: float = 0.0) -> None:
-        """Take the answers that are there already, without waiting for the event loop's turn.
+        """Takes the answers that are there, without waiting for the event loop's turn.
 
-        ``wait_s`` lets the whole event loop stand still for an answer: 50 us of this are cheaper
-        than a turn of the loop, and most small runs end within them.
+        Args:
+            wait_s: Seconds for which the whole event loop waits busily for an answer: 50 us of this
+                are cheaper than a turn of the loop, and most small runs end within them.
         """
 
     def cancel(self, number: int, *, kill: bool = False) -> None:
-        """End a run with Cancelled.
+        """Ends a run with Cancelled.
 
-        One that has started cannot be stopped by itself: its result is ignored, or with ``kill``
-        the engine is ended and all other runs start again.
+        One that has started cannot be stopped by itself: its result is ignored.
+
+        Args:
+            number: The run; nothing happens if it has ended.
+            kill: Whether the worker is ended if the run has started; all other runs then start
+                again.
         """
 
     async def load(self, executable: Executable) -> None:
-        """Make an executable ready now.  Raises RunFailed or NoSpace where the engine cannot."""
+        """Makes an executable ready now.
+
+        Raises:
+            RunFailed: The engine cannot load it.
+            NoSpace: There is no memory for it.
+        """
 
     async def statistics(self) -> dict[int, dict[str, int]]:
-        """Memory figures by device id."""
+        """Returns memory figures by device id."""
 
     async def close(self) -> None:
-        """End the engine; runs under way fail with Cancelled."""
+        """Ends the engine; runs under way fail with Cancelled."""
 
 
 class Engines(Protocol):
@@ -158,10 +205,10 @@ class Engines(Protocol):
         """The versions a compiled executable depends on, the same for all."""
 
     def devices(self) -> tuple[Device, ...]:
-        """The devices each of them has."""
+        """Returns the devices each of them has."""
 
-    def of(self, uid: int) -> Engine:
-        """The engine that runs a user's calls; never waits, whether it has a process or not."""
+    def of(self, uid: int, /) -> Engine:
+        """Returns the engine that runs a user's calls; never waits, even if it has no process."""
 
     def all(self) -> tuple[Engine, ...]:
-        """Those there are now, the mounting user's first."""
+        """Returns those there are now, the mounting user's first."""

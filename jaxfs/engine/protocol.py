@@ -1,8 +1,8 @@
-"""What the front and the local engine process say to each other.
+"""The messages between the front and the process of a local engine.
 
-Array data is in segments of shared memory the front owns.  The descriptor of a segment comes once,
-with ``Attach``; ``Detach`` says that its number will not be used again.  Messages are handled in
-order; replies to ``Execute`` come in the order the runs finish.
+Array data is in segments of shared memory that the front owns.  The descriptor of a segment is sent
+once, with ``Attach``; ``Detach`` ends the use of its number.  Messages are handled in order;
+replies to ``Execute`` are sent in the order the runs finish.  Times are in microseconds.
 """
 
 from __future__ import annotations
@@ -14,24 +14,43 @@ from jaxfs.ipc.shared_memory import SegmentRef
 from jaxfs.posix.privileges import User
 from jaxfs.types.signature import Signature
 
+INPUT_FAILED = "the run one of its inputs comes from failed"
+MAX_UNDER_WAY = 256  # runs the front sends before it waits for answers
+DIAGNOSTICS_BYTES = 16 << 10  # a message keeps the end of longer ones
+
 
 class EngineOptions(msgspec.Struct, frozen=True):
-    """How an engine process starts; its one command-line argument, as JSON.
+    """How a worker starts; one of its command-line arguments, as JSON.
 
-    ``platform`` is what JAX calls it (``cpu``, ``cuda``), empty for JAX's choice; ``devices`` asks
-    for so many virtual CPU devices; ``cache_dir`` keeps what the engine itself compiles.  ``user``
-    is who the process becomes, None for the front's own user.
+    Attributes:
+        platform: As JAX calls it (``cpu``, ``cuda``); empty for JAX's choice.
+        devices: How many virtual CPU devices, or the first so many of others; 0 for all.
+        cache_dir: Where to keep what the worker itself compiles; empty for nowhere.
+        device_cache_bytes: How much of named arrays may stay on each device; -1 for a default by
+            platform.
+        user: The user the process becomes; None for the front's own.
     """
 
     platform: str = ""
     devices: int = 0
     cache_dir: str = ""
-    device_cache_bytes: int = -1  # of named arrays that stay on each device; -1: as devices.py says
+    device_cache_bytes: int = -1
     user: User | None = None
 
 
 class Device(msgspec.Struct, frozen=True):
-    """All that JAX tells of a device; ``attributes`` holds what differs between platforms."""
+    """What JAX reports about a device.
+
+    Attributes:
+        platform: ``cpu``, ``cuda`` ...
+        id: Its number among all devices.
+        kind: JAX's ``device_kind``.
+        process_index: The process of a distributed JAX that owns it.
+        local_hardware_id: Its number on this machine, if the platform has one.
+        memory_kinds: Of its memories.
+        default_memory: The kind of the memory that is used unless another is asked for.
+        attributes: What differs between platforms.
+    """
 
     platform: str
     id: int
@@ -44,48 +63,46 @@ class Device(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """``cpu:0``: the name of the device's directory."""
+        """The name of the device's directory, ``cpu:0``."""
         return f"{self.platform}:{self.id}"
 
 
-class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The engine is up."""
-
-    pid: int
-    platform: str
-    toolchain: str
-    devices: tuple[Device, ...]
-    has_device_cache: bool = False
-    version: int = VERSION
-
-
-class StartFailed(msgspec.Struct, frozen=True, tag=True):
-    """The engine cannot start: JAX finds no such platform, a device is in use ..."""
-
-    reason: str
-    diagnostics: str = ""
+# From the front
 
 
 class Attach(msgspec.Struct, frozen=True, tag=True):
-    """One descriptor: segment number ``segment``, ``capacity`` bytes."""
+    """A segment to map, with its descriptor.
+
+    Attributes:
+        segment: Its number.
+        capacity: Its size in bytes.
+    """
 
     segment: int
     capacity: int
 
 
 class Detach(msgspec.Struct, frozen=True, tag=True):
-    """These segments are gone; unmap them.  Nobody has a name any more for the arrays of these
-    sources."""
+    """Memory that is not used any more.
+
+    Attributes:
+        segments: The numbers of those to unmap.
+        producers: The numbers of those that made arrays which have no name any more.
+    """
 
     segments: tuple[int, ...]
     producers: tuple[int, ...] = ()
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):
-    """Make an executable ready under the number ``executable``.
+    """An executable to make ready, with the descriptor of its file.
 
-    One descriptor: the serialized executable (``serialized``), or else the artifact, which the
-    engine compiles itself (platforms whose compiler needs the device).
+    Attributes:
+        executable: The number it will have.
+        device_ids: The devices it runs on.
+        signature: The types of its inputs and outputs, without names.
+        serialized: Whether the file is a compiled executable, or else an artifact that the worker
+            compiles itself (platforms with a compiler that needs the device).
     """
 
     executable: int
@@ -94,19 +111,19 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     serialized: bool = True
 
 
-class Unload(msgspec.Struct, frozen=True, tag=True):
-    """Forget an executable; runs under way finish."""
-
-    executable: int
-
-
 class Execute(msgspec.Struct, frozen=True, tag=True):
-    """Run once.
+    """One run.
 
-    An input is a range of a segment, or its bytes.  The outputs go, one after another at 64-byte
-    boundaries, to ``output`` where given, else into the reply.  Inputs may be outputs of the calls
-    ``after``, which were sent before: it runs when these have ended, and fails if one failed.
-    Outputs may stay on the device as the values ``keep``, ``keep + 1`` ..., unless that is 0.
+    Attributes:
+        run: Its number.
+        executable: The number of what to run.
+        inputs: A range of a segment, or the bytes.
+        output: Where the outputs are written, one after another at 64-byte boundaries; None if they
+            are sent in the reply.
+        after: Runs that were sent before and make inputs of this one: it begins when they have
+            ended, and fails if one failed.
+        keep: Outputs may stay on the device as the values ``keep``, ``keep + 1`` ...; 0: they may
+            not.
     """
 
     run: int
@@ -118,26 +135,81 @@ class Execute(msgspec.Struct, frozen=True, tag=True):
 
 
 class Skip(msgspec.Struct, frozen=True, tag=True):
-    """Do not begin this call, which waits for others: nobody wants it any more.  It then fails."""
+    """A run that waits for others and need not begin; it fails if it has not.
+
+    Attributes:
+        run: Its number.
+    """
 
     run: int
 
 
 class Statistics(msgspec.Struct, frozen=True, tag=True):
-    """Ask for memory figures; answered by ``Stats``."""
+    """A request for memory figures, answered by ``MemoryStatistics``.
+
+    Attributes:
+        request: A number for the answer.
+    """
 
     request: int
 
 
+# From the worker
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The worker is up.
+
+    Attributes:
+        pid: Its process id.
+        platform: JAX's.
+        toolchain: The versions a compiled executable depends on.
+        devices: Those it has.
+        has_device_cache: Whether named arrays stay on its devices.
+        version: Of these messages.
+    """
+
+    pid: int
+    platform: str
+    toolchain: str
+    devices: tuple[Device, ...]
+    has_device_cache: bool = False
+    version: int = VERSION
+
+
+class StartFailed(msgspec.Struct, frozen=True, tag=True):
+    """The worker cannot start: JAX finds no such platform, a device is in use ...
+
+    Attributes:
+        reason: One line.
+        diagnostics: The traceback.
+    """
+
+    reason: str
+    diagnostics: str = ""
+
+
 class Loaded(msgspec.Struct, frozen=True, tag=True):
-    """``Load`` worked."""
+    """An executable is ready.
+
+    Attributes:
+        executable: Its number.
+        load_usec: How long it took.
+    """
 
     executable: int
     load_usec: int
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):
-    """``Load`` did not; so will every ``Execute`` of it."""
+    """An executable cannot be loaded; each ``Execute`` of it fails too.
+
+    Attributes:
+        executable: Its number.
+        errno: The kind of the error.
+        reason: One line.
+        diagnostics: The traceback.
+    """
 
     executable: int
     errno: int
@@ -146,9 +218,13 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """A run finished; ``outputs`` holds them when no segment was given.
+    """A run finished.
 
-    It began at ``started_usec`` of CLOCK_MONOTONIC, which all processes of a machine share.
+    Attributes:
+        run: Its number.
+        run_usec: How long it ran.
+        outputs: If ``Execute`` named no place for them.
+        started_usec: When it began, by CLOCK_MONOTONIC, which all processes of a machine share.
     """
 
     run: int
@@ -158,7 +234,14 @@ class Done(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """A run failed."""
+    """A run failed.
+
+    Attributes:
+        run: Its number.
+        errno: The kind of the error.
+        reason: One line.
+        diagnostics: The traceback.
+    """
 
     run: int
     errno: int
@@ -167,14 +250,16 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 class MemoryStatistics(msgspec.Struct, frozen=True, tag=True):
-    """A device's memory figures by device id, as JAX names them; empty where it tells none."""
+    """Memory figures of the devices.
+
+    Attributes:
+        request: The number it was asked with.
+        memory: By device id, under JAX's names; empty if the platform has none.
+    """
 
     request: int
     memory: dict[int, dict[str, int]]
 
 
-Request = Attach | Detach | Load | Unload | Execute | Skip | Statistics
+Request = Attach | Detach | Load | Execute | Skip | Statistics
 Reply = Ready | StartFailed | Loaded | LoadFailed | Done | Failed | MemoryStatistics
-INPUT_FAILED = "the run one of its inputs comes from failed"
-MAX_UNDER_WAY = 256  # runs the front sends before it waits for answers
-DIAGNOSTICS_BYTES = 16 << 10  # a message keeps the end of longer ones

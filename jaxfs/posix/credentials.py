@@ -1,4 +1,10 @@
-"""Who asks, and to whom a file belongs: the plain Unix notions, without a filesystem."""
+"""Credentials of a process and attributes of an inode, as Unix has them, without a filesystem.
+
+>>> alice, bob = Credentials(1000, 1000), Credentials(1001, 1001)
+>>> attr = InodeAttr.of(alice, 0o666)
+>>> oct(attr.mode), bob.may_read(attr, attr.mode), bob.may_read(attr, 0o600)
+('0o644', True, False)
+"""
 
 from __future__ import annotations
 
@@ -9,12 +15,19 @@ from pathlib import Path
 
 import attrs
 
-SERIALS: Iterator[int] = itertools.count(1)  # every object that is shown as files takes one
+SERIALS: Iterator[int] = itertools.count(1)  # every object that is shown as files has one
 
 
 @attrs.frozen
 class Credentials:
-    """The process behind a request."""
+    """The credentials of the process behind a request; see credentials(7).
+
+    Attributes:
+        uid: The user.
+        gid: The group.
+        pid: The thread; 0 if there is none.
+        umask: The permission bits that files it creates do not get.
+    """
 
     uid: int
     gid: int
@@ -22,20 +35,25 @@ class Credentials:
     umask: int = 0o022
 
     def mode(self, wanted: int) -> int:
-        """The mode a new file gets: the kernel has not applied the umask for us."""
+        """Returns the mode of a new file: the kernel has not applied the umask for us."""
         return wanted & 0o777 & ~self.umask
 
-    def may_read(self, meta: InodeAttr, mode: int) -> bool:
-        """Whether it could open a file of this owner and these permission bits for reading."""
-        if self.uid in (0, meta.uid):
+    def may_read(self, attr: InodeAttr, mode: int) -> bool:
+        """Returns whether it could open a file for reading.
+
+        Args:
+            attr: The file's owner and group.
+            mode: The file's permission bits.
+        """
+        if self.uid in (0, attr.uid):
             return self.uid == 0 or bool(mode & 0o400)
-        if meta.gid == self.gid or meta.gid in _groups_of(self.pid):
+        if attr.gid == self.gid or attr.gid in _groups_of(self.pid):
             return bool(mode & 0o040)
         return bool(mode & 0o004)
 
 
 def _groups_of(pid: int) -> frozenset[int]:
-    """The supplementary groups of a process; none where it is gone."""
+    """Returns the supplementary groups of a process; none if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -45,13 +63,22 @@ def _groups_of(pid: int) -> frozenset[int]:
 
 
 def now_ns() -> int:
-    """The wall clock, as file times have it."""
+    """Returns the wall clock, as file times have it."""
     return time.time_ns()
 
 
 @attrs.define
 class InodeAttr:
-    """Owner, permission bits and times (nanoseconds since the epoch) of one object."""
+    """Owner, permission bits and times of one object.
+
+    Attributes:
+        uid: The owner.
+        gid: The group.
+        mode: The permission bits.
+        atime_ns: When it was read last, in nanoseconds since the epoch.
+        mtime_ns: When its content changed last.
+        ctime_ns: When it changed last.
+    """
 
     uid: int
     gid: int
@@ -62,19 +89,26 @@ class InodeAttr:
 
     @classmethod
     def of(cls, caller: Credentials, wanted: int) -> InodeAttr:
-        """For a file that ``caller`` creates with mode ``wanted``."""
+        """Returns the attributes of a file that ``caller`` creates with mode ``wanted``."""
         return cls(caller.uid, caller.gid, caller.mode(wanted))
 
     def touch(self) -> None:
-        """The content changed now."""
+        """Sets the times for a content that has changed now."""
         self.mtime_ns = self.ctime_ns = now_ns()
 
 
 def allowed_to_readers(most: int, source_mode: int) -> int:
-    """Permission bits ``most`` for those classes (user, group, other) that may read the source.
+    """Returns ``most`` without the bits of those classes (user, group, other) that may not read.
 
-    Who may read a program may call it, as with a binary in /usr/bin; chmod on the file itself
-    narrows or widens that.
+    Users that may read a program may call it, as with a binary in /usr/bin; chmod on the file
+    itself narrows or widens that.
+
+    Args:
+        most: Permission bits of a file in the directory of a program.
+        source_mode: The permission bits of the program's source.
+
+    >>> oct(allowed_to_readers(0o666, 0o640))
+    '0o660'
     """
     bits = most & ~0o777
     for shift in (6, 3, 0):

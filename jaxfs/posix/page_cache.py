@@ -1,4 +1,4 @@
-"""Memory a process that waits has no use for: the code it imported and ran once.
+"""Releases memory that a waiting process does not need: code that it imported and ran once.
 
 Of JAX's libraries 70 MB of machine code are touched while they are imported.  They stay in the
 page cache; a child that needs a page maps it again in less than a microsecond.
@@ -15,8 +15,8 @@ from jaxfs.posix import syscalls
 
 
 def drop_code() -> None:
-    """Unmap the pages of all executable file mappings; nothing ever writes to those."""
-    with contextlib.suppress(OSError):  # /proc may be hidden; then they stay
+    """Drops the pages of all executable file mappings, which are never written to."""
+    with contextlib.suppress(OSError):  # /proc may be hidden; then the pages stay
         for line in Path("/proc/self/maps").read_text().splitlines():
             span, modes, _, _, _, *path = line.split(maxsplit=5)
             if modes == "r-xp" and path and path[0].startswith("/"):

@@ -1,4 +1,4 @@
-"""Under whose rights an engine's process runs."""
+"""The privileges of a worker that runs as a user: its identity, environment and capabilities."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from jaxfs.posix import syscalls
 from jaxfs.posix.child_process import die_with_parent
 
 _PR_CAPBSET_DROP = 24
-_KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH")
-_KEPT_FAMILIES = ("JAX_", "XLA_", "CUDA_", "NVIDIA_", "TPU_", "TF_")
+_KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "JAXFS_SPIN")
+_KEPT_PREFIXES = ("JAX_", "XLA_", "CUDA_", "NVIDIA_", "TPU_", "TF_")
 
 
 class User(msgspec.Struct, frozen=True):
-    """Who a process becomes; ``groups`` are the further ones."""
+    """The user that a process becomes.
+
+    Attributes:
+        uid: The user.
+        gid: The group.
+        groups: The supplementary groups.
+        home: The home directory.
+    """
 
     uid: int
     gid: int
@@ -28,7 +35,7 @@ class User(msgspec.Struct, frozen=True):
 
     @classmethod
     def known_as(cls, uid: int) -> User:
-        """With the groups the system knows, which may be what lets it open a device."""
+        """Returns a user with the groups of the system's database, which may open devices."""
         try:
             entry = pwd.getpwuid(uid)
         except KeyError:
@@ -39,17 +46,22 @@ class User(msgspec.Struct, frozen=True):
 
 
 def environment(user: User) -> dict[str, str]:
-    """What a process of another user gets of ours."""
+    """Returns the part of our environment that a process of another user gets."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name in _KEPT or name.startswith(_KEPT_FAMILIES)
+        if name in _KEPT or name.startswith(_KEPT_PREFIXES)
     }
     return {**kept, "HOME": user.home}
 
 
 def give_up_rights() -> None:
-    """Never gain any again; to be called before there are threads, which would keep theirs."""
+    """Takes the means to gain privileges from this process and its children, irrevocably.
+
+    Sets no_new_privs, empties the capability bounding set, and forbids core dumps.  Call it before
+    there are threads: the first two are attributes of a thread.  The capabilities the process has
+    now end with ``become``.
+    """
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     for capability in range(_last_capability() + 1):
         syscalls.prctl(_PR_CAPBSET_DROP, capability)
@@ -63,9 +75,13 @@ def _last_capability() -> int:
 
 
 def become(user: User, parent: int) -> None:
-    """Take a user's identity for good, in all threads, and still die with ``parent``."""
+    """Takes a user's identity, in all threads and irrevocably, and still dies with ``parent``.
+
+    Raises:
+        OSError: We are not root.
+    """
     os.setgroups(user.groups)
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # other processes of the user may not look into it
-    die_with_parent(parent)  # again: a change of user has cleared it
+    die_with_parent(parent)  # again: a change of user clears the signal

@@ -1,4 +1,4 @@
-"""System calls that Python's standard library has no names for."""
+"""System calls that Python's standard library does not offer."""
 
 from __future__ import annotations
 
@@ -19,24 +19,32 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def call(name: str, number: int, *arguments: object) -> int:
-    """A system call by its number; ints count as 64 bits.  Raises OSError naming it."""
+    """Makes a system call by its number; ints are passed as 64 bits.
+
+    Raises:
+        OSError: It failed; the message has ``name``.
+    """
     words = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
     return _checked(name, _libc.syscall(ctypes.c_long(number), *words))
 
 
 def call_libc(name: str, *arguments: object) -> int:
-    """A function of the C library that returns -1 and sets errno when it fails."""
+    """Calls a function of the C library that returns -1 and sets errno when it fails.
+
+    Raises:
+        OSError: It failed; the message has ``name``.
+    """
     return _checked(name, getattr(_libc, name)(*arguments))
 
 
 def prctl(option: int, value: int) -> None:
-    """prctl(2) with one argument."""
+    """Sets an attribute of this process or thread.  Raises OSError."""
     zero = ctypes.c_ulong(0)
     call_libc("prctl", option, ctypes.c_ulong(value), zero, zero, zero)
 
 
 def drop_capabilities() -> None:
-    """Have none, in this user namespace or any other."""
+    """Drops all capabilities, in this user namespace and any other; see capset(2)."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITIES_V3, 0)
     call_libc("capset", header, (ctypes.c_uint32 * 6)())
 

@@ -18,7 +18,7 @@ from jaxfs.engine.client.engines import UserEngines, open_per_user, open_shared
 from jaxfs.errors import RunFailed
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.privileges import User, environment
-from jaxfs.posix.stderr_log import MOST_BYTES, StderrLog
+from jaxfs.posix.stderr_log import MAX_BYTES, StderrLog
 from tests.engine.conftest import CPU, Programs, call, submit
 
 ONES = np.ones(8, "f4")
@@ -156,29 +156,30 @@ def test_what_an_engine_writes_comes_into_the_log_up_to_a_limit(
 ) -> None:
     async def main() -> None:
         words = StderrLog(ALICE)
-        os.write(words.theirs, b"one\n\x1b[2Jtwo\nthr")
-        os.set_blocking(words.theirs, False)
+        os.write(words.child_end, b"one\n\x1b[2Jtwo\nthr")
+        os.set_blocking(words.child_end, False)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(words.listen)
             await trio.testing.wait_all_tasks_blocked()
             with pytest.raises(BrokenPipeError):
-                for _ in range(MOST_BYTES):
-                    await _write(words.theirs, b"x" * 4095 + b"\n")
-        os.close(words.theirs)
+                await _write_pages(words.child_end, MAX_BYTES)
+        os.close(words.child_end)
 
     caplog.set_level(logging.INFO)
     trio.run(main)
     told = [record.getMessage() for record in caplog.records]
     assert told[0] == f"the engine of uid {ALICE} says: one"
     assert told[1].endswith(r"says: \x1b[2Jtwo")
-    assert sum(map(len, told)) < 2 * MOST_BYTES
+    assert sum(map(len, told)) < 2 * MAX_BYTES
 
 
-async def _write(fd: int, data: bytes) -> None:
-    try:
-        os.write(fd, data)
-    except BlockingIOError:
-        await trio.testing.wait_all_tasks_blocked()
+async def _write_pages(fd: int, count: int) -> None:
+    """Write that many lines of 4 KiB, and let the reader read where the pipe is full."""
+    for _ in range(count):
+        try:
+            os.write(fd, b"x" * 4095 + b"\n")
+        except BlockingIOError:
+            await trio.testing.wait_all_tasks_blocked()
 
 
 def test_a_known_user_has_the_groups_the_system_knows() -> None:

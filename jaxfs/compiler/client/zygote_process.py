@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from jaxfs.compiler.job_protocol import Control, Ended, Hello
 from jaxfs.compiler.sandbox import Limits
 from jaxfs.errors import RunFailed
 from jaxfs.ipc.channel import VERSION, AsyncChannel, Closed, pair
+from jaxfs.posix.child_process import ChildProcess
 
 START_S = 60.0  # a cold disk and a busy machine need many seconds to import jax
 END_S = 2.0
@@ -43,7 +43,7 @@ class ZygoteProcess:
         is_alive: False once its end is known.
     """
 
-    process: subprocess.Popen[bytes]
+    process: ChildProcess
     channel: AsyncChannel[Control]
     toolchain: str = ""
     layers: tuple[str, ...] = ()
@@ -64,21 +64,16 @@ class ZygoteProcess:
         channel: AsyncChannel[Control] = AsyncChannel(ours, Control)
         with theirs:
             arguments = [str(theirs.fileno()), msgspec.json.encode(limits).decode()]
-            # Not trio's open_process: that forks in a worker thread, and "parent death" in
-            # prctl(2) is the death of the forking thread.
-            process = subprocess.Popen(  # noqa: ASYNC220 it returns at the exec, in 2 ms
+            process = ChildProcess(
                 [sys.executable, "-P", "-m", "jaxfs.compiler.zygote.main", *arguments],
-                stdin=subprocess.DEVNULL,
+                _environment(),
                 pass_fds=[theirs.fileno()],
-                env=_environment(),
-                start_new_session=True,  # the terminal's Ctrl-C is for the front
             )
         zygote = cls(process, channel)
         try:
-            hello = await _hello(channel)
+            hello = await _hello(process, channel)
         except BaseException:
-            with trio.CancelScope(shield=True):
-                await zygote.close()
+            await zygote.close()
             raise
         zygote.toolchain, zygote.layers = hello.toolchain, hello.layers
         return zygote
@@ -101,27 +96,12 @@ class ZygoteProcess:
         """Ends the zygote and with it its children; kills it if that takes too long."""
         self.is_alive = False
         self.channel.close()
-        with trio.move_on_after(END_S):
-            await self._wait()
-        if self.process.poll() is None:
-            self.process.kill()
-            await self._wait()
-
-    async def _wait(self) -> None:
-        if self.process.poll() is not None:
-            return
-        pidfd = os.pidfd_open(self.pid)
-        try:
-            await trio.lowlevel.wait_readable(pidfd)
-        finally:
-            os.close(pidfd)
-        self.process.wait()
+        await self.process.end(grace_s=END_S)
 
 
-async def _hello(channel: AsyncChannel[Control]) -> Hello:
+async def _hello(process: ChildProcess, channel: AsyncChannel[Control]) -> Hello:
     try:
-        with trio.fail_after(START_S):
-            message, _ = await channel.receive()
+        message, _ = await process.first_message(channel.receive, START_S)
     except Closed:
         raise RunFailed(
             f"the tracer did not start; run '{sys.executable} -c \"import jax\"' to see why"

@@ -1,1 +1,1 @@
-"""The front's side of an engine: schedules nothing, sends runs, survives the worker's death."""
+"""The front's side of an engine: sends runs to the worker and survives its death."""

@@ -1,7 +1,7 @@
-"""The engine in a process of its own, as the front holds it.
+"""The engine in a process of its own, as the front sees it.
 
-``submit`` sends at once and never waits; answers come when the event loop sees them or somebody
-calls ``poll``.  When the process dies it is started again, everything it needs is sent again, and
+``submit`` sends at once and never waits; answers are taken when the event loop sees them or a
+caller polls.  When the process dies it is started again, everything it needs is sent again, and
 what it had not answered runs again: programs are pure.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import trio
@@ -24,6 +23,7 @@ from jaxfs.engine.protocol import Device, EngineOptions
 from jaxfs.errors import Cancelled, JaxfsError, from_os_error
 from jaxfs.ipc.channel import Closed
 from jaxfs.ipc.shared_memory import Pool
+from jaxfs.ipc.spin import spin
 
 STARTS = 3  # that fail in a row before the engine counts as failed
 PAUSE_S = 0.1  # between them
@@ -32,10 +32,31 @@ STATISTICS_S = 1.0
 
 
 class LocalEngine:
-    """Implements ``interface.Engine``.  ``run`` is the task that keeps the process alive.
+    """Implements ``interface.Engine`` with a worker process; ``run`` is the task that keeps it up.
 
-    With ``idle_s`` the process is started at the first run and ended when there was none for so
-    long.
+    >>> import numpy as np
+    >>> async def double(executable):  # of one f32[8]
+    ...     async with open_local_engine(EngineOptions(platform="cpu"), Pool()) as engine:
+    ...         ended = trio.Event()
+    ...         outcomes = []
+    ...         def done(outcome):
+    ...             outcomes.append(outcome)
+    ...             ended.set()
+    ...         engine.submit(executable, (np.ones(8, "f4").tobytes(),), done)
+    ...         await ended.wait()
+    ...         return np.frombuffer(outcomes[0].outputs, "f4")
+
+    Args:
+        options: How the worker starts.
+        pool: The segments this engine may map.
+        idle_s: If not 0, the process is started at the first run, and ended after so many seconds
+            without one.
+
+    Attributes:
+        state: See ``interface.Engine``.
+        restarts: How often the worker died and was started again.
+        toolchain: The versions a compiled executable depends on; empty before the first start.
+        pool: As given.
     """
 
     def __init__(self, options: EngineOptions, pool: Pool, idle_s: float = 0.0) -> None:
@@ -45,34 +66,39 @@ class LocalEngine:
         self._options = options
         self.pool = pool
         self._devices: tuple[Device, ...] = ()
-        self._runs = Dispatcher(pool)
+        self._dispatcher = Dispatcher(pool)
         self._numbers = itertools.count(1)
         self._scope = trio.CancelScope()
         self._idle_s = idle_s
         self._failed_at = 0.0
-        self._wanted = trio.Event()
+        self._start_wanted = trio.Event()
         self._started = trio.Event()  # or failed
         self._ended = trio.Event()
 
     @property
     def pid(self) -> int:
-        """The engine's process, 0 while there is none."""
-        return self._runs.connection.process.pid if self._runs.connection else 0
+        """The worker's process id, 0 while there is none."""
+        connection = self._dispatcher.connection
+        return connection.process.pid if connection is not None else 0
 
     @property
     def quarantined(self) -> Mapping[str, str]:
         """Why a program is refused, by ``Executable.key``."""
-        return self._runs.quarantine.quarantined
+        return self._dispatcher.quarantine.quarantined
 
     def devices(self) -> tuple[Device, ...]:
-        """The devices, known since the engine was first up."""
+        """Returns the devices, known since the worker was first up."""
         return self._devices
 
     async def wait_ready(self) -> None:
-        """Wait for the first start.  Raises RunFailed with the cause where there is none."""
+        """Waits for the first start.
+
+        Raises:
+            RunFailed: The worker could not be started.
+        """
         await self._started.wait()
-        if self._runs.failure is not None:
-            raise self._runs.failure
+        if self._dispatcher.failure is not None:
+            raise self._dispatcher.failure
 
     # Submitting
 
@@ -84,30 +110,35 @@ class LocalEngine:
         *,
         shared_as: int = 0,
     ) -> int:
-        """Submit one run and return its number; see ``interface.Engine``."""
+        """Submits one run and returns its number; see ``interface.Engine``."""
         run = EngineRun(next(self._numbers), executable, inputs, done, shared_as=shared_as)
         self._submit(run)
         return run.number
 
     def _submit(self, run: EngineRun) -> None:
-        if self._runs.connection is None:
+        if self._dispatcher.connection is None:
             self.ensure_starting()
-        self._runs.submit(run)
+        self._dispatcher.submit(run)
 
     def ensure_starting(self) -> None:
-        """Have a process started, if there is none because of idleness or of a failure long ago."""
-        has_failed = self._runs.failure is not None and not self._scope.cancel_called
+        """Starts a worker if there is none because of idleness, or of a failure long ago."""
+        has_failed = self._dispatcher.failure is not None and not self._scope.cancel_called
         if has_failed and trio.current_time() - self._failed_at >= RETRY_S:
-            self._runs.failure = None
-        if self._runs.failure is None:
-            self._wanted.set()
+            self._dispatcher.failure = None
+        if self._dispatcher.failure is None:
+            self._start_wanted.set()
 
     def cancel(self, number: int, *, kill: bool = False) -> None:
-        """End a run with Cancelled; see ``interface.Engine``."""
-        self._runs.cancel(number, kill=kill)
+        """Ends a run with Cancelled; see ``interface.Engine``."""
+        self._dispatcher.cancel(number, kill=kill)
 
     async def load(self, executable: Executable) -> None:
-        """Make an executable ready now.  Raises RunFailed or NoSpace where the engine cannot."""
+        """Makes an executable ready now.
+
+        Raises:
+            RunFailed: The worker cannot load it.
+            NoSpace: There is no memory for it.
+        """
         ended, outcomes = trio.Event(), list[Outcome]()
 
         def done(outcome: Outcome) -> None:
@@ -119,78 +150,65 @@ class LocalEngine:
         try:
             await ended.wait()
         finally:
-            self.cancel(run.number)  # nothing, where it has ended
+            self.cancel(run.number)  # does nothing if it has ended
         if outcomes[0].error is not None:
             raise outcomes[0].error
 
-    def unload(self, key: str) -> None:
-        """Let the engine forget an executable; a later run loads it again."""
-        if self._runs.connection is not None:
-            self._runs.connection.unload(key)
-
     async def statistics(self) -> dict[int, dict[str, int]]:
-        """Memory figures by device id; the last known ones while the engine does not answer."""
-        generation, request, answered = self._runs.connection, next(self._numbers), trio.Event()
-        if generation is not None:
-            self._runs.statistics_requests[request] = answered
+        """Returns memory figures by device id; the last known ones if the worker is busy."""
+        dispatcher, request, answered = self._dispatcher, next(self._numbers), trio.Event()
+        if dispatcher.connection is not None:
+            dispatcher.statistics_requests[request] = answered
             with contextlib.suppress(Closed), trio.move_on_after(STATISTICS_S):
-                await generation.request_statistics(request)
+                await dispatcher.connection.request_statistics(request)
                 await answered.wait()
-            self._runs.statistics_requests.pop(request, None)
-        return self._runs.memory_statistics
+            dispatcher.statistics_requests.pop(request, None)
+        return dispatcher.memory_statistics
 
     # Answers
 
     def poll(self, wait_s: float = 0.0) -> None:
-        """Take the answers that are there, or come within ``wait_s``; see ``interface.Engine``."""
-        generation = self._runs.connection
-        if generation is None or not generation.in_flight:
-            return
-        expected = len(generation.in_flight)
-        deadline = time.perf_counter() + wait_s
-        with contextlib.suppress(Closed):  # the reading task sees it too
-            self._runs.drain(generation)
-            while len(generation.in_flight) == expected and time.perf_counter() < deadline:
-                self._runs.drain(generation)
+        """Takes the answers that are there, or come within ``wait_s``; see ``interface.Engine``."""
+        connection = self._dispatcher.connection
+        if connection is not None and connection.in_flight:
+            with contextlib.suppress(Closed):  # the reading task sees it too
+                spin(self._dispatcher.drain, wait_s)
 
     # The process
 
     async def run(self) -> None:
-        """Keep a process running until ``close``."""
+        """Keeps a worker running until ``close``."""
         try:
             with self._scope:
                 while True:
-                    await self._live()
+                    await self._run_worker_once()
         finally:
             self._give_up(Cancelled("the engine was ended"))
             self._ended.set()
 
-    async def _live(self) -> None:
-        """From one start to the end of the process, whatever ends it."""
-        if self._idle_s and not self._runs.has_work:
+    async def _run_worker_once(self) -> None:
+        """Starts a worker and serves until it has ended, for whatever reason."""
+        if self._idle_s and not self._dispatcher.has_work:
             self.state = "idle"
-            await self._wanted.wait()
+            await self._start_wanted.wait()
         try:
-            generation = await self._start_patiently()
+            connection = await self._start_with_retries()
         except JaxfsError as error:
             self._failed_at = trio.current_time()
             self._give_up(error)
-            self._wanted = trio.Event()  # only what comes after the failure counts
-            await self._wanted.wait()
+            self._start_wanted = trio.Event()  # only what comes after the failure counts
+            await self._start_wanted.wait()
             return
-        await self._serve(generation)
-        if not generation.was_idle:
+        await self._serve(connection)
+        if not connection.was_idle:
             self.state, self.restarts = "restarting", self.restarts + 1
 
-    async def _start_patiently(self) -> WorkerConnection:
-        for attempt in range(STARTS):
-            try:
+    async def _start_with_retries(self) -> WorkerConnection:
+        for _ in range(STARTS - 1):
+            with contextlib.suppress(JaxfsError):
                 return await self._start()
-            except JaxfsError:
-                if attempt == STARTS - 1:
-                    raise
-                await trio.sleep(PAUSE_S)
-        raise AssertionError("not reached")
+            await trio.sleep(PAUSE_S)
+        return await self._start()
 
     async def _start(self) -> WorkerConnection:
         try:
@@ -206,69 +224,72 @@ class LocalEngine:
         self.pool.has_device_cache = ready.has_device_cache
         return WorkerConnection(process, self.pool)
 
-    async def _serve(self, generation: WorkerConnection) -> None:
-        """Exchange messages until the process has ended, whoever ended it."""
-        self._runs.connection, self.state = generation, "ready"
-        self._wanted = trio.Event()
+    async def _serve(self, connection: WorkerConnection) -> None:
+        """Exchanges messages until the process has ended, for whatever reason."""
+        self._dispatcher.connection, self.state = connection, "ready"
+        self._start_wanted = trio.Event()
         self._started.set()
         try:
-            self._runs.pump()
+            self._dispatcher.pump()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, generation)
-                nursery.start_soon(generation.process.listen)
+                nursery.start_soon(self._write, connection)
+                nursery.start_soon(connection.process.log_stderr)
                 if self._idle_s:
-                    nursery.start_soon(self._end_when_idle, generation)
-                await self._read(generation)
+                    nursery.start_soon(self._end_when_idle, connection)
+                await self._read(connection)
                 nursery.cancel_scope.cancel()
         finally:
-            self._runs.connection = None
+            self._dispatcher.connection = None
             closing = self._scope.cancel_called
-            self._runs.requeue_after_death(
-                generation, await generation.process.end(terminate_first=closing)
-            )
+            status = await connection.process.end(terminate_first=closing)
+            self._dispatcher.requeue_after_death(connection, status)
 
-    async def _read(self, generation: WorkerConnection) -> None:
-        """Take answers until there will be no more."""
+    async def _read(self, connection: WorkerConnection) -> None:
+        """Takes answers until there will be no more."""
         while True:
-            pause_s = GRACE_S if self._runs.quarantine.suspected_runs else float("inf")
+            pause_s = GRACE_S if self._dispatcher.quarantine.suspected_runs else float("inf")
             with trio.move_on_after(pause_s):
-                await trio.lowlevel.wait_readable(generation.channel.sock)
+                await trio.lowlevel.wait_readable(connection.channel.sock)
             try:
-                self._runs.drain(generation)
+                self._dispatcher.drain()
             except Closed:
                 return
 
-    async def _write(self, generation: WorkerConnection) -> None:
-        """Go on sending when a full socket has room again."""
+    async def _write(self, connection: WorkerConnection) -> None:
+        """Goes on sending when a full socket has room again."""
         while True:
-            await self._runs.socket_full.wait()
-            await trio.lowlevel.wait_writable(generation.channel.sock)
-            self._runs.socket_full = trio.Event()
-            self._runs.pump()
+            await self._dispatcher.socket_full.wait()
+            await trio.lowlevel.wait_writable(connection.channel.sock)
+            self._dispatcher.socket_full = trio.Event()
+            self._dispatcher.pump()
 
-    async def _end_when_idle(self, generation: WorkerConnection) -> None:
-        while not generation.was_idle:
+    async def _end_when_idle(self, connection: WorkerConnection) -> None:
+        while not connection.was_idle:
             await trio.sleep(self._idle_s / 4)
-            idle_s = trio.current_time() - generation.sent_at
-            if idle_s >= self._idle_s and not self._runs.has_work:
-                generation.was_idle = generation.was_killed = True
-                generation.process.kill()
+            idle_s = trio.current_time() - connection.sent_at
+            if idle_s >= self._idle_s and not self._dispatcher.has_work:
+                connection.was_idle = connection.was_killed = True
+                connection.process.kill()
 
     def _give_up(self, cause: JaxfsError) -> None:
         self.state = "failed"
-        self._runs.fail(cause)
+        self._dispatcher.fail(cause)
         self._started.set()
 
     async def close(self) -> None:
-        """End the process; runs under way fail with Cancelled."""
-        self._runs.fail(Cancelled("the engine was closed"))
+        """Ends the worker; runs under way fail with Cancelled."""
+        self._dispatcher.fail(Cancelled("the engine was closed"))
         self._scope.cancel()
         await self._ended.wait()
 
 
 @contextlib.asynccontextmanager
 async def open_local_engine(options: EngineOptions, pool: Pool) -> AsyncIterator[LocalEngine]:
-    """A local engine that is ready, and ended on the way out."""
+    """Opens a local engine that is ready, and ends it on the way out.
+
+    Raises:
+        RunFailed: The worker cannot be started.
+    """
     engine = LocalEngine(options, pool)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(engine.run)

@@ -1,4 +1,4 @@
-"""One life of the engine's process: what it has been told, and what it has not answered yet."""
+"""The front's side of one worker process: what was sent, and what is not answered yet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trio
 from jaxfs.engine.client.process import WorkerProcess
 from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.interface import Executable
-from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Skip, Statistics, Unload
+from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Skip, Statistics
 from jaxfs.errors import Invalid, from_os_error
 from jaxfs.ipc.channel import MessageTooLong
 from jaxfs.ipc.shared_memory import Pool
@@ -21,40 +21,51 @@ from jaxfs.types.signature import Param, Signature
 
 
 class ProtocolError(Exception):
-    """The engine answers what it was not asked: it is broken, or obeys somebody else."""
+    """The worker answers what it was not asked: it is broken, or under a user's control."""
 
 
 class WorkerConnection:
     """Sends runs, each after the segments and the executable it needs.
 
-    Messages are handled in order, so nothing here waits for an answer.
+    The worker handles messages in order, so nothing here waits for an answer.  What takes answers
+    raises ProtocolError for those that do not fit what was sent.
+
+    Attributes:
+        process: The worker.
+        channel: The socket to it.
+        in_flight: The runs that were sent and are not answered yet, by number, oldest first.
+        was_killed: Whether we ended the process: no program is to blame.
+        was_idle: Whether we ended it because there was nothing to do.
+        sent_at: When the last run was sent, in trio's time.
     """
 
     def __init__(self, process: WorkerProcess, pool: Pool) -> None:
         self.process = process
         self.channel = process.channel
         self.in_flight: dict[int, EngineRun] = {}
-        self.was_killed = False  # by us: nobody's fault
-        self.was_idle = False  # and ended for that
-        self.sent_at = trio.current_time()  # of the last run
+        self.was_killed = False
+        self.was_idle = False
+        self.sent_at = trio.current_time()
         self._pool = pool
-        self._attached: set[int] = set()
-        self._retired: list[int] = []
-        self._forgotten: list[int] = []
+        self._attached: set[int] = set()  # segments the worker has mapped
+        self._to_detach: list[int] = []
+        self._forgotten_producers: list[int] = []
         self._numbers: dict[str, int] = {}  # of executables, by key
         self._loading: set[int] = set()
         self._loaded: set[int] = set()
-        self._asked: set[int] = set()  # requests for statistics
+        self._statistics_requests: set[int] = set()
         self._counter = itertools.count(1)
 
     def send(self, run: EngineRun) -> bool:
-        """Send a run, or return False where the socket is full; then call again.
+        """Sends a run; returns False if the socket is full: call again when there is room.
 
-        Raises Closed when the process is gone, JaxfsError when this run cannot be sent.
+        Raises:
+            Closed: The process has ended.
+            JaxfsError: This run cannot be sent.
         """
         sent_usec = time.monotonic_ns() // 1000  # before: a small run may begin at once
         try:
-            run.reserve_output(self._pool)  # where that was not done yet
+            run.reserve_output(self._pool)  # unless it has been done
             sent = self._send_segments(run) and self._send_load(run) and self._send_execute(run)
         except OSError as error:
             raise from_os_error(error, "handing the run to the engine") from error
@@ -80,7 +91,10 @@ class WorkerConnection:
             return True
         number, executable = next(self._counter), run.executable
         load = Load(
-            number, executable.device_ids, _nameless(executable.signature), executable.serialized
+            number,
+            executable.device_ids,
+            _without_names(executable.signature),
+            executable.serialized,
         )
         fd = os.open(executable.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -95,26 +109,27 @@ class WorkerConnection:
     def _send_execute(self, run: EngineRun) -> bool:
         if run.inputs is None:
             return True
-        after = tuple(other.number for other in run.dependencies if other.number in self.in_flight)
         return self.channel.send_nowait(
             Execute(
                 run.number,
                 self._numbers[run.key],
                 run.input_refs,
                 run.output_ref,
-                after,
+                tuple(other.number for other in run.dependencies if other.number in self.in_flight),
                 first_value(run.shared_as) if run.shared_as else 0,
             )
         )
 
     def has_loaded(self, executable: Executable) -> bool:
-        """Whether the engine has said so."""
+        """Returns whether the worker has confirmed that the executable is loaded."""
         return self._numbers.get(executable.key) in self._loaded
 
     def take_ended(self, number: int, inline_bytes: int | None = None) -> EngineRun:
-        """A run the engine is through with, well if it answers with so many bytes.
+        """Removes a run that the worker has answered, and returns it.
 
-        Raises Nonsense, as all that takes answers.
+        Args:
+            number: The run.
+            inline_bytes: How many bytes of outputs are in the answer; None after a failure.
         """
         run = self.in_flight.get(number)
         if run is None or run.inputs is None:
@@ -124,22 +139,26 @@ class WorkerConnection:
         return self.in_flight.pop(number)
 
     async def request_statistics(self, request: int) -> None:
-        """Have the engine tell its statistics."""
-        self._asked.add(request)
+        """Asks for memory figures.  Raises Closed."""
+        self._statistics_requests.add(request)
         await self.channel.send(Statistics(request))
 
     def statistics_arrived(self, request: int) -> None:
-        """It has told them."""
-        _remove(self._asked, request)
+        """Checks that the figures were asked for."""
+        _remove(self._statistics_requests, request)
 
     def take_loaded(self, number: int) -> Iterator[EngineRun]:
-        """An executable is there: the runs that only waited for this."""
+        """Records that an executable is loaded; yields the runs that only waited for this."""
         _remove(self._loading, number)
         self._loaded.add(number)
         return self._take_loads(number)
 
     def take_load_failed(self, number: int) -> Iterator[EngineRun]:
-        """An executable is not there; the next run of it tries again."""
+        """Records that an executable cannot be loaded; the next run of it tries again.
+
+        Returns:
+            The runs that only waited for this.
+        """
         _remove(self._loading, number)
         waiting = list(self._take_loads(number))
         self._numbers = {key: n for key, n in self._numbers.items() if n != number}
@@ -150,30 +169,27 @@ class WorkerConnection:
             if run.inputs is None and self._numbers.get(run.key) == number:
                 yield self.in_flight.pop(run.number)
 
-    def unload(self, key: str) -> None:
-        """Let the engine forget an executable.  Runs under way finish."""
-        number = self._numbers.get(key)
-        if number is not None and self.channel.send_nowait(Unload(number)):
-            del self._numbers[key]
-            self._loaded.discard(number)
-
     def is_waiting(self, run: EngineRun) -> bool:
-        """Whether a run has not begun, because what it takes the outputs of has not ended."""
+        """Returns whether a run has not begun, because a run it depends on has not ended."""
         return any(other.number in self.in_flight for other in run.dependencies)
 
     def skip(self, run: EngineRun) -> None:
-        """Have a run that waits not begun; it is ended like others where it begins all the same."""
+        """Tells the worker not to begin a run that waits.  Raises Closed.
+
+        If it begins all the same, its answer ends it like any other.
+        """
         self.channel.send_nowait(Skip(run.number))
 
-    def detach(self, segments: Iterable[int], sources: Iterable[int] = ()) -> None:
-        """Let the engine unmap segments that are gone, and forget the arrays of sources."""
-        self._retired += [number for number in segments if number in self._attached]
-        self._forgotten += sources
-        if not (self._retired or self._forgotten):
+    def detach(self, segments: Iterable[int], producers: Iterable[int] = ()) -> None:
+        """Makes the worker unmap segments that are gone, and forget the arrays of producers."""
+        self._to_detach += [number for number in segments if number in self._attached]
+        self._forgotten_producers += producers
+        if not (self._to_detach or self._forgotten_producers):
             return
-        if self.channel.send_nowait(Detach(tuple(self._retired), tuple(self._forgotten))):
-            self._attached.difference_update(self._retired)
-            self._retired, self._forgotten = [], []
+        detach = Detach(tuple(self._to_detach), tuple(self._forgotten_producers))
+        if self.channel.send_nowait(detach):
+            self._attached.difference_update(self._to_detach)
+            self._to_detach, self._forgotten_producers = [], []
 
 
 def _remove(expected: set[int], number: int) -> None:
@@ -182,7 +198,7 @@ def _remove(expected: set[int], number: int) -> None:
     expected.remove(number)
 
 
-def _nameless(signature: Signature) -> Signature:
+def _without_names(signature: Signature) -> Signature:
     """Types only: the names of ten thousand parameters would not fit into a message."""
     return Signature(
         tuple(Param("", param.aval, param.donated) for param in signature.inputs),

@@ -1,8 +1,9 @@
-"""An engine for each user, under that user, started at need and ended when idle.
+"""The engines of a mount: one for all users, or one for each user, under that user.
 
-Programs run as native code: one that breaks out of what it should do has the rights of its user,
-and the memory of no other user's engine.  Each has a pool of shared memory of its own, because an
-engine may keep every segment it was ever sent.
+Programs run as native code.  With an engine for each user, a program that breaks out of its limits
+has the rights of its user, and no access to the memory of another user's engine.  Each engine has a
+pool of shared memory of its own, because a worker may keep every segment it was ever sent.  It is
+started when needed and ended when idle.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ from jaxfs.posix.privileges import User
 
 
 class UserEngines:
-    """Implements ``interface.Engines``.  The owner's engine tells which devices there are."""
+    """Implements ``interface.Engines`` with an engine for each user.
+
+    Attributes:
+        owner: The mounting user's engine; the devices and the toolchain are known from it.
+    """
 
     def __init__(
         self, options: EngineOptions, owner_uid: int, idle_s: float, nursery: trio.Nursery
@@ -34,15 +39,19 @@ class UserEngines:
 
     @property
     def toolchain(self) -> str:
+        """The owner's, which all share."""
         return self.owner.toolchain
 
     def devices(self) -> tuple[Device, ...]:
+        """Returns the owner's, which all share."""
         return self.owner.devices()
 
-    def of(self, uid: int) -> Engine:
+    def of(self, uid: int, /) -> Engine:
+        """Returns the user's engine; its worker starts at the first run."""
         return self._engine(uid)
 
     def all(self) -> tuple[Engine, ...]:
+        """Returns the engines of those users who have called something, the owner's first."""
         return tuple(self._engines.values())
 
     def _engine(self, uid: int) -> LocalEngine:
@@ -54,7 +63,7 @@ class UserEngines:
         return found
 
     async def close(self) -> None:
-        """End all of them."""
+        """Ends all of them."""
         for engine in self._engines.values():
             await engine.close()
             engine.pool.close()
@@ -64,7 +73,11 @@ class UserEngines:
 async def open_per_user(
     options: EngineOptions, owner_uid: int, idle_s: float
 ) -> AsyncIterator[UserEngines]:
-    """Engines by user; the owner's is ready, the others start at need."""
+    """Opens engines by user: the owner's is ready, the others start when needed.
+
+    Raises:
+        RunFailed: The owner's cannot be started.
+    """
     async with trio.open_nursery() as nursery:
         engines = UserEngines(options, owner_uid, idle_s, nursery)
         try:
@@ -77,28 +90,36 @@ async def open_per_user(
 
 
 class SharedEngine:
-    """Implements ``interface.Engines`` with the same engine for everybody."""
+    """Implements ``interface.Engines`` with the same engine for all users."""
 
     def __init__(self, engine: LocalEngine) -> None:
         self._engine = engine
 
     @property
     def toolchain(self) -> str:
+        """The engine's."""
         return self._engine.toolchain
 
     def devices(self) -> tuple[Device, ...]:
+        """Returns the engine's."""
         return self._engine.devices()
 
-    def of(self, uid: int) -> Engine:
+    def of(self, _uid: int, /) -> Engine:
+        """Returns the engine."""
         return self._engine
 
     def all(self) -> tuple[Engine, ...]:
+        """Returns the engine."""
         return (self._engine,)
 
 
 @asynccontextmanager
 async def open_shared(options: EngineOptions) -> AsyncIterator[SharedEngine]:
-    """One engine that is ready, with its pool, ended on the way out."""
+    """Opens one engine that is ready, with its pool, and ends both on the way out.
+
+    Raises:
+        RunFailed: It cannot be started.
+    """
     pool = Pool()
     async with open_local_engine(options, pool) as engine:
         yield SharedEngine(engine)

@@ -1,11 +1,11 @@
-"""Which program is it that kills the engine?
+"""Finds out which program kills the worker, and refuses it from then on.
 
-When the engine dies while one program was running, it was that program.  When there were several,
+A worker that dies while one program was running died of that program.  When there were several,
 their runs are sent one at a time until each has ended once, so that another death has one cause.
-A program the engine died of twice is quarantined.
+A program that the worker died of twice is quarantined.
 
-A fault (SIGSEGV, SIGABRT ...) is the program's doing for certain.  SIGKILL may be the kernel short
-of memory or somebody with kill(1), so those deaths are forgotten when the program runs well again.
+A fault (SIGSEGV, SIGABRT ...) is certainly the program's doing.  SIGKILL may be the kernel short of
+memory or a person with kill(1), so those deaths are forgotten when the program runs well again.
 """
 
 from __future__ import annotations
@@ -14,30 +14,47 @@ import signal
 from collections import Counter
 from collections.abc import Iterable
 
+from jaxfs.posix.child_process import exit_status_text
+
 DEATHS = 2  # that make a quarantine
 GRACE_S = 1.0  # a suspect that runs this long no longer keeps the others waiting
 FROM_OUTSIDE = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT})
 
 
 class Quarantine:
-    """What is known against each program, by ``Executable.key``."""
+    """The deaths of workers, by the program they are attributed to.
+
+    Attributes:
+        quarantined: Why a program is refused, by ``Executable.key``.
+        suspected_runs: Numbers of runs that are sent one at a time.
+
+    >>> quarantine = Quarantine()
+    >>> for _ in range(2):
+    ...     quarantine.record_death({"key"}, [], -11)
+    >>> quarantine.quarantined["key"]
+    'quarantined: the engine died 2 times while running this program, the last time by SIGSEGV; \
+write a different program'
+    """
 
     def __init__(self) -> None:
         self.quarantined: dict[str, str] = {}
-        self.suspected_runs: set[int] = set()  # numbers of runs to be sent one at a time
+        self.suspected_runs: set[int] = set()
         self._faults: Counter[str] = Counter()
         self._kills: Counter[str] = Counter()
 
     def record_death(self, keys: set[str], runs: Iterable[int], status: int) -> None:
-        """The engine ended with ``status`` while ``runs`` of these programs were under way."""
-        if len(keys) == 1:
-            self._blame(next(iter(keys)), status)
-        else:
-            self.suspected_runs.update(runs)
+        """Records that a worker died.
 
-    def _blame(self, key: str, status: int) -> None:
-        deaths = self._kills if status in FROM_OUTSIDE else self._faults
-        deaths[key] += 1
+        Args:
+            keys: The programs that were under way.
+            runs: The numbers of the runs under way that still have to end.
+            status: The exit status, or minus the signal.
+        """
+        if len(keys) != 1:
+            self.suspected_runs.update(runs)
+            return
+        (key,) = keys
+        (self._kills if status in FROM_OUTSIDE else self._faults)[key] += 1
         if self._faults[key] + self._kills[key] >= DEATHS:
             self.quarantined[key] = (
                 f"quarantined: the engine died {DEATHS} times while running this program, "
@@ -45,21 +62,11 @@ class Quarantine:
             )
 
     def record_success(self, key: str) -> None:
-        """A run of this program has ended and the engine is alive."""
+        """Records that a run of this program has ended and the worker is alive."""
         if self._kills:
             self._kills.pop(key, None)
 
     def forget_run(self, run: int) -> None:
-        """A run has ended, whichever way."""
+        """Stops suspecting a run, which has ended in whatever way."""
         if self.suspected_runs:
             self.suspected_runs.discard(run)
-
-
-def exit_status_text(status: int) -> str:
-    """An exit status in words: ``SIGSEGV`` or ``exit status 1``."""
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return signal.Signals(-status).name
-    except ValueError:
-        return f"signal {-status}"

@@ -8,7 +8,7 @@ import attrs
 
 from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef, Range
 from jaxfs.engine.protocol import INPUT_FAILED
-from jaxfs.errors import Cancelled, RunFailed
+from jaxfs.errors import RunFailed
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool, Segment, SegmentRef
 from jaxfs.types.memory_layout import ALIGNMENT
@@ -18,72 +18,92 @@ INLINE_TOTAL_BYTES = 4 * INLINE_BYTES  # of all inputs of a run, so that a messa
 
 @attrs.define(eq=False)
 class EngineRun:
-    """One run, or with ``inputs`` None only the loading of the executable.
+    """One run, or the loading of an executable.
 
-    It holds its segments until the engine cannot touch them any more: a cancelled run keeps them
+    It retains its segments until the worker cannot touch them any more: a cancelled run keeps them
     while it is still running.
+
+    Attributes:
+        number: As ``interface.Engine.submit`` returns it.
+        executable: What runs.
+        inputs: In the order of the signature; None if the executable is only to be loaded.
+        done: Called once with the outcome.
+        shared_as: The number of the producer under which other runs may take its outputs before it
+            has ended; 0 if none may.
+        output: Where large outputs go.
+        dependencies: The runs whose outputs are inputs of this one.
+        attempts: How many workers died while they had it.
+        has_failed: Whether it will have no outputs.
+        sent_usec: When it was sent last, by CLOCK_MONOTONIC.
+        has_ended: Whether ``done`` was called, or will be.
     """
 
     number: int
     executable: Executable
     inputs: tuple[Input | OutputRef, ...] | None
     done: Callable[[Outcome], None]
-    shared_as: int = 0  # its outputs may be other runs' inputs before it has ended
+    shared_as: int = 0
     output: Range | None = None
-    dependencies: list[EngineRun] = attrs.field(factory=list)  # those whose outputs it takes
+    dependencies: list[EngineRun] = attrs.field(factory=list)
     attempts: int = 0
     has_failed: bool = False
-    sent_usec: int = 0  # the last time; CLOCK_MONOTONIC
+    sent_usec: int = 0
     has_ended: bool = False
 
     @property
     def key(self) -> str:
+        """The executable's."""
         return self.executable.key
 
     @property
     def segments(self) -> list[Segment]:
-        """Every segment the engine has to know for this run."""
+        """Every segment the worker has to map for this run."""
         found = [value.segment for value in self.inputs or () if isinstance(value, Range)]
         return found + ([self.output.segment] if self.output is not None else [])
 
     @property
     def input_refs(self) -> tuple[SegmentRef | bytes, ...]:
-        """The inputs as the engine is told of them."""
+        """The inputs as ``protocol.Execute`` has them."""
         return tuple(
             value if isinstance(value, bytes) else _ref(value)
             for value in self.inputs or ()
-            if not isinstance(value, OutputRef)  # ``hold`` left none
+            if not isinstance(value, OutputRef)  # ``retain_inputs`` left none
         )
 
     @property
     def output_ref(self) -> SegmentRef | None:
+        """The place of the outputs as ``protocol.Execute`` has it."""
         return _ref(self.output) if self.output is not None else None
 
     @property
     def inline_bytes(self) -> int:
-        """How many bytes of outputs the engine's answer has."""
+        """How many bytes of outputs are in the worker's answer."""
         return self.executable.output_bytes if self.output is None else 0
 
     def retain_inputs(self, pool: Pool, find: Callable[[int], EngineRun | None]) -> None:
-        """Keep the inputs' segments.
+        """Retains the inputs' segments.
 
-        Raises OSError where there is no room, RunFailed where ``find`` does not know a run whose
-        outputs are inputs of this one: it has failed.
+        Args:
+            pool: For outputs that other runs may take, and for inputs too many for a message.
+            find: Returns a run that has not ended, by number.
+
+        Raises:
+            OSError: There is no memory.
+            RunFailed: A run whose outputs are inputs of this one has failed.
         """
-        inputs = tuple(self._placed(value, find) for value in self.inputs or ())
+        inputs = tuple(self._located(value, find) for value in self.inputs or ())
         self.inputs = inputs if self.inputs is not None else None
         if self.shared_as:
             self.reserve_output(pool)
-        inline = sum(len(value) for value in self.inputs or () if isinstance(value, bytes))
-        if inline > INLINE_TOTAL_BYTES:
-            self.inputs = _spilled(inputs, pool)
+        if sum(len(value) for value in inputs if isinstance(value, bytes)) > INLINE_TOTAL_BYTES:
+            self.inputs = _moved_to_segment(inputs, pool)
         else:
             for value in inputs:
                 if isinstance(value, Range):
                     value.segment.retain()
 
-    def _placed(self, value: Input | OutputRef, find: Callable[[int], EngineRun | None]) -> Input:
-        """Where an input stands or will stand."""
+    def _located(self, value: Input | OutputRef, find: Callable[[int], EngineRun | None]) -> Input:
+        """Returns where an input is, or where the run that makes it will put it."""
         if not isinstance(value, OutputRef):
             return value
         other = find(value.run)
@@ -95,7 +115,7 @@ class EngineRun:
         return Range(output.segment, output.offset + value.offset, value.nbytes, value.value)
 
     def reserve_output(self, pool: Pool) -> None:
-        """Take room for the outputs where they do not fit into a message.  Raises OSError."""
+        """Takes memory for the outputs if they do not fit into a message.  Raises OSError."""
         if self.output is None and self.inputs is not None:
             nbytes = self.executable.output_bytes
             if nbytes > (0 if self.shared_as else INLINE_BYTES):
@@ -103,32 +123,29 @@ class EngineRun:
                 self.output = Range(segment, offset, nbytes)
 
     def end(self, outcome: Outcome) -> None:
-        """Tell the submitter; only the first end counts."""
+        """Passes the outcome to the submitter; only the first one counts."""
         if not self.has_ended:
             self.has_ended = True
             self.done(outcome)
 
-    def cancel(self, reason: str) -> None:
-        """Nobody wants the result any more."""
-        self.end(Outcome(error=Cancelled(reason)))
-
     def finish(self, outputs: bytes, run_usec: int, started_usec: int) -> None:
-        """The engine has answered: the receiver takes over the output's segment."""
+        """Ends the run with what the worker answered.
+
+        The receiver takes over the output's segment; few bytes are copied out of it instead, so
+        that they do not keep a segment that others share.
+        """
         found: Input = outputs
-        if self.output is not None and not self.has_ended:
-            found = self._taken_out(self.output)
+        output = self.output
+        if output is not None and not self.has_ended:
+            if output.nbytes <= INLINE_BYTES:
+                found = output.segment.read(output.offset, output.nbytes)
+            else:
+                found, self.output = output, None
         self.release_segments()
         self.end(Outcome(found, None, run_usec, self.sent_usec, started_usec))
 
-    def _taken_out(self, output: Range) -> Input:
-        """The outputs for the receiver: few bytes do not keep a segment that others share."""
-        if output.nbytes <= INLINE_BYTES:
-            return output.segment.read(output.offset, output.nbytes)
-        self.output = None
-        return output
-
     def release_segments(self) -> None:
-        """The engine is through with the segments."""
+        """Releases the inputs' and outputs' segments: the worker does not use them any more."""
         for segment in self.segments:
             segment.release()
         self.inputs, self.output = (), None
@@ -139,18 +156,18 @@ def _ref(place: Range) -> SegmentRef:
     return place.segment.ref(place.offset, place.nbytes, place.value)
 
 
-def _spilled(inputs: Sequence[Input], pool: Pool) -> tuple[Input, ...]:
-    """The same inputs with all small ones in one segment of shared memory."""
-    rooms = [
+def _moved_to_segment(inputs: Sequence[Input], pool: Pool) -> tuple[Input, ...]:
+    """Returns the same inputs, retained, with all small ones in one segment of shared memory."""
+    sizes = [
         -(-len(value) // ALIGNMENT) * ALIGNMENT if isinstance(value, bytes) else 0
         for value in inputs
     ]
-    segment, offset, found = pool.take(sum(rooms)), 0, []
-    for value, room in zip(inputs, rooms, strict=True):
+    segment, offset, found = pool.take(sum(sizes)), 0, list[Input]()
+    for value, size in zip(inputs, sizes, strict=True):
         if isinstance(value, bytes):
             segment.write(offset, value)
             found.append(Range(segment.retain(), offset, len(value)))
-            offset += room
+            offset += size
         else:
             value.segment.retain()
             found.append(value)

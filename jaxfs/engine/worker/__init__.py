@@ -1,1 +1,1 @@
-"""The process that owns the devices of this machine: loads executables, runs them."""
+"""The process that owns the devices of this machine: loads executables and runs them."""

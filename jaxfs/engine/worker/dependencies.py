@@ -1,6 +1,6 @@
-"""Runs that wait for other runs: which have not ended, and which have failed.
+"""Runs that wait for other runs.
 
-A chain of calls is executed here, in order, without a word to the front in between.
+A chain of calls is executed here, in order, without a message to the front in between.
 """
 
 from __future__ import annotations
@@ -9,11 +9,22 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future
 
-REMEMBERED = 4096  # failed runs; the front hears of a failure long before it has sent so many
+KEPT_FAILURES = 4096  # the front learns of a failure long before it has sent so many runs
 
 
 class Dependencies:
-    """By number of run.  ``begin`` and ``ended`` may be called from different threads."""
+    """Which runs have not ended, and which have failed, by number.
+
+    ``begin`` and ``end`` may be called from different threads.
+
+    >>> dependencies = Dependencies()
+    >>> dependencies.begin(1)
+    >>> len(dependencies.unfinished([1]))
+    1
+    >>> dependencies.end(1, well=False)
+    >>> dependencies.unfinished([1]), dependencies.has_failed([1])
+    ([], True)
+    """
 
     def __init__(self) -> None:
         self._unfinished: dict[int, Future[None]] = {}
@@ -21,14 +32,14 @@ class Dependencies:
         self._skipped: set[int] = set()
 
     def begin(self, number: int) -> None:
-        """A run does not end at once."""
+        """Records a run that does not end at once."""
         self._unfinished[number] = Future()
 
     def end(self, number: int, *, well: bool) -> None:
-        """A run has ended, and what it was to write is written."""
+        """Records that a run has ended, and that its outputs are written if it ended ``well``."""
         if not well:
             self._failed[number] = None
-            while len(self._failed) > REMEMBERED:
+            while len(self._failed) > KEPT_FAILURES:
                 self._failed.popitem(last=False)
         self._skipped.discard(number)
         future = self._unfinished.pop(number, None)
@@ -36,21 +47,21 @@ class Dependencies:
             future.set_result(None)
 
     def skip(self, number: int) -> None:
-        """A run that has not ended need not begin."""
+        """Records that a run, if it has not ended, need not begin."""
         if number in self._unfinished:
             self._skipped.add(number)
 
     def take_skip(self, number: int) -> bool:
-        """Whether ``skip`` was said of a run; forgets it."""
+        """Returns whether a run need not begin, and forgets it."""
         is_skipped = number in self._skipped
         self._skipped.discard(number)
         return is_skipped
 
-    def unfinished(self, after: Iterable[int]) -> list[Future[None]]:
-        """What a run has to wait for."""
-        found = [self._unfinished.get(number) for number in after]
+    def unfinished(self, numbers: Iterable[int]) -> list[Future[None]]:
+        """Returns what to wait for: those of the runs that have not ended."""
+        found = [self._unfinished.get(number) for number in numbers]
         return [future for future in found if future is not None]
 
-    def has_failed(self, after: Iterable[int]) -> bool:
-        """Whether one of these runs, all of which have ended, failed."""
-        return any(number in self._failed for number in after)
+    def has_failed(self, numbers: Iterable[int]) -> bool:
+        """Returns whether one of these runs, all of which have ended, failed."""
+        return any(number in self._failed for number in numbers)

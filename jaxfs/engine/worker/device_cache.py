@@ -1,11 +1,11 @@
-"""Arrays that stay on a device between runs.
+"""Keeps arrays on a device between runs.
 
 The front numbers every array that has a name.  Here an array's number finds its copy on a device,
 so that weights are sent once, and a step takes what the step before it left there.  The front has
-all of them in shared memory too: what is dropped here, for want of room or with the process, comes
-back from there at its next use.  A CPU computes in shared memory itself and needs none of this.
+all of them in shared memory too: what is dropped here, for lack of memory or with the process, is
+sent again at its next use.  A CPU computes in shared memory itself and needs no cache.
 
-Only the engine's process imports this module.
+Only the worker imports this module.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ Key = tuple[int, int]  # the array's number, the device's id
 
 
 class DeviceCache:
-    """Arrays by number and device, at most ``limit_bytes`` of them on each device.
+    """Arrays by number and device; the least recently used are dropped first.
 
-    Those not used for longest go first.  Called from several threads.
+    Its methods may be called from several threads.
+
+    Args:
+        limit_bytes: The most that is kept on each device.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -35,7 +38,7 @@ class DeviceCache:
         self._lock = threading.Lock()
 
     def get(self, value: int, device: int) -> Any | None:
-        """The array of this number on a device."""
+        """Returns the array of this number on a device, or None."""
         with self._lock:
             found = self._arrays.get((value, device))
             if found is not None:
@@ -43,7 +46,14 @@ class DeviceCache:
             return found
 
     def put(self, value: int, device: int, array: Any, *, was_sent: bool = False) -> None:
-        """Keep an array; ``was_sent`` from the host, not computed here."""
+        """Keeps an array, unless it is over the limit alone.
+
+        Args:
+            value: Its number.
+            device: The id of the device it is on.
+            array: The array.
+            was_sent: Whether it came from the host, or else was computed here.
+        """
         if array.nbytes > self._limit_bytes:
             return
         with self._lock:
@@ -55,9 +65,9 @@ class DeviceCache:
                 self._remove(next(key for key in self._arrays if key[1] == device))
                 self._evicted[device] = self._evicted.get(device, 0) + 1
 
-    def drop(self, sources: Iterable[int]) -> None:
-        """Nobody has a name for the arrays of these any more."""
-        gone = frozenset(sources)
+    def drop(self, producers: Iterable[int]) -> None:
+        """Drops the arrays of producers, which have no name any more."""
+        gone = frozenset(producers)
         with self._lock:
             for key in [key for key in self._arrays if key[0] >> PRODUCER_SHIFT in gone]:
                 self._remove(key)
@@ -68,7 +78,7 @@ class DeviceCache:
             self._bytes[key[1]] -= array.nbytes
 
     def statistics(self, device: int) -> dict[str, int]:
-        """Figures of a device, as its ``memory`` file shows them."""
+        """Returns the figures of a device, as its ``memory`` file shows them."""
         with self._lock:
             return {
                 "resident_arrays": sum(key[1] == device for key in self._arrays),

@@ -1,6 +1,6 @@
-"""The devices of this process: starting JAX on them, and all that it tells of them.
+"""The devices of this process: starts JAX on them, and describes them.
 
-Only the engine's process imports this module.
+Only the worker imports this module.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ _PLAIN = (str, int, float, bool, tuple, list)
 
 
 def start(options: EngineOptions) -> list[Any]:
-    """Start JAX's backend and return its devices, no more than are asked for.
+    """Starts JAX's backend and returns its devices, no more than are asked for.
 
-    Raises what JAX raises where it cannot, ValueError where there are fewer.
+    Raises:
+        ValueError: There are fewer.
+        RuntimeError: JAX cannot start, or has no such platform.
     """
     config: Any = jax.config  # its methods are not annotated
     if options.devices:
@@ -36,13 +38,15 @@ def start(options: EngineOptions) -> list[Any]:
 
 
 def toolchain() -> str:
-    """The versions a compiled executable depends on."""
+    """Returns the versions a compiled executable depends on."""
     return mlir.toolchain()
 
 
 def device_cache_bytes(options: EngineOptions, devices: list[Any]) -> int:
-    """How much of named arrays may stay on each device; 0 where they are computed with in shared
-    memory, as a CPU does."""
+    """Returns how much of named arrays may stay on each device.
+
+    0 on a CPU, which computes in shared memory itself; elsewhere half of the memory by default.
+    """
     if options.device_cache_bytes >= 0:
         return options.device_cache_bytes
     stats = devices[0].memory_stats() or {}
@@ -50,13 +54,13 @@ def device_cache_bytes(options: EngineOptions, devices: list[Any]) -> int:
 
 
 def warm_up() -> None:
-    """Import what JAX and we import at the first use of something."""
+    """Imports what JAX and we import at the first use of something."""
     executables.initialize_custom_calls()
     jax.jit(lambda x: x + 1)(0.0).block_until_ready()
 
 
 def describe(device: Any) -> Device:
-    """What JAX tells of a device."""
+    """Returns what JAX reports about a device."""
     return Device(
         platform=device.platform,
         id=device.id,
@@ -70,7 +74,7 @@ def describe(device: Any) -> Device:
 
 
 def _attributes(device: Any) -> dict[str, str]:
-    """Every plain public attribute that is no field of ``Device``: they differ by platform."""
+    """Returns every plain public attribute that is no field of ``Device``."""
     names = [name for name in dir(device) if not name.startswith("_") and name not in _FIELDS]
     found = {name: getattr(device, name, None) for name in names}
     found["platform_version"] = device.client.platform_version
@@ -82,5 +86,5 @@ def _attributes(device: Any) -> dict[str, str]:
 
 
 def memory_statistics(devices: list[Any]) -> dict[int, dict[str, int]]:
-    """Memory figures by device id, under JAX's names; empty where the platform tells none."""
+    """Returns memory figures by device id, under JAX's names; empty if the platform has none."""
     return {device.id: dict(device.memory_stats() or {}) for device in devices}

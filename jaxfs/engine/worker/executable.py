@@ -1,6 +1,6 @@
-"""An executable ready to run, with everything about its arrays worked out in advance.
+"""An executable ready to run, with everything about its arrays computed in advance.
 
-Only the engine's process imports this module.
+Only the worker imports this module.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ _every_device = threading.Lock()
 
 
 def load(message: Load, fd: int, devices: Sequence[Any]) -> LoadedExecutable:
-    """Make the file behind ``fd``, which this closes, ready to run on all of ``devices``.
+    """Makes the file behind ``fd``, which this closes, ready to run on all of ``devices``.
 
-    Raises what jax raises: the bytes are not an executable, or the compiler's words.
+    Raises:
+        Exception: What jax raises: the bytes are no executable, or the artifact does not compile.
     """
     with os.fdopen(fd, "rb") as file:
         data = file.read()
@@ -46,10 +47,12 @@ def load(message: Load, fd: int, devices: Sequence[Any]) -> LoadedExecutable:
 class LoadedExecutable:
     """One executable: arguments in, outputs out.
 
-    ``is_quick`` says that a run cannot take long, so that the thread that reads messages may start
-    it itself.  XLA runs what it estimates as under 1,000 operations in the calling thread, and its
-    estimate counts one iteration of a loop and nothing for moving data: a small endless loop
-    would stop the engine.
+    Attributes:
+        is_quick: Whether a run cannot take long, so that the thread that reads messages may start
+            it itself.  XLA runs what it estimates as under 1,000 operations in the calling thread,
+            and its estimate counts one iteration of a loop and nothing for moving data: a small
+            endless loop would stop the engine.
+        run: Calls it with arrays; returns arrays, which may not be ready yet.
     """
 
     def __init__(self, executable: Any, signature: Signature, devices: Sequence[Any]) -> None:
@@ -76,60 +79,65 @@ class LoadedExecutable:
             self.run = _one_at_a_time(self.run)
 
     def arguments(
-        self, message: Execute, memory: Mappings, residents: DeviceCache | None = None
+        self, message: Execute, mappings: Mappings, cache: DeviceCache | None = None
     ) -> list[Any]:
-        """The inputs as arrays over shared memory, or those that are on the device already."""
+        """Returns the inputs as arrays over shared memory, or those on the device already."""
         arrays = [
-            memory.array(source, dtype, shape)
-            for source, (dtype, shape) in zip(message.inputs, self._inputs, strict=True)
+            mappings.array(ref, dtype, shape)
+            for ref, (dtype, shape) in zip(message.inputs, self._inputs, strict=True)
         ]
-        if residents is not None and self._device is not None:
-            for index, source in enumerate(message.inputs):
-                if isinstance(source, SegmentRef) and source.value and index not in self._donated:
-                    arrays[index] = _resident(source.value, arrays[index], self._device, residents)
+        if cache is not None and self._device is not None:
+            for index, ref in enumerate(message.inputs):
+                if isinstance(ref, SegmentRef) and ref.value and index not in self._donated:
+                    arrays[index] = _on_device(ref.value, arrays[index], self._device, cache)
         return arrays
 
-    def keep(self, arrays: Any, first: int, residents: DeviceCache) -> None:
-        """Let outputs stay on the device, as the values from ``first`` on."""
+    def keep(self, arrays: Any, first_value: int, cache: DeviceCache) -> None:
+        """Lets outputs stay on the device, as the values from ``first_value`` on."""
         if self._device is not None:
-            for number, array in enumerate(arrays):
-                residents.put(first + number, self._device.id, array)
+            for index, array in enumerate(arrays):
+                cache.put(first_value + index, self._device.id, array)
 
-    def collect(self, arrays: Any, message: Execute, memory: Mappings) -> bytes:
-        """Copy finished outputs to where the message wants them, or return them."""
+    def collect(self, arrays: Any, message: Execute, mappings: Mappings) -> bytes:
+        """Copies finished outputs to the place that the message names.
+
+        Returns:
+            The outputs at ``output_offsets`` if it names none, else nothing.
+        """
         if message.output is not None:
             for array, (offset, output) in zip(arrays, self._outputs, strict=True):
-                output.write(memory.slot(message.output, offset, output.dtype, output.shape), array)
+                slot = mappings.slot(message.output, offset, output.dtype, output.shape)
+                output.write(slot, array)
             return b""
-        parts = [
+        pieces = [
             output.as_numpy(array).tobytes()
             for array, (_, output) in zip(arrays, self._outputs, strict=True)
         ]
-        return parts[0] if len(parts) == 1 else self._packed(parts)
+        return pieces[0] if len(pieces) == 1 else self._packed(pieces)
 
-    def _packed(self, parts: list[bytes]) -> bytes:
+    def _packed(self, pieces: list[bytes]) -> bytes:
         packed = bytearray(self._nbytes)
-        for (offset, _), part in zip(self._outputs, parts, strict=True):
-            packed[offset : offset + len(part)] = part
+        for (offset, _), piece in zip(self._outputs, pieces, strict=True):
+            packed[offset : offset + len(piece)] = piece
         return bytes(packed)
 
 
-def _resident(value: int, array: Any, device: Any, residents: DeviceCache) -> Any:
-    """The array on the device, sent there where it is not."""
-    found = residents.get(value, device.id)
+def _on_device(value: int, array: Any, device: Any, cache: DeviceCache) -> Any:
+    """Returns the array on the device, after sending it there if the cache has none."""
+    found = cache.get(value, device.id)
     if found is None:
-        # a CPU would take the memory as it is, and that is the front's
+        # a CPU device would use the memory itself, and that is the front's
         own = array.copy() if device.platform == "cpu" else array
         found = jax.device_put(own, device)
-        residents.put(value, device.id, found, was_sent=True)
+        cache.put(value, device.id, found, was_sent=True)
     return found
 
 
 def _one_at_a_time(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Run to the end before another such program begins, as XLA means to do.
+    """Makes a program on several devices run to its end before another one begins.
 
-    Its threads wait in a collective until all devices have come to it.  Two programs of which each
-    has some of the threads, and waits for more, would wait for ever.
+    XLA's threads wait in a collective until all devices have come to it.  Two programs of which
+    each has some of the threads, and waits for more, would wait for ever.
     """
 
     def run_alone(*inputs: Any) -> Any:
@@ -143,10 +151,10 @@ def _one_at_a_time(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Output:
-    """How one output leaves.
+    """How one output is copied.
 
-    XLA leaves the upper bits of a signed sub-byte element zero where ml_dtypes, and everybody who
-    reads the bytes as int8, has the sign.
+    XLA leaves the upper bits of a signed sub-byte element zero, where ml_dtypes, and all that read
+    the bytes as int8, have the sign.
     """
 
     def __init__(self, aval: Aval) -> None:
@@ -155,12 +163,12 @@ class _Output:
         self.dtype = np.dtype(np.int8) if self._widen else aval.row.numpy
 
     def as_numpy(self, array: Any) -> Any:
-        """The array's memory, without a copy on CPU where it is on one device."""
+        """Returns the array's memory, without a copy if it is on one CPU device."""
         found = np.asarray(array)
         return found.astype(np.int8) if self._widen else found
 
     def write(self, slot: Any, array: Any) -> None:
-        """Copy the array to ``slot``, the parts of several devices one after another."""
+        """Copies the array to ``slot``, the shards of several devices one after another."""
         if array.is_fully_replicated:
             np.copyto(slot, self.as_numpy(array))
             return

@@ -1,4 +1,4 @@
-"""The front's segments as the engine sees them: mapped once, used by every run."""
+"""The front's segments in the worker's address space: mapped once, used by every run."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from jaxfs.ipc.shared_memory import SegmentRef
 class Mappings:
     """Mapped segments by number.
 
-    A mapping lives as long as an array on it, so ``detach`` never pulls memory from under a run.
+    A mapping lives as long as an array on it, so ``detach`` never takes memory away from a run.
     """
 
     def __init__(self) -> None:
         self._maps: dict[int, mmap.mmap] = {}
 
     def attach(self, segment: int, capacity: int, fd: int) -> None:
-        """Map a segment and close its descriptor."""
+        """Maps a segment and closes its descriptor.  Raises OSError."""
         try:
             self._maps[segment] = mmap.mmap(fd, capacity)
         finally:
             os.close(fd)
 
     def detach(self, segment: int) -> None:
-        """Forget a segment."""
+        """Forgets a segment."""
         self._maps.pop(segment, None)
 
-    def array(self, source: SegmentRef | bytes, dtype: Any, shape: tuple[int, ...]) -> Any:
-        """An array over the memory itself, without a copy.
+    def array(self, ref: SegmentRef | bytes, dtype: Any, shape: tuple[int, ...]) -> Any:
+        """Returns an array over the memory itself, without a copy.
 
-        JAX's CPU backend takes it as it is where it starts at a 64-byte boundary.
+        JAX's CPU backend uses the memory as it is if the array starts at a 64-byte boundary.
         """
-        if isinstance(source, bytes):
-            return np.ndarray(shape, dtype, source)
-        return np.ndarray(shape, dtype, self._maps[source.segment], source.offset)
+        if isinstance(ref, bytes):
+            return np.ndarray(shape, dtype, ref)
+        return np.ndarray(shape, dtype, self._maps[ref.segment], ref.offset)
 
     def slot(self, output: SegmentRef, offset: int, dtype: Any, shape: tuple[int, ...]) -> Any:
-        """A writable array at ``offset`` of an output range."""
+        """Returns a writable array at ``offset`` bytes of an output range."""
         return np.ndarray(shape, dtype, self._maps[output.segment], output.offset + offset)

@@ -1,7 +1,7 @@
-"""What the engine process does with each message.
+"""Handles the messages of the front.
 
-One thread reads messages and starts runs; what does not finish at once is waited for, and its
-outputs copied, in other threads.
+One thread reads messages and starts runs; other threads wait for what does not finish at once, and
+copy its outputs.
 """
 
 from __future__ import annotations
@@ -22,51 +22,60 @@ from jaxfs.engine.worker.device_cache import DeviceCache
 from jaxfs.engine.worker.executable import LoadedExecutable, load
 from jaxfs.engine.worker.mappings import Mappings
 from jaxfs.ipc.channel import Channel, Closed
+from jaxfs.ipc.spin import SpinPolicy
 
 SPIN_S = 100e-6
 THREADS = protocol.MAX_UNDER_WAY + 32  # no run waits for the end of another
 
 
 class Server:
-    """Handles one message after another until the front is gone."""
+    """Handles one message after another until the front is gone.
+
+    Args:
+        channel: To the front.
+        found: The devices.
+        cache: Of arrays on the devices; None if they compute in shared memory.
+    """
 
     def __init__(
-        self, channel: Channel[protocol.Request], found: list[Any], residents: DeviceCache | None
+        self, channel: Channel[protocol.Request], found: list[Any], cache: DeviceCache | None
     ) -> None:
         self._channel = channel
         self._devices = {device.id: device for device in found}
-        self._memory = Mappings()
+        self._mappings = Mappings()
         self._loads: dict[int, Future[LoadedExecutable]] = {}
-        self._chains = Dependencies()
-        self._residents = residents
+        self._dependencies = Dependencies()
+        self._cache = cache
         self._expects_more = False  # a small run is often followed by another
+        self._spin = SpinPolicy(SPIN_S)
         self._threads = ThreadPoolExecutor(THREADS, "run")
         self._handlers: dict[type, Any] = {
             protocol.Execute: self._execute,
             protocol.Attach: self._attach,
             protocol.Detach: self._detach,
             protocol.Load: self._load,
-            protocol.Unload: self._unload,
             protocol.Skip: self._skip,
             protocol.Statistics: self._statistics,
         }
 
     def serve(self) -> None:
-        """Handle messages.  Raises Closed when the front is gone."""
+        """Handles messages.  Raises Closed when the front is gone."""
         while True:
-            found = self._channel.receive_within(SPIN_S) if self._expects_more else None
+            found = None
+            if self._expects_more:
+                found = self._channel.receive_within(self._spin.take_budget())
             message, fds = found or self._channel.receive()
             self._expects_more = False
             self._handlers[type(message)](message, *fds)
 
     def _attach(self, message: protocol.Attach, fd: int) -> None:
-        self._memory.attach(message.segment, message.capacity, fd)
+        self._mappings.attach(message.segment, message.capacity, fd)
 
     def _detach(self, message: protocol.Detach) -> None:
         for segment in message.segments:
-            self._memory.detach(segment)
-        if self._residents is not None:
-            self._residents.drop(message.producers)
+            self._mappings.detach(segment)
+        if self._cache is not None:
+            self._cache.drop(message.producers)
 
     def _load(self, message: protocol.Load, fd: int) -> None:
         self._loads[message.executable] = self._threads.submit(self._load_now, message, fd)
@@ -81,28 +90,25 @@ class Server:
         self._reply(protocol.Loaded(message.executable, _usec_since(started)))
         return loaded
 
-    def _unload(self, message: protocol.Unload) -> None:
-        self._loads.pop(message.executable, None)
-
     def _statistics(self, message: protocol.Statistics) -> None:
         figures = devices.memory_statistics(list(self._devices.values()))
-        if self._residents is not None:
+        if self._cache is not None:
             for number, found in figures.items():
-                found.update(self._residents.statistics(number))
+                found.update(self._cache.statistics(number))
         self._reply(protocol.MemoryStatistics(message.request, figures))
 
     def _execute(self, message: protocol.Execute) -> None:
         loading = self._loads[message.executable]
-        waits = self._chains.unfinished(message.after) if message.after else []
+        waits = self._dependencies.unfinished(message.after) if message.after else []
         if waits:
-            self._chains.begin(message.run)
+            self._dependencies.begin(message.run)
             self._threads.submit(self._run_after, waits, loading, message)
-        elif message.after and self._chains.has_failed(message.after):
+        elif message.after and self._dependencies.has_failed(message.after):
             self._fail(message.run, InputFailed())
         elif loading.done() and loading.exception() is None and loading.result().is_quick:
             self._run_here(loading.result(), message)
         else:
-            self._chains.begin(message.run)
+            self._dependencies.begin(message.run)
             self._threads.submit(self._run_there, loading, message)
 
     def _run_after(
@@ -111,21 +117,23 @@ class Server:
         loading: Future[LoadedExecutable],
         message: protocol.Execute,
     ) -> None:
-        """A run that takes outputs of others, once they are there."""
+        """Runs what takes outputs of other runs, when these have ended."""
         for future in waits:
             future.result()
-        if self._chains.has_failed(message.after) or self._chains.take_skip(message.run):
+        if self._dependencies.has_failed(message.after) or self._dependencies.take_skip(
+            message.run
+        ):
             self._fail(message.run, InputFailed())
         else:
             self._run_there(loading, message)
 
     def _skip(self, message: protocol.Skip) -> None:
-        self._chains.skip(message.run)
+        self._dependencies.skip(message.run)
 
     def _run_here(self, loaded: LoadedExecutable, message: protocol.Execute) -> None:
-        """Start a run, and end it too where it is through at once."""
+        """Starts a run in this thread, and ends it too if it is finished at once."""
         try:
-            arguments = loaded.arguments(message, self._memory, self._residents)
+            arguments = loaded.arguments(message, self._mappings, self._cache)
             started = time.monotonic_ns()
             arrays = loaded.run(*arguments)
         except Exception as error:
@@ -135,14 +143,14 @@ class Server:
             self._expects_more = True
             self._finish(loaded, message, arrays, started)
         else:
-            self._chains.begin(message.run)
+            self._dependencies.begin(message.run)
             self._threads.submit(self._finish, loaded, message, arrays, started)
 
     def _run_there(self, loading: Future[LoadedExecutable], message: protocol.Execute) -> None:
-        """A whole run in a thread of its own."""
+        """Does a whole run in another thread."""
         try:
             loaded = loading.result()
-            arguments = loaded.arguments(message, self._memory, self._residents)
+            arguments = loaded.arguments(message, self._mappings, self._cache)
             started = time.monotonic_ns()
             arrays = loaded.run(*arguments)
         except Exception as error:
@@ -157,40 +165,47 @@ class Server:
             for array in arrays:
                 array.block_until_ready()
             run_usec = _usec_since(started)
-            outputs = loaded.collect(arrays, message, self._memory)
+            outputs = loaded.collect(arrays, message, self._mappings)
         except Exception as error:
             self._fail(message.run, error)
             return
-        if self._residents is not None and message.keep:
-            loaded.keep(arrays, message.keep, self._residents)
+        if self._cache is not None and message.keep:
+            loaded.keep(arrays, message.keep, self._cache)
         self._reply(protocol.Done(message.run, run_usec, outputs, started // 1000))
-        self._chains.end(message.run, well=True)
+        self._dependencies.end(message.run, well=True)
 
     def _fail(self, number: int, error: Exception) -> None:
         self._reply(protocol.Failed(number, *error_report(error)))
-        self._chains.end(number, well=False)
+        self._dependencies.end(number, well=False)
 
     def _reply(self, message: msgspec.Struct) -> None:
         try:
             self._channel.send(message)
         except Closed:
-            os._exit(0)  # nobody is left to answer to
+            os._exit(0)  # the front is gone
 
 
 class InputFailed(Exception):
-    """A run one of whose inputs another run was to make, and did not."""
+    """A run that was to make one of the inputs has failed."""
 
     def __str__(self) -> str:
         return protocol.INPUT_FAILED
 
 
 def error_report(error: Exception) -> tuple[int, str, str]:
-    """An exception as errno, one line and the full story."""
-    words = str(error).strip() or type(error).__name__
-    full = isinstance(error, MemoryError) or words.startswith("RESOURCE_EXHAUSTED")
-    number = errno.ENOSPC if full else errno.EIO
-    story = "".join(traceback.format_exception(error))
-    return number, words.splitlines()[0][:1000], story[-protocol.DIAGNOSTICS_BYTES :]
+    """Returns an exception as errno, reason and diagnostics of a message.
+
+    >>> error_report(ValueError("RESOURCE_EXHAUSTED: out of memory"))[:2]
+    (28, 'RESOURCE_EXHAUSTED: out of memory')
+    """
+    text = str(error).strip() or type(error).__name__
+    is_full = isinstance(error, MemoryError) or text.startswith("RESOURCE_EXHAUSTED")
+    trace = "".join(traceback.format_exception(error))
+    return (
+        errno.ENOSPC if is_full else errno.EIO,
+        text.splitlines()[0][:1000],
+        trace[-protocol.DIAGNOSTICS_BYTES :],
+    )
 
 
 def _usec_since(started_ns: int) -> int:

@@ -1,7 +1,7 @@
-"""The worker of one user, ``python -m jaxfs.engine.worker.user_main``; else like ``main``.
+"""The worker of one user, ``python -m jaxfs.engine.worker.user_main``; otherwise as ``main``.
 
-It gives up rights before anything else is imported: numpy's libraries start threads as they are
-loaded, and a thread keeps what it has.
+It gives up its privileges before numpy is imported: numpy's libraries start threads when they are
+loaded, and a thread keeps the privileges it has.
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ from jaxfs.posix import privileges
 
 if __name__ == "__main__":
     privileges.give_up_rights()
-    from jaxfs.engine.worker import main
+    from jaxfs.engine.worker import main  # only now: see above
 
     main.main(*main.arguments(sys.argv))
