@@ -1,6 +1,7 @@
-"""The only place that imports pyfuse3: requests in, tree operations out, errors to errno.
+"""The kernel's requests: calls of the VFS, answers, and errnos for errors.
 
-``INTERRUPTS`` is loaded here because its C library has to be there before pyfuse3 is.
+The only package that imports pyfuse3.  ``INTERRUPTS`` is loaded here, because its C library has to
+be loaded before pyfuse3 is, and pyfuse3 serves one mount in a process.
 """
 
 from jaxfs.fuse.interrupts import load

@@ -1,4 +1,4 @@
-/* The part of pyfuse3 that is missing: whose request this is, and that it was interrupted.
+/* What pyfuse3 does not offer: which request is served, and that one was interrupted.
  *
  * libfuse reads a request from the kernel and pyfuse3 hands it to fuse_session_process_buf().
  * This module defines that very name.  Loaded with RTLD_GLOBAL before pyfuse3, its definition is
@@ -35,7 +35,6 @@ struct fuse_buf {
 typedef void process_buf(struct fuse_session *, const struct fuse_buf *);
 
 static struct fuse_in_header current; /* of the request dispatched last; zeros if unreadable */
-static unsigned long long requests;   /* seen so far */
 static PyObject *on_interrupt;        /* called with the `unique` of the interrupted request */
 
 /* libfuse's own definition, looked up from the library that called us and its dependencies:
@@ -65,7 +64,7 @@ static int header_from_pipe(int fd, struct fuse_in_header *header)
            && read(ends[0], header, wanted) == wanted;
 }
 
-static void tell_interrupted(uint64_t unique)
+static void call_on_interrupt(uint64_t unique)
 {
     PyGILState_STATE state = PyGILState_Ensure();
     PyObject *result = NULL;
@@ -89,13 +88,12 @@ static void look(const struct fuse_buf *buf)
     else if (buf->size < sizeof *header)
         header = NULL;
 
-    requests++;
     if (!header)
         memset(&current, 0, sizeof current);
     else if (header->opcode != FUSE_INTERRUPT)
         current = *header;
     else if (buf->size >= sizeof *header + sizeof(struct fuse_interrupt_in))
-        tell_interrupted(((const struct fuse_interrupt_in *)(header + 1))->unique);
+        call_on_interrupt(((const struct fuse_interrupt_in *)(header + 1))->unique);
 }
 
 /* FUSE_INTERRUPT goes on to libfuse as well: it answers what the kernel expects, EAGAIN for a
@@ -117,11 +115,6 @@ static PyObject *get_current(PyObject *self, PyObject *unused)
                          current.pid, current.uid, current.gid);
 }
 
-static PyObject *get_requests(PyObject *self, PyObject *unused)
-{
-    return PyLong_FromUnsignedLongLong(requests);
-}
-
 static PyObject *set_on_interrupt(PyObject *self, PyObject *callback)
 {
     Py_INCREF(callback);
@@ -131,17 +124,16 @@ static PyObject *set_on_interrupt(PyObject *self, PyObject *callback)
 
 static PyMethodDef methods[] = {
     {"current", get_current, METH_NOARGS,
-     "(unique, opcode, pid, uid, gid) of the request dispatched last; zeros where unknown."},
-    {"requests", get_requests, METH_NOARGS, "How many requests passed by so far."},
+     "Returns (unique, opcode, pid, uid, gid) of the request dispatched last; 0 if unknown."},
     {"set_on_interrupt", set_on_interrupt, METH_O,
-     "Call this with the unique of every request that the kernel interrupts."},
+     "Has a callable called with the unique of every request that the kernel interrupts."},
     {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "jaxfs.fuse._interrupts",
-    .m_doc = "Sees every FUSE request before pyfuse3 does; see jaxfs.fuse.interrupts.",
+    .m_doc = "Looks at every FUSE request before libfuse does; see jaxfs.fuse.interrupts.",
     .m_size = -1, /* one FUSE session a process, so one state a process */
     .m_methods = methods,
 };

@@ -1,4 +1,8 @@
-"""Names that are gone and that the kernel would remember, because nobody looks them up again."""
+"""Makes the kernel forget names that are gone.
+
+It looks a name up again when it is used, and so drops it; but names that are not used again would
+keep their inodes, here and in the kernel.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,27 @@ import pyfuse3
 import trio
 from pyfuse3 import FileNameT, InodeT
 
-PAUSE_S = 0.25  # a loop that uses the same names again does not have them invalidated each time
+PAUSE_S = 0.25  # a loop that uses the same names again does not pay for each removal
 MAX_NAMES = 1024
 
 
 class DentryInvalidator:
-    """Has the kernel forget names, some at a time: each takes another thread's turn."""
+    """Collects names and invalidates some at a time: each is work for another thread.
+
+    Args:
+        nursery: Runs the delay.
+    """
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._names: dict[tuple[int, str], None] = {}
 
     def add(self, names: Iterable[tuple[int, str]]) -> None:
-        """(Inode of the directory, name) of each; forgotten a little later."""
+        """Makes the kernel forget names a little later.
+
+        Args:
+            names: (inode of the directory, name) of each.
+        """
         was_empty = not self._names
         self._names.update(dict.fromkeys(names))
         if len(self._names) >= MAX_NAMES:
@@ -34,7 +46,7 @@ class DentryInvalidator:
 
     def _forget(self) -> None:
         names, self._names = self._names, {}
-        for place, name in names:
+        for directory, name in names:
             pyfuse3.invalidate_entry_async(
-                InodeT(place), FileNameT(name.encode()), ignore_enoent=True
+                InodeT(directory), FileNameT(name.encode()), ignore_enoent=True
             )

@@ -1,17 +1,17 @@
 """Where exceptions end: every handler answers, whatever happened inside.
 
 pyfuse3 ends the whole daemon at any exception other than FUSEError.  So each handler runs inside
-``answering``: errors of jaxfs become their errno and a line in error_log, everything else becomes
-EIO, is logged with its traceback and counted.  ``forget``, which nobody hears the answer of, runs
-inside ``unanswered``.
+``answering``: errors of jaxfs become their errno and a line in error_log; everything else becomes
+EIO, is logged with its traceback and counted.  ``forget``, which has no answer, runs inside
+``unanswered``.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol, TypeVar, cast
 
 import pyfuse3
 
@@ -26,99 +26,128 @@ from jaxfs.errors import (
 )
 from jaxfs.fuse import INTERRUPTS
 from jaxfs.posix.credentials import Credentials
-
-if TYPE_CHECKING:
-    from jaxfs.fuse.operations import Filesystem
+from jaxfs.vfs.vfs import Vfs
 
 log = logging.getLogger(__name__)
-Handler = TypeVar("Handler", bound=Callable[..., Coroutine[Any, Any, Any]])
-Where = Callable[["Filesystem", tuple[Any, ...]], tuple[Credentials, str]]
 # Everyday answers, not worth a line in error_log.
 QUIET = (NotFound, NotReady, Interrupted, Unmounted)
 
 
+class OpenDirectory(Protocol):
+    """What an error in an open directory is reported with."""
+
+    @property
+    def inode(self) -> int:
+        """The directory."""
+
+    @property
+    def caller(self) -> Credentials:
+        """The process that opened it."""
+
+
+class HandlesRequests(Protocol):
+    """What the decorators need of the class that has the handlers."""
+
+    @property
+    def vfs(self) -> Vfs:
+        """Knows the paths of inodes, the open files, and the counters of the mount."""
+
+    @property
+    def listings(self) -> Mapping[int, OpenDirectory]:
+        """The open directories by handle."""
+
+
+Handler = TypeVar("Handler", bound=Callable[..., Coroutine[Any, Any, Any]])
+# From the handler's arguments: the process that gets the error, and the path it concerns.
+Locate = Callable[[HandlesRequests, tuple[Any, ...]], tuple[Credentials, str]]
+
+
 def credentials_of(ctx: pyfuse3.RequestContext) -> Credentials:
-    """The process behind a request, in our own terms."""
+    """Returns the credentials of the process behind a request."""
     return Credentials(ctx.uid, ctx.gid, ctx.pid, ctx.umask)
 
 
-def at_inode(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
+def at_inode(fs: HandlesRequests, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (inode, ..., ctx)."""
     return credentials_of(args[-1]), fs.vfs.path(args[0])
 
 
-def at_name(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
+def at_name(fs: HandlesRequests, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (parent inode, name, ..., ctx)."""
     name = args[1].decode(errors="replace")
     return credentials_of(args[-1]), f"{fs.vfs.path(args[0])}/{name}"
 
 
-def at_handle(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
+def at_handle(fs: HandlesRequests, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (file handle, ...), which pyfuse3 gives no context."""
     handle = fs.vfs.open_file(args[0])
     return handle.caller, handle.path
 
 
-def at_listing(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
+def at_listing(fs: HandlesRequests, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (directory handle, ...)."""
     listing = fs.listings[args[0]]
     return listing.caller, fs.vfs.path(listing.inode)
 
 
-def at_root(fs: Filesystem, args: tuple[Any, ...]) -> tuple[Credentials, str]:
+def at_root(_fs: HandlesRequests, args: tuple[Any, ...]) -> tuple[Credentials, str]:
     """For handlers (ctx), which are about the whole mount."""
     return credentials_of(args[-1]), ""
 
 
 def waiting(handler: Handler) -> Handler:
-    """Let a signal to the calling process end a handler that waits; goes below ``answering``."""
+    """Lets a signal to the calling process end a handler that waits; goes below ``answering``."""
 
     @functools.wraps(handler)
-    async def wait(fs: Filesystem, *args: Any) -> Any:
-        system = fs.vfs.mount
-        system.waiters += 1
+    async def wait(fs: HandlesRequests, *args: Any) -> Any:
+        mount = fs.vfs.mount
+        mount.waiters += 1
         try:
             with INTERRUPTS.interruptible(INTERRUPTS.current()):
                 return await handler(fs, *args)
         finally:
-            system.waiters -= 1
+            mount.waiters -= 1
 
     return cast("Handler", wait)
 
 
 def unanswered(handler: Handler) -> Handler:
-    """For requests the kernel wants no answer to: what goes wrong is logged and counted."""
+    """Logs and counts what goes wrong in a handler of requests that have no answer."""
 
     @functools.wraps(handler)
-    async def do(fs: Filesystem, *args: Any) -> None:
+    async def handle(fs: HandlesRequests, *args: Any) -> None:
         try:
             await handler(fs, *args)
         except Exception:
-            _count(fs, handler.__name__)
+            _count_internal_error(fs, handler.__name__)
 
-    return cast("Handler", do)
+    return cast("Handler", handle)
 
 
-def answering(where: Where) -> Callable[[Handler], Handler]:
-    """Make a handler answer whatever it raises; ``where`` tells whose error it was, and on what."""
+def answering(locate: Locate) -> Callable[[Handler], Handler]:
+    """Makes a handler answer whatever it raises.
+
+    Args:
+        locate: Finds out for error_log which process gets the error, and for which path.
+    """
 
     def wrap(handler: Handler) -> Handler:
         @functools.wraps(handler)
-        async def answer(fs: Filesystem, *args: Any) -> Any:
+        async def answer(fs: HandlesRequests, *args: Any) -> Any:
             try:
                 return await handler(fs, *args)
             except JaxfsError as error:
-                _note(fs, where, args, error)
+                _note(fs, locate, args, error)
                 raise pyfuse3.FUSEError(error.errno) from None
             except OSError as error:
-                told = from_os_error(error, f"in {handler.__name__}")
-                _note(fs, where, args, told)
-                raise pyfuse3.FUSEError(told.errno) from error
+                translated = from_os_error(error, f"in {handler.__name__}")
+                _note(fs, locate, args, translated)
+                raise pyfuse3.FUSEError(translated.errno) from error
             except pyfuse3.FUSEError:
                 raise
             except Exception as error:
-                _count(fs, handler.__name__)
-                _note(fs, where, args, RunFailed(f"internal error: {error!r}"))
+                _count_internal_error(fs, handler.__name__)
+                _note(fs, locate, args, RunFailed(f"internal error: {error!r}"))
                 raise pyfuse3.FUSEError(RunFailed.errno) from error
 
         return cast("Handler", answer)
@@ -126,17 +155,18 @@ def answering(where: Where) -> Callable[[Handler], Handler]:
     return wrap
 
 
-def _count(fs: Filesystem, doing: str) -> None:
-    """To be called while the exception is handled."""
-    log.exception("internal error in %s", doing)
+def _count_internal_error(fs: HandlesRequests, handler: str) -> None:
+    """Logs the exception that is being handled, and counts it."""
+    log.exception("internal error in %s", handler)
     fs.vfs.mount.internal_errors += 1
 
 
-def _note(fs: Filesystem, where: Where, args: tuple[Any, ...], error: JaxfsError) -> None:
+def _note(fs: HandlesRequests, locate: Locate, args: tuple[Any, ...], error: JaxfsError) -> None:
+    """Adds a line to error_log, unless the error is an everyday one or has its line already."""
     if isinstance(error, QUIET) or error.is_logged:
         return
     try:
-        caller, path = where(fs, args)
+        caller, path = locate(fs, args)
         fs.vfs.mount.note(caller, path, error)
     except Exception:
         log.exception("an error could not be noted: %s", error)

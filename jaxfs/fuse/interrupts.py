@@ -1,12 +1,12 @@
 """A signal ends a wait: FUSE_INTERRUPT for pyfuse3, which has no hook for it.
 
 Without this a process that waits in a request cannot be ended, not even by SIGKILL, until the
-daemon answers.  A handler that may wait asks at its start whose request it serves, and puts the
+daemon answers.  A handler that may wait asks at its start which request it serves, and puts the
 waiting into a context::
 
     async def read(self, fh, offset, size):
-        caller = self.interrupts.current()      # before the first await
-        with self.interrupts.interruptible(caller):
+        request = self.interrupts.current()     # before the first await
+        with self.interrupts.interruptible(request):
             await result.ready()                # jaxfs.errors.Interrupted: a signal came
 
 A request that never enters the context costs one look at its header, in C.
@@ -18,16 +18,16 @@ interrupt is only a reason to look at ``/proc/<tid>/status``: the wait ends if a
 pending that kills or that has a handler; not for ``HARMLESS`` ones.
 
 *The kernel interrupts a request once.*  After a harmless signal no message comes for the SIGKILL
-that follows, and answering EAGAIN only makes the kernel repeat what it said.  So a wait that
-survived an interrupt is watched: its status is read every ``POLL_S``.
+that follows, and answering EAGAIN only makes the kernel send the same interrupt again.  So a wait
+that survived an interrupt is watched: the status of its process is read every ``POLL_S``.
 
-*Two more reasons to end a wait.*  The kernel aborts the whole mount when a request waits longer
-than its limit, where it has one (``limits``): EINTR comes before, and whoever asks again goes on
-waiting.  And ``shut`` ends all waits for good when the mount goes away.
+*Two more reasons to end a wait.*  Some kernels have a limit for requests, and abort the whole mount
+when one waits longer (``session.wait_limit_s``): it is answered with EINTR before, and a process
+that asks again goes on waiting.  And ``end_all`` ends all waits when the mount goes away.
 
-*Without the C library* (no compiler when jaxfs was installed) every wait whose process is known
-is watched in that way: correct, slower, and blind in read, write and flush, for which pyfuse3 does
-not tell the process.
+*Without the C library* (no compiler when jaxfs was installed) every wait is watched in that way if
+its process is known: correct and slower, but read, write and flush cannot be interrupted, because
+pyfuse3 does not pass their process on.
 """
 
 from __future__ import annotations
@@ -79,7 +79,15 @@ _MASKS = re.compile(rb"SigPnd:\t(\w+)\nShdPnd:\t(\w+)\nSigBlk:\t(\w+)\nSigIgn:\t
 
 
 class RequestInfo(NamedTuple):
-    """Who sent a request: ``unique`` names it, ``pid`` is the thread (0 where unknown)."""
+    """A request and its sender, from ``struct fuse_in_header``; 0 for what is unknown.
+
+    Attributes:
+        unique: Identifies the request.
+        opcode: Its kind.
+        pid: The thread that waits for it.
+        uid: The thread's user.
+        gid: The thread's group.
+    """
 
     unique: int
     opcode: int
@@ -89,35 +97,48 @@ class RequestInfo(NamedTuple):
 
 
 class RequestContext(Protocol):
-    """What pyfuse3 tells some handlers about the caller."""
+    """What pyfuse3 passes to some handlers about the caller."""
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int:
+        """The thread."""
+
     @property
-    def uid(self) -> int: ...
+    def uid(self) -> int:
+        """Its user."""
+
     @property
-    def gid(self) -> int: ...
+    def gid(self) -> int:
+        """Its group."""
 
 
 class Library(Protocol):
-    """``jaxfs.fuse._interrupts``, the C part."""
+    """The C part, ``jaxfs.fuse._interrupts``."""
 
-    def current(self) -> tuple[int, int, int, int, int]: ...
-    def requests(self) -> int: ...
-    def set_on_interrupt(self, callback: Callable[[int], None], /) -> None: ...
+    def current(self) -> tuple[int, int, int, int, int]:
+        """Returns the fields of ``RequestInfo`` for the request that was dispatched last."""
+
+    def set_on_interrupt(self, callback: Callable[[int], None], /) -> None:
+        """Has ``callback`` called with the ``unique`` of each interrupted request."""
 
 
 class _Wait:
     """One request inside ``interruptible``.
 
-    A class, not a generator with ``@contextmanager``: every request that may wait passes here.
+    A class, not a generator with ``@contextmanager``, which is slower: every request that may wait
+    passes here.
+
+    Attributes:
+        request: The request.
+        scope: What it waits in.
+        interrupted: Whether a signal ended the wait.
     """
 
-    __slots__ = ("_interrupts", "caller", "interrupted", "scope")
+    __slots__ = ("_interrupts", "interrupted", "request", "scope")
 
-    def __init__(self, interrupts: Interrupts, caller: RequestInfo) -> None:
+    def __init__(self, interrupts: Interrupts, request: RequestInfo) -> None:
         self._interrupts = interrupts
-        self.caller = caller
+        self.request = request
         self.scope = trio.CancelScope()
         self.interrupted = False
 
@@ -136,21 +157,27 @@ class _Wait:
         finally:
             self._interrupts.forget(self)
         if self.scope.cancelled_caught:
-            raise self._interrupts.why(self) from None
+            raise self._interrupts.reason_to_end(self) from None
         return bool(caught)
 
     def end(self) -> None:
+        """Ends the wait because of a signal."""
         self.interrupted = True
         self.scope.cancel()
 
 
 class Interrupts:
-    """The waits of this process's mount; made by ``load``, used from its one trio thread."""
+    """The waits of this process's mount; made by ``load``, used from its one trio thread.
+
+    Attributes:
+        reason: Why there is no C library; empty if there is one.
+        limit_s: How long one request may wait.
+    """
 
     def __init__(self, library: Library | None, reason: str = "") -> None:
-        self.reason = reason  # why there is no C library, or ""
-        self.limit_s = math.inf  # how long one request may wait
-        self._is_shut = False
+        self.reason = reason
+        self.limit_s = math.inf
+        self._is_ending = False
         self._library = library
         self._uniques = itertools.count(-1, -1)
         self._waits: dict[int, _Wait] = {}
@@ -161,19 +188,16 @@ class Interrupts:
             library.set_on_interrupt(self._on_interrupt)
 
     def end_all(self) -> None:
-        """End every wait, and each one that begins from now on, with Unmounted."""
-        self._is_shut = True
+        """Ends every wait, and each one that begins from now on, with Unmounted."""
+        self._is_ending = True
         for wait in self._waits.values():
             wait.scope.cancel()
 
-    def active(self) -> bool:
-        """Whether requests really pass through the C library; meaningful once one was served."""
-        return self._library is not None and self._library.requests() > 0
-
     def current(self, ctx: RequestContext | None = None) -> RequestInfo:
-        """Whose request the handler serves; to be called before the handler's first await.
+        """Returns the request the handler serves; call it before the handler's first await.
 
-        ``ctx`` is pyfuse3's, where the handler got one: all there is without the C library.
+        Args:
+            ctx: pyfuse3's, if the handler has one; needed only without the C library.
         """
         if self._library is not None:
             return RequestInfo(*self._library.current())
@@ -181,45 +205,49 @@ class Interrupts:
             return RequestInfo(next(self._uniques), 0, 0, 0, 0)
         return RequestInfo(next(self._uniques), 0, ctx.pid, ctx.uid, ctx.gid)
 
-    def interruptible(self, caller: RequestInfo) -> AbstractContextManager[None]:
-        """The part of a handler that waits; raises Interrupted when a signal ended it.
+    def interruptible(self, request: RequestInfo) -> AbstractContextManager[None]:
+        """Returns a context for the part of a handler that waits, one at a time in a request.
 
-        What was finished when the signal came stays finished: no exception then.  One such part
-        at a time in a request.  The flush of a process that exits does not wait at all: no signal
-        can reach that process any more and nobody sees the answer.
+        What was finished when the signal came stays finished: no exception then.  The flush of a
+        process that exits does not wait at all: no signal can reach that process any more, and it
+        does not see the answer.
+
+        Raises:
+            Interrupted: From the context, when a signal ended the wait, or the kernel's limit.
+            Unmounted: From the context, after ``end_all``.
         """
-        return _Wait(self, caller)
+        return _Wait(self, request)
 
     def forget(self, wait: _Wait) -> None:
-        """It waits no longer."""
-        del self._waits[wait.caller.unique]
+        """Removes a wait that has ended."""
+        del self._waits[wait.request.unique]
         if self._watched:
-            self._watched.pop(wait.caller.unique, None)
+            self._watched.pop(wait.request.unique, None)
 
-    def why(self, wait: _Wait) -> errors.JaxfsError:
-        """The reason to tell for a wait that was ended."""
+    def reason_to_end(self, wait: _Wait) -> errors.JaxfsError:
+        """Returns the error for a wait that was ended."""
         if wait.interrupted:
-            return errors.Interrupted(f"a signal ended the wait of process {wait.caller.pid}")
-        if self._is_shut:
+            return errors.Interrupted(f"a signal ended the wait of process {wait.request.pid}")
+        if self._is_ending:
             return errors.Unmounted("the filesystem is being unmounted")
         return errors.Interrupted(f"the kernel lets no request wait {self.limit_s:g} s; ask again")
 
     def begin(self, wait: _Wait) -> None:
-        """It may be over before it begins."""
-        self._waits[wait.caller.unique] = wait
+        """Adds a wait, which may have to end before it begins."""
+        self._waits[wait.request.unique] = wait
         if self.limit_s != math.inf:
             wait.scope.deadline = trio.current_time() + self.limit_s
-        if self._is_shut:
+        if self._is_ending:
             wait.scope.cancel()
-        elif wait.caller.opcode == FLUSH and is_exiting(wait.caller.pid):
+        elif wait.request.opcode == FLUSH and is_exiting(wait.request.pid):
             wait.end()
-        elif wait.caller.unique in self._interrupted:
+        elif wait.request.unique in self._interrupted:
             self._judge(wait)
-        elif self._library is None and wait.caller.pid:
+        elif self._library is None and wait.request.pid:
             self._watch(wait)
 
     def _on_interrupt(self, unique: int) -> None:
-        """The kernel interrupts a request: perhaps not waiting yet, or answered already."""
+        """Handles the interrupt of a request that may not wait yet, or be answered already."""
         self._interrupted[unique] = None
         if len(self._interrupted) > KEPT_INTERRUPTS:
             del self._interrupted[next(iter(self._interrupted))]
@@ -227,19 +255,19 @@ class Interrupts:
             self._judge(wait)
 
     def _judge(self, wait: _Wait) -> None:
-        if must_end(wait.caller.pid):
+        if must_end(wait.request.pid):
             wait.end()
         else:
             self._watch(wait)
 
     def _watch(self, wait: _Wait) -> None:
-        self._watched[wait.caller.unique] = wait
+        self._watched[wait.request.unique] = wait
         if not self._watching:
             self._watching = True
             trio.lowlevel.spawn_system_task(self._poll)
 
     async def _poll(self) -> None:
-        """Runs only while there is something to watch; a system task, outliving its requests."""
+        """Runs while there are waits to watch; a system task, because it outlives requests."""
         try:
             while self._watched:
                 await self._poll_once(list(self._watched.values()))
@@ -252,16 +280,16 @@ class Interrupts:
             await trio.sleep(pause_s)
             began = time.perf_counter()
             for wait in waits[start : start + POLL_CHUNK]:
-                if wait.caller.unique in self._watched and must_end(wait.caller.pid):
+                if wait.request.unique in self._watched and must_end(wait.request.pid):
                     wait.end()
             pause_s = max(POLL_S, POLL_DUTY * (time.perf_counter() - began))
 
 
 def must_end(pid: int) -> bool:
-    """Whether a signal is pending that ends the wait of thread ``pid``, or the thread is gone.
+    """Returns whether a signal is pending that ends the wait of a thread, or the thread is gone.
 
-    True also for a thread that cannot be seen (pid 0: it lives in another pid namespace), for a
-    wait that nobody can end is worse than one that ended for a harmless signal.
+    True also for a thread that cannot be seen (pid 0: it is in another pid namespace), because a
+    wait that cannot be ended is worse than one that ended for a harmless signal.
     """
     try:
         masks = _MASKS.search(Path(f"/proc/{pid}/status").read_bytes())
@@ -274,16 +302,20 @@ def must_end(pid: int) -> bool:
 
 
 def is_exiting(pid: int) -> bool:
-    """Whether the kernel is closing the files of ``pid`` because it ends."""
+    """Returns whether the kernel is closing the files of ``pid`` because it ends."""
     return bool(_task_flags(pid) & PF_EXITING)
 
 
 def closes_what_it_wrote(pid: int, writer: int) -> bool:
-    """Whether thread ``pid``, which closes a file, means that it is complete.
+    """Returns whether a thread that closes a file has finished writing it.
 
-    It does not when a signal killed it, nor when ``writer``, the thread that wrote last, is another
-    process that goes on: a program that starts another one while it writes closes the file in the
-    child, and the kernel flushes it there.
+    It has not if a signal killed it, nor if the thread that wrote last belongs to another process
+    that goes on: a program that starts another one while it writes closes the file in the child,
+    and the kernel flushes it there.
+
+    Args:
+        pid: The thread that closes the file.
+        writer: The thread that wrote last; 0 if unknown.
     """
     if _task_flags(pid) & PF_SIGNALED:
         return False
@@ -294,7 +326,7 @@ def closes_what_it_wrote(pid: int, writer: int) -> bool:
 
 
 def _task_flags(pid: int) -> int:
-    """0 where there is no such task; one that runs has some flag set, PF_FORKNOEXEC or so."""
+    """Returns a task's flags, see proc_pid_stat(5); never 0 for a task that exists."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -309,9 +341,9 @@ def _task_flags(pid: int) -> int:
 
 
 def load() -> Interrupts:
-    """The interrupts of this process; to be called once, before pyfuse3 is imported.
+    """Returns the interrupts of this process; call it once, before pyfuse3 is imported.
 
-    ``reason`` of what comes back tells why the C library is not used, if so.
+    If the C library cannot be used, ``reason`` of the result has the cause.
     """
     if "pyfuse3" in sys.modules:
         return Interrupts(None, "pyfuse3 was imported before jaxfs.fuse.interrupts.load()")

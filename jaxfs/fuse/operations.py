@@ -1,4 +1,8 @@
-"""The kernel's requests, translated into operations on the tree."""
+"""Translates the kernel's requests into operations of the VFS.
+
+The handlers are those of pyfuse3.Operations; their arguments are explained there and in
+``struct fuse_lowlevel_ops`` of libfuse.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,13 @@ OURS = b"user.jaxfs."  # extended attributes; the kernel asks for many others
 
 @attrs.frozen
 class Listing:
-    """An open directory, as it was when it was opened."""
+    """An open directory, with the entries it had when it was opened.
+
+    Attributes:
+        inode: The directory.
+        caller: The process that opened it.
+        entries: Names and attributes, in the order they are listed.
+    """
 
     inode: InodeT
     caller: Credentials
@@ -55,11 +65,12 @@ def _name(name: FileNameT) -> str:
 
 
 def _entry(attributes: Attributes) -> pyfuse3.EntryAttributes:
-    """For the kernel.  Little is cached by time: states and sizes change behind its back.
+    """Returns attributes for the kernel, with the time it may cache them.
 
-    But each path leads through one of the root's directories, and these are what they are.  On the
-    way through another one its permissions are asked for right after its name was looked up.  Of
-    the root itself nothing is cached: stat(2) of it must say that the daemon is dead.
+    Little is cached: states and sizes change without the kernel's knowledge.  But each path leads
+    through one of the root's directories, which never change.  The permissions of other directories
+    are asked for right after their names were looked up, so they are cached for that long.  Of the
+    root itself nothing is cached: stat(2) of it must fail when the daemon is dead.
     """
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = InodeT(attributes.ino)
@@ -73,38 +84,50 @@ def _entry(attributes: Attributes) -> pyfuse3.EntryAttributes:
     entry.st_mtime_ns = attributes.mtime_ns
     entry.st_ctime_ns = attributes.ctime_ns
     entry.entry_timeout = FIXED_S if attributes.is_fixed else 0.0
-    is_on_the_way = attributes.is_dir and attributes.ino != ROOT_INO
-    entry.attr_timeout = max(entry.entry_timeout, WALK_S if is_on_the_way else 0.0)
+    is_walked = attributes.is_dir and attributes.ino != ROOT_INO
+    entry.attr_timeout = max(entry.entry_timeout, WALK_S if is_walked else 0.0)
     return entry
 
 
 class Filesystem(pyfuse3.Operations):
-    """Thin: decodes, asks the tree, encodes.  ``nursery`` runs what outlives a request."""
+    """Decodes requests, calls the VFS, and encodes what it returns.
+
+    Args:
+        vfs: The files of the mount.
+        nursery: Runs what outlives a request.
+
+    Attributes:
+        vfs: As given.
+        listings: The open directories by handle.
+    """
 
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(self, tree: Vfs, nursery: trio.Nursery) -> None:
+    def __init__(self, vfs: Vfs, nursery: trio.Nursery) -> None:
         super().__init__()
-        self.vfs = tree
+        self.vfs = vfs
         self.listings: dict[int, Listing] = {}
         self._pollers = Pollers(nursery)
-        self._gone = DentryInvalidator(nursery)
+        self._dentries = DentryInvalidator(nursery)
         self._numbers = itertools.count(1)
 
     @answering(at_name)
     async def lookup(
         self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
+        """Returns the attributes of a name in a directory; the kernel then has a reference."""
         return _entry(self.vfs.lookup(parent_inode, _name(name), credentials_of(ctx)))
 
     @unanswered
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+        """Drops the kernel's references to inodes."""
         for inode, count in inode_list:
             self.vfs.forget(inode, count)
 
     @answering(at_inode)
     async def getattr(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """Returns the attributes of an inode."""
         return _entry(self.vfs.getattr(inode, credentials_of(ctx)))
 
     @answering(at_inode)
@@ -117,6 +140,7 @@ class Filesystem(pyfuse3.Operations):
         fh: FileHandleT | None,
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
+        """Changes attributes: chmod, chown, truncate, utimes."""
         changes = Changes(
             mode=attr.st_mode if fields.update_mode else None,
             uid=attr.st_uid if fields.update_uid else None,
@@ -131,6 +155,7 @@ class Filesystem(pyfuse3.Operations):
 
     @answering(at_inode)
     async def opendir(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileHandleT:
+        """Opens a directory: checks permissions, and lists its entries now."""
         number = next(self._numbers)
         caller = credentials_of(ctx)
         self.listings[number] = Listing(inode, caller, self.vfs.listing(inode, caller))
@@ -138,20 +163,19 @@ class Filesystem(pyfuse3.Operations):
 
     @answering(at_listing)
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        entries = self.listings[fh].entries
-        for position in range(start_id, len(entries)):
-            name, attributes = entries[position]
+        """Lists entries with their attributes from ``start_id`` on, while there is room."""
+        listing = self.listings[fh]
+        for position in range(start_id, len(listing.entries)):
+            name, attributes = listing.entries[position]
             entry = _entry(attributes)
             if not pyfuse3.readdir_reply(token, FileNameT(name.encode()), entry, position + 1):
                 return
-            self._count(fh, name, attributes)
-
-    def _count(self, fh: FileHandleT, name: str, attributes: Attributes) -> None:
-        """readdirplus gave the kernel a reference to the inode it listed, gone by now or not."""
-        self.vfs.count_listed(self.listings[fh].inode, name, attributes.ino)
+            # readdirplus gave the kernel a reference to the inode, whether it is gone by now or not
+            self.vfs.count_listed(listing.inode, name, attributes.ino)
 
     @answering(at_listing)
     async def releasedir(self, fh: FileHandleT) -> None:
+        """Closes a directory."""
         del self.listings[fh]
 
     @answering(at_inode)
@@ -159,6 +183,7 @@ class Filesystem(pyfuse3.Operations):
     async def open(
         self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.FileInfo:
+        """Opens a file; ESTALE makes the kernel look up the name again."""
         if self.vfs.is_outdated(inode):  # the kernel looks the name up again
             raise pyfuse3.FUSEError(errno.ESTALE)
         number, handle = await self.vfs.open(inode, flags, credentials_of(ctx))
@@ -176,6 +201,7 @@ class Filesystem(pyfuse3.Operations):
         flags: FlagT,
         ctx: pyfuse3.RequestContext,
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        """Creates a file and opens it."""
         number, handle, attributes = await self.vfs.create(
             parent_inode, _name(name), mode, flags, credentials_of(ctx)
         )
@@ -188,6 +214,7 @@ class Filesystem(pyfuse3.Operations):
     async def read(  # type: ignore[override]  # pyfuse3 takes any buffer; its stub says bytes
         self, fh: FileHandleT, off: int, size: int
     ) -> bytes | memoryview:
+        """Reads from an open file: at once if it can, else in a wait that a signal ends."""
         data = self.vfs.open_file(fh).read_now(off, size)
         return await self._read(fh, off, size) if data is None else data
 
@@ -197,6 +224,7 @@ class Filesystem(pyfuse3.Operations):
 
     @answering(at_handle)
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        """Writes to an open file: at once if it can, else in a wait that a signal ends."""
         if self.vfs.open_file(fh).write_now(off, buf):
             return len(buf)
         return await self._write(fh, off, buf)
@@ -210,7 +238,10 @@ class Filesystem(pyfuse3.Operations):
     @answering(at_handle)
     @waiting
     async def flush(self, fh: FileHandleT) -> None:
-        """close(2) of one of perhaps many descriptors; half a program is no program."""
+        """Commits what was written, at close(2) of one of perhaps many descriptors.
+
+        Not if the writer goes on, or was killed: half a program is no program.
+        """
         handle = self.vfs.open_file(fh)
         must_be_whole = handle.is_dirty() and not handle.is_plain
         if must_be_whole and not closes_what_it_wrote(INTERRUPTS.current().pid, handle.writer):
@@ -220,11 +251,12 @@ class Filesystem(pyfuse3.Operations):
     @answering(at_handle)
     @waiting
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
-        """fsync(2) commits, like close(2): editors and databases call it to hear the verdict."""
+        """Commits what was written, like close(2): editors call it to learn of errors."""
         await self.vfs.flush(fh)
 
     @answering(at_handle)
     async def release(self, fh: FileHandleT) -> None:
+        """Closes a file, after its last descriptor was closed."""
         self._pollers.forget(fh)
         self.vfs.release(fh)
 
@@ -232,7 +264,8 @@ class Filesystem(pyfuse3.Operations):
     async def unlink(
         self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
     ) -> None:
-        self._gone.add(self.vfs.unlink(parent_inode, _name(name)))
+        """Removes a name."""
+        self._dentries.add(self.vfs.unlink(parent_inode, _name(name)))
 
     @answering(at_name)
     @waiting
@@ -245,6 +278,7 @@ class Filesystem(pyfuse3.Operations):
         flags: FlagT,
         ctx: pyfuse3.RequestContext,
     ) -> None:
+        """Renames a file; exchanging two is not supported."""
         if flags & pyfuse3.RENAME_EXCHANGE:
             raise Invalid("two programs cannot be exchanged; rename one after the other")
         gone = await self.vfs.rename(
@@ -254,18 +288,20 @@ class Filesystem(pyfuse3.Operations):
             _name(name_new),
             replace=not flags & pyfuse3.RENAME_NOREPLACE,
         )
-        self._gone.add(gone)
+        self._dentries.add(gone)
 
     @answering(at_name)
     async def mkdir(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
+        """Refuses: programs make their directories."""
         raise NotPermitted("directories come by themselves; write a program to programs/")
 
     @answering(at_name)
     async def rmdir(
         self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
     ) -> None:
+        """Refuses: directories go with their programs."""
         raise NotPermitted("remove the program's source file; its directory goes with it")
 
     @answering(at_name)
@@ -277,6 +313,7 @@ class Filesystem(pyfuse3.Operations):
         rdev: int,
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
+        """Refuses: there are no devices, pipes and sockets."""
         raise NotPermitted("there are only regular files here")
 
     @answering(at_name)
@@ -287,12 +324,14 @@ class Filesystem(pyfuse3.Operations):
         target: FileNameT,
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
+        """Makes a symbolic link."""
         return _entry(
             self.vfs.symlink(parent_inode, _name(name), _name(target), credentials_of(ctx))
         )
 
     @answering(at_inode)
     async def readlink(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileNameT:
+        """Returns the target of a symbolic link."""
         return FileNameT(self.vfs.readlink(inode).encode())
 
     @answering(at_inode)
@@ -303,10 +342,12 @@ class Filesystem(pyfuse3.Operations):
         new_name: FileNameT,
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
+        """Makes a further name of a file."""
         return _entry(self.vfs.link(inode, new_parent_inode, _name(new_name), credentials_of(ctx)))
 
     @answering(at_inode)
     async def getxattr(self, inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext) -> bytes:
+        """Returns an extended attribute, ``user.jaxfs.*``."""
         value = self.vfs.xattrs(inode).get(_name(name)) if name.startswith(OURS) else None
         if value is None:
             raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
@@ -314,17 +355,20 @@ class Filesystem(pyfuse3.Operations):
 
     @answering(at_inode)
     async def listxattr(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> Sequence[FileNameT]:
+        """Returns the names of the extended attributes."""
         return [FileNameT(name.encode()) for name in self.vfs.xattrs(inode)]
 
     @answering(at_inode)
     async def setxattr(
         self, inode: InodeT, name: FileNameT, value: bytes, ctx: pyfuse3.RequestContext
     ) -> None:
-        raise pyfuse3.FUSEError(errno.EOPNOTSUPP)  # cp -a tries: no line in error_log
+        """Refuses, without a line in error_log: ``cp -a`` tries."""
+        raise pyfuse3.FUSEError(errno.EOPNOTSUPP)
 
     @answering(at_root)
     @waiting
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        """Returns the memory for results and how much is free, as df(1) shows it."""
         total, free = await self.vfs.mount.space()
         data = pyfuse3.StatvfsData()
         data.f_bsize = data.f_frsize = BLOCK_BYTES
@@ -342,6 +386,7 @@ class Filesystem(pyfuse3.Operations):
         poll_handle: pyfuse3.PollHandle | None,
         ctx: pyfuse3.RequestContext,
     ) -> int:
+        """Returns what a file is ready for, and arranges a notification of changes."""
         handle = self.vfs.open_file(fh)
         readable = select.POLLIN if handle.is_readable() else 0
         changed = select.POLLPRI if handle.is_changed() else 0

@@ -1,7 +1,8 @@
-"""Waking processes that poll an open file.
+"""Wakes processes that poll an open file.
 
 The kernel asks again at every poll(2); each time it gives a handle, and a notification through any
-of them wakes all who poll that open file.  So one task a file is enough, with the newest handle.
+of them wakes all that poll that open file.  So one task for each file is enough, with the newest
+handle.
 """
 
 from __future__ import annotations
@@ -23,14 +24,18 @@ class _Poller:
 
 
 class Pollers:
-    """Who waits for which event, by open file.  ``nursery`` runs the waiting."""
+    """The events that polled files wait for, by file handle.
+
+    Args:
+        nursery: Runs the tasks that wait.
+    """
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._pollers: dict[int, _Poller] = {}
 
     def notify_on(self, fh: int, event: trio.Event, handle: pyfuse3.PollHandle) -> None:
-        """Wake whoever polls this file when the event is set."""
+        """Notifies all that poll this file when the event is set."""
         known = self._pollers.get(fh)
         if known is not None and known.event is event:
             known.handle = handle
@@ -40,7 +45,7 @@ class Pollers:
         self._nursery.start_soon(self._wake, fh, poller)
 
     def forget(self, fh: int) -> None:
-        """The file is closed."""
+        """Stops waiting for a file, which is closed."""
         if poller := self._pollers.pop(fh, None):
             poller.scope.cancel()
 

@@ -1,9 +1,9 @@
-"""One FUSE session: mount, serve until unmounted or told to stop, clean up.
+"""One FUSE session: mounts, serves until it is unmounted or stopped, cleans up.
 
-pyfuse3 keeps its session in module globals: one a process.
+pyfuse3 keeps its session in module globals: one for each process.
 
-Whatever ends the daemon, the mount goes: in order when it is told to stop, by the ``watcher`` when
-it is killed.
+However the daemon ends, the mount goes: in order when it is stopped, by the ``watchdog`` when it is
+killed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,22 @@ from jaxfs.options import Options
 
 log = logging.getLogger(__name__)
 MAX_TASKS = 1 << 30  # pyfuse3's own limit of 99 waiting requests would freeze the mount
-SELINUX = Path("/sys/fs/selinux")  # there where the kernel takes labels
-ANSWER_S = 0.2  # for what is being answered when the daemon is told to stop
+SELINUX = Path("/sys/fs/selinux")  # exists if the kernel takes labels
+ANSWER_S = 0.2  # for what is being answered when the daemon is stopped
+SYSCTL = Path("/proc/sys/fs/fuse")
+KERNEL_LEAST_S = 15  # FUSE_TIMEOUT_TIMER_FREQ, fs/fuse/dev.c: shorter limits are this one
+MARGIN_S = 1.0
 
 
 def mount_options(options: Options) -> set[str]:
-    """libfuse's words.  Without ``default_permissions`` allow_other would enforce no modes."""
+    """Returns the options that libfuse and the kernel get.
+
+    Without ``default_permissions`` the kernel would not enforce modes, and allow_other would let
+    all users do everything.
+
+    >>> sorted(mount_options(Options(fsname="gpu0", allow_root=True)))
+    ['allow_root', 'default_permissions', 'fsname=gpu0', 'subtype=jaxfs']
+    """
     words = {f"fsname={options.fsname}", "subtype=jaxfs", "default_permissions"}
     words |= {n for n in ("allow_other", "allow_root", "noexec") if getattr(options, n)}
     if options.context and SELINUX.is_dir():
@@ -48,15 +58,16 @@ class Session:
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     async def serve(self) -> None:
-        """Answer requests until the filesystem is unmounted or ``stop`` is called."""
+        """Answers requests until the filesystem is unmounted or ``stop`` is called."""
         request_loop.install()
         with self._scope:
             await pyfuse3.main(min_tasks=4, max_tasks=MAX_TASKS)
 
     def stop(self) -> None:
-        """End ``serve``: who waits is told so, the rest has a moment to be answered.
+        """Ends ``serve``: requests that wait fail with Unmounted, others have time to be answered.
 
-        pyfuse3's own terminate only stops taking requests, and main() then waits for its waiters.
+        pyfuse3's own terminate only stops taking requests, and main() then waits for those that
+        wait.
         """
         INTERRUPTS.end_all()
         self._scope.deadline = trio.current_time() + ANSWER_S
@@ -67,12 +78,20 @@ class Session:
 def mounted(
     filesystem: Filesystem, mountpoint: str, options: set[str], session_fd: int = -1
 ) -> Iterator[Session]:
-    """Mounted inside the context, unmounted after it.  Raises RunFailed where it cannot be.
-
-    With ``session_fd`` it is mounted already (libfuse's /dev/fd/N); the watcher unmounts it then.
+    """Keeps a filesystem mounted inside the context.
 
     libfuse closes the connection first, which ends every request that is left, and unmounts
     lazily: files that are still open do not keep the mount.
+
+    Args:
+        filesystem: Handles the requests.
+        mountpoint: An absolute path.
+        options: See ``mount_options``.
+        session_fd: /dev/fuse if it is mounted already (libfuse's /dev/fd/N), or -1; the watchdog
+            unmounts it then.
+
+    Raises:
+        RunFailed: It cannot be mounted.
     """
     INTERRUPTS.limit_s = wait_limit_s()
     with watched(mountpoint):
@@ -88,40 +107,41 @@ def mounted(
 
 
 def is_not_late_invalidation(record: logging.LogRecord) -> bool:
-    """pyfuse3's thread may come to forget a name when the session is closed: nobody has it then."""
+    """Filters pyfuse3's complaint that the session is closed when its thread invalidates a name.
+
+    There is no name then that the kernel could remember.
+    """
     return "invalidate_entry" not in record.getMessage()
 
 
 def _mount(filesystem: Filesystem, mountpoint: str, options: set[str]) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     try:
-        with captured_stderr() as said:
+        with captured_stderr() as lines:
             pyfuse3.init(filesystem, mountpoint, options)
     except RuntimeError as error:
-        cause = "; ".join(said) or str(error)
+        cause = "; ".join(lines) or str(error)
         raise RunFailed(f"cannot mount on {mountpoint}: {cause}") from error
 
 
 async def is_answering(mountpoint: str) -> bool:
-    """Whether a stat through the mount comes back."""
+    """Waits for a stat through the mount, and returns whether it is the mount's root."""
     found = await trio.to_thread.run_sync(os.stat, mountpoint)
     return found.st_ino == pyfuse3.ROOT_INODE
 
 
-SYSCTL = Path("/proc/sys/fs/fuse")
-KERNEL_LEAST_S = 15  # FUSE_TIMEOUT_TIMER_FREQ, fs/fuse/dev.c: shorter limits are this one
-MARGIN_S = 1.0
-
-
 def wait_limit_s(sysctl: Path = SYSCTL) -> float:
-    """Seconds after which a waiting request has to be answered; infinite without a limit."""
+    """Returns the seconds after which a waiting request has to be answered; infinity for never.
+
+    The limits are /proc/sys/fs/fuse/{default,max}_request_timeout, since Linux 6.15.
+    """
     wanted = [_seconds(sysctl / f"{kind}_request_timeout") for kind in ("default", "max")]
     limits = [seconds for seconds in wanted if seconds]
     return max(KERNEL_LEAST_S, min(limits)) - MARGIN_S if limits else math.inf
 
 
 def _seconds(path: Path) -> int:
-    """0 is no limit, as in the kernel; so is a kernel without the file."""
+    """Returns a limit; 0 is none, as in the kernel, and so is a kernel without the file."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -130,17 +150,23 @@ def _seconds(path: Path) -> int:
 
 @contextmanager
 def captured_stderr() -> Iterator[list[str]]:
-    """The lines said inside the context, filled in at its end; they still reach stderr."""
+    """Copies what is written to descriptor 2 inside the context.
+
+    libfuse writes the reason of a failed mount there and nowhere else.
+
+    Returns:
+        A list that has the lines at the end of the context; they still reach stderr.
+    """
     lines: list[str] = []
     sys.stderr.flush()
-    kept, heard = os.dup(2), os.memfd_create("stderr", os.MFD_CLOEXEC)
-    os.dup2(heard, 2)
+    stderr, copy = os.dup(2), os.memfd_create("stderr", os.MFD_CLOEXEC)
+    os.dup2(copy, 2)
     try:
         yield lines
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        said = os.pread(heard, 1 << 16, 0)
-        os.close(heard)
-        lines += said.decode(errors="replace").splitlines()
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        written = os.pread(copy, 1 << 16, 0)
+        os.close(copy)
+        lines += written.decode(errors="replace").splitlines()
         sys.stderr.write("".join(f"{line}\n" for line in lines))

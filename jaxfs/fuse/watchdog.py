@@ -1,8 +1,8 @@
-"""Someone who takes the mount away when the daemon is killed.
+"""Takes the mount away when the daemon is killed.
 
-A shell waits for the end of a pipe whose other end only the daemon has, and which therefore closes
-with it, whatever ended it; then it becomes the ``watcher``.  A shell, because it waits for as long
-as the mount lives and takes a tenth of a Python's memory.
+A shell waits for the end of a pipe that only the daemon holds the other end of, and which therefore
+closes with the daemon, however it ended; then it becomes ``watchdog_main``.  A shell, because it
+waits for as long as the mount lives and takes a tenth of a Python's memory.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ WAIT = 'read -r _; exec "$@" </dev/null'
 
 @contextmanager
 def watched(mountpoint: str) -> Iterator[None]:
-    """From the daemon's first thread.  Without a shell the mount goes on, unwatched."""
+    """Runs the watchdog inside the context; call it from the daemon's first thread.
+
+    If there is no shell, the mount is served without a watchdog.
+    """
     reader, writer = os.pipe()  # closed by exec: no other process inherits our end
     process = None
     try:
         process = _start(mountpoint, reader)
     except OSError as error:
-        log.warning("nobody unmounts %s should this daemon be killed: %s", mountpoint, error)
+        log.warning("%s stays mounted should this daemon be killed: %s", mountpoint, error)
     finally:
         os.close(reader)
     try:
@@ -42,8 +45,8 @@ def watched(mountpoint: str) -> Iterator[None]:
 
 
 def _start(mountpoint: str, reader: int) -> subprocess.Popen[bytes]:
-    """In a session of its own, out of the reach of a terminal's Ctrl-C."""
+    """Starts the shell in a session of its own, so that a terminal's Ctrl-C does not reach it."""
     then = [sys.executable, "-I", "-S", str(SCRIPT), mountpoint]
     return subprocess.Popen(
-        ["/bin/sh", "-c", WAIT, "jaxfs-watcher", *then], stdin=reader, start_new_session=True
+        ["/bin/sh", "-c", WAIT, "jaxfs-watchdog", *then], stdin=reader, start_new_session=True
     )

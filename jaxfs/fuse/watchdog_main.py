@@ -1,7 +1,7 @@
-"""A script: unmount a jaxfs whose daemon is gone.  ``watched`` runs it; it imports no jaxfs.
+"""A script that unmounts a jaxfs with no daemon.  ``watchdog`` runs it; it imports no jaxfs.
 
-A mount is dead when stat says ENOTCONN.  Anything else that is mounted there meanwhile is left
-alone.
+A mount is dead when stat fails with ENOTCONN.  Anything else that is mounted there meanwhile is
+left alone.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 
 
 def topmost(mountpoint: str) -> str:
-    """The type of what is mounted there; empty for nothing.  See mountinfo(5)."""
+    """Returns the type of the topmost mount there, empty for none; see proc_pid_mountinfo(5)."""
     found = ""
     with open("/proc/self/mountinfo", errors="surrogateescape") as file:
-        for row in file:
-            left, _, right = row.partition(" - ")
+        for line in file:
+            left, _, right = line.partition(" - ")
             if unescaped(left.split(" ")[4]) == mountpoint:
                 found = right.split(" ")[0]
     return found
 
 
 def unescaped(text: str) -> str:
-    """How mountinfo writes space, tab, newline and backslash."""
+    r"""Decodes the octal escapes of mountinfo, for space, tab, newline and backslash.
+
+    >>> unescaped(r"/mnt/a\040place")
+    '/mnt/a place'
+    """
     return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
 
 
 def is_dead(mountpoint: str) -> bool:
-    """Whether a jaxfs is mounted there whose daemon is gone."""
+    """Returns whether a jaxfs is mounted there and its daemon is gone."""
     if topmost(mountpoint) != FSTYPE:
         return False
     try:
@@ -45,7 +49,7 @@ def is_dead(mountpoint: str) -> bool:
 
 
 def detach(mountpoint: str) -> None:
-    """Unmount lazily: processes may still have it as their working directory."""
+    """Unmounts lazily: processes may still have it as their working directory."""
     umount2 = ctypes.CDLL(None).umount2
     if umount2(os.fsencode(mountpoint), MNT_DETACH | UMOUNT_NOFOLLOW):  # a plain user may not
         os.execvp("fusermount3", ["fusermount3", "-u", "-z", "-q", "--", mountpoint])

@@ -164,7 +164,7 @@ def test_killed_daemon_leaves_no_mount_and_no_process(spinning: Mount) -> None:
 def test_killed_daemon_is_no_loss_to_a_mount_made_since(own_mount: Mount) -> None:
     """The watcher of the first daemon runs when a second one serves there already."""
     daemon = daemon_of(own_mount)
-    watcher = next(p for p in children_of(daemon) if "jaxfs-watcher" in processes.command_of(p))
+    watcher = next(p for p in children_of(daemon) if "jaxfs-watchdog" in processes.command_of(p))
     os.kill(watcher, signal.SIGSTOP)
     os.kill(daemon, signal.SIGKILL)
     assert all_end([daemon])
@@ -178,7 +178,7 @@ def test_watcher_does_not_keep_descriptors_of_the_daemon(own_mount: Mount) -> No
     """Nor does anybody else hold the pipe's other end: it would never close."""
     daemon = daemon_of(own_mount)
     children = children_of(daemon)
-    watcher = next(p for p in children if "jaxfs-watcher" in processes.command_of(p))
+    watcher = next(p for p in children if "jaxfs-watchdog" in processes.command_of(p))
     pipe = os.readlink(f"/proc/{watcher}/fd/0")
     assert {int(fd) for fd in os.listdir(f"/proc/{watcher}/fd")} <= {0, 1, 2, 10}
     for pid in children:

@@ -1,4 +1,4 @@
-"""The watcher takes away dead mounts of jaxfs, and nothing else."""
+"""The watchdog takes away dead mounts of jaxfs, and nothing else."""
 
 from __future__ import annotations
 

@@ -49,13 +49,13 @@ class WaitingFs(pyfuse3.Operations):
     async def waits(
         self, kind: str, inode: int, ctx: pyfuse3.RequestContext | None = None
     ) -> AsyncIterator[None]:
-        caller = INTERRUPTS.current(ctx)
+        request = INTERRUPTS.current(ctx)
         if KINDS.get(inode) == kind:
-            say("waiting", kind, caller.pid)
+            say("waiting", kind, request.pid)
             if kind == "busy":
                 await self.released.wait()
             try:
-                with INTERRUPTS.interruptible(caller):
+                with INTERRUPTS.interruptible(request):
                     await self.released.wait()
             except errors.Interrupted as error:
                 raise pyfuse3.FUSEError(error.errno) from error

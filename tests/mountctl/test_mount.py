@@ -129,7 +129,7 @@ def test_daemon_that_dies_while_starting_leaves_nothing(place: Path, state: Path
 
 
 def kill_watcher(daemon: int) -> None:
-    subprocess.run(["pkill", "-KILL", "-P", str(daemon), "-f", "jaxfs-watcher"], check=True)
+    subprocess.run(["pkill", "-KILL", "-P", str(daemon), "-f", "jaxfs-watchdog"], check=True)
 
 
 def killed(mount: Mount) -> None:

@@ -97,7 +97,7 @@ def _kill_daemon(mount: Mount, *, with_watcher: bool) -> None:
     front = mount.front.pid
     if with_watcher:
         children = Path(f"/proc/{front}/task/{front}/children").read_text().split()
-        watchers = [n for n in children if b"jaxfs-watcher" in _command(n)]
+        watchers = [n for n in children if b"jaxfs-watchdog" in _command(n)]
         for number in watchers:
             os.kill(int(number), signal.SIGKILL)
     os.kill(front, signal.SIGKILL)
