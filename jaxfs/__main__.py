@@ -1,4 +1,4 @@
-"""``python -m jaxfs '<json>'``: the daemon.  People use ``mountctl mount``."""
+"""The daemon, ``python -m jaxfs '<json>'``.  People use ``mountctl mount``."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Every way jaxfs says no: one exception class a kind, each carrying its errno.
+"""Every error of jaxfs: one exception class for each kind, with its errno.
 
 A handler raises one of these; the FUSE layer turns it into the errno, and the object's ``error``
-file and ``error_log`` keep the words.  ``TABLE`` is made from the classes, so the list that users
+file and ``error_log`` have the reason.  ``TABLE`` is made from the classes, so the list that users
 read in the mount's README cannot differ from what the code raises.
 """
 
@@ -17,8 +17,15 @@ _NAMES = {errno.EOPNOTSUPP: "EOPNOTSUPP"}  # Linux has two names for it; this on
 class JaxfsError(Exception):
     """An operation was refused or failed, for a reason a person can read.
 
-    ``reason`` is one line: it names the object, what was expected, what was found and the next
-    step.  ``diagnostics`` is the full story (a parser's output, a traceback) and may be empty.
+    Attributes:
+        errno: The number of the kind, see errno(3).
+        meaning: What the errno means in jaxfs, a few words.
+        reason: One line with the object, what was expected, what was found and the next step.
+        diagnostics: Details, perhaps many lines (a parser's output, a traceback); may be empty.
+        is_logged: Whether error_log has it from when it happened.
+
+    >>> print(NotFound("there is no program 'f'").text(), end="")
+    ENOENT: there is no program 'f'
     """
 
     errno: ClassVar[int] = errno.EIO
@@ -28,110 +35,148 @@ class JaxfsError(Exception):
         super().__init__(reason)
         self.reason = " ".join(reason.split())
         self.diagnostics = diagnostics
-        self.is_logged = False  # whether error_log has it from when it happened
+        self.is_logged = False
 
     @property
     def errno_name(self) -> str:
-        """The symbolic errno, as in errno(3)."""
+        """The errno's name, as in errno(3)."""
         return _NAMES.get(self.errno) or errno.errorcode[self.errno]
 
     def text(self) -> str:
-        """The ``error`` file: the reason, then the diagnostics."""
+        """Returns the content of the ``error`` file: the reason, then the diagnostics."""
         body = self.diagnostics.rstrip("\n")
         return f"{self.errno_name}: {self.reason}\n" + (f"\n{body}\n" if body else "")
 
 
 class Invalid(JaxfsError):
+    """A program, input or option is not valid."""
+
     errno = errno.EINVAL
     meaning = "bad program, bad input, bad option"
 
 
 class BrokenProgram(JaxfsError):
+    """A program that failed to compile was used."""
+
     errno = errno.ENOEXEC
     meaning = "a program that failed to compile was used"
 
 
 class RunFailed(JaxfsError):
+    """A run, or a process or file it needs, failed."""
+
     errno = errno.EIO
     meaning = "the run failed"
 
 
 class Cancelled(JaxfsError):
+    """A run was cancelled."""
+
     errno = errno.ECANCELED
     meaning = "it was cancelled"
 
 
 class TimedOut(JaxfsError):
+    """A run or a compile ran past its limit."""
+
     errno = errno.ETIMEDOUT
     meaning = "it ran past its limit"
 
 
 class NotReady(JaxfsError):
+    """It is not ready, and the file was opened non-blocking."""
+
     errno = errno.EAGAIN
     meaning = "not ready, and the file was opened non-blocking"
 
 
 class Interrupted(JaxfsError):
+    """A signal ended the wait."""
+
     errno = errno.EINTR
     meaning = "a signal ended the wait"
 
 
 class Unmounted(JaxfsError):
+    """The filesystem was unmounted during the wait."""
+
     errno = errno.ENOTCONN
     meaning = "the filesystem was unmounted meanwhile"
 
 
 class TooBig(JaxfsError):
+    """A file would be over the size limit."""
+
     errno = errno.EFBIG
     meaning = "over the size limit of a file"
 
 
 class NoSpace(JaxfsError):
+    """There is no memory on the device, for results or in the state directory."""
+
     errno = errno.ENOSPC
     meaning = "device, result or state-directory memory is full"
 
 
 class OverQuota(JaxfsError):
+    """It would be over the user's quota."""
+
     errno = errno.EDQUOT
     meaning = "over the user's share"
 
 
 class AccessDenied(JaxfsError):
+    """The user may not use the object."""
+
     errno = errno.EACCES
     meaning = "permission"
 
 
 class NotPermitted(JaxfsError):
+    """No user may do this to such a file."""
+
     errno = errno.EPERM
     meaning = "this cannot be done to such a file by anyone"
 
 
 class NameTaken(JaxfsError):
+    """The name is taken."""
+
     errno = errno.EEXIST
     meaning = "the name is taken"
 
 
 class NotFound(JaxfsError):
+    """There is no such file, program, call or result."""
+
     errno = errno.ENOENT
     meaning = "no such file, program, call or result"
 
 
 class NoDevice(JaxfsError):
+    """There is no such device."""
+
     errno = errno.ENODEV
     meaning = "no such device"
 
 
 class Busy(JaxfsError):
+    """The object is in use."""
+
     errno = errno.EBUSY
     meaning = "in use"
 
 
 class NotSupported(JaxfsError):
+    """The program cannot be transformed so, or the file does not support this."""
+
     errno = errno.EOPNOTSUPP
     meaning = "this program cannot be transformed so, or this file does not do that"
 
 
 class NameTooLong(JaxfsError):
+    """A name is longer than 128 bytes."""
+
     errno = errno.ENAMETOOLONG
     meaning = "a name is longer than 128 bytes"
 
@@ -142,12 +187,21 @@ def _subclasses(cls: type[JaxfsError]) -> list[type[JaxfsError]]:
 
 
 def from_errno(number: int, reason: str, diagnostics: str = "") -> JaxfsError:
-    """The error of kind ``number``, as it was told by another process."""
+    """Returns the error of a kind that another process reported; RunFailed for unknown numbers.
+
+    >>> from_errno(28, "no memory")
+    NoSpace('no memory')
+    """
     return BY_ERRNO.get(number, RunFailed)(reason, diagnostics)
 
 
 def from_os_error(error: OSError, doing: str) -> JaxfsError:
-    """A failed system call of our own (a full disk, say), in the user's terms."""
+    """Returns the error for a failed system call of our own, for example on a full disk.
+
+    Args:
+        error: Of the system call.
+        doing: What it was made for, as the beginning of the reason.
+    """
     kind = NoSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else RunFailed
     return kind(f"{doing}: {os.strerror(error.errno or errno.EIO)}")
 

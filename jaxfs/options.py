@@ -1,8 +1,10 @@
-"""Mount options: what may stand after ``-o``, once, for mountctl, the daemon and the help.
+"""Mount options: what may follow ``-o``, in one table for mountctl, the daemon and the help.
 
-``Options`` is the table.  Each field is one option: its name, type and default are the field's, how
-its value is read and what it is for are in the ``Option`` beside the type.  Adding an option is
-adding a field.
+``Options`` is the table.  Each field is one option, with its name, type and default; the ``Option``
+beside the type has the help, and how a value is read.  Adding an option is adding a field.
+
+>>> parse(["devices=4,allow_other", "max_write_bytes=1G"]).devices
+4
 """
 
 from __future__ import annotations
@@ -41,6 +43,11 @@ def _calls(text: str) -> int:
 
 
 def duration(text: str) -> float:
+    """Returns the seconds of a time like ``90``, ``90s``, ``5m`` or ``1h``.
+
+    Raises:
+        ValueError: It is none; the message is what is expected.
+    """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text, re.ASCII)
     if not found or not float(found[1]):
         raise ValueError("a time, also with the suffix s, m or h")
@@ -66,10 +73,10 @@ def _source(text: str) -> str:
     return text
 
 
-def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     def read(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"one of {' '.join(words)}")
+        if text not in choices:
+            raise ValueError(f"one of {' '.join(choices)}")
         return text
 
     return read
@@ -83,9 +90,13 @@ def _label(text: str) -> str:
 
 @attrs.frozen
 class Option:
-    """How one option is written and read; ``read`` is None for a flag, which takes no value.
+    """How one option is written and read.
 
-    ``read`` raises ValueError with a phrase that says what it expects.
+    Attributes:
+        help: What it is for, a phrase.
+        placeholder: For the value, in the help.
+        read: Returns the value of a text, or raises ValueError with a phrase for what it expects.
+            None for a flag, which takes no value.
     """
 
     help: str
@@ -94,12 +105,15 @@ class Option:
 
 
 def half_of_ram() -> int:
-    """Bytes."""
+    """Returns half of the machine's memory, in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The options of one mount; sizes in bytes."""
+    """The options of one mount; sizes in bytes, times in seconds.
+
+    The ``Option`` beside each field describes it.
+    """
 
     devices: Annotated[
         int | None,
@@ -189,14 +203,14 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def share_bytes(self) -> int:
-        """What one user's results and uploads may take."""
+        """How much memory one user's results and uploads may take."""
         if self.max_bytes_per_user is not None:
             return self.max_bytes_per_user
         return self.max_result_bytes // (2 if self.allow_other else 1)
 
 
 def rows(options: type[msgspec.Struct]) -> dict[str, Option]:
-    """The table in a class like ``Options``."""
+    """Returns the table in a class like ``Options``, by name."""
     hints = typing.get_type_hints(options, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items()}
 
@@ -205,20 +219,24 @@ TABLE: dict[str, Option] = rows(Options)
 
 
 def split(words: Iterable[str]) -> list[str]:
-    """The options in words like ``devices=4,allow_other``, one by one."""
+    """Returns the options in words like ``devices=4,allow_other``, one by one.
+
+    Quotes keep commas together, as in mount(8).
+    """
     return [part for word in words for part in _PART.findall(word)]
 
 
 def parse(words: Iterable[str]) -> Options:
-    """The options in words; of a repeated one the last counts.
+    """Returns the options in words; of a repeated one the last counts.
 
-    Raises Invalid for an unknown option, naming close ones, and for a value that does not fit.
+    Raises:
+        Invalid: An option is unknown, and the reason names close ones; or its value does not fit.
     """
     return Options(**dict(read(part, TABLE) for part in split(words)))
 
 
 def read(part: str, table: dict[str, Option]) -> tuple[str, Any]:
-    """Name and value of one option.  Raises Invalid."""
+    """Returns name and value of one option.  Raises Invalid as ``parse``."""
     name, has_value, text = part.partition("=")
     option = table.get(name)
     if option is None:
@@ -239,7 +257,7 @@ def _suggestion(name: str, table: dict[str, Option]) -> str:
 
 
 def usage(table: dict[str, Option] = TABLE) -> str:
-    """All options, one a line, as the help shows them."""
+    """Returns all options, one a line, as the help shows them."""
     written = {n: f"{n}={o.placeholder}" if o.read else n for n, o in table.items()}
     width = max(map(len, written.values()))
     return "\n".join(f"{written[n]:{width}}  {table[n].help}" for n in table)

@@ -1,6 +1,11 @@
-"""Manual pages: the few macros of man(7) that pages made from tables need.
+r"""Manual pages: the few macros of man(7) that pages made from tables need.
 
-Every function gives a piece of a page; what it is given is plain text, all of which is escaped.
+Every function returns a part of a page; its arguments are plain text, all of which is escaped.
+
+>>> print(entry("size", "in bytes"), end="")
+.TP
+\fBsize\fR
+in bytes
 """
 
 from __future__ import annotations
@@ -8,7 +13,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-REVISED = "2026-11-21"  # when the words of the pages were last changed
+REVISED = "2026-11-21"  # when the text of the pages was last changed
 WIDTH = 72  # of the source, escapes come on top; mandoc(1) finds fault with more than 80
 _ESCAPES = str.maketrans(
     {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti"}
@@ -16,49 +21,51 @@ _ESCAPES = str.maketrans(
 
 
 def escape(line: str) -> str:
-    """What shows as ``line``; with a dot in front it would be a request."""
+    """Returns what is shown as ``line``; a dot in front would make it a request."""
     text = line.translate(_ESCAPES)
     return f"\\&{text}" if text.startswith(".") else text
 
 
 def header(name: str, section: int, made_by: str, manual: str) -> str:
-    """What stands above and below each page.  No hyphens: they would stand in names of files."""
+    """Returns what is above and below each page; hyphenation is off, for names of files."""
     return f'.TH {name.upper()} {section} {REVISED} "{escape(made_by)}" "{escape(manual)}"\n.nh\n'
 
 
 def heading(text: str) -> str:
+    """Returns the heading of a section."""
     return f'.SH "{escape(text)}"\n'
 
 
 def subheading(text: str) -> str:
+    """Returns the heading of a subsection."""
     return f'.SS "{escape(text)}"\n'
 
 
 def paragraphs(text: str) -> str:
-    """Below a heading; a blank line separates two, other line breaks are spaces."""
+    """Returns paragraphs; a blank line separates two, other line breaks are spaces."""
     return ".PP\n".join(map(_filled, text.split("\n\n")))
 
 
 def entry(term: str, text: str, note: str = "") -> str:
-    """A term in bold, with what is said of it below; ``note`` stands beside the term."""
+    """Returns a term in bold with ``note`` beside it, and its description below."""
     beside = f" ({escape(note)})" if note else ""
     return f".TP\n\\fB{escape(term)}\\fR{beside}\n{_filled(text)}"
 
 
 def nested(entries: Iterable[str]) -> str:
-    """Entries below the one before."""
+    """Returns entries indented below the one before them; nothing for none."""
     inner = "".join(entries)
     return f".RS\n{inner}.RE\n" if inner else ""
 
 
 def verbatim(lines: Iterable[str]) -> str:
-    """As it is typed."""
+    """Returns lines that are shown as they are typed."""
     body = "".join(f"{escape(line)}\n" for line in lines)
     return f".RS 4\n.nf\n{body}.fi\n.RE\n"
 
 
 def references(*pages: tuple[str, int]) -> str:
-    """The list that ends a page."""
+    """Returns the list that ends a page."""
     return ",\n".join(f"\\fB{escape(name)}\\fR({number})" for name, number in pages) + "\n"
 
 

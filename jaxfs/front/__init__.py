@@ -1,1 +1,1 @@
-"""The process that serves one mount: puts its parts together, logs, talks to systemd."""
+"""The process that serves one mount: puts its parts together, logs, notifies systemd."""

@@ -1,6 +1,6 @@
 """The daemon's log: lines, JSON or systemd's journal, at a level that can be changed.
 
-Its children write their own lines to the same stderr.  ``FORMATS`` is the table of forms.
+Its children write their own lines to the same stderr.
 """
 
 from __future__ import annotations
@@ -21,29 +21,35 @@ PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERR
 
 
 class JsonLine(logging.Formatter):
-    """One object a line."""
+    """Formats a record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        words = {
+        """Returns the line, without its end."""
+        fields = {
             "time": round(record.created, 6),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
         if record.exc_info:
-            words["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(words).decode()
+            fields["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(fields).decode()
 
 
 class ToJournal(logging.Handler):
-    """One entry a record; on stderr where the journal cannot be reached."""
+    """Sends each record as one entry to the journal, or to stderr if there is none.
+
+    Args:
+        mountpoint: A field of each entry.
+    """
 
     def __init__(self, mountpoint: str) -> None:
         super().__init__()
         self._mountpoint = mountpoint
-        self._otherwise = _lines()
+        self._fallback = _text_lines()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Sends one record."""
         fields = {
             "MESSAGE": self.format(record),
             "PRIORITY": str(PRIORITIES.get(record.levelno, 6)),
@@ -54,30 +60,30 @@ class ToJournal(logging.Handler):
         try:
             systemd.journal(fields)
         except OSError:
-            self._otherwise.emit(record)
+            self._fallback.emit(record)
 
 
-def _lines() -> logging.Handler:
+def _text_lines() -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler
 
 
-def _json() -> logging.Handler:
+def _json_lines() -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLine())
     return handler
 
 
 FORMATS: dict[str, Callable[[str], logging.Handler]] = {
-    "text": lambda mountpoint: _lines(),
-    "json": lambda mountpoint: _json(),
+    "text": lambda _mountpoint: _text_lines(),
+    "json": lambda _mountpoint: _json_lines(),
     "journal": ToJournal,
 }
 
 
 def configure(options: Options, mountpoint: str, state_dir: Path) -> None:
-    """Begin to log as the options say; what an earlier daemon was told counts no more."""
+    """Configures logging by the options, and removes the level set for an earlier daemon."""
     handlers = [FORMATS[options.log_format](mountpoint)]
     logging.basicConfig(level=options.log_level.upper(), handlers=handlers)
     with contextlib.suppress(OSError):
@@ -85,7 +91,7 @@ def configure(options: Options, mountpoint: str, state_dir: Path) -> None:
 
 
 def reload(state_dir: Path) -> str:
-    """Take the level that ``LEVEL_NAME`` holds.  The level that counts now."""
+    """Sets the level that the file ``LEVEL_NAME`` has, if it is one; returns the level in force."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         level = (state_dir / LEVEL_NAME).read_text().strip()
         if level in LOG_LEVELS:

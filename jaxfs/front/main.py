@@ -1,7 +1,7 @@
 """The daemon: puts the parts of a mount together and takes them apart.
 
-It is started with one JSON document (``Launch``) and says on ``ready_fd``, in one JSON line, either
-that the mount answers and the engine is up, or why not.
+It is started with one JSON document (``Launch``) and writes to ``ready_fd`` one JSON line: that the
+mount answers and the engine is up, or why not.
 """
 
 from __future__ import annotations
@@ -48,9 +48,14 @@ FRONT_NICENESS = -10
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """How to start: absolute paths; ``ready_fd`` is written once and closed.
+    """How to start.
 
-    ``session_fd`` is /dev/fuse where somebody else has mounted it on the mount point, or -1.
+    Attributes:
+        mountpoint: An absolute path.
+        state_dir: An absolute path.
+        options: Of the mount.
+        ready_fd: Written to once and closed; -1 for none.
+        session_fd: /dev/fuse if another process has mounted it on the mount point, or -1.
     """
 
     mountpoint: str
@@ -61,64 +66,65 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class ReadyPipe:
-    """Says once, on a descriptor, how the start went."""
+    """Reports once how the start went, to the process at the other end of descriptor ``fd``."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._began = time.monotonic()
 
     def ready(self, engine: str) -> None:
+        """Reports, to systemd too, that the mount is served; ``engine`` describes the devices."""
         seconds = round(time.monotonic() - self._began, 3)
-        self._say({"ready": True, "pid": os.getpid(), "engine": engine, "seconds": seconds})
+        self._write({"ready": True, "pid": os.getpid(), "engine": engine, "seconds": seconds})
         systemd.notify("READY=1", f"STATUS={engine}")
 
     def failed(self, reason: str, diagnostics: str = "") -> None:
-        self._say({"error": reason, "diagnostics": diagnostics, "exit_code": START_FAILED})
+        """Reports that the start failed; does nothing after ``ready``."""
+        self._write({"error": reason, "diagnostics": diagnostics, "exit_code": START_FAILED})
 
-    def _say(self, words: dict[str, object]) -> None:
+    def _write(self, report: dict[str, object]) -> None:
         if self._fd < 0:
             return
         try:
-            os.write(self._fd, msgspec.json.encode(words) + b"\n")
-        except OSError as error:  # whoever started us did not wait
-            log.warning("nobody heard how the start went: %s", error)
+            os.write(self._fd, msgspec.json.encode(report) + b"\n")
+        except OSError as error:  # the process that started us did not wait
+            log.warning("how the start went could not be reported: %s", error)
         finally:
             os.close(self._fd)
             self._fd = -1
 
 
 def main(document: str) -> int:
-    """Run the daemon until it is unmounted; returns the exit code."""
+    """Runs the daemon until it is unmounted, and returns the exit code.
+
+    Args:
+        document: A ``Launch`` as JSON.
+    """
     launch = msgspec.json.decode(document, type=Launch)
     logs.configure(launch.options, launch.mountpoint, Path(launch.state_dir))
     for fd in (launch.ready_fd, launch.session_fd):
         if fd >= 0:
             os.set_inheritable(fd, False)
-    _allow_many_files()
-    herald = ReadyPipe(launch.ready_fd)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # results are memfds
+    ready_pipe = ReadyPipe(launch.ready_fd)
     try:
-        trio.run(_run, launch, herald)
+        trio.run(_run, launch, ready_pipe)
     except BaseException as error:
-        told = _first_reason(error)
-        log.exception("the daemon ends: %s", told, exc_info=not isinstance(told, JaxfsError))
-        herald.failed(str(told), getattr(told, "diagnostics", ""))
+        cause = _first_cause(error)
+        log.exception("the daemon ends: %s", cause, exc_info=not isinstance(cause, JaxfsError))
+        ready_pipe.failed(str(cause), cause.diagnostics if isinstance(cause, JaxfsError) else "")
         return START_FAILED
     return 0
 
 
-def _allow_many_files() -> None:
-    """Results are memfds: as many descriptors as the system allows us."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _first_reason(error: BaseException) -> BaseException:
+def _first_cause(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
-async def _run(launch: Launch, herald: ReadyPipe) -> None:
+async def _run(launch: Launch, ready_pipe: ReadyPipe) -> None:
     try:
         store = Store(Path(launch.state_dir))
     except OSError as error:
@@ -126,48 +132,53 @@ async def _run(launch: Launch, herald: ReadyPipe) -> None:
             f"the state directory {launch.state_dir} cannot be used: {error}"
         ) from error
     try:
-        async with trio.open_nursery() as nursery, _system(launch, store, nursery) as system:
-            await _serve(launch, system, nursery, herald)
+        async with trio.open_nursery() as nursery, _open_mount(launch, store, nursery) as mount:
+            await _serve(launch, mount, nursery, ready_pipe)
             nursery.cancel_scope.cancel()
     finally:
         store.close()
 
 
 @asynccontextmanager
-async def _system(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncIterator[Mount]:
+async def _open_mount(launch: Launch, store: Store, nursery: trio.Nursery) -> AsyncIterator[Mount]:
+    """Puts compiler, engines, programs and calls together, with what the state directory has."""
     options = launch.options
     async with (
-        open_compiler(deadline_s=options.compile_timeout) as tracer,
+        open_compiler(deadline_s=options.compile_timeout) as compiler,
         open_engines(options) as engines,
     ):
         if options.zygote == "eager":
-            nursery.start_soon(tracer.start)
-        pickles = PicklePolicy(options.pickle, os.getuid(), tracer)
-        builder = Builder(store, tracer, engines, pickles, nursery)
+            nursery.start_soon(compiler.start)
+        pickles = PicklePolicy(options.pickle, os.getuid(), compiler)
+        builder = Builder(store, compiler, engines, pickles, nursery)
         programs = Programs(builder, nursery)
 
-        def failed(call: Call, error: JaxfsError) -> None:
+        def note_failure(call: Call, error: JaxfsError) -> None:
             caller = Credentials(call.attr.uid, call.attr.gid)
-            system.note(caller, f"results/{call.id}", error)
+            mount.note(caller, f"results/{call.id}", error)
 
-        calls = Calls(engines, programs.derivations, options, failed, nursery)
-        meta = InodeAttr(os.getuid(), os.getgid(), 0o755)
-        system = Mount(options, programs, calls, engines, tracer, meta)
-        system.add_devices()
+        calls = Calls(engines, programs.derivations, options, note_failure, nursery)
+        root_attr = InodeAttr(os.getuid(), os.getgid(), 0o755)
+        mount = Mount(options, programs, calls, engines, compiler, root_attr)
+        mount.add_devices()
         programs.restore()
         restore_bindings(programs)
         if options.keep_arrays:
-            keeper = ArrayStore(calls.arrays, store.root / "arrays")
-            keeper.restore(calls.admission.pool(os.getuid()))
-            nursery.start_soon(keeper.run)
-        yield system
+            array_store = ArrayStore(calls.arrays, store.root / "arrays")
+            array_store.restore(calls.admission.pool(os.getuid()))
+            nursery.start_soon(array_store.run)
+        yield mount
         if options.keep_arrays:
             with trio.CancelScope(shield=True):
-                await keeper.save()
+                await array_store.save()
 
 
 def open_engines(options: Options) -> AbstractAsyncContextManager[Engines]:
-    """The engines a mount with these options has.  Raises Invalid where it cannot have them."""
+    """Returns the engines of a mount with these options, to be entered as a context.
+
+    Raises:
+        Invalid: Only root can have them.
+    """
     wanted = protocol.EngineOptions(platform=options.platform or "", devices=options.devices or 0)
     if options.engine == "shared":
         return open_shared(wanted)
@@ -178,59 +189,63 @@ def open_engines(options: Options) -> AbstractAsyncContextManager[Engines]:
     return open_per_user(wanted, os.getuid(), options.engine_idle)
 
 
-async def _serve(launch: Launch, system: Mount, nursery: trio.Nursery, herald: ReadyPipe) -> None:
+async def _serve(
+    launch: Launch, mount: Mount, nursery: trio.Nursery, ready_pipe: ReadyPipe
+) -> None:
     options = session.mount_options(launch.options)
-    filesystem = Filesystem(Vfs(system), nursery)
-    with session.mounted(filesystem, launch.mountpoint, options, launch.session_fd) as mount:
-        nursery.start_soon(_stop_on_signal, mount)
+    filesystem = Filesystem(Vfs(mount), nursery)
+    with session.mounted(filesystem, launch.mountpoint, options, launch.session_fd) as served:
+        nursery.start_soon(_stop_on_signal, served)
         nursery.start_soon(_reload_on_signal, Path(launch.state_dir))
-        nursery.start_soon(_trim, system.engines)
-        _come_first()
+        nursery.start_soon(_trim, mount.engines)
+        _raise_priority()
         gc.freeze()  # what is there now stays; looking through it again and again is for nothing
-        nursery.start_soon(_announce, launch, system, herald)
-        await mount.serve()
+        nursery.start_soon(_announce, launch, mount.engines, ready_pipe)
+        await served.serve()
 
 
-async def _announce(launch: Launch, system: Mount, herald: ReadyPipe) -> None:
-    """Ready is: a stat through the mount answers, and the engine is up."""
+async def _announce(launch: Launch, engines: Engines, ready_pipe: ReadyPipe) -> None:
+    """Reports that we are ready: a stat through the mount answers, and the engine is up."""
     if not await session.is_answering(launch.mountpoint):
         raise RunFailed(f"{launch.mountpoint} does not show the new mount")
-    herald.ready(_describe(system.engines))
+    names = " ".join(device.name for device in engines.devices())
+    ready_pipe.ready(f"{engines.toolchain} on {names}")
     log.info("serving %s", launch.mountpoint)
 
 
-def _describe(engines: Engines) -> str:
-    names = " ".join(device.name for device in engines.devices())
-    return f"{engines.toolchain} on {names}"
+def _raise_priority() -> None:
+    """Lets this process run before its clients, if root runs it.
 
-
-def _come_first() -> None:
-    """Every file operation waits for this process, and it never computes: where root runs it, it
-    gets its turn before who does.  The engine and compiles set their own priority."""
+    Every file operation waits for it, and it never computes.  The worker and compiles set their own
+    priority.
+    """
     with contextlib.suppress(PermissionError):
         os.nice(FRONT_NICENESS)
 
 
 async def _trim(engines: Engines) -> None:
-    """Give memory that is not in use back to the system, some time after the last use."""
+    """Gives unused memory back to the system, some time after its last use."""
     while True:
         await trio.sleep(TRIM_S)
         for engine in engines.all():
             engine.pool.trim()
 
 
-async def _stop_on_signal(mount: session.Session) -> None:
-    """In order at the first signal; a second one finds its default action, and ends us at once."""
+async def _stop_on_signal(served: session.Session) -> None:
+    """Unmounts in order at the first signal; a second one has its default action: it ends us."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             log.info("%s: unmounting", signal.Signals(number).name)
             systemd.notify("STOPPING=1")
-            mount.stop()
+            served.stop()
             return
 
 
 async def _reload_on_signal(state_dir: Path) -> None:
-    """SIGHUP, as daemons have it; whose terminal goes away is told by mountctl, in front of it."""
+    """Reads the log level again at SIGHUP, as daemons do.
+
+    In the foreground it may also be the end of the terminal; mountctl handles that.
+    """
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
         async for _ in signals:
             systemd.notify_reloading()

@@ -1,7 +1,7 @@
-"""What systemd wants to hear: two datagram sockets, and text on them.
+"""Sends states and log entries to systemd: text on two datagram sockets.
 
-sd_notify(3) says how the service is, where systemd started it (NOTIFY_SOCKET);
-https://systemd.io/JOURNAL_NATIVE_PROTOCOL/ is one log entry a datagram.
+States are those of sd_notify(3), if systemd started the service (NOTIFY_SOCKET).  The journal takes
+one entry in a datagram, see https://systemd.io/JOURNAL_NATIVE_PROTOCOL/.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _send(address: str, data: bytes) -> None:
 
 
 def notify(*assignments: str) -> None:
-    """Say ``READY=1`` and the like; nothing where nobody listens."""
+    """Sends ``READY=1`` and the like, if systemd started us."""
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         with contextlib.suppress(OSError):
@@ -31,12 +31,12 @@ def notify(*assignments: str) -> None:
 
 
 def notify_reloading() -> None:
-    """Type=notify-reload wants to know when, too."""
+    """Sends that the service reloads, and when: Type=notify-reload needs both."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def journal(fields: dict[str, str]) -> None:
-    """One entry.  Raises OSError where there is no journal."""
+    """Sends one entry.  Raises OSError if there is no journal."""
     _send(str(JOURNAL), b"".join(_field(name, text) for name, text in fields.items()))
 
 

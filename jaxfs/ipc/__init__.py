@@ -1,1 +1,1 @@
-"""How jaxfs' processes talk: messages on a socket, array data in shared memory."""
+"""Communication of jaxfs' processes: messages on a socket, array data in shared memory."""

@@ -1,9 +1,18 @@
-"""Shared memory that is used again.
+"""A pool of shared memory that is used again.
 
 The first write to a fresh page costs ten times the copy itself (64 MiB: 100-180 ms fresh, 12 ms on
-pages already there), so segments come from a pool and go back to it.  The front owns every segment;
-workers only map what they are sent, and may keep the mapping, because a segment's number is never
-used for another one.  They cannot make it shorter: reading past its end would be SIGBUS here.
+pages already there), so segments are taken from a pool and given back to it.  The front owns every
+segment; workers only map what they are sent, and may keep the mapping, because a segment's number
+is never used for another one.  Seals keep workers from making a segment shorter: reading past its
+end would be SIGBUS here.
+
+>>> pool = Pool()
+>>> with pool.take(5) as segment:
+...     segment.write(0, b"hello")
+...     segment.read(1, 3)
+b'ell'
+>>> pool.used_bytes, pool.free_bytes == segment.capacity
+(0, True)
 """
 
 from __future__ import annotations
@@ -26,10 +35,14 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class SegmentRef(msgspec.Struct, frozen=True, array_like=True):
-    """A range of a segment, as it is told to another process.
+    """A range of a segment, as it is sent to another process.
 
-    ``value`` numbers the array that stands there, if it has a name: the same number, the same
-    array, wherever it stands.
+    Attributes:
+        segment: The segment's number.
+        offset: In bytes.
+        nbytes: The length.
+        value: Numbers the array in it, if the array has a name: the same number is the same array,
+            wherever it is.
     """
 
     segment: int
@@ -39,10 +52,14 @@ class SegmentRef(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Segment:
-    """One memfd: a number, a descriptor, a capacity in bytes, and reads and writes at offsets.
+    """One memfd, reference counted: the last ``release`` gives it back to its pool.
 
-    Reference counted: ``retain`` for each further holder, ``release`` when done; the last release
-    gives it back to its pool.
+    Attributes:
+        number: Identifies it; never used again.
+        fd: The memfd.
+        capacity: In bytes, a power of two.
+        idle_since: The pool's tick when it was given back.
+        on_return: Called once, by the last release.
     """
 
     def __init__(self, pool: Pool, number: int, fd: int, capacity: int) -> None:
@@ -52,16 +69,16 @@ class Segment:
         self._pool = pool
         self._holders = 1
         self._map: mmap.mmap | None = None
-        self.idle_since = 0  # the pool's tick
-        self.on_return: Callable[[], None] | None = None  # called once, by the last release
+        self.idle_since = 0
+        self.on_return: Callable[[], None] | None = None
 
     def retain(self) -> Segment:
-        """Another holder."""
+        """Adds a holder, and returns the segment."""
         self._holders += 1
         return self
 
     def release(self) -> None:
-        """One holder less; the last one gives the memory back."""
+        """Removes a holder; the last one gives the memory back."""
         self._holders -= 1
         if self._holders == 0:
             self._pool.give_back(self)
@@ -72,42 +89,42 @@ class Segment:
         return self._holders > 1
 
     def belongs_to(self, pool: Pool) -> bool:
-        """Whether the engine of this pool may be sent it."""
+        """Returns whether it was taken from this pool, so that the pool's engine may map it."""
         return self._pool is pool
 
     def reset(self) -> None:
-        """Make a pooled segment anybody's again."""
+        """Gives a pooled segment its first holder."""
         self._holders = 1
 
     def advise_unused(self) -> None:
-        """Nobody looks at the bytes for now: this process's memory need not count them."""
+        """Drops the pages from this process, which does not read them for now; see madvise(2)."""
         if self._map is not None:
             self._map.madvise(mmap.MADV_DONTNEED)
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Copy ``data`` in at ``offset``; pwrite touches no page tables, unlike a mapping."""
+        """Copies ``data`` in at ``offset``; pwrite touches no page tables, unlike a mapping."""
         view = memoryview(data)
         while view:
             done = os.pwrite(self.fd, view, offset)
             view, offset = view[done:], offset + done
 
     def view(self, offset: int = 0, nbytes: int | None = None) -> memoryview:
-        """A read-only window without a copy; valid while the segment is held."""
+        """Returns a read-only window without a copy; valid while the segment is retained."""
         if self._map is None:
             self._map = mmap.mmap(self.fd, self.capacity, prot=mmap.PROT_READ)
         end = self.capacity if nbytes is None else offset + nbytes
         return memoryview(self._map)[offset:end]
 
     def read(self, offset: int, nbytes: int) -> bytes:
-        """A copy of a range."""
+        """Returns a copy of a range."""
         return os.pread(self.fd, nbytes, offset)
 
     def ref(self, offset: int, nbytes: int, value: int = 0) -> SegmentRef:
-        """How to tell another process of a range."""
+        """Returns a range as it is sent to another process."""
         return SegmentRef(self.number, offset, nbytes, value)
 
     def close(self) -> None:
-        """Free the pages.  Windows still in use keep them until they are gone."""
+        """Frees the pages.  Windows still in use keep them until they are gone."""
         self._map = None  # not .close(): a reply may still be reading from it
         os.close(self.fd)
 
@@ -124,7 +141,13 @@ class Segment:
 
 
 class Pool:
-    """Segments by power-of-two capacity; keeps up to ``keep_bytes`` of free ones warm."""
+    """Segments by power-of-two capacity.
+
+    Attributes:
+        keep_bytes: The most of free segments that it keeps.
+        free_bytes: How much it keeps now.
+        has_device_cache: Whether the engine keeps named arrays on its devices.
+    """
 
     def __init__(self, keep_bytes: int = 1 << 30) -> None:
         self.keep_bytes = keep_bytes
@@ -134,21 +157,24 @@ class Pool:
         self._free: dict[int, list[Segment]] = defaultdict(list)
         self._retired: list[int] = []
         self._forgotten: list[int] = []
-        self.has_device_cache = False  # whether the engine keeps arrays on its devices
+        self.has_device_cache = False
         self._ticks = 0
         self._slab: Segment | None = None  # what is cut into small ranges now
         self._slab_end = 0
 
     @property
     def used_bytes(self) -> int:
-        """Capacity of the segments that somebody holds."""
+        """The capacity of all segments that are in use."""
         spare = self._slab is not None and not self._slab.is_shared
         return self._taken_bytes - (SLAB_BYTES if spare else 0)
 
     def take(self, nbytes: int) -> Segment:
-        """A segment of at least ``nbytes`` bytes.  Its content is undefined: write it whole.
+        """Returns a segment of at least ``nbytes`` bytes.
 
-        Raises OSError (ENOSPC, EMFILE) when the system has no more.
+        Its content is undefined, perhaps another user's: write it whole before it is read.
+
+        Raises:
+            OSError: The system has no more memory (ENOSPC) or descriptors (EMFILE).
         """
         capacity = max(PAGE_BYTES, 1 << (max(nbytes, 1) - 1).bit_length())
         if self._free[capacity]:
@@ -161,10 +187,10 @@ class Pool:
         return segment
 
     def take_range(self, nbytes: int) -> tuple[Segment, int]:
-        """A held segment and the aligned offset of ``nbytes`` bytes in it.
+        """Returns a retained segment and the aligned offset of ``nbytes`` bytes in it.
 
         Small ranges share a segment, which is given back when all of them are released: meant for
-        memory that is soon released again.  Raises as ``take``.
+        memory that is soon released again.  Raises OSError as ``take``.
         """
         if nbytes > SLAB_BYTES // 8:
             return self.take(nbytes), 0
@@ -191,7 +217,7 @@ class Pool:
         return Segment(self, next(self._numbers), fd, capacity)
 
     def give_back(self, segment: Segment) -> None:
-        """Called by the last release."""
+        """Takes a segment back; called by its last release."""
         self._taken_bytes -= segment.capacity
         if segment.on_return is not None:
             segment.on_return()
@@ -209,7 +235,7 @@ class Pool:
         segment.close()
 
     def trim(self) -> None:
-        """Free what nobody used since the last but one call; called now and then."""
+        """Frees what was not used since the last but one call; call it every few seconds."""
         self._ticks += 1
         if self._slab is not None and not self._slab.is_shared:
             self._drop_slab()
@@ -221,22 +247,22 @@ class Pool:
                 self._retire(segment)
 
     def take_retired(self) -> list[int]:
-        """Numbers of segments that are gone since the last call, for workers to unmap."""
+        """Returns the numbers of segments that were freed since the last call, to unmap them."""
         retired, self._retired = self._retired, []
         return retired
 
-    def forget(self, source: int) -> None:
-        """Nobody has a name any more for the arrays of a source."""
+    def forget(self, producer: int) -> None:
+        """Notes that the arrays of a producer have no name any more."""
         if self.has_device_cache:
-            self._forgotten.append(source)
+            self._forgotten.append(producer)
 
     def take_forgotten(self) -> list[int]:
-        """The sources forgotten since the last call."""
+        """Returns the producers forgotten since the last call."""
         forgotten, self._forgotten = self._forgotten, []
         return forgotten
 
     def close(self) -> None:
-        """Free what is not in use."""
+        """Frees what is not in use."""
         self._drop_slab()
         for segments in self._free.values():
             for segment in segments:

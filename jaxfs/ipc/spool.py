@@ -1,7 +1,7 @@
-"""What a user is writing: bytes arriving at any offsets, in any number of writes.
+"""A file that is being written: bytes at any offsets, in any number of writes.
 
-Small uploads stay in the process; larger ones go straight to shared memory, where the engine and
-the tracer take them without another copy.
+Small uploads stay in the process; larger ones are written to shared memory, from which the engine
+and the compiler take them without another copy.
 """
 
 from __future__ import annotations
@@ -13,16 +13,27 @@ from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool, Segment
 
 _ZEROS = bytes(1 << 16)
-Charge = Callable[[int], Callable[[], None]]  # takes bytes, returns what gives them back
+Charge = Callable[[int], Callable[[], None]]  # charges a user for bytes, returns the refund
 
 
 class Spool:
     """A growing byte array with a size limit.
 
-    ``hint_bytes`` is how much is expected: shared memory of that size is taken at once, instead of
-    by doubling.  Raises TooBig past ``limit_bytes``, and what ``charge`` raises: it is asked before
-    shared memory is taken, and hears when the last holder of that memory, an input of a run
-    perhaps, is through with it.
+    Args:
+        pool: Shared memory for more than ``INLINE_BYTES``.
+        limit_bytes: More raises TooBig.
+        hint_bytes: How much is expected: so much is taken at once, instead of by doubling.
+        charge: Called before shared memory is taken; may raise OverQuota.  What it returns is
+            called when the last holder of that memory, an input of a run perhaps, releases it.
+
+    Attributes:
+        size: In bytes.
+
+    >>> spool = Spool(Pool(), limit_bytes=100)
+    >>> spool.write(3, b"abc")
+    3
+    >>> list(spool.view())
+    [0, 0, 0, 97, 98, 99]
     """
 
     def __init__(
@@ -42,11 +53,11 @@ class Spool:
 
     @property
     def segment(self) -> Segment | None:
-        """The shared memory the bytes stand in, if they are not few."""
+        """The shared memory the bytes are in, if they are not few."""
         return self._segment
 
     def write(self, offset: int, data: bytes) -> int:
-        """Store ``data`` at ``offset``; a gap before it reads as zeros."""
+        """Stores ``data`` at ``offset`` and returns its length; a gap before it reads as zeros."""
         end = offset + len(data)
         self._make_room(end)
         if offset > self.size:
@@ -56,11 +67,11 @@ class Spool:
         return len(data)
 
     def append(self, data: bytes) -> int:
-        """Store ``data`` behind what is there."""
+        """Stores ``data`` at the end and returns its length."""
         return self.write(self.size, data)
 
     def truncate(self, size: int) -> None:
-        """Cut or extend with zeros."""
+        """Cuts the end off, or extends it with zeros."""
         self._make_room(size)
         if size > self.size:
             self._fill(self.size, size)
@@ -69,20 +80,20 @@ class Spool:
         self.size = size
 
     def view(self) -> memoryview:
-        """All bytes, read-only, without a copy where they stand in shared memory."""
+        """Returns all bytes, read-only, without a copy if they are in shared memory."""
         if self._segment is None:
             return memoryview(bytes(self._small))
         return self._segment.view(0, self.size)
 
     def read(self, offset: int, nbytes: int) -> bytes:
-        """A copy of a range."""
+        """Returns a copy of a range, less at the end."""
         nbytes = max(0, min(nbytes, self.size - offset))
         if self._segment is None:
             return bytes(self._small[offset : offset + nbytes])
         return self._segment.read(offset, nbytes)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Releases the memory."""
         if self._segment is not None:
             self._segment.release()
             self._segment = None
@@ -122,7 +133,7 @@ class Spool:
             self._small[offset : offset + len(data)] = data
 
     def _fill(self, start: int, end: int) -> None:
-        while start < end:  # pooled memory holds somebody's old bytes
+        while start < end:  # pooled memory has the bytes of its last use
             zeros = _ZEROS[: end - start]
             self._put(start, zeros)
             start += len(zeros)
