@@ -14,7 +14,7 @@ import os
 import re
 import typing
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import attrs
 import msgspec
@@ -28,6 +28,7 @@ _PART = re.compile(r'(?:[^,"]|"[^"]*"|")+')  # quotes keep commas in, as in moun
 LOG_LEVELS = ("debug", "info", "warning", "error")
 PICKLE_RULES = ("owner", "all", "off", "unsafe")
 LOG_FORMATS = ("text", "json", "journal")
+Value = bool | int | float | str
 
 
 def _count(text: str) -> int:
@@ -101,7 +102,7 @@ class Option:
 
     help: str
     placeholder: str = ""
-    read: Callable[[str], Any] | None = None
+    read: Callable[[str], Value] | None = None
 
 
 def half_of_ram() -> int:
@@ -232,10 +233,10 @@ def parse(words: Iterable[str]) -> Options:
     Raises:
         Invalid: An option is unknown, and the reason names close ones; or its value does not fit.
     """
-    return Options(**dict(read(part, TABLE) for part in split(words)))
+    return msgspec.convert(dict(read(part, TABLE) for part in split(words)), Options)
 
 
-def read(part: str, table: dict[str, Option]) -> tuple[str, Any]:
+def read(part: str, table: dict[str, Option]) -> tuple[str, Value]:
     """Returns name and value of one option.  Raises Invalid as ``parse``."""
     name, has_value, text = part.partition("=")
     option = table.get(name)

@@ -57,9 +57,10 @@ class HandlesRequests(Protocol):
         """The open directories by handle."""
 
 
+HandlerArguments = tuple[Any, ...]  # of pyfuse3's handlers, without self; they differ
 Handler = TypeVar("Handler", bound=Callable[..., Coroutine[Any, Any, Any]])
 # From the handler's arguments: the process that gets the error, and the path it concerns.
-Locate = Callable[[HandlesRequests, tuple[Any, ...]], tuple[Credentials, str]]
+Locate = Callable[[HandlesRequests, HandlerArguments], tuple[Credentials, str]]
 
 
 def credentials_of(ctx: pyfuse3.RequestContext) -> Credentials:
@@ -67,30 +68,30 @@ def credentials_of(ctx: pyfuse3.RequestContext) -> Credentials:
     return Credentials(ctx.uid, ctx.gid, ctx.pid, ctx.umask)
 
 
-def at_inode(fs: HandlesRequests, args: tuple[Any, ...]) -> tuple[Credentials, str]:
+def at_inode(fs: HandlesRequests, args: HandlerArguments) -> tuple[Credentials, str]:
     """For handlers (inode, ..., ctx)."""
     return credentials_of(args[-1]), fs.vfs.path(args[0])
 
 
-def at_name(fs: HandlesRequests, args: tuple[Any, ...]) -> tuple[Credentials, str]:
+def at_name(fs: HandlesRequests, args: HandlerArguments) -> tuple[Credentials, str]:
     """For handlers (parent inode, name, ..., ctx)."""
     name = args[1].decode(errors="replace")
     return credentials_of(args[-1]), f"{fs.vfs.path(args[0])}/{name}"
 
 
-def at_handle(fs: HandlesRequests, args: tuple[Any, ...]) -> tuple[Credentials, str]:
+def at_handle(fs: HandlesRequests, args: HandlerArguments) -> tuple[Credentials, str]:
     """For handlers (file handle, ...), which pyfuse3 gives no context."""
     handle = fs.vfs.open_file(args[0])
     return handle.caller, handle.path
 
 
-def at_listing(fs: HandlesRequests, args: tuple[Any, ...]) -> tuple[Credentials, str]:
+def at_listing(fs: HandlesRequests, args: HandlerArguments) -> tuple[Credentials, str]:
     """For handlers (directory handle, ...)."""
     listing = fs.listings[args[0]]
     return listing.caller, fs.vfs.path(listing.inode)
 
 
-def at_root(_fs: HandlesRequests, args: tuple[Any, ...]) -> tuple[Credentials, str]:
+def at_root(_fs: HandlesRequests, args: HandlerArguments) -> tuple[Credentials, str]:
     """For handlers (ctx), which are about the whole mount."""
     return credentials_of(args[-1]), ""
 
@@ -161,7 +162,7 @@ def _count_internal_error(fs: HandlesRequests, handler: str) -> None:
     fs.vfs.mount.internal_errors += 1
 
 
-def _note(fs: HandlesRequests, locate: Locate, args: tuple[Any, ...], error: JaxfsError) -> None:
+def _note(fs: HandlesRequests, locate: Locate, args: HandlerArguments, error: JaxfsError) -> None:
     """Adds a line to error_log, unless the error is an everyday one or has its line already."""
     if isinstance(error, QUIET) or error.is_logged:
         return

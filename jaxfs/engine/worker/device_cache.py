@@ -13,14 +13,25 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
 from jaxfs.types.memory_layout import PRODUCER_SHIFT
 
 Key = tuple[int, int]  # the array's number, the device's id
 
 
-class DeviceCache:
+class DeviceArray(Protocol):
+    """What the cache needs of an array; jax.Array has it."""
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory it takes."""
+
+
+Cached = TypeVar("Cached", bound=DeviceArray)
+
+
+class DeviceCache(Generic[Cached]):
     """Arrays by number and device; the least recently used are dropped first.
 
     Its methods may be called from several threads.
@@ -31,13 +42,13 @@ class DeviceCache:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._arrays: OrderedDict[Key, Any] = OrderedDict()
+        self._arrays: OrderedDict[Key, Cached] = OrderedDict()
         self._bytes: dict[int, int] = {}
         self._sent: dict[int, int] = {}
         self._evicted: dict[int, int] = {}
         self._lock = threading.Lock()
 
-    def get(self, value: int, device: int) -> Any | None:
+    def get(self, value: int, device: int) -> Cached | None:
         """Returns the array of this number on a device, or None."""
         with self._lock:
             found = self._arrays.get((value, device))
@@ -45,7 +56,7 @@ class DeviceCache:
                 self._arrays.move_to_end((value, device))
             return found
 
-    def put(self, value: int, device: int, array: Any, *, was_sent: bool = False) -> None:
+    def put(self, value: int, device: int, array: Cached, *, was_sent: bool = False) -> None:
         """Keeps an array, unless it is over the limit alone.
 
         Args:

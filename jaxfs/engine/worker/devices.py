@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from jaxfs.engine.protocol import Device, EngineOptions
+from jaxfs.engine.worker.device_cache import DeviceCache
 from jaxfs.jaxcompat import executables, mlir
 
 _FIELDS = frozenset(
@@ -18,7 +19,7 @@ _FIELDS = frozenset(
 _PLAIN = (str, int, float, bool, tuple, list)
 
 
-def start(options: EngineOptions) -> list[Any]:
+def start(options: EngineOptions) -> list[jax.Device]:
     """Starts JAX's backend and returns its devices, no more than are asked for.
 
     Raises:
@@ -42,15 +43,17 @@ def toolchain() -> str:
     return mlir.toolchain()
 
 
-def device_cache_bytes(options: EngineOptions, devices: list[Any]) -> int:
-    """Returns how much of named arrays may stay on each device.
+def make_cache(options: EngineOptions, devices: list[jax.Device]) -> DeviceCache[jax.Array] | None:
+    """Returns the cache of named arrays, or None if there is no need for one.
 
-    0 on a CPU, which computes in shared memory itself; elsewhere half of the memory by default.
+    A CPU computes in shared memory itself and needs none; elsewhere it may take half of each
+    device's memory by default.
     """
-    if options.device_cache_bytes >= 0:
-        return options.device_cache_bytes
-    stats = devices[0].memory_stats() or {}
-    return 0 if devices[0].platform == "cpu" else stats.get("bytes_limit", 0) // 2
+    limit_bytes = options.device_cache_bytes
+    if limit_bytes < 0:
+        stats = devices[0].memory_stats() or {}
+        limit_bytes = 0 if devices[0].platform == "cpu" else stats.get("bytes_limit", 0) // 2
+    return DeviceCache(limit_bytes) if limit_bytes else None
 
 
 def warm_up() -> None:
@@ -59,7 +62,7 @@ def warm_up() -> None:
     jax.jit(lambda x: x + 1)(0.0).block_until_ready()
 
 
-def describe(device: Any) -> Device:
+def describe(device: jax.Device) -> Device:
     """Returns what JAX reports about a device."""
     return Device(
         platform=device.platform,
@@ -73,7 +76,7 @@ def describe(device: Any) -> Device:
     )
 
 
-def _attributes(device: Any) -> dict[str, str]:
+def _attributes(device: jax.Device) -> dict[str, str]:
     """Returns every plain public attribute that is no field of ``Device``."""
     names = [name for name in dir(device) if not name.startswith("_") and name not in _FIELDS]
     found = {name: getattr(device, name, None) for name in names}
@@ -85,6 +88,6 @@ def _attributes(device: Any) -> dict[str, str]:
     }
 
 
-def memory_statistics(devices: list[Any]) -> dict[int, dict[str, int]]:
+def memory_statistics(devices: list[jax.Device]) -> dict[int, dict[str, int]]:
     """Returns memory figures by device id, under JAX's names; empty if the platform has none."""
     return {device.id: dict(device.memory_stats() or {}) for device in devices}

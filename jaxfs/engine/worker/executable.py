@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from jaxfs.engine.protocol import Execute, Load
 from jaxfs.engine.worker.device_cache import DeviceCache
@@ -22,6 +23,9 @@ from jaxfs.types.avals import Aval
 from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Signature
 
+Array = jax.Array | NDArray[np.generic]
+Cache = DeviceCache[jax.Array]
+Run = Callable[..., Sequence[jax.Array]]
 QUICK_BYTES = 1 << 20
 UNBOUNDED = frozenset({"kWhile", "kSort", "kCustomCall", "kInfeed", "kOutfeed", "kSend", "kRecv"})
 
@@ -29,7 +33,7 @@ UNBOUNDED = frozenset({"kWhile", "kSort", "kCustomCall", "kInfeed", "kOutfeed", 
 _every_device = threading.Lock()
 
 
-def load(message: Load, fd: int, devices: Sequence[Any]) -> LoadedExecutable:
+def load(message: Load, fd: int, devices: Sequence[jax.Device]) -> LoadedExecutable:
     """Makes the file behind ``fd``, which this closes, ready to run on all of ``devices``.
 
     Raises:
@@ -55,7 +59,9 @@ class LoadedExecutable:
         run: Calls it with arrays; returns arrays, which may not be ready yet.
     """
 
-    def __init__(self, executable: Any, signature: Signature, devices: Sequence[Any]) -> None:
+    def __init__(
+        self, executable: Any, signature: Signature, devices: Sequence[jax.Device]
+    ) -> None:
         self._device = devices[0] if len(devices) == 1 else None  # of more, nothing stays
         self._donated = {n for n, param in enumerate(signature.inputs) if param.donated}
         opcodes = executables.opcodes(executable)
@@ -70,7 +76,7 @@ class LoadedExecutable:
         moved += nbytes + executables.temporary_bytes(executable)
         is_alone = len(devices) == 1
         self.is_quick = is_alone and moved <= QUICK_BYTES and not opcodes & UNBOUNDED
-        self.run: Any = (
+        self.run: Run = (
             executables.make_callable(executable, signature)
             if self.is_quick
             else executables.make_concurrent_callable(executable)
@@ -79,10 +85,10 @@ class LoadedExecutable:
             self.run = _one_at_a_time(self.run)
 
     def arguments(
-        self, message: Execute, mappings: Mappings, cache: DeviceCache | None = None
-    ) -> list[Any]:
+        self, message: Execute, mappings: Mappings, cache: Cache | None = None
+    ) -> list[Array]:
         """Returns the inputs as arrays over shared memory, or those on the device already."""
-        arrays = [
+        arrays: list[Array] = [
             mappings.array(ref, dtype, shape)
             for ref, (dtype, shape) in zip(message.inputs, self._inputs, strict=True)
         ]
@@ -92,13 +98,13 @@ class LoadedExecutable:
                     arrays[index] = _on_device(ref.value, arrays[index], self._device, cache)
         return arrays
 
-    def keep(self, arrays: Any, first_value: int, cache: DeviceCache) -> None:
+    def keep(self, arrays: Sequence[jax.Array], first_value: int, cache: Cache) -> None:
         """Lets outputs stay on the device, as the values from ``first_value`` on."""
         if self._device is not None:
             for index, array in enumerate(arrays):
                 cache.put(first_value + index, self._device.id, array)
 
-    def collect(self, arrays: Any, message: Execute, mappings: Mappings) -> bytes:
+    def collect(self, arrays: Sequence[jax.Array], message: Execute, mappings: Mappings) -> bytes:
         """Copies finished outputs to the place that the message names.
 
         Returns:
@@ -122,7 +128,7 @@ class LoadedExecutable:
         return bytes(packed)
 
 
-def _on_device(value: int, array: Any, device: Any, cache: DeviceCache) -> Any:
+def _on_device(value: int, array: Array, device: jax.Device, cache: Cache) -> jax.Array:
     """Returns the array on the device, after sending it there if the cache has none."""
     found = cache.get(value, device.id)
     if found is None:
@@ -133,14 +139,14 @@ def _on_device(value: int, array: Any, device: Any, cache: DeviceCache) -> Any:
     return found
 
 
-def _one_at_a_time(run: Callable[..., Any]) -> Callable[..., Any]:
+def _one_at_a_time(run: Run) -> Run:
     """Makes a program on several devices run to its end before another one begins.
 
     XLA's threads wait in a collective until all devices have come to it.  Two programs of which
     each has some of the threads, and waits for more, would wait for ever.
     """
 
-    def run_alone(*inputs: Any) -> Any:
+    def run_alone(*inputs: Array) -> Sequence[jax.Array]:
         with _every_device:
             arrays = run(*inputs)
             for array in arrays:
@@ -162,12 +168,12 @@ class _Output:
         self._widen = aval.dtype in ("i2", "i4")
         self.dtype = np.dtype(np.int8) if self._widen else aval.row.numpy
 
-    def as_numpy(self, array: Any) -> Any:
+    def as_numpy(self, array: jax.Array) -> NDArray[np.generic]:
         """Returns the array's memory, without a copy if it is on one CPU device."""
         found = np.asarray(array)
         return found.astype(np.int8) if self._widen else found
 
-    def write(self, slot: Any, array: Any) -> None:
+    def write(self, slot: NDArray[np.generic], array: jax.Array) -> None:
         """Copies the array to ``slot``, the shards of several devices one after another."""
         if array.is_fully_replicated:
             np.copyto(slot, self.as_numpy(array))

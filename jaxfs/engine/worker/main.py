@@ -17,7 +17,6 @@ import traceback
 import msgspec
 
 from jaxfs.engine.protocol import DIAGNOSTICS_BYTES, EngineOptions, Ready, Request, StartFailed
-from jaxfs.engine.worker.device_cache import DeviceCache
 from jaxfs.ipc.channel import Channel, Closed
 from jaxfs.posix import privileges
 from jaxfs.posix.child_process import die_with_parent
@@ -58,8 +57,7 @@ def _serve(channel: Channel[Request], options: EngineOptions, parent: int) -> No
             devices.warm_up()  # the user may not be able to read our packages
             privileges.become(options.user, parent)
         known = tuple(devices.describe(device) for device in found)
-        cache_bytes = devices.device_cache_bytes(options, found)
-        cache = DeviceCache(cache_bytes) if cache_bytes else None
+        cache = devices.make_cache(options, found)
         ready = Ready(os.getpid(), known[0].platform, devices.toolchain(), known, cache is not None)
     except Exception as error:
         reason = " ".join(str(error).split())[:1000]

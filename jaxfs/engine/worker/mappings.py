@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jaxfs.ipc.shared_memory import SegmentRef
 
@@ -31,7 +31,9 @@ class Mappings:
         """Forgets a segment."""
         self._maps.pop(segment, None)
 
-    def array(self, ref: SegmentRef | bytes, dtype: Any, shape: tuple[int, ...]) -> Any:
+    def array(
+        self, ref: SegmentRef | bytes, dtype: np.dtype[np.generic], shape: tuple[int, ...]
+    ) -> NDArray[np.generic]:
         """Returns an array over the memory itself, without a copy.
 
         JAX's CPU backend uses the memory as it is if the array starts at a 64-byte boundary.
@@ -40,6 +42,12 @@ class Mappings:
             return np.ndarray(shape, dtype, ref)
         return np.ndarray(shape, dtype, self._maps[ref.segment], ref.offset)
 
-    def slot(self, output: SegmentRef, offset: int, dtype: Any, shape: tuple[int, ...]) -> Any:
+    def slot(
+        self,
+        output: SegmentRef,
+        offset: int,
+        dtype: np.dtype[np.generic],
+        shape: tuple[int, ...],
+    ) -> NDArray[np.generic]:
         """Returns a writable array at ``offset`` bytes of an output range."""
         return np.ndarray(shape, dtype, self._maps[output.segment], output.offset + offset)

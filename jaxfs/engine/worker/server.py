@@ -10,16 +10,17 @@ import errno
 import os
 import time
 import traceback
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import jax
 import msgspec
 
 from jaxfs.engine import protocol
 from jaxfs.engine.worker import devices
 from jaxfs.engine.worker.dependencies import Dependencies
-from jaxfs.engine.worker.device_cache import DeviceCache
-from jaxfs.engine.worker.executable import LoadedExecutable, load
+from jaxfs.engine.worker.executable import Cache, LoadedExecutable, load
 from jaxfs.engine.worker.mappings import Mappings
 from jaxfs.ipc.channel import Channel, Closed
 from jaxfs.ipc.spin import SpinPolicy
@@ -38,7 +39,7 @@ class Server:
     """
 
     def __init__(
-        self, channel: Channel[protocol.Request], found: list[Any], cache: DeviceCache | None
+        self, channel: Channel[protocol.Request], found: list[jax.Device], cache: Cache | None
     ) -> None:
         self._channel = channel
         self._devices = {device.id: device for device in found}
@@ -139,7 +140,7 @@ class Server:
         except Exception as error:
             self._fail(message.run, error)
             return
-        if all(array.is_ready() for array in arrays):
+        if all(array.is_ready() for array in arrays):  # type: ignore[attr-defined]  # no stub
             self._expects_more = True
             self._finish(loaded, message, arrays, started)
         else:
@@ -159,7 +160,11 @@ class Server:
         self._finish(loaded, message, arrays, started)
 
     def _finish(
-        self, loaded: LoadedExecutable, message: protocol.Execute, arrays: Any, started: int
+        self,
+        loaded: LoadedExecutable,
+        message: protocol.Execute,
+        arrays: Sequence[jax.Array],
+        started: int,
     ) -> None:
         try:
             for array in arrays:
