@@ -159,8 +159,8 @@ class Engine(Protocol):
             done: Called once with the outcome, from the event loop and not before this returns.
                 Must not raise.
             shared_as: The number of a producer.  Later runs may then take the outputs of this one
-                before it has ended: the engine runs them in order by itself, and fails those whose
-                inputs failed.  The outputs have numbers under which they may stay on the device.
+                before it has ended: the engine runs them in order by itself, and fails those with
+                failed inputs.  The outputs have numbers under which they may stay on the device.
         """
 
     def poll(self, wait_s: float = 0.0) -> None:

@@ -96,7 +96,7 @@ static void look(const struct fuse_buf *buf)
         call_on_interrupt(((const struct fuse_interrupt_in *)(header + 1))->unique);
 }
 
-/* FUSE_INTERRUPT goes on to libfuse as well: it answers what the kernel expects, EAGAIN for a
+/* FUSE_INTERRUPT is passed on to libfuse as well: it answers what the kernel expects, EAGAIN for a
  * request it does not know and nothing for one that it does. */
 __attribute__((visibility("default"))) void
 fuse_session_process_buf(struct fuse_session *session, const struct fuse_buf *buf)

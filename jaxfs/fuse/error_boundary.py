@@ -97,7 +97,7 @@ def at_root(_fs: HandlesRequests, args: HandlerArguments) -> tuple[Credentials, 
 
 
 def waiting(handler: Handler) -> Handler:
-    """Lets a signal to the calling process end a handler that waits; goes below ``answering``."""
+    """Lets a signal to the calling process end a handler that waits; put it below ``answering``."""
 
     @functools.wraps(handler)
     async def wait(fs: HandlesRequests, *args: Any) -> Any:

@@ -23,7 +23,7 @@ that survived an interrupt is watched: the status of its process is read every `
 
 *Two more reasons to end a wait.*  Some kernels have a limit for requests, and abort the whole mount
 when one waits longer (``session.wait_limit_s``): it is answered with EINTR before, and a process
-that asks again goes on waiting.  And ``end_all`` ends all waits when the mount goes away.
+that asks again continues to wait.  And ``end_all`` ends all waits when the mount is removed.
 
 *Without the C library* (no compiler when jaxfs was installed) every wait is watched in that way if
 its process is known: correct and slower, but read, write and flush cannot be interrupted, because
@@ -60,7 +60,7 @@ PF_SIGNALED = 0x400
 
 # Their default is not to end the process, so they must not end its system call.  A program that
 # catches one (Go: SIGURG, shells: SIGCHLD, editors: SIGWINCH) sets SA_RESTART and does not expect
-# EINTR.  SIGPROF is a profiler's tick; where nobody catches it the kernel makes it a SIGKILL.
+# EINTR.  SIGPROF is a profiler's tick; if it is not caught the kernel makes it a SIGKILL.
 HARMLESS = frozenset(
     {
         signal.SIGSTOP,
@@ -310,7 +310,7 @@ def closes_what_it_wrote(pid: int, writer: int) -> bool:
     """Returns whether a thread that closes a file has finished writing it.
 
     It has not if a signal killed it, nor if the thread that wrote last belongs to another process
-    that goes on: a program that starts another one while it writes closes the file in the child,
+    that continues: a program that starts another one while it writes closes the file in the child,
     and the kernel flushes it there.
 
     Args:

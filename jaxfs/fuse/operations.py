@@ -211,7 +211,7 @@ class Filesystem(pyfuse3.Operations):
         return info, _entry(attributes)
 
     @answering(at_handle)
-    async def read(  # type: ignore[override]  # pyfuse3 takes any buffer; its stub says bytes
+    async def read(  # type: ignore[override]  # pyfuse3 takes any buffer; its stub has bytes
         self, fh: FileHandleT, off: int, size: int
     ) -> bytes | memoryview:
         """Reads from an open file: at once if it can, else in a wait that a signal ends."""
@@ -240,7 +240,7 @@ class Filesystem(pyfuse3.Operations):
     async def flush(self, fh: FileHandleT) -> None:
         """Commits what was written, at close(2) of one of perhaps many descriptors.
 
-        Not if the writer goes on, or was killed: half a program is no program.
+        Not if the writer continues, or was killed: half a program is no program.
         """
         handle = self.vfs.open_file(fh)
         must_be_whole = handle.is_dirty() and not handle.is_plain

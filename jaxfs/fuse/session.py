@@ -2,8 +2,8 @@
 
 pyfuse3 keeps its session in module globals: one for each process.
 
-However the daemon ends, the mount goes: in order when it is stopped, by the ``watchdog`` when it is
-killed.
+However the daemon ends, the mount is removed: in order when it is stopped, by the ``watchdog`` when
+it is killed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Busy waiting: when an answer is expected sooner than a sleeping process wakes up.
 
 Waking a process on another core takes longer than a small run does (30-40 us against 5-20), and a
-turn of the event loop costs a few system calls besides.  So who expects an answer soon polls for it
-first, for a bounded time.  Each place has a ``SpinPolicy`` of its own:
+turn of the event loop costs a few system calls besides.  So code that expects an answer soon polls
+for it first, for a bounded time.  Each place has a ``SpinPolicy`` of its own:
 
 ==============================  =========  =====================================================
 place                           budget     waits for

@@ -81,7 +81,7 @@ class ChildProcess:
     ) -> Message:
         """Returns the child's first message, by which it reports how its start went.
 
-        Meanwhile what it writes goes to the log, so that a full pipe does not stop it.
+        Meanwhile what it writes is logged, so that a full pipe does not stop it.
 
         Args:
             receive: Waits for the message.

@@ -1,7 +1,7 @@
 """What a user's worker writes to its stderr, as lines of the daemon's log.
 
-The worker does not get the log itself: who holds a descriptor of it could truncate the file, or
-type into the terminal.
+The worker does not get the log itself: with a descriptor of it, it could truncate the file, or type
+into the terminal.
 """
 
 from __future__ import annotations

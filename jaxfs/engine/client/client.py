@@ -256,7 +256,7 @@ class LocalEngine:
                 return
 
     async def _write(self, connection: WorkerConnection) -> None:
-        """Goes on sending when a full socket has room again."""
+        """Sends queued runs when a full socket has room again."""
         while True:
             await self._dispatcher.socket_full.wait()
             await trio.lowlevel.wait_writable(connection.channel.sock)

@@ -174,7 +174,7 @@ class WorkerConnection:
         return any(other.number in self.in_flight for other in run.dependencies)
 
     def skip(self, run: EngineRun) -> None:
-        """Tells the worker not to begin a run that waits.  Raises Closed.
+        """Asks the worker not to begin a run that waits.  Raises Closed.
 
         If it begins all the same, its answer ends it like any other.
         """

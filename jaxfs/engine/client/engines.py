@@ -51,7 +51,7 @@ class UserEngines:
         return self._engine(uid)
 
     def all(self) -> tuple[Engine, ...]:
-        """Returns the engines of those users who have called something, the owner's first."""
+        """Returns the engines of the users that have called something, the owner's first."""
         return tuple(self._engines.values())
 
     def _engine(self, uid: int) -> LocalEngine:

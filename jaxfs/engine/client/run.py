@@ -31,7 +31,7 @@ class EngineRun:
         shared_as: The number of the producer under which other runs may take its outputs before it
             has ended; 0 if none may.
         output: Where large outputs go.
-        dependencies: The runs whose outputs are inputs of this one.
+        dependencies: The runs that make inputs of this one.
         attempts: How many workers died while they had it.
         has_failed: Whether it will have no outputs.
         sent_usec: When it was sent last, by CLOCK_MONOTONIC.
@@ -89,7 +89,7 @@ class EngineRun:
 
         Raises:
             OSError: There is no memory.
-            RunFailed: A run whose outputs are inputs of this one has failed.
+            RunFailed: A run that makes an input of this one has failed.
         """
         inputs = tuple(self._located(value, find) for value in self.inputs or ())
         self.inputs = inputs if self.inputs is not None else None
