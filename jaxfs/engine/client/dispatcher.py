@@ -174,7 +174,8 @@ class Dispatcher:
             log.warning("engine %d is ended: %s", connection.process.pid, error)
             connection.process.kill()
             raise Closed from error
-        self.pump()
+        if self._queue:
+            self.pump()
         return found
 
     def _take_answers(self, connection: WorkerConnection) -> bool:
