@@ -52,7 +52,11 @@ class Binding(FixedNodeObject):
         return f"{self.program.path}/inputs/{self.key}"
 
     def ref(self, find: FindArray) -> ArrayRef:
-        """Returns what it leads to now.  Raises what ``find`` raises, with its path added."""
+        """Returns what it leads to now.
+
+        Raises:
+            JaxfsError: What ``find`` raises, with the path of the binding added.
+        """
         try:
             return self.array.content() if self.array is not None else find(self._target_path())
         except JaxfsError as error:
@@ -102,7 +106,11 @@ def restore_bindings(programs: Programs) -> None:
 
 
 def bind(binding: Binding) -> None:
-    """Adds a binding to its program.  Raises NameTaken."""
+    """Adds a binding to its program.
+
+    Raises:
+        NameTaken: The program has a binding of this key.
+    """
     program = binding.program
     if binding.key in program.inputs:
         raise NameTaken(f"{binding.path} is there already; remove it first")
@@ -183,7 +191,8 @@ async def infer_params(
 ) -> Sequence[Parameter]:
     """Returns names and types of all inputs: of the request's and of the bound ones.
 
-    Raises Invalid where the request does not fit what is known of the types.
+    Raises:
+        Invalid: The request does not fit what is known of the types.
     """
     free = [number for number in range(len(untyped.parameters)) if number not in bound]
     names, known = [untyped.parameters[n] for n in free], [untyped.inputs[n] for n in free]
@@ -198,7 +207,8 @@ async def decode_inputs(
 ) -> tuple[RunInput, ...]:
     """Returns all inputs in order, the request's and the bound ones, retained.
 
-    Raises as ``Request.decode``.
+    Raises:
+        JaxfsError: As ``Request.decode``.
     """
     free = [param for number, param in enumerate(params) if number not in bound]
     decoded = await request.decode(free, pool)

@@ -26,7 +26,12 @@ FindArray = Callable[[str], ArrayRef]  # looks a path up; raises NotFound, Acces
 
 
 def format_of(spool: Spool, fixed: str) -> str:
-    """Returns the format of a request: the fixed one, or the one its first bytes show."""
+    """Returns the format of a request.
+
+    Args:
+        spool: The request; its first bytes show the format.
+        fixed: The name of a format, or empty to detect it.
+    """
     return fixed or formats.detect(spool.read(0, 16))
 
 
@@ -63,7 +68,12 @@ class Request:
         return request
 
     async def _parse(self, parse: Callable[..., Parsed], *arguments: object) -> Parsed:
-        """Returns the result of ``parse`` on the data, from a thread if there is much of it."""
+        """Returns the result of ``parse`` on the data, from a thread if there is much of it.
+
+        Args:
+            parse: Is called with the data and ``arguments``.
+            *arguments: What ``parse`` takes after the data.
+        """
         if self._needs_thread:
             return await trio.to_thread.run_sync(parse, self._data, *arguments)
         return parse(self._data, *arguments)
@@ -71,7 +81,8 @@ class Request:
     def reference(self) -> ArrayRef | None:
         """Returns the reference that the request consists of, or None if it is anything else.
 
-        Raises what looking the reference up raised.
+        Raises:
+            JaxfsError: What looking the reference up raised.
         """
         if len(self._refs) != 1 or len(bytes(self._data[:512]).split()) != 1:
             return None
@@ -79,7 +90,12 @@ class Request:
         return self._ref(path)
 
     async def infer(self, expected: ExpectedParams = ANYTHING) -> tuple[InferredParam, ...]:
-        """Returns the types of the inputs, for a program that lacks some.  Raises Invalid."""
+        """Returns the types of the inputs, for a program that lacks some.
+
+        Raises:
+            Invalid: The request is not valid in its format, or does not fit what is known.
+            JaxfsError: What looking a reference up raised.
+        """
         referenced = {
             path: tuple(InferredParam(param.name, param.aval) for param in self._ref(path).params)
             for path in self._refs
@@ -137,7 +153,11 @@ class Request:
         return copy_to_pool(argument.data, pool)
 
     def _ref(self, path: str) -> ArrayRef:
-        """Returns a reference that was looked up, or raises the error that this raised."""
+        """Returns a reference that was looked up when the request was made.
+
+        Raises:
+            JaxfsError: What looking it up raised.
+        """
         found = self._refs[path]
         if isinstance(found, JaxfsError):
             raise found
@@ -157,7 +177,8 @@ def _find_or_error(find: FindArray, path: str) -> ArrayRef | JaxfsError:
 def input_of_ref(index: int, param: Parameter, ref: ArrayRef, leaf: int, pool: Pool) -> RunInput:
     """Returns array ``leaf`` of a reference as input ``index``.
 
-    Raises Invalid where the types differ; the message has both.
+    Raises:
+        Invalid: The types differ; the message has both.
     """
     found = ref.params[leaf]
     if found.aval != param.aval:

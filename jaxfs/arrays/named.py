@@ -88,12 +88,19 @@ class NamedArray(OwnedNodeObject):
             self.serial = next(SERIALS)
 
     def remove(self) -> None:
-        """Drops the content, also that of a write which is not complete yet."""
+        """Drops the content, also that of a write which is not complete yet.
+
+        Such a write raises Cancelled when it ends, as it finds ``is_removed`` set.
+        """
         self.is_removed = True
         self.point_to(None)
 
     def content(self) -> ArrayRef:
-        """Returns a reference to its arrays.  Raises Invalid where nothing was written to it."""
+        """Returns a reference to its arrays.
+
+        Raises:
+            Invalid: Nothing was written to it, or the only write failed.
+        """
         if self.ref is None:
             reason = self.error.reason if self.error is not None else "nothing was written to it"
             raise Invalid(f"{self.path} is empty: {reason}")
@@ -109,7 +116,12 @@ class NamedArray(OwnedNodeObject):
         return self.attr.mode & spec.mode
 
     def set_mode(self, spec: NodeMode, mode: int) -> None:
-        """Changes its own mode, whichever of its files is meant."""
+        """Changes the mode of all files of the array, which share it.
+
+        Args:
+            spec: Not used: it does not matter which of the files is meant.
+            mode: The new permission bits; the execute bits are dropped.
+        """
         del spec
         self.attr.mode = mode & 0o666
 
@@ -153,7 +165,12 @@ class NamedArrays:
         return array
 
     def put(self, name: str, ref: ArrayRef, attr: InodeAttr, *, replace: bool) -> NamedArray:
-        """Gives a name to arrays that are there, or will be.  Raises Invalid, NameTaken."""
+        """Gives a name to arrays that are there, or will be.
+
+        Raises:
+            Invalid: It is no name of an array.
+            NameTaken: There is an array of that name, and ``replace`` is off.
+        """
         self._check_free(name, replace=replace)
         old = self._arrays.get(name)
         array = self._arrays[name] = NamedArray(name, attr)
@@ -163,6 +180,12 @@ class NamedArrays:
         return array
 
     def _check_free(self, filename: str, *, replace: bool) -> None:
+        """Checks the new name of an array.
+
+        Raises:
+            Invalid: It is no name of an array, or ends in a format.
+            NameTaken: There is an array of that name, and ``replace`` is off.
+        """
         name, format_name = split_name(filename)
         if format_name:
             raise Invalid(f"arrays/{filename}: names of arrays have no dot; use {name}")
@@ -170,7 +193,12 @@ class NamedArrays:
             raise NameTaken(f"arrays/{name} is there already")
 
     def rename(self, array: NamedArray, new: str, *, replace: bool) -> None:
-        """Changes a name; open files stay open on the same array.  Raises Invalid, NameTaken."""
+        """Changes a name; open files stay open on the same array.
+
+        Raises:
+            Invalid: It is no name of an array, or nothing was written to the array.
+            NameTaken: There is an array of that name, and ``replace`` is off.
+        """
         if array.name == new:
             return
         ref, old_name = array.content(), array.name
@@ -183,7 +211,10 @@ class NamedArrays:
             self._drop(old)
 
     def remove(self, array: NamedArray) -> None:
-        """Removes a name, and the arrays where nothing else needs them."""
+        """Removes a name, and the arrays where nothing else needs them.
+
+        Another name, a run that takes them as inputs, or an open file keeps them.
+        """
         if self._arrays.get(array.name) is array:
             del self._arrays[array.name]
         self._drop(array)
@@ -280,7 +311,11 @@ class NamedArrays:
 
 
 def _check_strides(param: InferredParam) -> None:
-    """Raises Invalid for an empty array that numpy cannot hold: its strides would be too large."""
+    """Checks the shape of an empty array: numpy refuses one with strides that are too large.
+
+    Raises:
+        Invalid: numpy could not hold it.
+    """
     nbytes = math.prod(size for size in param.aval.shape if size) * param.aval.row.itemsize
     if nbytes >= MAX_STRIDE_BYTES:
         raise Invalid(f"{param.aval} is too large for an array")
@@ -289,8 +324,11 @@ def _check_strides(param: InferredParam) -> None:
 async def _load(request: Request, params: Sequence[InferredParam], pool: Pool) -> Input:
     """Returns the arrays of a request in one piece of memory, laid out as outputs are.
 
-    One array that was written at an aligned offset stays where it is; others are copied.  Raises
-    Invalid, NoSpace.
+    One array that was written at an aligned offset stays where it is; others are copied.
+
+    Raises:
+        Invalid: The request is not valid in its format, or refers to a run that has not ended.
+        NoSpace: There is no memory for the copy.
     """
     inputs = await request.decode(params, pool)
     try:
@@ -308,7 +346,11 @@ async def _load(request: Request, params: Sequence[InferredParam], pool: Pool) -
 
 
 async def _join(arrays: Sequence[tuple[int, bytes | memoryview]], nbytes: int, pool: Pool) -> Input:
-    """Returns a copy of arrays at their offsets.  Raises OSError where there is no memory."""
+    """Returns a copy of arrays at their offsets.
+
+    Raises:
+        OSError: There is no memory for it.
+    """
     if nbytes <= INLINE_BYTES:
         whole = bytearray(nbytes)
         for offset, piece in arrays:
@@ -332,6 +374,11 @@ async def _join(arrays: Sequence[tuple[int, bytes | memoryview]], nbytes: int, p
 
 
 def _bytes_of(value: RunInput) -> bytes | memoryview:
+    """Returns the bytes of an input, without a copy; valid while the input is retained.
+
+    Raises:
+        Invalid: It is the output of a run that has not ended.
+    """
     if isinstance(value, Range):
         return value.segment.view(value.offset, value.nbytes)
     if not isinstance(value, bytes):
@@ -342,7 +389,8 @@ def _bytes_of(value: RunInput) -> bytes | memoryview:
 def split_name(filename: str) -> tuple[str, str]:
     """Returns the name of an array and a format, as ``w`` and ``npz`` of ``w.npz``.
 
-    Raises Invalid: names of arrays have no dot.
+    Raises:
+        Invalid: It is no such name: names of arrays have no dot.
 
     >>> split_name("w.npz")
     ('w', 'npz')

@@ -62,7 +62,10 @@ class ArrayStore:
         directory.mkdir(mode=0o700, exist_ok=True)
 
     async def run(self) -> None:
-        """Saves changes every few seconds."""
+        """Saves changes every few seconds, until it is cancelled.
+
+        A write to disk for each change would slow down programs that replace an array often.
+        """
         while True:
             await trio.sleep(PAUSE_S)
             await self.save()
@@ -109,12 +112,22 @@ class ArrayStore:
 
 
 def _state(array: NamedArray) -> tuple[int, InodeAttr]:
-    """Returns what differs between two moments if the array has to be saved again."""
+    """Returns what differs between two moments if the array has to be saved again.
+
+    The serial changes with the content; the times of access and change are not saved.
+    """
     attr = array.attr
     return array.serial, InodeAttr(attr.uid, attr.gid, attr.mode, 0, attr.mtime_ns, 0)
 
 
 def _header(array: NamedArray, ref: ArrayRef, nbytes: int) -> ArrayFileHeader:
+    """Returns the header of an array's file.
+
+    Args:
+        array: The array.
+        ref: Its content.
+        nbytes: The length of the arrays that follow the header, with the padding between them.
+    """
     attr = array.attr
     params = tuple((param.name, str(param.aval)) for param in ref.params)
     return ArrayFileHeader(attr.uid, attr.gid, attr.mode, attr.mtime_ns, nbytes, params)
@@ -137,7 +150,13 @@ def _write(path: Path, header: ArrayFileHeader, pieces: list[bytes | memoryview]
 
 
 def _read(path: Path, pool: Pool) -> tuple[ArrayFileHeader, Input]:
-    """Returns the header and the memory.  Raises OSError, ValueError, MsgspecError."""
+    """Returns the header and the memory of an array's file.
+
+    Raises:
+        OSError: The file cannot be read, or there is no shared memory for it.
+        ValueError: The file is too short.
+        msgspec.MsgspecError: The header is not one.
+    """
     with open(path, "rb") as file:
         line = file.readline()
         header = msgspec.json.decode(line, type=ArrayFileHeader)
@@ -157,7 +176,12 @@ def _read(path: Path, pool: Pool) -> tuple[ArrayFileHeader, Input]:
 
 
 def _fill(segment: Segment, file: BinaryIO, nbytes: int) -> None:
-    """Copies the rest of a file into shared memory.  Raises ValueError if it is too short."""
+    """Copies the rest of a file into shared memory.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is too short.
+    """
     offset = 0
     while offset < nbytes:
         piece = file.read(min(PIECE_BYTES, nbytes - offset))

@@ -58,11 +58,20 @@ class Producer:
 
     @property
     def memory(self) -> Input | None:
-        """The memory of its arrays, laid out by ``output_offsets``; None while there is none."""
+        """The memory of its arrays; None before there is any, and after it was dropped.
+
+        ``bytes`` or a range of shared memory, in which each array lies at its offset by
+        ``output_offsets``.
+        """
         raise NotImplementedError
 
     def outputs(self) -> list[TypedBuffer]:
-        """Returns its arrays, without a copy.  Raises NotReady, or the producer's own error."""
+        """Returns its arrays, without a copy.
+
+        Raises:
+            NotReady: It has not ended, or was dropped.
+            JaxfsError: Why it failed.
+        """
         raise NotImplementedError
 
     def drop(self) -> None:
@@ -80,18 +89,34 @@ class Producer:
         return False
 
     def extent(self, index: int) -> tuple[int, int]:
-        """Returns the offset and the length of one array in its memory, in bytes."""
+        """Returns where one array lies in ``memory``.
+
+        Args:
+            index: The position of the array in ``params``.
+
+        Returns:
+            Its offset and its length, in bytes.
+        """
         offsets, _ = output_offsets(Signature((), self.params))
         return offsets[index], self.params[index].aval.nbytes
 
     def value_number(self, index: int) -> int:
-        """Returns the number by which an engine knows one of the arrays."""
+        """Returns the number by which an engine knows one of the arrays.
+
+        Args:
+            index: The position of the array in ``params``.
+        """
         return first_value(self.number) + index
 
     def input(self, index: int, pool: Pool) -> Input:
-        """Returns one array as a run's input, retained; copied only from memory of another pool.
+        """Returns one array as a run's input, retained.
 
-        Raises OSError where there is no memory for the copy.
+        Args:
+            index: The position of the array in ``params``.
+            pool: The memory of the engine that runs it; only an array of another pool is copied.
+
+        Raises:
+            OSError: There is no memory for the copy.
         """
         memory, (offset, nbytes) = self.memory, self.extent(index)
         if not isinstance(memory, Range):
@@ -104,19 +129,27 @@ class Producer:
         return copy_to_pool(segment.view(start, nbytes), pool)
 
     def output_ref(self, index: int) -> OutputRef:
-        """Returns the engine's name for one array of a run that has not ended."""
+        """Returns the engine's name for one array of a run that has not ended.
+
+        Args:
+            index: The position of the array in ``params``.
+        """
         assert self.run is not None  # an input waits only for a producer that was submitted
         return OutputRef(self.run.number, *self.extent(index), self.value_number(index))
 
     def retain(self) -> Segment | None:
-        """Returns its shared memory for a reader, who releases it.
+        """Returns its shared memory for a reader: an open file can be read to its end after that.
 
-        An open file can thus be read to its end after it was removed.
+        Returns:
+            The segment, which the reader releases; None if the arrays are not in shared memory.
         """
         return self.memory.segment.retain() if isinstance(self.memory, Range) else None
 
     def advise_unused(self) -> None:
-        """Lets the kernel reclaim the mappings of its memory: no file has it open for now."""
+        """Lets the kernel reclaim the mappings of its memory: no file has it open for now.
+
+        The content stays in the shared memory; a later read maps the pages again.
+        """
         if isinstance(self.memory, Range):
             self.memory.segment.advise_unused()
 
@@ -135,6 +168,7 @@ class Producer:
         self._drop_if_unused()
 
     def _drop_if_unused(self) -> None:
+        """Drops the producer and ends its charge, once no file shows it and no run needs it."""
         if self.link_count <= 0 and self.consumers <= 0:
             self.drop()
             if self.refund is not None:
@@ -143,7 +177,11 @@ class Producer:
 
 
 def copy_to_pool(data: bytes | memoryview, pool: Pool) -> Range:
-    """Returns a copy in shared memory.  Raises OSError where there is no memory left."""
+    """Returns a copy in shared memory, with a segment of its own that the caller releases.
+
+    Raises:
+        OSError: There is no memory left.
+    """
     segment = pool.take(len(data))
     segment.write(0, data)
     return Range(segment, 0, len(data))
@@ -196,13 +234,20 @@ class WrittenArrays(Producer):
         return self._memory
 
     def outputs(self) -> list[TypedBuffer]:
-        """Returns the arrays, without a copy.  Raises NotReady after they were dropped."""
+        """Returns the arrays, without a copy.
+
+        Raises:
+            NotReady: They were dropped.
+        """
         if self._memory is None:
             raise NotReady("it was removed")
         return split_outputs(self._params, self._memory)
 
     def drop(self) -> None:
-        """Frees the memory."""
+        """Frees the memory; there is no run to stop.
+
+        An open file that has retained the memory can still be read to its end.
+        """
         if isinstance(self._memory, Range):
             self._memory.segment.release()
         self._memory = None
@@ -241,7 +286,12 @@ class ArrayRef:
         return sum(param.aval.nbytes for param in self.params)
 
     def outputs(self) -> list[TypedBuffer]:
-        """Returns the arrays, without a copy.  Raises NotReady, or the producer's own error."""
+        """Returns the arrays, without a copy.
+
+        Raises:
+            NotReady: The producer has not ended, or was dropped.
+            JaxfsError: Why the producer failed.
+        """
         found = self.producer.outputs()
         return found if self.indices is None else [found[index] for index in self.indices]
 
@@ -318,7 +368,11 @@ def key_path_order(name: str) -> tuple[tuple[bool, int, str], ...]:
 
 
 def is_number(word: str) -> bool:
-    """Returns whether a word can be the number of an array."""
+    """Returns whether a word can be the number of an array.
+
+    >>> is_number("12"), is_number("-1"), is_number("x"), is_number("9" * 5000)
+    (True, False, False, False)
+    """
     return word.isdecimal() and len(word) <= NUMBER_DIGITS
 
 
@@ -354,7 +408,13 @@ class FutureInput:
         return self.producer.run
 
     def resolve(self) -> Input:
-        """Returns the input once the producer has ended, retained.  Raises RunFailed, Cancelled."""
+        """Returns the input, retained, once the producer has ended.
+
+        Raises:
+            RunFailed: What makes the input failed.
+            Cancelled: What makes the input was cancelled, or its result removed.
+            OSError: There is no memory for a copy.
+        """
         failure = self.failure()
         if failure is not None:
             raise failure

@@ -45,7 +45,12 @@ class Quotas:
         self.result_bytes += nbytes
 
     def give_back(self, uid: int, nbytes: int) -> None:
-        """Ends the charge of a result."""
+        """Ends the charge of a result.
+
+        Args:
+            uid: The user it was charged to.
+            nbytes: Its size, as it was reserved.
+        """
         self.result_bytes -= nbytes
         self._put_back(uid, nbytes)
 
@@ -67,6 +72,7 @@ class Quotas:
         self._held[uid] += nbytes
 
     def _put_back(self, uid: int, nbytes: int) -> None:
+        """Reduces what a user holds; a user that holds nothing is forgotten."""
         self._held[uid] -= nbytes
         if not self._held[uid]:
             del self._held[uid]

@@ -47,7 +47,13 @@ class PendingInput(Protocol):
         ...
 
     def resolve(self) -> Input:
-        """Returns the input, retained, once ``done`` is set.  Raises RunFailed, Cancelled."""
+        """Returns the input, retained, once ``done`` is set.
+
+        Raises:
+            RunFailed: What makes the input failed.
+            Cancelled: What makes the input was cancelled.
+            OSError: There is no memory for a copy.
+        """
         ...
 
     def output_ref(self) -> OutputRef:

@@ -30,7 +30,11 @@ class ViewOwner(NodeObject, Protocol):
         ...
 
     def content(self) -> ArrayRef:
-        """Returns a reference to all of its arrays.  Raises Invalid where it has none yet."""
+        """Returns a reference to all of its arrays.
+
+        Raises:
+            Invalid: It has none yet.
+        """
         ...
 
 
@@ -132,12 +136,20 @@ class View(OwnedNodeObject):
 
 @lru_cache(maxsize=4096)
 def _encoded_size(format_name: str, params: tuple[Param, ...]) -> int | None:
-    """``formats.encoded_size`` with a cache: each stat(2) asks, for few programs' outputs."""
+    """Returns ``formats.encoded_size``, cached: each stat(2) asks, for few programs' outputs.
+
+    Returns:
+        The size in bytes; None if it depends on the values.
+    """
     return formats.encoded_size(format_name, params)
 
 
 async def encode(format_name: str, params: tuple[Param, ...], buffers: list[TypedBuffer]) -> Rope:
-    """Returns arrays in a format; encodes many bytes in a thread, not to delay other requests."""
+    """Returns arrays in a format.
+
+    Encodes many bytes in a thread, not to delay other requests; ``CHEAP`` formats copy none and
+    need no thread.
+    """
     if format_name not in CHEAP and sum(len(buffer.data) for buffer in buffers) > THREAD_BYTES:
         return await trio.to_thread.run_sync(formats.encode, format_name, params, buffers)
     return formats.encode(format_name, params, buffers)
@@ -176,7 +188,9 @@ class ViewTable:
 def make_view(owner: ViewOwner, suffix: str = "") -> View:
     """Returns a new view: of all arrays as .npy, or of what a suffix selects, in its format.
 
-    Raises NotFound and Invalid as ``ViewTable.view``.
+    Raises:
+        NotFound: The owner has no such array, and there is no such format.
+        Invalid: The owner is a named array to which nothing was written.
     """
     ref = owner.content()
     selector, _, name = suffix.rpartition(".")

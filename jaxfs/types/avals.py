@@ -33,17 +33,28 @@ class DType(msgspec.Struct, frozen=True):
 
     @property
     def itemsize(self) -> int:
-        """Bytes of one element in memory."""
+        """Bytes of one element in memory.
+
+        >>> BY_SHORT["bf16"].itemsize, BY_SHORT["i4"].itemsize  # not packed: a byte an element
+        (2, 1)
+        """
         return int(self.numpy.itemsize)
 
     @property
     def takes_any_bits(self) -> bool:
-        """Whether every byte pattern is a value: not for bool and types narrower than a byte."""
+        """Whether every byte pattern is a value: not for bool and types narrower than a byte.
+
+        Raw bytes of the other types need no check before a program gets them.
+        """
         return self.short not in ("bool", "i2", "i4", "u2", "u4", "f4_e2m1fn")
 
     @property
     def is_native(self) -> bool:
-        """Whether .npy can name this type; the others are stored as void (``<V2``)."""
+        """Whether .npy can name this type; the others are stored as void (``<V2``).
+
+        >>> BY_SHORT["f16"].is_native, BY_SHORT["bf16"].is_native
+        (True, False)
+        """
         return bool(self.numpy.type.__module__ == "numpy")
 
 
@@ -109,17 +120,28 @@ class Aval(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def size(self) -> int:
-        """How many elements it has."""
+        """How many elements it has; 1 for a scalar.
+
+        >>> parse_aval("f32[2,3]").size, parse_aval("f32[]").size, parse_aval("f32[0,3]").size
+        (6, 1, 0)
+        """
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory."""
+        """Bytes in memory, where a type narrower than a byte takes one.
+
+        >>> parse_aval("f32[2,3]").nbytes, parse_aval("i4[3]").nbytes
+        (24, 3)
+        """
         return self.size * self.row.itemsize
 
 
 def parse_aval(text: str) -> Aval:
-    """Returns the type that ``text`` names.  Raises Invalid if it names none.
+    """Returns the type that ``text`` names.
+
+    Raises:
+        Invalid: It names none.
 
     >>> parse_aval("f32[2,3]")
     Aval(dtype='f32', shape=(2, 3))

@@ -53,7 +53,11 @@ class TypedBuffer(msgspec.Struct, frozen=True):
             raise ValueError(f"{self.aval} takes {self.aval.nbytes} bytes, not {len(self.data)}")
 
     def array(self) -> NDArray[np.generic]:
-        """Returns a read-only numpy array on the same memory."""
+        """Returns a numpy array on the same memory.
+
+        Returns:
+            A read-only array of the aval's shape, valid as long as ``data`` is.
+        """
         dtype = self.aval.row.numpy
         if not self.data:
             return np.empty(self.aval.shape, dtype)
@@ -131,6 +135,10 @@ class Rope:
 
 
 def _flat(piece: Bytes) -> Bytes:
+    """Returns the same memory as single bytes, so that lengths and offsets count bytes.
+
+    ``memoryview.cast`` refuses a view without elements.
+    """
     if isinstance(piece, bytes) or piece.format == "B":
         return piece
     return piece.cast("B") if piece.nbytes else b""

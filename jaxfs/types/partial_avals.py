@@ -33,7 +33,11 @@ class PartialAval(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def aval(self) -> Aval | None:
-        """The type as an aval; None if a size is not known."""
+        """The type as an aval; None if a size is not known.
+
+        >>> PartialAval("f32", (2, 3)).aval, PartialAval("f32", ("b", 3)).aval
+        (Aval(dtype='f32', shape=(2, 3)), None)
+        """
         numbers = tuple(size for size in self.sizes if isinstance(size, int))
         return Aval(self.dtype, numbers) if len(numbers) == len(self.sizes) else None
 
@@ -42,7 +46,11 @@ KnownAval = PartialAval | None  # None: nothing is known of the input
 
 
 def as_partial(aval: Aval) -> PartialAval:
-    """Returns the same type as a PartialAval, all sizes known."""
+    """Returns the same type as a PartialAval, all sizes known.
+
+    >>> str(as_partial(Aval("f32", (2, 3))))
+    'f32[2,3]'
+    """
     return PartialAval(aval.dtype, aval.shape)
 
 
