@@ -80,7 +80,11 @@ class Admission:
     def check_memory(
         self, uid: int, compiled: CompiledProgram, inputs: tuple[RunInput, ...]
     ) -> None:
-        """Raises NoSpace, and releases the inputs, where a run cannot fit into memory."""
+        """Refuses a run that cannot fit into memory.
+
+        Raises:
+            NoSpace: It cannot; the inputs are released.
+        """
         try:
             self.memory_check.check(compiled, self.pool(uid))
         except NoSpace:
@@ -124,8 +128,11 @@ class Admission:
     ) -> Run:
         """Submits the run of a producer, and charges its outputs until the producer is dropped.
 
-        Other runs may take the outputs before it has ended.  Raises as ``run``, and NoSpace and
-        OverQuota where the outputs exceed a quota.
+        Other runs may take the outputs before it has ended.
+
+        Raises:
+            NoSpace: The run does not fit into memory, or its outputs into the mount's limit.
+            OverQuota: The user has too many unfinished runs, or would exceed the share of one user.
         """
         nbytes = compiled.executable.output_bytes
         try:

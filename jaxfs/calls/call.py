@@ -21,7 +21,10 @@ RESULT = "result"  # the key of the result's mode in ``Call.modes``
 
 
 def now_usec() -> int:
-    """Returns microseconds of CLOCK_MONOTONIC, for durations."""
+    """Returns microseconds of CLOCK_MONOTONIC, for durations.
+
+    The engine's times are of the same clock, which all processes share, and can be subtracted.
+    """
     return time.monotonic_ns() // 1000
 
 
@@ -110,7 +113,11 @@ class Call(Producer, OwnedNodeObject):
         self.input_bytes, self.submitted_usec = input_bytes, submitted_usec
 
     def reject(self, error: JaxfsError) -> None:
-        """Records that the inputs were refused."""
+        """Records that the inputs were refused; other inputs can be written to the call.
+
+        Args:
+            error: Why; readers of the result get its reason.
+        """
         self.state, self.error = "failed", error
 
     def end(self, outcome: Outcome) -> None:
@@ -134,6 +141,7 @@ class Call(Producer, OwnedNodeObject):
             self.run.kill()
 
     def _close(self, state: str) -> None:
+        """Ends the call in a state, now, and wakes up those that wait for it."""
         self.state, self.ended_usec = state, now_usec()
         self.attr.touch()
         self.done.set()
@@ -159,7 +167,13 @@ class Call(Producer, OwnedNodeObject):
         return typed_outputs(self.compiled, self.outcome)
 
     def raise_error(self) -> None:
-        """Raises the call's error for a reader of the result: ECANCELED, ETIMEDOUT, else EIO."""
+        """Raises the call's error for a reader of the result, if it has one.
+
+        Raises:
+            Cancelled: The call was cancelled.
+            TimedOut: The run took too long.
+            RunFailed: The call failed for any other reason; the reader gets EIO, not its errno.
+        """
         if self.error is None:
             return
         kind = type(self.error) if isinstance(self.error, Cancelled | TimedOut) else RunFailed
@@ -168,7 +182,7 @@ class Call(Producer, OwnedNodeObject):
         raise error
 
     def drop(self) -> None:
-        """Cancels the call if it has not ended, and frees the result's memory."""
+        """Frees the result's memory, and cancels the call if it has not ended."""
         self.cancel()
         if self.outcome is not None:
             release_outcome(self.outcome)
@@ -185,7 +199,12 @@ class Call(Producer, OwnedNodeObject):
         return self.modes.get(RESULT, self.attr.mode) & spec.mode
 
     def set_mode(self, spec: NodeMode, mode: int) -> None:
-        """Changes the mode of the call, or of all files of its result."""
+        """Changes the mode of the call, or of all files of its result.
+
+        Args:
+            spec: The file: the call's own file is the primary one, others are of the result.
+            mode: The new permission bits; a result is never writable.
+        """
         if spec.is_primary:
             self.attr.mode = mode & spec.mode
         else:
@@ -193,11 +212,18 @@ class Call(Producer, OwnedNodeObject):
 
 
 def release_outcome(outcome: Outcome) -> None:
-    """Releases the memory of an outcome."""
+    """Releases the memory of an outcome; arrays of it must not be used any more.
+
+    Outputs that came as ``bytes`` in the engine's message need no release.
+    """
     if isinstance(outcome.outputs, Range):
         outcome.outputs.segment.release()
 
 
 def typed_outputs(compiled: CompiledProgram, outcome: Outcome) -> list[TypedBuffer]:
-    """Returns the arrays of an outcome, without a copy; valid while the outcome is held."""
+    """Returns the arrays of an outcome, without a copy; valid while the outcome is held.
+
+    Returns:
+        One buffer for each output of the program's signature, in order.
+    """
     return split_outputs(compiled.signature.outputs, outcome.outputs)

@@ -167,7 +167,12 @@ class Calls:
         call.begin(compiled, spool.size, run, submitted_usec)
 
     def _check_open(self, call: Call) -> None:
-        """Raises NameTaken or Cancelled where a call can no longer be submitted."""
+        """Checks that a call can still be submitted.
+
+        Raises:
+            NameTaken: It was submitted already.
+            Cancelled: It was removed.
+        """
         if call.submitted_usec:
             raise NameTaken(f"call {call.id} was submitted already; use another id")
         if self._calls.get(call.id) is not call:
@@ -216,7 +221,10 @@ class Calls:
         call.drop_link()
 
     def give_away(self, call: Call) -> None:
-        """Removes only the name ``results/<id>``: the result was moved to ``arrays/``."""
+        """Removes only the name ``results/<id>``: the result was moved to ``arrays/``.
+
+        A run that has not ended continues, because the array's name still needs its outputs.
+        """
         if self._calls.get(call.id) is call:
             self._forget(call)
             call.drop_link()
@@ -226,14 +234,20 @@ class Calls:
         self.arrays.views.drop(call)
 
     def unlist(self, call: Call) -> None:
-        """Removes only the name ``calls/<id>``; all of a call that was not submitted."""
+        """Removes the name ``calls/<id>``.
+
+        A call that was submitted stays under ``results/``; one that was not is removed with it.
+        """
         call.listed = False
         if not call.submitted_usec:
             self.remove(call)
 
 
 def _kill_dependents(call: Call) -> None:
-    """Kills the runs that wait for a call which was cancelled."""
+    """Kills the runs that wait for a call which was cancelled.
+
+    The event loop does it: the runs that wait for those are killed in turn, perhaps many.
+    """
     for run in tuple(call.dependents):
         call_soon(run.kill)
 
@@ -241,7 +255,8 @@ def _kill_dependents(call: Call) -> None:
 def split_id(filename: str) -> tuple[str, str]:
     """Returns the id of a call and a format, as ``job1`` and ``raw`` of ``job1.raw``.
 
-    Raises Invalid: ids have no dot.
+    Raises:
+        Invalid: It is no such name: ids have no dot.
 
     >>> split_id("job1.raw")
     ('job1', 'raw')

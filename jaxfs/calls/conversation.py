@@ -88,7 +88,11 @@ class Conversation:
         """Takes a whole small raw request, without a turn of the event loop; False for others.
 
         If no other reply is awaited, it also waits a moment for this one, so that the event loop
-        need not wake up for it.  Raises NoSpace, OverQuota.
+        need not wake up for it.
+
+        Raises:
+            NoSpace: The run does not fit into memory.
+            OverQuota: The user has too much memory, too many runs or too many unread replies.
         """
         compiled = self._program.compiled
         if (
@@ -254,6 +258,7 @@ class Conversation:
         return data
 
     def _drop_first(self, reply: PendingReply) -> None:
+        """Frees a reply that was read, unless another reader has removed it meanwhile."""
         if self._replies and self._replies[0] is reply:
             self._replies.popleft()
         reply.drop()
@@ -269,7 +274,12 @@ class Conversation:
             raise
 
     async def flush(self) -> None:
-        """Ends the request because the file is closed.  Raises Invalid if it is not complete."""
+        """Ends the request because the file is closed.
+
+        Raises:
+            Invalid: The request is not complete.
+            JaxfsError: What submitting it raised, as ``write``.
+        """
         if self._spool.size:
             await self._finish_request()
 
@@ -301,7 +311,10 @@ class Conversation:
         return self._submitted
 
     def _reset(self) -> None:
-        """Drops the request in the spool."""
+        """Drops the request in the spool, after an error or on a signal.
+
+        The next write begins a new request, and may be in another format.
+        """
         self._spool.close()
         self._spool, self._framer, self._format = self._admission.spool(self._uid), None, ""
 

@@ -34,13 +34,21 @@ class FastPath:
     outputs_are_reply: bool
 
     def split(self, data: bytes) -> tuple[bytes, ...]:
-        """Returns the inputs of a request."""
+        """Returns the inputs of a request.
+
+        Args:
+            data: A whole request, of ``nbytes`` bytes.
+        """
         if len(self.slices) == 1:
             return (data,)
         return tuple([data[place] for place in self.slices])
 
     def reply(self, outcome: Outcome) -> bytes | None:
-        """Returns the reply, or None where the outputs have to be encoded or the run failed."""
+        """Returns the reply of a run, without a copy.
+
+        Returns:
+            The bytes; None where the outputs have to be encoded or the run failed.
+        """
         if outcome.error is None and self.outputs_are_reply and isinstance(outcome.outputs, bytes):
             return outcome.outputs
         return None

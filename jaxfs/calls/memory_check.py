@@ -28,9 +28,10 @@ class MemoryCheck:
         self.limits: dict[str, int] = {}
 
     def check(self, compiled: CompiledProgram, pool: Pool) -> None:
-        """Raises NoSpace, with the figures, where a run of this program cannot fit.
+        """Refuses a run that cannot fit; free memory of ``pool`` counts as available.
 
-        Free memory of ``pool`` counts as available.
+        Raises:
+            NoSpace: It cannot; the reason has the figures.
         """
         if compiled.is_small:
             return
@@ -44,6 +45,11 @@ class MemoryCheck:
 
 
 def _compare(need: MemoryNeed, needed: int, offered: int, subject: str) -> None:
+    """Compares the bytes that a run takes with those that ``subject`` has.
+
+    Raises:
+        NoSpace: There are too few.
+    """
     if needed > offered:
         raise NoSpace(
             f"a run takes {needed} bytes of memory ({need.inputs} of inputs, {need.outputs} of "
@@ -76,7 +82,10 @@ def _cgroup_free_bytes() -> Iterator[int]:
 
 
 def _lines_of(path: Path | str) -> list[str]:
-    """Returns the lines of a file; none where there is no such file."""
+    """Returns the lines of a file; none where there is no such file.
+
+    The root cgroup has no memory.max, and neither has one without the memory controller.
+    """
     try:
         return Path(path).read_text().splitlines()
     except OSError:

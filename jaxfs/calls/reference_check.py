@@ -70,6 +70,11 @@ async def check(
 
 
 def _bytes_of(value: RunInput) -> bytes:
+    """Returns a copy of the bytes of an input.
+
+    Raises:
+        Invalid: It is the output of a run that has not ended.
+    """
     if isinstance(value, Range):
         return value.segment.read(value.offset, value.nbytes)
     if not isinstance(value, bytes):
@@ -96,7 +101,11 @@ async def _random_inputs(program: Program) -> tuple[CompiledProgram, tuple[RunIn
 async def _run(
     calls: Calls, uid: int, compiled: CompiledProgram, inputs: tuple[RunInput, ...]
 ) -> Outcome:
-    """Returns the outcome of one run, which the caller releases.  Raises RunFailed."""
+    """Returns the outcome of one run, which the caller releases.
+
+    Raises:
+        RunFailed: The run failed; the reason is that of its error.
+    """
     ended, outcomes = trio.Event(), list[Outcome]()
 
     def done(outcome: Outcome) -> None:

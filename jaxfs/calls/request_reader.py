@@ -81,7 +81,9 @@ class RequestReader:
     ) -> Sequence[Parameter]:
         """Returns the parameters that a request has to bring: those that are not bound.
 
-        Raises Invalid for a binding that does not fit, and what looking a binding up raises.
+        Raises:
+            Invalid: A binding does not fit.
+            JaxfsError: What looking a binding up raised.
         """
         params = compiled.signature.inputs
         if not program.inputs:

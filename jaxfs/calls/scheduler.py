@@ -35,7 +35,12 @@ Arguments = TypeVarTuple("Arguments")
 
 
 def call_soon(do: Callable[[*Arguments], object], *arguments: *Arguments) -> None:
-    """Calls a function from the event loop: in a long chain of runs the stack must not grow."""
+    """Calls a function from the event loop: in a long chain of runs the stack must not grow.
+
+    Args:
+        do: The function; it must not raise.
+        *arguments: Its arguments.
+    """
     trio.lowlevel.current_trio_token().run_sync_soon(do, *arguments)
 
 
@@ -85,7 +90,11 @@ class Run:
             call_soon(value.release)  # may end another run, and so on down a long chain
 
     def _with_cause(self, outcome: Outcome) -> Outcome:
-        """Returns a failed outcome with the error of the input that caused it, if one did."""
+        """Replaces the error of a failed outcome by that of the input that caused it.
+
+        Returns:
+            A new outcome; the same one if the run did not fail, or no input of it did.
+        """
         failures = [value.failure() for value in self.awaited] if outcome.error else []
         cause = next((failure for failure in failures if failure is not None), None)
         return outcome if cause is None else Outcome(error=cause)
@@ -95,7 +104,10 @@ class Run:
         self.scheduler.kill(self)
 
     def precedes(self, other: ScheduledRun) -> bool:
-        """Returns whether an engine that gets both runs gets this one first: they share a queue."""
+        """Returns whether an engine that gets both runs gets this one first: they share a queue.
+
+        A parked run is in no queue yet, so that nothing is known of its place.
+        """
         return isinstance(other, Run) and other.user is self.user and not self.is_parked
 
 
@@ -206,6 +218,7 @@ class Scheduler:
             self._nursery.start_soon(self._park, run)
 
     async def _park(self, run: Run) -> None:
+        """Enqueues a run when all that it waits for has ended, unless it has ended before."""
         for value in run.awaited:
             await value.done.wait()
         if not run.has_ended:
@@ -213,7 +226,11 @@ class Scheduler:
             self._enqueue(run)
 
     def poll(self, wait_s: float = 0.0) -> None:
-        """Takes the answers of the engine, also those that come within ``wait_s``."""
+        """Takes the answers of the engine that have arrived.
+
+        Args:
+            wait_s: How long to wait for one if there is none; this blocks the event loop.
+        """
         self._engine.poll(wait_s)
 
     def _has_place(self, user: _UserQueue) -> bool:
@@ -237,7 +254,9 @@ class Scheduler:
     def _resolve(self, run: Run) -> tuple[Input | OutputRef, ...]:
         """Returns the inputs with the awaited ones as they are now.
 
-        Raises the error of an awaited input that failed, or NoSpace where one cannot be copied.
+        Raises:
+            JaxfsError: The error of an awaited input that failed.
+            NoSpace: An input cannot be copied.
         """
         for value in run.awaited:
             failure = value.failure()
@@ -278,30 +297,43 @@ class Scheduler:
             self._start(first)
 
     def cancel(self, run: Run, *, kill: bool = False) -> None:
-        """Ends a run with Cancelled: at once if it waits here, else as ``Engine.cancel``."""
+        """Ends a run with Cancelled: at once if it waits here, else as ``Engine.cancel``.
+
+        Args:
+            run: The run; nothing happens if it has ended.
+            kill: Whether to end the worker where the run continues, as ``Engine.cancel``.
+        """
         if run.number:
             self._engine.cancel(run.number, kill=kill)
         elif not run.has_ended:
             run.end(Outcome(error=Cancelled("the run was cancelled")))
 
     def kill(self, run: Run) -> None:
-        """Cancels a run, and ends its worker if it continues; others' runs start again there."""
+        """Cancels a run, and ends its worker if it continues.
+
+        It gets ``KILL_GRACE_S`` to end by itself, as the worker's other runs have to start again.
+        """
         self.cancel(run)
         if run.number:
             self._nursery.start_soon(self._kill_later, run)
 
     async def _kill_later(self, run: Run) -> None:
+        """Ends the worker of a cancelled run, unless the run has ended within ``KILL_GRACE_S``."""
         await trio.sleep(KILL_GRACE_S)
         self.cancel(run, kill=True)
 
     def abandon(self, runs: Iterable[Run]) -> None:
-        """Cancels runs that will not be read; those in the engine get a short limit."""
+        """Cancels runs that will not be read.
+
+        Those in the engine may take ``ABANDONED_LIMIT_S``: ending a worker restarts others' runs.
+        """
         for run in runs:
             if not run.number:
                 self.cancel(run)
             run.limit_s, run.since_s = ABANDONED_LIMIT_S, 0.0
 
     async def _watch(self) -> None:
+        """Enforces the time limits, at short intervals for short limits, until it is cancelled."""
         pause_s = min(MAX_PAUSE_S, self._limit_s / CHECKS_PER_LIMIT or MAX_PAUSE_S)
         while True:
             await trio.sleep(pause_s)
