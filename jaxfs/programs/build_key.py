@@ -36,7 +36,12 @@ class BuildKey:
     types: Types | None = None
 
     def then(self, steps: Steps, types: Types | None) -> BuildKey:
-        """Returns the key of this program transformed by ``steps`` or specialized for ``types``."""
+        """Returns the key of this program transformed or specialized.
+
+        Args:
+            steps: Further transformations, the outermost first; may be empty.
+            types: The types of the inputs; None leaves them as they are.
+        """
         return attrs.evolve(self, steps=(*steps, *self.steps), types=types or self.types)
 
     @property

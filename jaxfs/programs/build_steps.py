@@ -36,7 +36,12 @@ class BuildRequest:
 
     @classmethod
     def of(cls, program: Program, build_key: BuildKey | None = None) -> BuildRequest:
-        """Returns the request for a program; ``build_key`` replaces the program's own."""
+        """Returns the request for a program, in the name of its source's owner.
+
+        Args:
+            program: The program, written or derived.
+            build_key: Replaces the program's own key, while a new source is built.
+        """
         root = root_of(program)
         return cls(build_key or program.build_key, (root.attr.uid, root.attr.gid), root.name)
 
@@ -57,7 +62,11 @@ class BuildSteps:
     async def trace(
         self, key: str, request: BuildRequest, platform: str, *, takes_pickles: bool
     ) -> Traced | UntypedProgram:
-        """Makes the artifact ``key`` from a source in the store.  Raises as `Compiler.trace`."""
+        """Makes the artifact ``key`` from a source in the store.
+
+        Raises:
+            JaxfsError: As `Compiler.trace`.
+        """
         wanted = request.build_key
         work = Trace(platform, wanted.steps, wanted.types, dict(wanted.options), takes_pickles)
         with (
@@ -77,7 +86,11 @@ class BuildSteps:
     async def compile(
         self, key: str, request: BuildRequest, artifact_key: str, work: Compile
     ) -> Compiled:
-        """Makes the executable ``key`` from an artifact.  Raises as `Compiler.compile`."""
+        """Makes the executable ``key`` from an artifact.
+
+        Raises:
+            JaxfsError: As `Compiler.compile`.
+        """
         with (
             self._job("compile", key, request) as job,
             (self._store.entry("artifacts", artifact_key) / "artifact").open("rb") as artifact,
@@ -90,13 +103,22 @@ class BuildSteps:
         return result.compiled
 
     async def load(self, key: str, request: BuildRequest, executable: Executable) -> None:
-        """Lets the owner's engine compile and load an artifact.  Raises RunFailed, NoSpace."""
+        """Lets the owner's engine compile and load an artifact.
+
+        Raises:
+            RunFailed: The engine cannot compile it.
+            NoSpace: There is no memory for it.
+        """
         with self._job("load", key, request) as job:
             job.begin()
             await self._engines.of(request.user[0]).load(executable)
 
     async def draw(self, request: BuildRequest, compiled: CompiledProgram) -> None:
-        """Makes ``compiled.graph_path``.  Raises as `Compiler.draw`."""
+        """Makes ``compiled.graph_path``.
+
+        Raises:
+            JaxfsError: As `Compiler.draw`.
+        """
         path = compiled.graph_path
         with (
             self._job("draw", str(path), request) as job,

@@ -80,7 +80,11 @@ class Builder:
         self._drawings = SingleFlights[None](nursery)
 
     def device(self, name: str) -> Device:
-        """Returns the device called ``name``, the first one for an empty name.  Raises NoDevice."""
+        """Returns the device called ``name``, the first one for an empty name.
+
+        Raises:
+            NoDevice: There is no device of this name.
+        """
         devices = self._engines.devices()
         for device in devices:
             if name in (device.name, ""):
@@ -144,7 +148,11 @@ class Builder:
     async def draw(self, request: BuildRequest, compiled: CompiledProgram) -> Path:
         """Returns the file of a picture, made once for each content.
 
-        Raises NotSupported, NoSpace, TimedOut, RunFailed.
+        Raises:
+            NotSupported: The program cannot be drawn.
+            NoSpace: The disk of the state directory is full.
+            TimedOut: Drawing took too long.
+            RunFailed: Drawing failed for another reason.
         """
         path = compiled.graph_path
         if not path.exists():
@@ -156,6 +164,12 @@ class Builder:
             return is_pickle(source.read(16))
 
     def _find_traced(self, key: str) -> Traced | UntypedProgram | None:
+        """Returns what tracing made of a source before.
+
+        Returns:
+            The description of the artifact, or an untyped program if its types come with the call;
+            None if the source was not traced.
+        """
         return self.store.info("artifacts", key, Traced) or self.store.info(
             "artifacts", key, UntypedProgram
         )
@@ -163,7 +177,8 @@ class Builder:
     def _target(self, artifact_key: str, traced: Traced, device: Device) -> _Target:
         """Returns where an artifact runs: on ``device``, or on as many as it has partitions.
 
-        Raises NoDevice if there are not as many.
+        Raises:
+            NoDevice: There are not as many.
         """
         devices: Sequence[Device] = (device,)
         if traced.partitions > 1:
@@ -208,10 +223,18 @@ class Builder:
         )
 
     def _artifact_key(self, build_key: BuildKey, device: Device) -> str:
+        """Returns the name of the artifact of a program on the platform of a device.
+
+        An artifact is the same for all devices of a platform; executables are not.
+        """
         return self._key(
             "artifact", build_key.source_sha256, device.platform, *build_key.cache_parts
         )
 
     def _key(self, *parts: object) -> str:
-        """Returns a name in the state directory; the form of ``parts`` must never change."""
+        """Returns a name in the state directory, which depends on the versions of jax and jaxlib.
+
+        Args:
+            *parts: What the file is made from, as JSON; their form must never change.
+        """
         return sha256(msgspec.json.encode([self._engines.toolchain, *parts]))

@@ -32,7 +32,11 @@ class Derivations:
         self._nursery = nursery
 
     def transform(self, base: SourceProgram, steps: Steps) -> DerivedProgram:
-        """Returns ``base`` transformed by ``steps``, the same object each time.  Raises Invalid."""
+        """Returns ``base`` transformed by ``steps``, the same object each time.
+
+        Raises:
+            Invalid: There are no steps, or one is no transformation with valid options.
+        """
         if not steps:
             raise Invalid("no transformation was named")
         canonical = tuple(parse(step).canonical for step in steps)
@@ -55,7 +59,9 @@ class Derivations:
     async def version_for(self, base: Program, types: Types) -> CompiledProgram:
         """Returns ``base`` compiled for these input types.
 
-        Raises Invalid if the types contradict those that are known, else what the build raised.
+        Raises:
+            Invalid: The types contradict those that are known.
+            JaxfsError: What the build raised.
         """
         if base.untyped is not None and base.untyped.inputs:
             check_types(base.untyped.parameters, base.untyped.inputs, types)
@@ -71,7 +77,10 @@ class Derivations:
         return version
 
     def start(self, derived: DerivedProgram) -> None:
-        """Begins to build a program, which is listed from now on."""
+        """Begins to build a program, which is listed from now on.
+
+        A specialization needs no entry here: its base has listed it since it was made.
+        """
         if derived.types is None and isinstance(derived.base, SourceProgram):
             derived.base.transformed[derived.steps] = derived
         self._nursery.start_soon(self._build, derived, derived.begin_build())

@@ -70,7 +70,11 @@ class BuildJobs:
         self.times: dict[Kind, Histogram] = {kind: Histogram() for kind in get_args(Kind)}
 
     def phase_of(self, build_key: BuildKey | None) -> str:
-        """Returns the step under way for a key, or waiting; empty if there is none."""
+        """Returns the step under way for a key.
+
+        Returns:
+            The kind of the job, ``waiting`` if its turn has not come; empty if there is none.
+        """
         for job in self.under_way.values():
             if job.build_key == build_key:
                 return job.kind if job.started_usec else "waiting"

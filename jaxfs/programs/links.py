@@ -65,7 +65,15 @@ class Links:
         return self._links.get(name)
 
     def create(self, name: str, target: str, attr: InodeAttr) -> Link:
-        """Adds a link.  Raises Invalid, NameTooLong, NameTaken, NoSpace."""
+        """Adds a link.
+
+        Raises:
+            Invalid: It is no name.
+            NameTooLong: The name is too long.
+            NameTaken: There is a link of this name.
+            NoSpace: The disk of the state directory is full.
+            RunFailed: The state directory cannot be written.
+        """
         if names.check(name) in self._links:
             raise NameTaken(f"programs/{name} is there already")
         self._store.put_link(LinkRecord(name, target, attr.uid, attr.gid))
@@ -73,14 +81,21 @@ class Links:
         return link
 
     def remove(self, link: Link) -> None:
-        """Removes a link; its target stays."""
+        """Removes a link; its target stays.
+
+        The record goes too, so that the link is not there after a remount.
+        """
         del self._links[link.name]
         self._store.drop_link(link.name)
 
     def rename(self, link: Link, new: str) -> None:
         """Gives a link another name, and replaces a link that has it.
 
-        Raises Invalid, NameTooLong, NoSpace.
+        Raises:
+            Invalid: It is no name.
+            NameTooLong: The name is too long.
+            NoSpace: The disk of the state directory is full.
+            RunFailed: The state directory cannot be written.
         """
         names.check(new)
         self.remove(link)

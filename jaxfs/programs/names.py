@@ -27,12 +27,24 @@ _STAGING = re.compile(r"\.[A-Za-z0-9_.~-]+\Z", re.ASCII)
 
 
 def is_staging(name: str) -> bool:
-    """Whether a file of this name is only stored, and compiled when it is renamed."""
+    """Whether a file of this name is only stored, and compiled when it is renamed.
+
+    >>> is_staging(".loss.py.swp"), is_staging("loss.py")
+    (True, False)
+    """
     return name.startswith(".")
 
 
 def check(name: str) -> str:
-    """Returns the name itself.  Raises Invalid, NameTooLong."""
+    """Checks a name for a file in ``programs/``.
+
+    Returns:
+        The name itself.
+
+    Raises:
+        Invalid: It has characters that are not allowed, or begins with one.
+        NameTooLong: It is longer than ``MAX_NAME_BYTES``.
+    """
     if len(name.encode()) > MAX_NAME_BYTES:
         raise NameTooLong(f"the name is {len(name.encode())} bytes long; {MAX_NAME_BYTES} are most")
     if not (_STAGING if is_staging(name) else _NAME).match(name):
@@ -41,7 +53,12 @@ def check(name: str) -> str:
 
 
 def split_source(filename: str) -> tuple[str, str]:
-    """Returns name and extension of a source's file.  Raises Invalid, NameTooLong."""
+    """Returns name and extension of a source's file.
+
+    Raises:
+        Invalid: It is no name, has no known extension, or is the name of a transformation.
+        NameTooLong: It is longer than ``MAX_NAME_BYTES``.
+    """
     name, dot, extension = check(filename).rpartition(".")
     if not dot or extension not in EXTENSIONS:
         known = " ".join(f".{word}" for word in EXTENSIONS)

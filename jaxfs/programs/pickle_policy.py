@@ -20,7 +20,11 @@ class PicklePolicy:
         self._compiler = compiler
 
     async def check(self, uid: int) -> None:
-        """Raises AccessDenied with the reason if a user's pickles are not accepted."""
+        """Checks that a user's pickles are accepted.
+
+        Raises:
+            AccessDenied: They are not; the reason has the option to change.
+        """
         if self._rule == "off":
             raise AccessDenied("pickled functions are not taken here (-o pickle=off)")
         if self._rule != "all" and uid != self._owner_uid:

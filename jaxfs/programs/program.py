@@ -201,7 +201,12 @@ class Program(OwnedNodeObject, ABC):
         return self.modes.get(spec.name, allowed_to_readers(spec.mode, self.attr.mode))
 
     def set_mode(self, spec: NodeMode, mode: int) -> None:
-        """Changes the mode of the source, or of one other file."""
+        """Changes the mode of the source, or of one other file.
+
+        Args:
+            spec: The file; the source is the primary one.
+            mode: The new permission bits; those that the file cannot have are dropped.
+        """
         if spec.is_primary:
             self.attr.mode = mode & spec.mode
         else:
@@ -341,7 +346,10 @@ class DerivedProgram(Program):
 
 
 def root_of(program: Program) -> SourceProgram:
-    """Returns the source program that a program is made from, or the program itself."""
+    """Returns the source program that a program is made from, or the program itself.
+
+    A specialization of a transformed program is two steps away from it.
+    """
     while isinstance(program, DerivedProgram):
         program = program.base
     assert isinstance(program, SourceProgram)

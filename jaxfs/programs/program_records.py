@@ -10,7 +10,9 @@ from jaxfs.programs.store import ProgramRecord, Store
 def remember(store: Store, program: SourceProgram) -> None:
     """Writes the program's record, unless it has no version or was removed.
 
-    Raises NoSpace, RunFailed.
+    Raises:
+        NoSpace: The disk of the state directory is full.
+        RunFailed: The state directory cannot be written.
     """
     if program.current is None or program.removed:
         return

@@ -52,13 +52,21 @@ class Programs:
         return len(self._programs)
 
     def restore(self) -> None:
-        """Brings the programs of the state directory back; see `Restorer`."""
+        """Brings the programs of the state directory back; see `Restorer`.
+
+        Removes the sources that no program uses any more.
+        """
         for record in self._store.records():
             self._programs[record.name] = self._restorer.restore(record)
         self._store.drop_unused_sources({program.source_sha256 for program in self})
 
     def remember(self, program: SourceProgram) -> None:
-        """Writes the program's record.  Raises NoSpace, RunFailed."""
+        """Writes the program's record, for the next mount.
+
+        Raises:
+            NoSpace: The disk of the state directory is full.
+            RunFailed: The state directory cannot be written.
+        """
         remember(self._store, program)
 
     def get(self, name: str) -> SourceProgram | None:
@@ -66,7 +74,11 @@ class Programs:
         return self._programs.get(name)
 
     def find_file(self, filename: str) -> SourceProgram | StagedFile | None:
-        """Returns the program with its source in ``programs/<filename>``, or the staging file."""
+        """Returns what ``programs/<filename>`` shows.
+
+        Returns:
+            The program with this source, or the staging file; None if there is no such file.
+        """
         if names.is_staging(filename):
             return self.staging.get(filename)
         program = self._programs.get(filename.rpartition(".")[0])
@@ -87,7 +99,13 @@ class Programs:
         return None
 
     def create(self, filename: str, attr: InodeAttr) -> SourceProgram | StagedFile:
-        """Adds an empty file.  Raises Invalid, NameTooLong, NameTaken."""
+        """Adds an empty file: a program's source, or a staging file.
+
+        Raises:
+            Invalid: It is no name of such a file.
+            NameTooLong: The name is too long.
+            NameTaken: A link, or a program with another extension, has the name.
+        """
         if names.is_staging(filename):
             return self.staging.create(filename, attr)
         name, extension = names.split_source(filename)
@@ -96,7 +114,15 @@ class Programs:
         return program
 
     def link(self, name: str, target: str, attr: InodeAttr) -> Link:
-        """Adds a symbolic link.  Raises Invalid, NameTooLong, NameTaken, NoSpace."""
+        """Adds a symbolic link.
+
+        Raises:
+            Invalid: It is no name, or the name of a transformation.
+            NameTooLong: The name is too long.
+            NameTaken: A program, its source or a link has the name.
+            NoSpace: The disk of the state directory is full.
+            RunFailed: The state directory cannot be written.
+        """
         if self._has_file(name):
             raise NameTaken(f"programs/{name} is there already")
         if name in names.RESERVED:
@@ -106,7 +132,8 @@ class Programs:
     def remove(self, filename: str) -> None:
         """Removes a source with its program, a link or a staging file; calls in flight finish.
 
-        Raises NotFound.
+        Raises:
+            NotFound: There is no such file.
         """
         link = self.links.get(filename)
         if link is not None:
@@ -119,9 +146,15 @@ class Programs:
             self._forget(file)
 
     async def rename(self, old: str, new: str, *, replace: bool = True) -> None:
-        """Renames as rename(2) does; a staging file that gets a program's name is compiled first.
+        """Renames a file; a staging file that gets a program's name is compiled first.
 
-        Raises NotFound, NameTaken, Invalid, and what the compile raises; then nothing has changed.
+        Nothing has changed if it raises.
+
+        Raises:
+            NotFound: There is no file ``old``.
+            NameTaken: There is a file ``new``, and ``replace`` is off or it is of another kind.
+            Invalid: The new name is no name of such a file.
+            JaxfsError: What the compile raised.
         """
         link = self.links.get(old)
         if link is not None:
@@ -141,6 +174,11 @@ class Programs:
             await self.builds.finish(lambda: self._rename_staged(staged, new))
 
     def _rename_link(self, link: Link, new: str, *, replace: bool) -> None:
+        """Renames a symbolic link, within ``programs/``.
+
+        Raises:
+            NameTaken: A program or its source has the name, or a link that may not be replaced.
+        """
         if self._has_file(new) or (not replace and self.links.get(new) is not None):
             raise NameTaken(f"programs/{new} is there already")
         if link.name != new:
@@ -179,12 +217,21 @@ class Programs:
         self.remember(program)
 
     def _forget(self, program: SourceProgram) -> None:
+        """Removes a program and its record.
+
+        ``is_removed`` makes a build that is under way raise Cancelled.
+        """
         program.is_removed = True
         program.drop_inputs()
         del self._programs[program.name]
         self._store.drop_record(program.name)
 
     def _existing_file(self, filename: str) -> SourceProgram | StagedFile:
+        """Returns the file of a name, as `find_file`.
+
+        Raises:
+            NotFound: There is no such file.
+        """
         file = self.find_file(filename)
         if file is None:
             raise NotFound(f"there is no programs/{filename}")
@@ -195,7 +242,11 @@ class Programs:
         return self.get(name) is not None or self.find_file(name) is not None
 
     def _check_free(self, name: str, extension: str, renamed: SourceProgram | None = None) -> None:
-        """Raises NameTaken if a link, or a program with another extension, has the name."""
+        """Checks that a program can have a name.
+
+        Raises:
+            NameTaken: A link, or a program with another extension, has it.
+        """
         if self.links.get(name) is not None:
             raise NameTaken(f"programs/{name} is a link; remove it first")
         twin = self._programs.get(name)

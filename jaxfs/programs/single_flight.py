@@ -44,7 +44,12 @@ class SingleFlight(Generic[Product]):
             self._ended.set()
 
     async def wait(self) -> Product:
-        """Returns what the work makes.  Raises its JaxfsError, a fresh one for each waiter."""
+        """Returns what the work makes.
+
+        Raises:
+            RunFailed: There is a bug in the work, or the daemon ended before it.
+            JaxfsError: What the work raised, a fresh error for each waiter.
+        """
         await self._ended.wait()
         if self._error is not None:
             raise type(self._error)(self._error.reason, self._error.diagnostics)

@@ -36,13 +36,19 @@ class SourceBuilds:
         self._nursery = nursery
 
     async def finish(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Waits for work that continues when the wait is interrupted."""
+        """Waits for work that continues when the wait is interrupted.
+
+        Raises:
+            JaxfsError: What the work raised.
+        """
         await SingleFlight(self._nursery, work).wait()
 
     async def commit(self, program: SourceProgram, source: bytes | memoryview) -> None:
         """Compiles ``source``; if that works, it is the program's new version.
 
-        Raises what `Builder.build` raises, and Cancelled if the program is removed meanwhile.
+        Raises:
+            Cancelled: The program was removed meanwhile.
+            JaxfsError: As `Builder.build`.
         """
         number = program.begin_build()
         data = bytes(source)  # the writer may be gone before the compile is done
@@ -146,13 +152,21 @@ class SourceBuilds:
         return digest, version
 
     def source_path(self, program: SourceProgram) -> Path | None:
-        """Returns the file with the source; None if nothing was written yet."""
+        """Returns the file with the source.
+
+        Returns:
+            Its path; None if nothing was written yet, or the file is gone.
+        """
         digest = program.source_sha256
         path = self._builder.store.source_path(digest) if digest else None
         return path if path is not None and path.exists() else None
 
     def read_source(self, program: SourceProgram) -> bytes:
-        """Returns the source, byte for byte; empty if nothing was written yet."""
+        """Returns the source, byte for byte; empty if nothing was written yet.
+
+        Raises:
+            RunFailed: The file with the source cannot be read.
+        """
         path = self.source_path(program)
         try:
             return path.read_bytes() if path else b""
@@ -160,18 +174,37 @@ class SourceBuilds:
             raise RunFailed(f"the source of programs/{program.name} is gone: {error}") from error
 
     async def draw(self, program: Program, compiled: CompiledProgram) -> Path:
-        """Returns the file of a picture.  Raises NotSupported, NoSpace, TimedOut, RunFailed."""
+        """Returns the file of a picture of the program, drawn at the first call.
+
+        Raises:
+            NotSupported: The program cannot be drawn.
+            NoSpace: The disk of the state directory is full.
+            TimedOut: Drawing took too long.
+            RunFailed: Drawing failed for another reason.
+        """
         return await self._builder.draw(BuildRequest.of(program), compiled)
 
 
 def _note_source(program: SourceProgram, digest: str, nbytes: int) -> None:
+    """Records which source a program has; its times change only with the content.
+
+    Args:
+        program: The program.
+        digest: The source's hash.
+        nbytes: The source's length.
+    """
     if program.source_sha256 != digest:
         program.source_sha256, program.source_bytes = digest, nbytes
         program.attr.touch()
 
 
 async def _off_loop(function: Callable[[bytes | memoryview], str], data: bytes | memoryview) -> str:
-    """Calls a function that hashes or writes ``data``, in a thread if there is much of it."""
+    """Calls a function that hashes or writes ``data``, in a thread if there is much of it.
+
+    Args:
+        function: The function; it returns the hash.
+        data: A source; up to ``THREAD_BYTES`` are handled at once, as a thread costs more.
+    """
     if len(data) < THREAD_BYTES:
         return function(data)
     return await trio.to_thread.run_sync(function, data)

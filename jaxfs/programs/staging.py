@@ -27,17 +27,28 @@ class StagingFiles:
         return self._files.get(name)
 
     def create(self, name: str, attr: InodeAttr, data: bytes = b"") -> StagedFile:
-        """Adds a file, instead of one of the same name.  Raises Invalid, NameTooLong."""
+        """Adds a file, instead of one of the same name.
+
+        Raises:
+            Invalid: It is no name.
+            NameTooLong: The name is too long.
+        """
         file = self._files[names.check(name)] = StagedFile(name, attr, data)
         return file
 
     def rename(self, file: StagedFile, name: str) -> None:
-        """Gives a file another staging name, and replaces a file that has it."""
+        """Gives a file another staging name, and replaces a file that has it.
+
+        The caller has checked the name: nothing has changed when that raises.
+        """
         self.remove(file)
         file.name = name
         self._files[name] = file
 
     def remove(self, file: StagedFile) -> None:
-        """Removes a file, unless its name is another file's by now: a compile takes its time."""
+        """Removes a file.
+
+        Nothing happens if another file has its name by now: a compile takes its time.
+        """
         if self._files.get(file.name) is file:
             del self._files[file.name]

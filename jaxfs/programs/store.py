@@ -106,7 +106,11 @@ class LinkRecord(msgspec.Struct, frozen=True):
 
 
 def sha256(data: bytes | memoryview) -> str:
-    """Returns the content hash that all of jaxfs uses, in hexadecimal digits."""
+    """Returns the content hash that all of jaxfs uses, in hexadecimal digits.
+
+    >>> sha256(b"")[:16]
+    'e3b0c44298fc1c14'
+    """
     return hashlib.sha256(data).hexdigest()
 
 
@@ -140,7 +144,8 @@ class Store:
     def records(self) -> list[ProgramRecord]:
         """Returns the records of all programs.
 
-        Skips a record that cannot be read, and leaves the file there.
+        Returns:
+            Those that can be read, in the order of their names; the files of others stay.
         """
         return self._read_all("programs", ProgramRecord)
 
@@ -154,12 +159,20 @@ class Store:
         return found
 
     def put_record(self, record: ProgramRecord) -> None:
-        """Writes the record of a program.  Raises NoSpace, RunFailed."""
+        """Writes the record of a program, instead of an older one.
+
+        Raises:
+            NoSpace: The disk of the directory is full.
+            RunFailed: The directory cannot be written.
+        """
         path = self.root / "programs" / f"{record.name}.json"
         self.put_file(path, msgspec.json.encode(record))
 
     def drop_record(self, name: str) -> None:
-        """Removes the record of a program; artifacts and executables stay, found by content."""
+        """Removes the record of a program.
+
+        Artifacts and executables stay, found by content: the same source needs no second compile.
+        """
         (self.root / "programs" / f"{name}.json").unlink(missing_ok=True)
 
     def links(self) -> list[LinkRecord]:
@@ -167,7 +180,12 @@ class Store:
         return self._read_all("links", LinkRecord)
 
     def put_link(self, record: LinkRecord) -> None:
-        """Writes the record of a link.  Raises NoSpace, RunFailed."""
+        """Writes the record of a link.
+
+        Raises:
+            NoSpace: The disk of the directory is full.
+            RunFailed: The directory cannot be written.
+        """
         self.put_file(self.root / "links" / f"{record.name}.json", msgspec.json.encode(record))
 
     def drop_link(self, name: str) -> None:
@@ -175,7 +193,15 @@ class Store:
         (self.root / "links" / f"{name}.json").unlink(missing_ok=True)
 
     def put_source(self, data: bytes | memoryview) -> str:
-        """Writes a source unless it is there.  Returns its hash.  Raises NoSpace, RunFailed."""
+        """Writes a source unless it is there.
+
+        Returns:
+            Its hash, which is the key of ``source_path``.
+
+        Raises:
+            NoSpace: The disk of the directory is full.
+            RunFailed: The directory cannot be written.
+        """
         key = sha256(data)
         path = self.source_path(key)
         if not path.exists():
@@ -187,7 +213,11 @@ class Store:
         return self.root / "sources" / key
 
     def drop_unused_sources(self, used: set[str]) -> None:
-        """Removes all sources but those with the hashes ``used``."""
+        """Removes the sources that no program uses.
+
+        Args:
+            used: The hashes of the sources that stay.
+        """
         for path in (self.root / "sources").iterdir():
             if path.name not in used:
                 path.unlink(missing_ok=True)
@@ -195,12 +225,23 @@ class Store:
     def entry(self, kind: str, key: str) -> Path:
         """Returns the directory of an artifact or executable, whether it is there or not.
 
-        ``kind`` is ``artifacts`` or ``executables``, here and below.
+        Args:
+            kind: ``artifacts`` or ``executables``.
+            key: The hash that names the entry.
         """
         return self.root / kind / key
 
     def info(self, kind: str, key: str, of: type[Info]) -> Info | None:
-        """Returns the description of an entry; None if that is missing or no ``of``."""
+        """Returns the description of an entry.
+
+        Args:
+            kind: ``artifacts`` or ``executables``.
+            key: The hash that names the entry.
+            of: The record to read.
+
+        Returns:
+            The record; None if there is no such entry, or its description is another record.
+        """
         try:
             return msgspec.json.decode((self.entry(kind, key) / "info.json").read_bytes(), type=of)
         except (OSError, msgspec.MsgspecError):
@@ -211,7 +252,9 @@ class Store:
     ) -> None:
         """Writes an artifact or executable with its files, whole or not at all.
 
-        Raises NoSpace, RunFailed.
+        Raises:
+            NoSpace: The disk of the directory is full.
+            RunFailed: The directory cannot be written.
         """
         target = self.entry(kind, key)
         try:
@@ -229,7 +272,12 @@ class Store:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def put_file(self, path: Path, data: bytes | memoryview) -> None:
-        """Writes a file of the directory, whole or not at all.  Raises NoSpace, RunFailed."""
+        """Writes a file of the directory, whole or not at all.
+
+        Raises:
+            NoSpace: The disk of the directory is full.
+            RunFailed: The directory cannot be written.
+        """
         scratch = path.with_name(f".new-{os.getpid()}-{threading.get_native_id()}-{path.name}")
         try:
             scratch.write_bytes(data)
