@@ -20,7 +20,12 @@ _SPECS_PER_SERIAL = 1024
 
 
 def inode_number(spec: str, node_object: NodeObject) -> int:
-    """Returns the inode number of the node that shows an object by the spec of a pattern."""
+    """Returns the inode number of the node that shows an object.
+
+    Args:
+        spec: The pattern of the node's spec.
+        node_object: The object; a new serial gives all its nodes new numbers.
+    """
     return node_object.serial * _SPECS_PER_SERIAL + NUMBERS[spec] + 2
 
 
@@ -37,7 +42,11 @@ class Inodes:
         self._by_owner: dict[int, set[int]] = defaultdict(set)  # inodes by owner id
 
     def node(self, ino: int) -> Node:
-        """Returns the node of a number; raises NotFound if the kernel has no reference to it."""
+        """Returns the node of a number.
+
+        Raises:
+            NotFound: The kernel has no reference to it.
+        """
         try:
             return self._nodes[ino]
         except KeyError:
@@ -60,11 +69,18 @@ class Inodes:
         return Node(ino, entry.spec, entry.node_object, entry.name, parent.ino)
 
     def count(self, ino: int) -> None:
-        """Counts a reference of the kernel, also to a number that has no node any more."""
+        """Counts a reference of the kernel, also to a number that has no node any more.
+
+        Its node may be removed between a listing and the kernel's use of the number; the kernel
+        drops such a reference as any other.
+        """
         self._lookups[ino] += 1
 
     def keep(self, node: Node) -> None:
-        """Keeps a node under its number."""
+        """Keeps a node under its number, until the kernel drops its last reference.
+
+        It replaces an older node of the number, which had another name before a rename.
+        """
         self._nodes[node.ino] = node
         self._by_owner[node.node_object.owner_id].add(node.ino)
         self._mount.inodes = len(self._nodes)

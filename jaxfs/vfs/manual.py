@@ -90,6 +90,7 @@ def _file(spec: NodeSpec) -> str:
 
 
 def _transformation(row: Transformation) -> str:
+    """Returns the entry of a transformation, with its options indented below it."""
     options = [
         roff.entry(f":{option.name}={option.placeholder}", option.explained)
         for option in row.options

@@ -107,14 +107,20 @@ class Mount(FixedNodeObject):
         return Timeline(self.calls.stats.recent, self.programs.jobs.recent)
 
     def transform_path(self, steps: tuple[str, ...]) -> TransformPath:
-        """Returns the directory of some transformations, the same one as long as it is in use."""
+        """Returns the directory of some transformations, the same one as long as it is in use.
+
+        Its inode number follows from the object, so two objects would be two directories.
+        """
         found = self.transform_paths.get(steps)
         if found is None:
             found = self.transform_paths[steps] = TransformPath(steps, self.attr)
         return found
 
     def add_devices(self) -> None:
-        """Makes a directory of each device that the engine has."""
+        """Makes a directory of each device that the engine has.
+
+        Devices that have one keep it: the kernel may know its inode number.
+        """
         for device in self.engines.devices():
             node = DeviceNode(device, self.attr, self.update_device_memory)
             self.devices.setdefault(device.name, node)
@@ -150,7 +156,12 @@ class Mount(FixedNodeObject):
         return total, max(0, total - used)
 
     def remember(self, node_object: NodeObject) -> None:
-        """Stores owner, modes, times and bindings that changed, if they outlive the daemon."""
+        """Stores owner, modes, times and bindings that changed, if they outlive the daemon.
+
+        Raises:
+            NoSpace: The disk of the state directory is full.
+            RunFailed: The state directory cannot be written.
+        """
         if isinstance(node_object, Program):
             self.programs.remember(root_of(node_object))
 

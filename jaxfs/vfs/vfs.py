@@ -50,15 +50,28 @@ class Vfs:
     # names
 
     def lookup(self, parent: int, name: str, caller: Credentials) -> Attributes:
-        """Finds a name and counts a reference of the kernel.  Raises NotFound."""
+        """Finds a name and counts a reference of the kernel, which ``forget`` drops.
+
+        Raises:
+            NotFound: The directory has no such name.
+        """
         return self._keep(self._child(self.node(parent), name), caller)
 
     def forget(self, ino: int, count: int) -> None:
-        """Drops references of the kernel."""
+        """Drops references of the kernel.
+
+        Args:
+            ino: The inode number.
+            count: How many, since the kernel drops several at once; see FUSE_FORGET.
+        """
         self._inodes.forget(ino, count)
 
     def node(self, ino: int) -> Node:
-        """Returns the node of a number that the kernel knows.  Raises NotFound."""
+        """Returns the node of a number that the kernel knows.
+
+        Raises:
+            NotFound: The kernel has no reference to it.
+        """
         return self._inodes.node(ino)
 
     def path(self, ino: int) -> str:
@@ -92,7 +105,11 @@ class Vfs:
             self._inodes.keep(node)
 
     def _child(self, parent: Node, name: str) -> Node:
-        """Returns the node of a name, which need not be kept.  Raises NotFound."""
+        """Returns the node of a name, which need not be kept.
+
+        Raises:
+            NotFound: There is no such name in the directory.
+        """
         spec = STATIC_CHILDREN.get(parent.spec.pattern, {}).get(name)
         if spec is not None:
             return self._inodes.node_of(DirEntry(name, spec, parent.node_object), parent)
@@ -219,7 +236,10 @@ class Vfs:
         return self._by_handle[fh]
 
     def is_outdated(self, ino: int) -> bool:
-        """Whether the array that an inode shows was replaced or removed since its lookup."""
+        """Whether the array that an inode shows was replaced or removed since its lookup.
+
+        A new content gives an array a new serial, and with it other inode numbers.
+        """
         node = self.node(ino)
         if ino != ROOT_INO and inode_number(node.spec.pattern, node.node_object) != ino:
             return True
@@ -315,7 +335,11 @@ class Vfs:
         return self._keep(self._inodes.node_of(entry, directory), caller)
 
     def readlink(self, ino: int) -> str:
-        """Returns the target of a symbolic link.  Raises Invalid for another node."""
+        """Returns the target of a symbolic link.
+
+        Raises:
+            Invalid: The node is no symbolic link.
+        """
         node = self.node(ino)
         if not isinstance(node.spec, SymlinkSpec):
             raise Invalid(f"{self.path(ino)} is no symbolic link")
@@ -358,7 +382,11 @@ class Vfs:
         return self._keep(self._inodes.node_of(entry, directory), caller)
 
     def _directory(self, ino: int) -> AnyDirectory:
-        """Returns the spec of a directory.  Raises NotFound for another node."""
+        """Returns the spec of a directory.
+
+        Raises:
+            NotFound: The node is no directory.
+        """
         spec = self.node(ino).spec
         if not isinstance(spec, DirectorySpec):
             raise NotFound(f"{self.path(ino)} is no directory")

@@ -51,6 +51,11 @@ def _create(mount: Mount, root: Mount, name: str, attr: InodeAttr) -> Entry:
 
 
 def _unlink(mount: Mount, entry: DirEntry[NamedArray | View]) -> None:
+    """Removes an array with all its views.
+
+    Raises:
+        NotPermitted: The name is that of a view, such as ``w.npz``.
+    """
     array = entry.node_object
     if not isinstance(array, NamedArray) or array.name != entry.name:
         raise NotPermitted(f"{entry.name} is one way to look at an array; remove the array")
@@ -58,6 +63,12 @@ def _unlink(mount: Mount, entry: DirEntry[NamedArray | View]) -> None:
 
 
 async def _rename(mount: Mount, old: str, new: str, replace: bool) -> None:
+    """Renames an array.
+
+    Raises:
+        NotPermitted: The old name is that of a view, such as ``w.npz``.
+        JaxfsError: As `NamedArrays.rename`.
+    """
     array = mount.calls.arrays.get(old)
     if array is None:
         raise NotPermitted(f"arrays/{old} is one way to look at an array; use ln")
@@ -74,7 +85,12 @@ def _take(mount: Mount, entry: DirEntry[NodeObject], new: str, replace: bool) ->
 
 
 def _link(mount: Mount, node_object: NodeObject, new: str) -> Entry:
-    """Does ``ln results/1 arrays/w``."""
+    """Does ``ln results/1 arrays/w``.
+
+    Raises:
+        NameTaken: There is an array of that name.
+        JaxfsError: The object cannot have a name in ``arrays/``, see `_nameable`.
+    """
     ref, attr = _nameable(node_object)
     return ARRAY.entry(new, mount.calls.arrays.put(new, ref, attr, replace=False))
 
@@ -82,7 +98,10 @@ def _link(mount: Mount, node_object: NodeObject, new: str) -> Entry:
 def _nameable(node_object: NodeObject) -> tuple[ArrayRef, InodeAttr]:
     """Returns the arrays of an object that can have a name, and the attributes of the name.
 
-    Raises the error of a call that has failed: what had the name before is worth more.
+    Raises:
+        NotPermitted: The object is no array and no result.
+        Invalid: It has no arrays.
+        JaxfsError: Why its call failed: what had the name before is worth more.
     """
     if isinstance(node_object, NamedArray):
         ref, owner, mode = node_object.content(), node_object.attr, node_object.attr.mode
@@ -99,13 +118,17 @@ def _nameable(node_object: NodeObject) -> tuple[ArrayRef, InodeAttr]:
 
 
 async def open_array(mount: Mount, array: NamedArray, caller: Credentials, flags: int) -> OpenFile:
-    """Opens an array for reading, in .npy, or for writing, in any format."""
+    """Opens an array for reading, in .npy, or for writing, in any format.
+
+    The first write has the format of the name that the file was created with, as ``w.npz``.
+    """
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return await open_view(mount, make_view(array), caller, flags)
     return await _upload(mount, array, caller, flags, array.format if array.ref is None else "")
 
 
 async def _open_format(mount: Mount, view: View, caller: Credentials, flags: int) -> OpenFile:
+    """Opens an array in the format of a view: what is written must be in it too."""
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return await open_view(mount, view, caller, flags)
     assert isinstance(view.owner, NamedArray)  # all views in this directory are of arrays
@@ -151,6 +174,10 @@ def array_xattrs(mount: Mount, array: NamedArray) -> Mapping[str, str]:
 
 
 def _error(mount: Mount, array: NamedArray, caller: Credentials) -> bytes:
+    """Returns why the array cannot be read.
+
+    The error of the last write counts before that of the call which makes the content.
+    """
     producer_error = array.ref.producer.error if array.ref is not None else None
     error = array.error or producer_error
     return error.text().encode() if error is not None else b"ok\n"

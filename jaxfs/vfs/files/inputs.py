@@ -30,6 +30,7 @@ def _entry(binding: Binding) -> DirEntry[Binding]:
 def _symlink(
     mount: Mount, program: Program, key: str, target: str, attr: InodeAttr
 ) -> DirEntry[Binding]:
+    """Binds an input to an array of the mount, also after a remount."""
     entry = _bind(Binding(program, key, target=target))
     mount.remember(program)
     return entry
@@ -41,12 +42,22 @@ def _create(mount: Mount, program: Program, key: str, attr: InodeAttr) -> DirEnt
 
 
 def _bind(binding: Binding) -> DirEntry[Binding]:
+    """Adds a binding and returns its entry.
+
+    Raises:
+        Invalid: The key is no name.
+        NameTaken: The program has a binding of this key.
+    """
     names.check(binding.key)
     bind(binding)
     return _entry(binding)
 
 
 def _unlink(mount: Mount, entry: DirEntry[Binding]) -> None:
+    """Unbinds an input, also after a remount; an array of its own is freed.
+
+    Later requests have to bring the input.
+    """
     binding = entry.node_object
     del binding.program.inputs[binding.key]
     binding.drop()

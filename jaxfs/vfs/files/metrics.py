@@ -49,7 +49,10 @@ def _errors(mount: Mount) -> Iterable[Sample]:
 
 
 def _called(mount: Mount) -> Iterator[Program]:
-    """Yields the programs that were called, written and transformed ones."""
+    """Yields the programs that were called, written and transformed ones.
+
+    Those without calls are left out, so that the page does not grow with each program.
+    """
     for program in mount.programs:
         for one in (program, *program.transformed.values()):
             if one.stats.calls:
@@ -83,6 +86,7 @@ def _job_times(mount: Mount) -> Iterable[Sample]:
 
 
 def _memory(key: str) -> Callable[[Mount], Iterable[Sample]]:
+    """Returns the samples of one figure of the devices' memory; CPUs have none."""
     return lambda mount: [
         Sample(node.memory[key], {"device": name})
         for name, node in mount.devices.items()

@@ -65,7 +65,11 @@ async def compile_derived(program: Program) -> None:
 
 
 def _quarantine(mount: Mount, program: Program, caller: Credentials) -> str:
-    """Returns why the caller's engine refuses to run a program, empty if it does not."""
+    """Returns why the caller's engine refuses to run a program.
+
+    Returns:
+        The reason; empty if the engine runs it.
+    """
     if program.compiled is None:
         return ""
     return mount.engines.of(caller.uid).quarantined.get(program.compiled.executable.key, "")
@@ -93,6 +97,10 @@ def _status(mount: Mount, program: Program, caller: Credentials) -> bytes:
 
 
 def _error(mount: Mount, program: Program, caller: Credentials) -> bytes:
+    """Returns the error of a program for the caller.
+
+    A program that compiled may still be refused, by the caller's engine only.
+    """
     reason = _quarantine(mount, program, caller)
     if reason:
         return RunFailed(reason).text().encode()
@@ -100,6 +108,12 @@ def _error(mount: Mount, program: Program, caller: Credentials) -> bytes:
 
 
 def _signature(mount: Mount, program: Program, caller: Credentials) -> bytes:
+    """Returns the signature; of an untyped program, what is known of its inputs.
+
+    Raises:
+        NotReady: The program is still compiling.
+        BrokenProgram: It did not compile.
+    """
     if program.untyped is not None:
         each = zip(program.untyped.parameters, program.untyped.inputs, strict=True)
         return lines(f"in {i} {name} {known or '?'}" for i, (name, known) in enumerate(each))
@@ -120,6 +134,7 @@ def _signature_json(mount: Mount, program: Program, caller: Credentials) -> byte
 
 
 def _options(mount: Mount, program: Program, caller: Credentials) -> bytes:
+    """Returns the options of a source program, or the steps of a derived one."""
     if isinstance(program, SourceProgram):
         return flat_keyed(sorted(program.options.items()))
     return flat_keyed(
@@ -128,6 +143,12 @@ def _options(mount: Mount, program: Program, caller: Credentials) -> bytes:
 
 
 async def _set_options(mount: Mount, program: Program, caller: Credentials, text: str) -> None:
+    """Compiles a program with the options of a text, one name and value a line.
+
+    Raises:
+        NotPermitted: The program is a derived one.
+        JaxfsError: What the build raised; the old options stay.
+    """
     if not isinstance(program, SourceProgram):
         raise NotPermitted("the options of a transformation are in its path")
     rows = (line.split(None, 1) for line in text.splitlines() if line.strip())
@@ -164,6 +185,12 @@ async def _move(mount: Mount, program: Program, caller: Credentials, text: str) 
 
 
 async def _open_hlo(mount: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
+    """Opens the optimized HLO.
+
+    Raises:
+        NotFound: The platform's engine compiles the artifact, and shows no HLO.
+        JaxfsError: There is no compiled version, see `compiled_of`.
+    """
     path = compiled_of(program).hlo_path
     if not path.exists():
         raise NotFound("the compiler of this platform does not show what it made")

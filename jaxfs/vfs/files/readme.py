@@ -24,7 +24,11 @@ of the same object and in error_log.
 
 
 def readme(specs: Iterable[NodeSpec]) -> bytes:
-    """Returns the whole text."""
+    """Returns the whole text: the introduction, the nodes and the errnos.
+
+    Args:
+        specs: The nodes; each gives a paragraph.
+    """
     pieces = [INTRODUCTION, "\nFILES\n", *map(_paragraph, in_reading_order(specs)), "\nERRORS\n"]
     pieces += [f"    {name:<14}{meaning}\n" for name, meaning in errors.TABLE]
     return "".join(pieces).encode()

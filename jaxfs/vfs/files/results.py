@@ -41,6 +41,10 @@ def _error(mount: Mount, call: Call, caller: Credentials) -> bytes:
 
 
 def _list(mount: Mount, root: Mount) -> Iterable[Entry]:
+    """Lists the calls that have a result or will have one.
+
+    A call that is still being written is in ``calls/`` only.
+    """
     shown = (call for call in mount.calls if call.state != "writing")
     views = mount.calls.arrays.views
     return [RESULT.entry(call.id, views.view(call, "")) for call in shown]
@@ -60,6 +64,10 @@ def _find(mount: Mount, root: Mount, name: str) -> Entry | None:
 
 
 def _unlink(mount: Mount, entry: DirEntry[View | Call]) -> None:
+    """Removes a call and its result.
+
+    A run that has not ended is killed, see `Calls.remove`.
+    """
     node_object = entry.node_object
     call = node_object.owner if isinstance(node_object, View) else node_object
     assert isinstance(call, Call)  # all views in this directory are of calls

@@ -33,6 +33,7 @@ def _list(mount: Mount, steps: tuple[str, ...]) -> dict[str, Entry]:
 
 
 def _list_root(mount: Mount, root: Mount) -> Iterable[Entry]:
+    """Lists all transformations, and those with options that were used."""
     found: dict[str, Entry] = {
         name: STEP.entry(name, mount.transform_path((name,))) for name in TRANSFORMATIONS
     }
@@ -46,7 +47,8 @@ def _list_step(mount: Mount, path: TransformPath) -> Iterable[Entry]:
 def _find(mount: Mount, steps: tuple[str, ...], name: str) -> Entry | None:
     """Returns the entry of a program, or of one more transformation.
 
-    Raises Invalid for an option that a transformation does not have, or a value it does not take.
+    Raises:
+        Invalid: A transformation does not have the option, or does not take its value.
     """
     found = mount.programs.resolve(name) if steps else None
     if found is not None:
@@ -78,6 +80,11 @@ def _help(mount: Mount, root: Mount, caller: Credentials) -> bytes:
 
 
 def _help_of(mount: Mount, path: TransformPath, caller: Credentials) -> bytes:
+    """Returns the text on the outermost transformation of a path, without its options.
+
+    Raises:
+        NotFound: There is no such transformation.
+    """
     name = path.steps[-1].partition(":")[0]
     if name not in TRANSFORMATIONS:
         raise NotFound(f"there is no transformation {name}")

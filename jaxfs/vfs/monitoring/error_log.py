@@ -31,7 +31,11 @@ class LoggedError:
     reason: str
 
     def line(self) -> str:
-        """Returns its line of the log; the time is UTC."""
+        r"""Returns its line of the log; the time is UTC.
+
+        >>> LoggedError(0.0, 1000, "programs/f.mlir", "EINVAL", "expected a module").line()
+        '1970-01-01T00:00:00Z programs/f.mlir EINVAL expected a module\n'
+        """
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.time_s))
         return f"{stamp} {self.path} {self.errno_name} {self.reason}\n"
 
@@ -54,7 +58,10 @@ class ErrorLog:
         self.counts: Counter[str] = Counter()
 
     def add(self, uid: int, path: str, error: JaxfsError) -> None:
-        """Keeps an error of a user, about a path in the mount."""
+        """Keeps an error of a user, about a path in the mount.
+
+        Only the last `KEEP` stay, as a program in a loop may raise any number; all are counted.
+        """
         self.counts[error.errno_name] += 1
         self._entries.append(LoggedError(time.time(), uid, path, error.errno_name, error.reason))
 

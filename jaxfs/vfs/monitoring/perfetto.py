@@ -109,7 +109,12 @@ class Lanes:
         self._free: list[tuple[int, int]] = []  # a heap: end of the last span, lane
 
     def take(self, begin: int, end: int) -> int:
-        """Returns the thread for a span from ``begin`` to ``end``, in microseconds."""
+        """Returns the thread for a span; spans that overlap get different ones.
+
+        Args:
+            begin: When it begins, in microseconds.
+            end: When it ends, in microseconds.
+        """
         is_free = bool(self._free) and self._free[0][0] <= begin
         lane = heappop(self._free)[1] if is_free else len(self._free)
         heappush(self._free, (end, lane))

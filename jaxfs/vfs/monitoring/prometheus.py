@@ -54,6 +54,11 @@ def family(name: str, kind: Kind, text: str, samples: Iterable[Sample]) -> str:
 
 
 def _labels(labels: Mapping[str, str]) -> str:
+    r"""Returns the labels of a sample in Prometheus' text format; empty if there are none.
+
+    >>> _labels({"program": "programs/f", "path": 'a"b'}), _labels({})
+    ('{program="programs/f",path="a\\"b"}', '')
+    """
     pairs = [f'{name}="{value.translate(_IN_LABEL)}"' for name, value in labels.items()]
     return "{" + ",".join(pairs) + "}" if pairs else ""
 

@@ -35,19 +35,43 @@ class OpenFile:
     mtime_ns: int | None = None
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
-        """Returns up to `size` bytes from `offset`; may wait."""
+        """Returns bytes of the content; may wait.
+
+        Args:
+            offset: Where they begin; a stream ignores it.
+            size: How many at most.
+
+        Raises:
+            NotPermitted: The file cannot be read.
+        """
         raise NotPermitted("this file cannot be read")
 
     async def write(self, offset: int, data: bytes) -> int:
-        """Takes bytes for `offset`, and returns how many; may wait."""
+        """Takes bytes, and returns how many; may wait.
+
+        Args:
+            offset: Where they begin; a stream ignores it.
+            data: The bytes.
+
+        Raises:
+            NotPermitted: The file cannot be written.
+        """
         raise NotPermitted("this file cannot be written")
 
     def read_now(self, offset: int, size: int) -> bytes | None:
-        """Returns what `read` would, or None if that has to wait."""
+        """Reads without a turn of the event loop, where that is possible.
+
+        Returns:
+            What `read` would; None if that has to wait.
+        """
         return None
 
     def write_now(self, offset: int, data: bytes) -> bool:
-        """Does what `write` does, or returns False if that has to wait."""
+        """Writes without a turn of the event loop, where that is possible.
+
+        Returns:
+            Whether it was written; if not, `write` has to be called.
+        """
         return False
 
     async def flush(self) -> None:
@@ -58,14 +82,22 @@ class OpenFile:
         return False
 
     async def truncate(self, size: int) -> None:
-        """Cuts or extends the content to `size` bytes."""
+        """Cuts or extends the content to `size` bytes.
+
+        Raises:
+            NotPermitted: The file cannot be truncated.
+        """
         raise NotPermitted("this file cannot be truncated")
 
     def release(self) -> None:
         """Frees what it holds: the last descriptor is closed."""
 
     def pending_size(self) -> int | None:
-        """Returns the size while it is being written, or None if it is the committed one."""
+        """Returns the size that stat(2) shows while the file is being written.
+
+        Returns:
+            The bytes written so far; None if the committed size counts.
+        """
         return None
 
     def fixed_size(self) -> int:
@@ -81,5 +113,9 @@ class OpenFile:
         return False
 
     def next_change(self) -> trio.Event | None:
-        """Returns an event that is set when `is_readable` or `is_changed` may differ."""
+        """Returns what poll(2) waits for.
+
+        Returns:
+            An event, set when `is_readable` or `is_changed` may differ; None if they never do.
+        """
         return None

@@ -40,12 +40,19 @@ class StatusFile(OpenFile):
         self._take_snapshot()
 
     def _take_snapshot(self) -> None:
+        """Reads the text.
+
+        The event is taken first, so that no change between the two is missed.
+        """
         event = self._changed()
         self._event = None if event.is_set() else event  # set: there are no more changes
         self._data = self._read()
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Returns a part of the snapshot; at offset 0, of a new one."""
+        """Returns a part of the snapshot; at offset 0, of a new one.
+
+        A text that is read in pieces thus never is a mixture of two.
+        """
         if offset == 0:
             self._take_snapshot()
         return self._data[offset : offset + size]
@@ -79,7 +86,11 @@ class ControlFile(OpenFile):
         return b""
 
     async def write(self, offset: int, data: bytes) -> int:
-        """Takes a piece of the text; raises Invalid beyond `LIMIT_BYTES`."""
+        """Takes a piece of the text.
+
+        Raises:
+            Invalid: The text would be longer than `LIMIT_BYTES`.
+        """
         if offset + len(data) > self.LIMIT_BYTES:
             raise Invalid(f"a control file takes at most {self.LIMIT_BYTES} bytes")
         self._text[len(self._text) :] = bytes(max(0, offset - len(self._text)))

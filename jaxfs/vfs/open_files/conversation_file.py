@@ -19,11 +19,20 @@ class ConversationFile(OpenFile):
         self._reads = flags & os.O_ACCMODE != os.O_WRONLY
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
-        """Returns the next bytes of the outputs, wherever `offset` is."""
+        """Returns the next bytes of the outputs, wherever `offset` is.
+
+        Raises:
+            NotReady: No reply is there, and the file was opened with O_NONBLOCK.
+            JaxfsError: As `Conversation.read`.
+        """
         return await self._conversation.read(size, wait=self._wait)
 
     async def write(self, offset: int, data: bytes) -> int:
-        """Takes the next bytes of the inputs, wherever `offset` is."""
+        """Takes the next bytes of the inputs, wherever `offset` is.
+
+        Raises:
+            JaxfsError: As `Conversation.write`; the request is dropped.
+        """
         return await self._conversation.write(data)
 
     def read_now(self, offset: int, size: int) -> bytes | None:
@@ -38,7 +47,11 @@ class ConversationFile(OpenFile):
         """Does nothing: the shell's `> call` truncates, and there is no content to cut."""
 
     async def flush(self) -> None:
-        """Ends the call of a descriptor that cannot read: close(2) returns its error."""
+        """Ends the call of a descriptor that cannot read: close(2) returns its error.
+
+        Raises:
+            JaxfsError: As `Conversation.flush`.
+        """
         if not self._reads:
             await self._conversation.flush()
 
@@ -47,7 +60,10 @@ class ConversationFile(OpenFile):
         self._conversation.close()
 
     def is_readable(self) -> bool:
-        """Whether outputs are there."""
+        """Whether outputs are there.
+
+        Takes what the engine has sent first: a program that polls does not read.
+        """
         self._conversation.poll()
         return self._conversation.is_readable()
 

@@ -10,7 +10,11 @@ from jaxfs.vfs.open_files.base import OpenFile
 
 
 def size_of(path: Path) -> int:
-    """Returns a file's size in bytes, 0 if it does not exist."""
+    """Returns a file's size in bytes, 0 if it does not exist.
+
+    >>> size_of(Path("/proc/none"))
+    0
+    """
     try:
         return path.stat().st_size
     except OSError:

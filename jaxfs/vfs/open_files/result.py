@@ -29,7 +29,11 @@ class ResultFile(OpenFile):
 
     @classmethod
     async def of(cls, view: View) -> ResultFile:
-        """Returns a file with the bytes of a view; raises the error of its producer."""
+        """Returns a file with the bytes of a view.
+
+        Raises:
+            JaxfsError: As `View.load`.
+        """
         retained = view.producer.retain()
         try:
             return cls(view.producer, await view.load(), retained)
@@ -62,7 +66,12 @@ class PendingResultFile(OpenFile):
         self._result: ResultFile | None = None
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
-        """Returns bytes of the result; raises NotReady while it is not there."""
+        """Returns bytes of the result.
+
+        Raises:
+            NotReady: It is not there yet.
+            JaxfsError: As `View.load`.
+        """
         if not self._view.producer.has_ended:
             raise NotReady(f"{self._view.ref.path} is not there yet")
         if self._result is None:

@@ -58,7 +58,12 @@ class UploadFile(OpenFile):
         return self._spool.read(offset, size)
 
     async def write(self, offset: int, data: bytes) -> int:
-        """Takes bytes for `offset`, or for the end with O_APPEND."""
+        """Takes bytes for `offset`, or for the end with O_APPEND.
+
+        Raises:
+            TooBig: The file would be over the mount's limit.
+            OverQuota: The user would exceed the share of one user.
+        """
         self._dirty, self.mtime_ns = True, None
         if self._appends:  # the kernel's offset may be the end of what another writer has
             return self._spool.append(data)
@@ -74,7 +79,12 @@ class UploadFile(OpenFile):
         return self._dirty and (self.is_plain or self._spool.size > 0)
 
     async def flush(self) -> None:
-        """Commits what is new, or raises the error of the last commit again."""
+        """Commits what is new.
+
+        Raises:
+            JaxfsError: What the commit raised; if nothing was written since one that failed, that
+                error again.
+        """
         if self.is_dirty():
             self._dirty, self._failure = False, None
             try:
