@@ -1,0 +1,284 @@
+"""An engine without processes and devices: runs are Python functions, and end when a test wants."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import attrs
+import trio
+
+from jaxfs.engine.interface import Engine, Executable, Input, Outcome, OutputRef, Range, State
+from jaxfs.engine.protocol import INPUT_FAILED, Device
+from jaxfs.errors import Cancelled, JaxfsError, RunFailed
+from jaxfs.ipc.channel import INLINE_BYTES
+from jaxfs.ipc.shared_memory import Pool
+from jaxfs.testing.fake_program import FUNCTIONS, FakeProgram, Function
+
+TOOLCHAIN = "jax 0.0.0 jaxlib 0.0.0"
+
+
+@attrs.define(eq=False)
+class FakeRun:
+    """A run that was submitted and has not ended.
+
+    Attributes:
+        number: The engine's number of it.
+        executable: What runs.
+        inputs: Ranges are retained until it ends.
+        done: Called once with the outcome.
+        shared_as: Whether, and as which producer, other runs may take its outputs.
+        submitted_usec: CLOCK_MONOTONIC.
+    """
+
+    number: int
+    executable: Executable
+    inputs: tuple[Input | OutputRef, ...]
+    done: Callable[[Outcome], None]
+    shared_as: int = 0
+    submitted_usec: int = attrs.field(factory=lambda: time.monotonic_ns() // 1000)
+
+    @property
+    def awaited(self) -> set[int]:
+        """Numbers of the runs that make its inputs."""
+        return {value.run for value in self.inputs if isinstance(value, OutputRef)}
+
+
+def device(number: int, platform: str = "cpu") -> Device:
+    """Returns a device as JAX describes one.
+
+    >>> device(1).name
+    'cpu:1'
+    """
+    return Device(platform, number, platform, 0, number, ("pinned",), "pinned", {"fake": "1"})
+
+
+class FakeEngine:
+    """Implements ``interface.Engine``: computes with Python functions, in the event loop's turn.
+
+    A run calls the function that its ``FakeProgram`` names.  After ``hold`` runs stay under way
+    until ``finish``, ``fail`` or ``release``, so that a test decides what ends when.
+
+    Attributes:
+        functions: By name; a test may add its own.  What they raise is the run's error.
+        runs: Those under way, oldest first.
+        loaded: Keys of the executables that ``load`` was called for.
+        load_error: Raised by ``load``.
+        computing: Numbers of the held runs that were cancelled: they go on until a kill.
+        killed: Numbers of the runs for which the engine was ended.
+        memory: What ``statistics`` returns.
+        run_usec: The duration that outcomes report.
+
+    >>> async def main():
+    ...     engine, outcomes = FakeEngine(), []
+    ...     program = FakeProgram.parse(b"double(x: f32[2]) -> f32[2]")
+    ...     engine.hold()
+    ...     executable = Executable("key", "/nowhere", (0,), program.signature)
+    ...     number = engine.submit(executable, (bytes(8),), outcomes.append)
+    ...     engine.finish(number, outputs=b"12345678")
+    ...     return outcomes[0].outputs
+    >>> trio.run(main)
+    b'12345678'
+    """
+
+    def __init__(self, devices: Iterable[Device] = (device(0),), pool: Pool | None = None) -> None:
+        self.pool = pool or Pool()
+        self.state: State = "ready"
+        self.pid = 1
+        self.restarts = 0
+        self.toolchain = TOOLCHAIN
+        self.quarantined: dict[str, str] = {}
+        self.functions: dict[str, Function] = dict(FUNCTIONS)
+        self.runs: dict[int, FakeRun] = {}
+        self.loaded: list[str] = []
+        self.load_error: JaxfsError | None = None
+        self.computing: set[int] = set()
+        self.killed: list[int] = []
+        self.memory: dict[int, dict[str, int]] = {}
+        self.run_usec = 10
+        self._devices = tuple(devices)
+        self._is_held = False
+        self._numbers = itertools.count(1)
+        self._shared: dict[int, bytes | None] = {}  # outputs of ended runs; None: it failed
+
+    # What an engine does
+
+    def devices(self) -> tuple[Device, ...]:
+        """The devices it was made with."""
+        return self._devices
+
+    def submit(
+        self,
+        executable: Executable,
+        inputs: tuple[Input | OutputRef, ...],
+        done: Callable[[Outcome], None],
+        *,
+        shared_as: int = 0,
+    ) -> int:
+        """Submits one run and returns its number; see ``interface.Engine``."""
+        for value in inputs:
+            if isinstance(value, Range):
+                value.segment.retain()
+        run = FakeRun(next(self._numbers), executable, inputs, done, shared_as)
+        self.runs[run.number] = run
+        trio.lowlevel.current_trio_token().run_sync_soon(self._run_ready)
+        return run.number
+
+    def poll(self, wait_s: float = 0.0) -> None:
+        """Ends what does not have to wait."""
+        self._run_ready()
+
+    def cancel(self, number: int, *, kill: bool = False) -> None:
+        """Ends a run with Cancelled; ``kill`` ends the engine if it still computes it."""
+        run = self.runs.get(number)
+        if kill and (run is not None or number in self.computing):
+            self.killed.append(number)
+            self.computing.clear()
+            self.restarts += 1
+        elif run is not None and self._is_held:
+            self.computing.add(number)
+        if run is not None:
+            self._end(run, Outcome(error=Cancelled("the run was cancelled")))
+
+    async def load(self, executable: Executable) -> None:
+        """Records the key.  Raises ``load_error``."""
+        if self.load_error is not None:
+            raise self.load_error
+        self.loaded.append(executable.key)
+
+    async def statistics(self) -> dict[int, dict[str, int]]:
+        """Returns ``memory``."""
+        return self.memory
+
+    async def close(self) -> None:
+        """Fails all runs with Cancelled."""
+        for run in tuple(self.runs.values()):
+            self._end(run, Outcome(error=Cancelled("the engine was closed")))
+
+    # What a test does with it
+
+    def hold(self) -> None:
+        """Keeps runs under way from now on."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Ends all runs, and new ones at once."""
+        self._is_held = False
+        self._run_ready()
+
+    def finish(self, number: int = 0, *, outputs: bytes | None = None) -> None:
+        """Ends a run well, the oldest one for 0, with these outputs or those of its function."""
+        run = self.runs[number or min(self.runs)]
+        self._end(run, self._outcome(run) if outputs is None else self._well(run, outputs))
+
+    def fail(self, number: int = 0, error: JaxfsError | None = None) -> None:
+        """Ends a run with an error, the oldest one for 0."""
+        run = self.runs[number or min(self.runs)]
+        self._end(run, Outcome(error=error or RunFailed("the run failed, as the test wants")))
+
+    def die(self) -> None:
+        """Ends the process: runs stay under way, to run again after ``restart``."""
+        self.state, self.pid, self._is_held = "restarting", 0, True
+
+    def restart(self) -> None:
+        """Starts another process after ``die``, which runs what is under way again."""
+        self.state, self.pid, self.restarts = "ready", 1, self.restarts + 1
+        self.release()
+
+    # Running
+
+    def _run_ready(self) -> None:
+        """Ends runs in the order of submission, except those whose inputs are still computed."""
+        for run in tuple(self.runs.values()):
+            if self._is_held:
+                return
+            if run.number in self.runs and not run.awaited & self.runs.keys():
+                self._end(run, self._outcome(run))
+
+    def _outcome(self, run: FakeRun) -> Outcome:
+        reason = self.quarantined.get(run.executable.key)
+        if reason is not None:
+            return Outcome(error=RunFailed(reason))
+        try:
+            program = FakeProgram.parse(Path(run.executable.path).read_bytes())
+            inputs = [self._bytes_of(value) for value in run.inputs]
+            return self._well(run, program.run(inputs, self.functions))
+        except JaxfsError as error:
+            return Outcome(error=error, sent_usec=run.submitted_usec)
+        except Exception as error:
+            return Outcome(error=RunFailed(f"{type(error).__name__}: {error}"))
+
+    def _well(self, run: FakeRun, outputs: bytes) -> Outcome:
+        found: Input = outputs
+        if len(outputs) > INLINE_BYTES:
+            segment = self.pool.take(len(outputs))
+            segment.write(0, outputs)
+            found = Range(segment, 0, len(outputs))
+        if run.shared_as:
+            self._shared[run.number] = outputs
+        return Outcome(found, None, self.run_usec, run.submitted_usec, run.submitted_usec)
+
+    def _bytes_of(self, value: Input | OutputRef) -> bytes:
+        if isinstance(value, Range):
+            return value.segment.read(value.offset, value.nbytes)
+        if isinstance(value, OutputRef):
+            whole = self._shared.get(value.run)
+            if whole is None:
+                raise RunFailed(INPUT_FAILED)
+            return whole[value.offset : value.offset + value.nbytes]
+        return value
+
+    def _end(self, run: FakeRun, outcome: Outcome) -> None:
+        del self.runs[run.number]
+        for value in run.inputs:
+            if isinstance(value, Range):
+                value.segment.release()
+        run.done(outcome)
+
+
+class FakeEngines:
+    """Implements ``interface.Engines``, with one engine for all users or one for each.
+
+    >>> FakeEngines(devices=2).devices()[1].name
+    'cpu:1'
+    """
+
+    def __init__(
+        self,
+        devices: int = 1,
+        platform: str = "cpu",
+        *,
+        per_user: bool = False,
+        owner_uid: int = 1000,
+    ) -> None:
+        self._devices = tuple(device(number, platform) for number in range(devices))
+        self._is_per_user = per_user
+        self.owner = FakeEngine(self._devices)
+        self._engines = {owner_uid: self.owner}
+
+    @property
+    def toolchain(self) -> str:
+        """That of the owner's engine."""
+        return self.owner.toolchain
+
+    def devices(self) -> tuple[Device, ...]:
+        """The devices each engine has."""
+        return self._devices
+
+    def of(self, uid: int) -> FakeEngine:
+        """Returns the engine of a user."""
+        if not self._is_per_user:
+            return self.owner
+        return self._engines.setdefault(uid, FakeEngine(self._devices))
+
+    def all(self) -> tuple[Engine, ...]:
+        """Returns those there are, the mounting user's first."""
+        return tuple(self._engines.values())
+
+    async def close(self) -> None:
+        """Ends all runs and frees the shared memory."""
+        for engine in self._engines.values():
+            await engine.close()
+            engine.pool.close()
