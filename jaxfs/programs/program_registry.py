@@ -91,7 +91,10 @@ class Programs:
             program, link = self.get(name), self.links.get(name)
             if program is not None:
                 return program, steps
-            place, *between, name = link.leads_to() if link else ("", "")
+            path = link.leads_to() if link else ()
+            if len(path) < 2:  # outside of the mount, or one of its directories
+                return None
+            place, *between, name = path
             if place == "transformations":
                 steps = (*steps, *between)
             elif place != "programs" or between:

@@ -12,7 +12,7 @@ PAUSE_S = 0.01
 
 
 def eventually(
-    condition: Callable[[], bool],
+    condition: Callable[[], object],
     timeout_s: float = TIMEOUT_S,
     message: str = "the condition did not become true",
 ) -> None:
@@ -34,7 +34,7 @@ def eventually(
 
 
 async def eventually_async(
-    condition: Callable[[], bool],
+    condition: Callable[[], object],
     timeout_s: float = TIMEOUT_S,
     message: str = "the condition did not become true",
 ) -> None:
