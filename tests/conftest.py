@@ -1,23 +1,28 @@
-"""Fixtures for tests on real mounts: real kernel, real daemon, real engine."""
+"""Fixtures for tests on real mounts (kernel, daemon and engine), and for tests that are async."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 import pytest
+import trio
+import trio.testing
+
+from jaxfs.testing import eventually
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SAXPY = (EXAMPLES / "saxpy.mlir").read_text()
-UNMOUNT_S = 20
+HANGS_S = 120.0  # only a test that never ends takes so long
 _NUMBER = re.compile(r"\b\d+\b")
 
 
@@ -25,6 +30,29 @@ _NUMBER = re.compile(r"\b\d+\b")
 for _signal in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(_signal) is signal.SIG_IGN:
         signal.signal(_signal, signal.SIG_DFL)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a test that is a coroutine function in trio, with the clock it asks for."""
+    test = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(test).parameters}
+    clock = arguments.get("autojump_clock")
+
+    async def run() -> None:
+        with trio.fail_after(HANGS_S if clock is None else float("1e9")):
+            await test(**arguments)
+
+    trio.run(run, clock=clock)
+    return True
+
+
+@pytest.fixture
+def autojump_clock() -> trio.testing.MockClock:
+    """The clock of the test's trio: jumps to the next deadline when all tasks wait."""
+    return trio.testing.MockClock(autojump_threshold=0)
 
 
 class Mount:
@@ -146,14 +174,6 @@ def process_of(module: str, mount: Mount) -> int:
     return next(pid for pid, command in children_of(front_of(mount)) if module in command)
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    """Wait for what comes by itself; fails if it does not come at all."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.02)
-
-
 def warm_up(mount: Mount) -> None:
     """Start what a mount starts at need, the tracer for one, and leave it empty."""
     mount.empty()
@@ -213,9 +233,7 @@ def mounting(root: Path, options: str = "") -> Iterator[Mount]:
     finally:
         if os.path.ismount(path):
             mount.stop()
-        deadline = time.monotonic() + UNMOUNT_S
-        while os.path.ismount(path) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        eventually(lambda: not os.path.ismount(path), message="the mount is still there")
 
 
 @pytest.fixture(scope="module")
