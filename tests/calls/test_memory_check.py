@@ -1,0 +1,58 @@
+"""A run that cannot fit is refused before it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jaxfs.calls import memory_check
+from jaxfs.errors import NoSpace
+from jaxfs.testing import FakeEngines
+from tests.unmounted import ADD, serving
+
+HUGE = f"{ADD} # temp_bytes={1 << 60}"
+LARGE = f"{ADD} # temp_bytes={64 << 20}"
+REQUEST = "[1, 2] [3, 4]"
+
+
+async def test_a_run_that_needs_more_than_the_machine_has_is_refused_with_the_numbers() -> None:
+    async with serving(huge=HUGE) as mount:
+        with pytest.raises(NoSpace, match=f"{1 << 60} temporary.*the machine has"):
+            await mount.client.write("programs/huge/calls/1", REQUEST)
+        with pytest.raises(NoSpace):
+            await mount.client.ask("programs/huge/call", REQUEST)
+        with pytest.raises(NoSpace):
+            await mount.client.write("programs/huge/check", "random")
+        assert not mount.engine.runs
+
+
+async def test_a_run_that_needs_more_than_its_device_has_is_refused() -> None:
+    wide = "sum(x: f32[5000000]) -> f32[]"
+    async with serving(wide=wide, add=ADD, engines=FakeEngines(platform="cuda")) as mount:
+        mount.engine.memory = {0: {"bytes_limit": 1 << 20}}
+        await mount.client.read("metrics")
+        with pytest.raises(NoSpace, match=r"20000000 of inputs.*cuda:0 has 1048576"):
+            await mount.client.ask("programs/wide/call.raw", bytes(20_000_000))
+        assert await mount.client.ask("programs/add/call", REQUEST)
+
+
+async def test_a_large_run_that_fits_runs() -> None:
+    async with serving(large=LARGE) as mount:
+        assert await mount.client.ask("programs/large/call", REQUEST) == b"[4.0, 6.0]\n"
+
+
+def test_no_more_is_available_than_the_cgroup_and_those_above_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    ours = next((line[3:] for line in lines if line.startswith("0::")), "/").lstrip("/")
+    place = tmp_path / ours
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "memory.max").write_text("1000\n")
+    (place / "memory.current").write_text("700\n")
+    (place / "memory.stat").write_text("anon 5\ninactive_file 100\n")
+    monkeypatch.setattr(memory_check, "CGROUPS", tmp_path)
+    assert memory_check.available_bytes() == 400
+    (place / "memory.max").write_text("max\n")
+    assert memory_check.available_bytes() > 400
