@@ -1,0 +1,169 @@
+"""What a state directory brings back."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jaxfs.errors import BrokenProgram, Busy, NoSpace, RunFailed, from_os_error
+from jaxfs.programs import store
+from jaxfs.programs.store import Store
+from jaxfs.testing import FakeCompiler, FakeEngines, InProcessMount, eventually_async, open_vfs
+from tests.unmounted import ADD, ALICE, DOUBLE, UNTYPED
+
+REQUEST, SUM = "[1, 2] [3, 4]", b"[4.0, 6.0]\n"
+
+
+async def fill(mount: InProcessMount) -> None:
+    await mount.client.write("programs/add.mlir", ADD, mode=0o640)
+    await mount.client.chmod("programs/add/call", 0o600)
+    await mount.user(ALICE).write("programs/twice.pkl", UNTYPED)
+    await mount.client.ask("programs/twice/call", "[1, 2]")
+    await mount.client.ask("transformations/jit/add/call", REQUEST)
+    mount.client.symlink("../transformations/jit/add", "programs/plus")
+    mount.client.symlink("../../../arrays/w", "programs/add/inputs/x")
+    mount.client.symlink("../../../../arrays/w", "transformations/jit/add/inputs/y")
+
+
+async def test_everything_is_there_after_a_remount_and_nothing_compiles_again(
+    tmp_path: Path,
+) -> None:
+    async with open_vfs(state_dir=tmp_path) as mount:
+        await fill(mount)
+        before = [mount.client.listing("programs")[name].mtime_ns for name in ("add", "twice")]
+    async with open_vfs(state_dir=tmp_path) as mount:
+        assert mount.compiler.jobs == []
+        client = mount.client
+        assert client.ls("programs") == ["add", "add.mlir", "plus", "twice", "twice.pkl"]
+        after = [client.listing("programs")[name].mtime_ns for name in ("add", "twice")]
+        assert after == before
+        assert client.stat("programs/add.mlir").mode & 0o777 == 0o640
+        assert client.stat("programs/add/call").mode & 0o777 == 0o600
+        assert client.stat("programs/twice.pkl").uid == ALICE
+        assert client.ls("programs/twice/specializations") == ["i32_2"]
+        assert client.ls("transformations/jit") == ["add", "help"]
+        assert client.readlink("programs/add/inputs/x") == "../../../arrays/w"
+        assert client.ls("transformations/jit/add/inputs") == ["y"]
+        await client.write("arrays/w", "[1.0, 2.0]")
+        assert await client.ask("programs/add/call", "[3, 4]") == SUM
+        assert mount.compiler.jobs == []
+
+
+async def test_a_lost_cache_costs_only_time(tmp_path: Path) -> None:
+    async with open_vfs(state_dir=tmp_path) as mount:
+        await fill(mount)
+    for place in ("artifacts", "executables"):
+        shutil.rmtree(tmp_path / place)
+    async with open_vfs(state_dir=tmp_path) as mount:
+        await eventually_async(lambda: mount.compiler.count("compile") >= 1)
+        mount.client.unlink("programs/add/inputs/x")
+        assert await mount.client.ask("programs/add/call", REQUEST) == SUM
+
+
+async def test_a_program_that_does_not_compile_again_shows_why(tmp_path: Path) -> None:
+    async with open_vfs(state_dir=tmp_path) as mount:
+        await mount.client.write("programs/add.mlir", ADD)
+    shutil.rmtree(tmp_path / "executables")
+    compiler = FakeCompiler()
+    compiler.fail("compile", NoSpace("full"))
+    async with open_vfs(state_dir=tmp_path, compiler=compiler) as mount:
+        with pytest.raises(BrokenProgram):
+            await mount.client.ask("programs/add/call", REQUEST)
+        assert await mount.client.text("programs/add/error") == "ENOSPC: full\n"
+
+
+async def test_a_lost_source_is_shown_in_the_programs_error(tmp_path: Path) -> None:
+    async with open_vfs(state_dir=tmp_path) as mount:
+        await mount.client.write("programs/add.mlir", ADD)
+    shutil.rmtree(tmp_path / "sources")
+    async with open_vfs(state_dir=tmp_path) as mount:
+        assert "its source is gone" in await mount.client.text("programs/add/error")
+        assert await mount.client.read("programs/add.mlir") == b""
+
+
+async def test_a_program_on_a_device_that_is_gone_reports_it(tmp_path: Path) -> None:
+    async with open_vfs(state_dir=tmp_path, engines=FakeEngines(devices=2)) as mount:
+        await mount.client.write("programs/add.mlir", ADD)
+        await mount.client.write("programs/add/device", "cpu:1")
+    async with open_vfs(state_dir=tmp_path) as mount:
+        assert (await mount.client.text("programs/add/error")).startswith("ENODEV")
+    async with open_vfs(state_dir=tmp_path, engines=FakeEngines(devices=2)) as mount:
+        assert await mount.client.text("programs/add/device") == "cpu:1\n"
+
+
+async def test_a_program_for_more_devices_than_there_are_now_fails_with_enodev(
+    tmp_path: Path,
+) -> None:
+    async with open_vfs(state_dir=tmp_path, engines=FakeEngines(devices=2)) as mount:
+        await mount.client.write("programs/wide.mlir", f"{ADD} # devices=2")
+    async with open_vfs(state_dir=tmp_path) as mount:
+        with pytest.raises(BrokenProgram):
+            await mount.client.ask("programs/wide/call", REQUEST)
+        assert (await mount.client.text("programs/wide/error")).startswith("ENODEV")
+
+
+async def test_records_that_cannot_be_read_are_left_alone(tmp_path: Path) -> None:
+    async with open_vfs(state_dir=tmp_path) as mount:
+        await mount.client.write("programs/add.mlir", ADD)
+    (tmp_path / "programs/bad.json").write_text("{")
+    for path in (tmp_path / "executables").iterdir():
+        (path / "info.json").write_text("{")
+    async with open_vfs(state_dir=tmp_path) as mount:
+        assert await mount.client.ask("programs/add/call", REQUEST) == SUM
+        assert mount.compiler.count("compile") == 1
+    assert (tmp_path / "programs/bad.json").exists()
+
+
+async def test_a_broken_or_removed_program_does_not_come_back(tmp_path: Path) -> None:
+    async with open_vfs(state_dir=tmp_path) as mount:
+        with pytest.raises(Exception, match="not a program"):
+            await mount.client.write("programs/bad.mlir", "no program")
+        await mount.client.write("programs/gone.mlir", ADD)
+        await mount.client.write("programs/old.mlir", DOUBLE)
+        await mount.client.rename("programs/old.mlir", "programs/new.mlir")
+        mount.client.unlink("programs/gone.mlir")
+        mount.client.symlink("new", "programs/link")
+        mount.client.unlink("programs/link")
+        await mount.client.write("programs/.staged", "text")
+    async with open_vfs(state_dir=tmp_path) as mount:
+        assert mount.client.ls("programs") == ["new", "new.mlir"]
+        assert len(list((tmp_path / "sources").iterdir())) == 1
+
+
+async def test_a_moved_link_comes_back_under_its_new_name(tmp_path: Path) -> None:
+    async with open_vfs(state_dir=tmp_path) as mount:
+        mount.client.symlink("add", "programs/one")
+        await mount.client.rename("programs/one", "programs/two")
+    async with open_vfs(state_dir=tmp_path) as mount:
+        assert mount.client.readlink("programs/two") == "add"
+
+
+async def test_a_state_directory_serves_one_daemon(tmp_path: Path) -> None:
+    async with open_vfs(state_dir=tmp_path):
+        with pytest.raises(Busy, match="used by another"):
+            Store(tmp_path)
+    Store(tmp_path).close()
+
+
+async def test_a_full_disk_fails_the_write_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with open_vfs(state_dir=tmp_path) as mount:
+        await mount.client.write("programs/add.mlir", ADD)
+        for target, name in ((store.tempfile, "mkdtemp"), (Path, "write_bytes")):
+            with monkeypatch.context() as patch:
+                patch.setattr(target, name, lambda *args, **kwargs: full())
+                with pytest.raises(NoSpace, match="state directory"):
+                    await mount.client.write("programs/add.mlir", DOUBLE)
+            assert await mount.client.ask("programs/add/call", REQUEST) == SUM
+        await mount.client.write("programs/add.mlir", DOUBLE)
+
+
+def test_a_failed_system_call_becomes_an_error_of_jaxfs() -> None:
+    assert isinstance(from_os_error(OSError(28, ""), "x"), NoSpace)
+    assert isinstance(from_os_error(OSError(5, ""), "x"), RunFailed)
