@@ -16,6 +16,7 @@ import trio
 
 from jaxfs.compiler.client.client import CompilerClient, open_compiler
 from jaxfs.errors import Invalid, RunFailed, TimedOut
+from jaxfs.testing import eventually_async
 from tests.compiler.conftest import SAXPY, BlockingTracer, compile_cpu, trace
 
 # Half a second of the compiler's time: long enough to meet its process.
@@ -47,19 +48,13 @@ def children(pid: int, thread: int | None = None) -> list[int]:
     return [int(name) for name in names.split()]
 
 
-async def until(condition: Callable[[], object]) -> None:
-    with trio.fail_after(30):
-        while not condition():  # noqa: ASYNC110 another process has no Event
-            await trio.sleep(0.005)
-
-
 def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
 async def end_a_child(client: CompilerClient, number: signal.Signals) -> None:
     """What a crash looks like from outside; which programs crash XLA differs by version."""
-    await until(lambda: children(client.pid))
+    await eventually_async(lambda: children(client.pid))
     os.kill(children(client.pid)[0], number)
 
 
@@ -143,7 +138,7 @@ def test_cancelled_job_ends_its_process() -> None:
         traced, artifact, _ = await trace(client, LONG)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(compile_cpu, client, artifact, traced.signature)
-            await until(lambda: children(client.pid))
+            await eventually_async(lambda: children(client.pid))
             nursery.cancel_scope.cancel()
         assert children(client.pid) == []
 
@@ -168,7 +163,7 @@ def test_job_survives_the_zygotes_death() -> None:
         first = client.pid
 
         async def kill() -> None:
-            await until(lambda: children(first))
+            await eventually_async(lambda: children(first))
             os.kill(first, signal.SIGKILL)
 
         async with trio.open_nursery() as nursery:
@@ -187,9 +182,9 @@ def test_job_that_sees_two_zygotes_die_is_given_up() -> None:
 
         async def kill_twice() -> None:
             first = client.pid
-            await until(lambda: children(first))
+            await eventually_async(lambda: children(first))
             os.kill(first, signal.SIGKILL)
-            await until(lambda: client.pid != first and children(client.pid))
+            await eventually_async(lambda: client.pid != first and children(client.pid))
             os.kill(client.pid, signal.SIGKILL)
 
         async with trio.open_nursery() as nursery:
@@ -230,7 +225,7 @@ def test_zygote_is_one_thread_and_leaves_nothing_behind() -> None:
         assert len(os.listdir(f"/proc/{zygote}/fd")) == files
         async with trio.open_nursery() as nursery:
             nursery.start_soon(compile_cpu, client, artifact, traced.signature)
-            await until(lambda: children(zygote))
+            await eventually_async(lambda: children(zygote))
             (child,) = children(zygote)
             nursery.cancel_scope.cancel()
         await client.close()

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import faq
-from tests.conftest import SAXPY, Mount, eventually
+from jaxfs.testing import eventually
+from tests.conftest import SAXPY, Mount
 from tests.docs import console
 
 ROOT = Path(__file__).parents[2]

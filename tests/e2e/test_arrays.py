@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from tests.conftest import SAXPY, Footprint, Mount, eventually
+from jaxfs.testing import eventually
+from tests.conftest import SAXPY, Footprint, Mount
 from tests.e2e.programs import FOREVER, SECONDS, SPIN, made
 
 STEP = """

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import pytest
 
 from jaxfs.fuse.session import wait_limit_s
 from jaxfs.options import Options
+from jaxfs.testing import eventually
 from mountctl import mounts, processes
 from tests.conftest import SAXPY, Mount, mountctl
 from tests.e2e import altered_daemon, waiters
@@ -35,10 +35,7 @@ def metric(mount: Mount, name: str) -> int:
 
 
 def until_waiting(mount: Mount, count: int) -> None:
-    deadline = time.monotonic() + BOUND_S
-    while metric(mount, "waiters") < count:
-        assert time.monotonic() < deadline, "the waiters do not wait"
-        time.sleep(0.02)
+    eventually(lambda: metric(mount, "waiters") >= count, BOUND_S, "the waiters do not wait")
 
 
 @contextlib.contextmanager
@@ -89,18 +86,12 @@ def is_running(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-def all_end(pids: list[int]) -> bool:
-    deadline = time.monotonic() + BOUND_S
-    while any(map(is_running, pids)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not any(map(is_running, pids))
+def expect_end(*pids: int) -> None:
+    eventually(lambda: not any(map(is_running, pids)), BOUND_S, f"{pids} did not end")
 
 
-def is_gone(mount: Mount) -> bool:
-    deadline = time.monotonic() + BOUND_S
-    while mounts.is_mounted(str(mount.path)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not mounts.is_mounted(str(mount.path))
+def expect_unmounted(mount: Mount) -> None:
+    eventually(lambda: not mounts.is_mounted(str(mount.path)), BOUND_S, "it is still mounted")
 
 
 def test_sigterm_ends_waiters_mount_and_daemon(spinning: Mount) -> None:
@@ -109,8 +100,8 @@ def test_sigterm_ends_waiters_mount_and_daemon(spinning: Mount) -> None:
     with waiting(spinning, "endless", WAITERS) as process:
         os.kill(daemon, signal.SIGTERM)
         assert verdict(process) == f"{errno.ENOTCONN}:{WAITERS}"
-    assert all_end(family)
-    assert is_gone(spinning)
+    expect_end(*family)
+    expect_unmounted(spinning)
     assert "ERROR" not in spinning.log and "WARNING" not in spinning.log
 
 
@@ -133,14 +124,16 @@ def test_sigterm_ends_a_close_that_waits_for_a_compile(own_mount: Mount) -> None
     closer.join(BOUND_S)
     assert not closer.is_alive()
     assert errors in ([], [errno.ENOTCONN], [errno.ECONNABORTED])
-    assert all_end([daemon]) and is_gone(own_mount)
+    expect_end(daemon)
+    expect_unmounted(own_mount)
 
 
 def test_sigterm_unmounts_while_files_are_open(own_mount: Mount) -> None:
     fd = os.open(own_mount.path / "health", os.O_RDONLY)
     daemon = daemon_of(own_mount)
     os.kill(daemon, signal.SIGTERM)
-    assert all_end([daemon]) and is_gone(own_mount)
+    expect_end(daemon)
+    expect_unmounted(own_mount)
     with pytest.raises(OSError) as caught:
         os.read(fd, 10)
     assert caught.value.errno == errno.ENOTCONN
@@ -155,8 +148,8 @@ def test_killed_daemon_leaves_no_mount_and_no_process(spinning: Mount) -> None:
     with waiting(spinning, "endless", 10) as process:
         os.kill(daemon, signal.SIGKILL)
         assert sum(int(part.split(":")[1]) for part in verdict(process).split()) == 10
-    assert is_gone(spinning)
-    assert all_end(family)
+    expect_unmounted(spinning)
+    expect_end(*family)
     spinning.start()
     assert spinning.keyed("programs/spin/status")["state"] == "ready"
 
@@ -167,10 +160,10 @@ def test_killed_daemon_is_no_loss_to_a_mount_made_since(own_mount: Mount) -> Non
     watcher = next(p for p in children_of(daemon) if "jaxfs-watchdog" in processes.command_of(p))
     os.kill(watcher, signal.SIGSTOP)
     os.kill(daemon, signal.SIGKILL)
-    assert all_end([daemon])
+    expect_end(daemon)
     own_mount.start()
     os.kill(watcher, signal.SIGCONT)
-    assert all_end([watcher])
+    expect_end(watcher)
     assert (own_mount.path / "version").read_text().startswith("jaxfs ")
 
 
@@ -219,10 +212,8 @@ def test_a_thousand_waiters_leave_the_mount_usable(spinning: Mount) -> None:
         assert answer.returncode == 0, answer.stderr
         process.kill()
         process.wait(BOUND_S)
-    deadline = time.monotonic() + BOUND_S
-    while metric(spinning, "waiters") > 1 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert metric(spinning, "waiters") == 1  # the open of `metrics` itself
+    # the one that is left is the open of `metrics` itself
+    eventually(lambda: metric(spinning, "waiters") == 1, BOUND_S)
 
 
 def test_metrics_count_restarts_and_calls(own_mount: Mount) -> None:
@@ -271,7 +262,7 @@ def altered(root: Path, alteration: str) -> Iterator[Mount]:
     finally:
         process.terminate()
         process.wait(BOUND_S)
-    assert is_gone(mount)
+    expect_unmounted(mount)
 
 
 USES = {
@@ -297,10 +288,7 @@ def test_fault_in_a_handler_is_eio_for_that_request(tmp_path: Path, fault: str) 
 def test_fault_nobody_hears_of_is_counted(tmp_path: Path, fault: str) -> None:
     with altered(tmp_path, fault) as mount:
         mount.sh("cat README > /dev/null; echo x > programs/.staged; rm programs/.staged")
-        deadline = time.monotonic() + BOUND_S
-        while mount.keyed("health")["internal_errors"] == "0" and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert int(mount.keyed("health")["internal_errors"]) > 0
+        eventually(lambda: mount.keyed("health")["internal_errors"] != "0", BOUND_S)
         assert "ZeroDivisionError" in mount.log
 
 
@@ -312,8 +300,7 @@ def test_wait_ends_before_the_kernel_aborts_the_mount(tmp_path: Path) -> None:
     with altered(tmp_path, "limit") as mount:
         with contextlib.suppress(InterruptedError):
             mount.add("spin.mlir", SPIN)
-        while mount.keyed("programs/spin/status")["state"] == "compiling":
-            time.sleep(0.05)
+        eventually(lambda: mount.keyed("programs/spin/status")["state"] == "ready", BOUND_S)
         (mount.path / "programs/spin/calls/slow").write_text(f"{SECONDS * 2}\n")
         done = mount.sh("LC_ALL=C cat results/slow", check=False)
         assert os.strerror(errno.EINTR) in done.stderr

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 
+from jaxfs.testing import eventually
 from tests.conftest import SAXPY, Mount
 
-BOUND_S = 10
 CALLS = 40
 SPARE = 5  # inodes of directories and control files looked at on the way
 
@@ -16,13 +15,6 @@ def known_inodes(mount: Mount) -> int:
     """How many inodes the daemon keeps for the kernel."""
     rows = (mount.path / "metrics").read_text().splitlines()
     return next(int(row.split()[1]) for row in rows if row.startswith("jaxfs_inodes "))
-
-
-def comes_down_to(mount: Mount, count: int) -> bool:
-    deadline = time.monotonic() + BOUND_S
-    while known_inodes(mount) > count and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return known_inodes(mount) <= count
 
 
 def test_removed_results_are_forgotten_with_their_views(mount: Mount) -> None:
@@ -35,7 +27,7 @@ def test_removed_results_are_forgotten_with_their_views(mount: Mount) -> None:
     assert known_inodes(mount) >= before + 4 * CALLS
     for number in range(CALLS):
         os.unlink(mount.path / f"results/c{number}")
-    assert comes_down_to(mount, before + SPARE)
+    eventually(lambda: known_inodes(mount) <= before + SPARE)
 
 
 def test_removed_programs_are_forgotten_with_their_files(mount: Mount) -> None:
@@ -45,5 +37,5 @@ def test_removed_programs_are_forgotten_with_their_files(mount: Mount) -> None:
         entry.stat()
     assert known_inodes(mount) > before + SPARE
     os.unlink(mount.path / "programs/saxpy.mlir")
-    assert comes_down_to(mount, before + SPARE)
+    eventually(lambda: known_inodes(mount) <= before + SPARE)
     assert not program.exists()

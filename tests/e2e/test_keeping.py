@@ -8,7 +8,8 @@ import signal
 import numpy as np
 from safetensors.numpy import save
 
-from tests.conftest import SAXPY, Mount, eventually, front_of
+from jaxfs.testing import eventually
+from tests.conftest import SAXPY, Mount, front_of
 
 
 def test_arrays_are_there_after_a_remount(own_mount: Mount) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SAXPY, Mount, eventually, mounting
+from jaxfs.testing import eventually
+from tests.conftest import SAXPY, Mount, mounting
 from tests.e2e.programs import FOREVER, SECONDS, SPIN
 from tests.e2e.test_permissions import ALICE, BOB, as_user
 

@@ -15,7 +15,8 @@ import pytest
 from jaxfs.errors import Invalid
 from jaxfs.front import main
 from jaxfs.options import parse
-from tests.conftest import SAXPY, Mount, children_of, eventually, mounting
+from jaxfs.testing import eventually
+from tests.conftest import SAXPY, Mount, children_of, mounting
 from tests.e2e.programs import FOREVER, SPIN
 from tests.e2e.test_permissions import ALICE, BOB, as_user
 

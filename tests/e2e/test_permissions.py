@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SAXPY, Mount, children_of, eventually, front_of, mounting
+from jaxfs.testing import eventually
+from tests.conftest import SAXPY, Mount, children_of, front_of, mounting
 from tests.e2e.programs import made
 
 ALICE, BOB, CAROL, NOBODY = 20001, 20002, 20003, 65534

@@ -12,7 +12,8 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from tests.conftest import Mount, eventually, mounting
+from jaxfs.testing import eventually
+from tests.conftest import Mount, mounting
 from tests.e2e.programs import made
 from tests.e2e.test_permissions import ALICE, as_user
 

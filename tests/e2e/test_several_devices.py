@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import Mount, eventually, mounting
+from jaxfs.testing import eventually
+from tests.conftest import Mount, mounting
 from tests.e2e.programs import FOREVER, SPIN, made
 from tests.e2e.test_check import figures
 

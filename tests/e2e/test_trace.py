@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import SAXPY, Mount, eventually
+from jaxfs.testing import eventually
+from tests.conftest import SAXPY, Mount
 from tests.e2e.programs import SECONDS, SPIN
 
 STAGES = ["queue", "upload", "run", "download"]

@@ -16,6 +16,7 @@ from jaxfs.engine.interface import Range
 from jaxfs.engine.protocol import EngineOptions
 from jaxfs.errors import Cancelled, RunFailed
 from jaxfs.ipc.shared_memory import Pool
+from jaxfs.testing import eventually_async
 from tests.engine.conftest import CPU, Programs, Submitted, call, run_with_engine, submit
 
 ONES = np.ones(8, "f4")
@@ -31,8 +32,7 @@ async def started(engine: LocalEngine, run: Submitted) -> None:
 
 async def back_again(engine: LocalEngine, restarts: int) -> None:
     """Wait until the engine serves again, one life later."""
-    while engine.restarts == restarts or engine.state != "ready":  # noqa: ASYNC110  # no event
-        await trio.sleep(0.01)
+    await eventually_async(lambda: engine.restarts != restarts and engine.state == "ready")
 
 
 def test_an_idle_engine_that_dies_is_back_by_itself(programs: Programs) -> None:

@@ -19,6 +19,7 @@ from jaxfs.errors import RunFailed
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.privileges import User, environment
 from jaxfs.posix.stderr_log import MAX_BYTES, StderrLog
+from jaxfs.testing import eventually_async
 from tests.engine.conftest import CPU, Programs, call, submit
 
 ONES = np.ones(8, "f4")
@@ -39,8 +40,7 @@ def with_lazy_engine(test: Callable[[LocalEngine], Awaitable[None]], idle_s: flo
 
 
 async def gone(engine: LocalEngine) -> None:
-    while engine.state != "idle":  # noqa: ASYNC110  # no event
-        await trio.sleep(0.01)
+    await eventually_async(lambda: engine.state == "idle")
 
 
 def test_an_engine_starts_at_need_ends_when_idle_and_comes_back(programs: Programs) -> None:
@@ -73,8 +73,7 @@ def test_an_idle_engine_stays_away_after_a_load(programs: Programs) -> None:
 def test_an_engine_that_works_does_not_count_as_idle(programs: Programs) -> None:
     async def test(engine: LocalEngine) -> None:
         endless = submit(engine, programs["count_to_zero"], np.int32(1))
-        while not engine.pid:  # noqa: ASYNC110  # no event
-            await trio.sleep(0.01)
+        await eventually_async(lambda: engine.pid != 0)
         pid = engine.pid
         await trio.sleep(0.3)
         assert not endless.outcomes

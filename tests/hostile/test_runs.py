@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import trio
 
 from jaxfs.engine.client.client import LocalEngine
 from jaxfs.engine.interface import Executable
 from jaxfs.errors import Cancelled, JaxfsError
+from jaxfs.testing import eventually_async
 from jaxfs.types.avals import Aval
 from tests.compiler.conftest import BlockingTracer
 from tests.engine.conftest import SharedEngine, Submitted, arrays_of
@@ -109,8 +109,7 @@ def test_endless_program_stops_nobody_and_can_be_ended(workshop: Workshop, name:
         restarts = engine.restarts
         engine.cancel(endless.number, kill=True)
         assert isinstance((await endless.outcome()).error, Cancelled)
-        while engine.restarts == restarts or engine.state != "ready":  # noqa: ASYNC110  # no event
-            await trio.sleep(0.01)
+        await eventually_async(lambda: engine.restarts != restarts and engine.state == "ready")
         await workshop.good(engine)
         assert name not in engine.quarantined
 

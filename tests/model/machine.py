@@ -16,7 +16,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.conftest import Mount, eventually, process_of
+from jaxfs.testing import eventually
+from tests.conftest import Mount, process_of
 from tests.model.clients import FORMATS, VIEWS, Victims, text
 from tests.model.reference import COMMENT, FACTORS, Call, Reference, Source, Writer, source, stem
 

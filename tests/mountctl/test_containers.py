@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from jaxfs.testing import eventually
 from mountctl import errors, umount
-from tests.conftest import EXAMPLES, Mount, eventually, front_of, is_jaxfs
+from tests.conftest import EXAMPLES, Mount, front_of, is_jaxfs
 
 NOBODY = 65534
 LIMIT_S = 120

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from jaxfs.testing import eventually
 from mountctl import mounts
-from tests.conftest import SAXPY, Mount, eventually
+from tests.conftest import SAXPY, Mount
 
 NOBODY = 65534
 

@@ -6,15 +6,15 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from jaxfs.testing import eventually
 from mountctl import errors, mount_stats, mounts, processes, timeouts
 from mountctl import mount as mounting
-from tests.conftest import Mount, eventually, mountctl
+from tests.conftest import Mount, mountctl
 from tests.e2e.programs import FOREVER, SPIN
 
 LIMIT_S = 60
@@ -27,13 +27,14 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 def daemon_of(place: Path) -> int:
     """The pid of the daemon for a mount point, as soon as it runs."""
-    end = time.monotonic() + LIMIT_S
-    while time.monotonic() < end:
-        pid = processes.daemon_of(str(place))
-        if pid is not None:
-            return pid
-        time.sleep(0.005)
-    raise AssertionError(f"no daemon for {place}")
+    found: list[int] = []
+
+    def is_found() -> bool:
+        found.extend(filter(None, [processes.daemon_of(str(place))]))
+        return bool(found)
+
+    eventually(is_found, LIMIT_S, f"no daemon for {place}")
+    return found[0]
 
 
 def nothing_is_left(place: Path, state: Path) -> bool:

@@ -17,11 +17,12 @@ import pytest
 from click.testing import CliRunner
 
 from jaxfs.front import logs, systemd
+from jaxfs.testing import eventually
 from mountctl import install as installation
 from mountctl import logs as mountctl_logs
 from mountctl.cli import main
 from mountctl.errors import NotInstalled
-from tests.conftest import Mount, eventually, front_of, mountctl
+from tests.conftest import Mount, front_of, mountctl
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from jaxfs.testing import eventually
 from mountctl import bench, display, errors, mount_stats, top
-from tests.conftest import EXAMPLES, SAXPY, Mount, eventually, mountctl, process_of, warm_up
+from tests.conftest import EXAMPLES, SAXPY, Mount, mountctl, process_of, warm_up
 from tests.mountctl.test_mount import run
 
 LIMIT_S = 60

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.processes import environment
 from benchmarks.rounds import quantile
+from jaxfs.testing import eventually
 from tests.soak.mount import Mount
 from tests.soak.report import Figure
 
@@ -41,11 +42,7 @@ def unfinished(mount: Mount) -> Iterator[Path]:
 
 
 def _until_waiting(mount: Mount, count: int) -> None:
-    deadline = time.monotonic() + ALL_WAIT_S
-    while mount.waiters < count:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{mount.waiters} of {count} wait after {ALL_WAIT_S:.0f} s")
-        time.sleep(0.1)
+    eventually(lambda: mount.waiters >= count, ALL_WAIT_S, f"fewer than {count} wait")
 
 
 def stat_p99_s(mount: Mount) -> float:
