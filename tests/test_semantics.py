@@ -17,7 +17,7 @@ TEST_ID = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 def names_in(path: Path) -> set[str]:
     names = ast.walk(ast.parse(path.read_text()))
-    return {node.name for node in names if isinstance(node, ast.FunctionDef)}
+    return {node.name for node in names if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 def test_there_are_promises() -> None:

@@ -6,6 +6,21 @@ import functools
 import subprocess
 import sys
 
+from tests.conftest import SAXPY
+
+DOUBLE = SAXPY.replace("2.0", "4.0")
+STEP = """
+func.func @main(%w: tensor<4xf32>, %x: tensor<4xf32>) -> tensor<4xf32> {
+  %0 = stablehlo.add %w, %x : tensor<4xf32>
+  return %0 : tensor<4xf32>
+}
+"""
+TREE = """
+def step(params, x):
+    new = {key: value + x.astype(value.dtype) for key, value in params.items()}
+    return new, x * 2
+params = {"b": np.zeros(3, np.float16), "w": np.ones((2, 3), np.float32)}
+"""
 SPIN = """
 func.func public @main(%n: tensor<i64>) -> (tensor<i64> {jax.result_info = "turns"}) {
   %zero = stablehlo.constant dense<0> : tensor<i64>

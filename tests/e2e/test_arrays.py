@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +16,13 @@ import pytest
 from safetensors.numpy import load, save
 
 from jaxfs.testing import eventually
-from tests.conftest import SAXPY, Footprint, Mount
-from tests.e2e.programs import FOREVER, SECONDS, SPIN, made
+from tests.conftest import Mount
+from tests.e2e.programs import FOREVER, SPIN, STEP, TREE, made
+from tests.e2e.requests import (
+    npy,
+    numbers,
+)
 
-STEP = """
-func.func @main(%w: tensor<4xf32>, %x: tensor<4xf32>) -> tensor<4xf32> {
-  %0 = stablehlo.add %w, %x : tensor<4xf32>
-  return %0 : tensor<4xf32>
-}
-"""
 LARGE = """
 func.func @main(%w: tensor<1048576xf32>, %i: tensor<i32>) -> (tensor<1xf32>) {
   %0 = stablehlo.dynamic_slice %w, %i, sizes = [1]
@@ -34,6 +30,8 @@ func.func @main(%w: tensor<1048576xf32>, %i: tensor<i32>) -> (tensor<1xf32>) {
   return %0 : tensor<1xf32>
 }
 """
+
+
 READER = """
 import errno, sys
 import numpy as np
@@ -46,28 +44,6 @@ for _ in range(300):
     assert (found == found.size).all(), found
 print("fine")
 """
-TREE = """
-def step(params, x):
-    new = {key: value + x.astype(value.dtype) for key, value in params.items()}
-    return new, x * 2
-params = {"b": np.zeros(3, np.float16), "w": np.ones((2, 3), np.float32)}
-"""
-
-
-@pytest.fixture
-def step(mount: Mount) -> Mount:
-    mount.add("step.mlir", STEP)
-    return mount
-
-
-def npy(array: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
-
-
-def numbers(mount: Mount, name: str) -> list[float]:
-    return np.atleast_1d(np.load(mount.path / name)).tolist()
 
 
 def refusal(path: Path, data: bytes) -> int:
@@ -149,22 +125,6 @@ def test_replaced_array_is_a_new_inode_and_open_readers_keep_the_old_one(mount: 
     assert old.sum() == 0
 
 
-def test_extended_attributes_tell_types(step: Mount) -> None:
-    (step.path / "arrays/w").write_text("[1.0, 2, 3, 4]\n")
-    (step.path / "programs/step/calls/s").write_text("arrays/w arrays/w\n")
-    for name in ("arrays/w", "results/s"):
-        path = step.path / name
-        found = {key: os.getxattr(path, key).decode() for key in os.listxattr(path)}
-        assert found == {
-            "user.jaxfs.dtype": "f32",
-            "user.jaxfs.shape": "4",
-            "user.jaxfs.nbytes": "16",
-            "user.jaxfs.device": "cpu:0",
-        }
-    with pytest.raises(OSError, match="No data"):
-        os.getxattr(step.path / "arrays/w", "user.jaxfs.other")
-
-
 def test_training_loop_of_the_shell(step: Mount) -> None:
     step.sh(
         "echo '[1.0, 2, 3, 4]' > arrays/w; echo '[1.0, 1, 1, 0.5]' > arrays/x; "
@@ -173,30 +133,6 @@ def test_training_loop_of_the_shell(step: Mount) -> None:
     )
     assert numbers(step, "arrays/w") == [21, 22, 23, 14]
     assert os.listdir(step.path / "results") == []
-
-
-def test_result_moves_to_an_array_before_it_is_there(mount: Mount) -> None:
-    mount.add("spin.mlir", SPIN)
-    (mount.path / "programs/spin/calls/s").write_text(f"{SECONDS // 2}\n")
-    os.rename(mount.path / "results/s", mount.path / "arrays/turns")
-    assert mount.keyed("arrays/turns.status")["state"] == "pending"
-    assert not (mount.path / "results/s").exists()
-    assert (mount.path / "arrays/turns.json").read_text() == f"{SECONDS // 2}\n"
-    assert mount.keyed("arrays/turns.status")["state"] == "ready"
-
-
-def test_links_share_and_the_last_name_frees(mount: Mount) -> None:
-    mount.add("saxpy.mlir", SAXPY)
-    (mount.path / "programs/saxpy/calls/s").write_text("[1,1,1,1] [0,0,0,0]\n")
-    os.link(mount.path / "results/s", mount.path / "arrays/a")
-    os.link(mount.path / "arrays/a", mount.path / "arrays/b")
-    assert (mount.path / "arrays/b").stat().st_nlink == 3
-    assert mount.keyed("arrays/b.status")["names"] == "3"
-    os.unlink(mount.path / "results/s")
-    os.unlink(mount.path / "arrays/a")
-    assert numbers(mount, "arrays/b") == [2, 2, 2, 2]
-    os.unlink(mount.path / "arrays/b")
-    assert os.listdir(mount.path / "arrays") == []
 
 
 def test_memory_is_charged_until_the_last_name_goes(mount: Mount) -> None:
@@ -295,80 +231,12 @@ def test_arrays_survive_the_engine(own_mount: Mount) -> None:
     assert np.array_equal(np.load(own_mount.path / "arrays/large"), large)
 
 
-def test_views_of_results_can_be_given_names(mount: Mount) -> None:
-    mount.add("tree.pkl", made(TREE, "(step, params, np.ones((), np.float32))"))
-    (mount.path / "arrays/p").write_bytes(
-        save({"b": np.zeros(3, np.float16), "w": np.ones((2, 3), np.float32)})
-    )
-    (mount.path / "programs/tree/calls/s").write_text("arrays/p 1\n")
-    os.link(mount.path / "results/s.2", mount.path / "arrays/double")
-    assert np.load(mount.path / "arrays/double").tolist() == 2
-    assert subprocess.call(["cp", mount.path / "arrays/p.w.txt", os.devnull]) == 0
-
-
 def test_several_arrays_of_one_upload_are_one_pytree(mount: Mount) -> None:
     x, y = np.ones(70_000, np.float32), np.zeros(3, np.int32)
     (mount.path / "arrays/xy").write_bytes(npy(x) + npy(y))
     assert (mount.path / "arrays/xy").read_bytes() == npy(x) + npy(y)
     assert np.load(mount.path / "arrays/xy.1").tolist() == [0, 0, 0]
     eventually(lambda: mount.keyed("arrays/xy.status")["arrays"] == "2")
-
-
-def rewritten(mount: Mount) -> None:
-    (mount.path / "arrays/w").write_bytes(npy(np.ones(3, np.float32)))
-
-
-def moved_over(mount: Mount) -> None:
-    (mount.path / "arrays/v").write_text("[1, 2]\n")
-    os.rename(mount.path / "arrays/v", mount.path / "arrays/w")
-
-
-def moved_away(mount: Mount) -> None:
-    os.rename(mount.path / "arrays/w", mount.path / "arrays/z")
-
-
-def removed(mount: Mount) -> None:
-    os.unlink(mount.path / "arrays/w")
-
-
-@pytest.mark.parametrize("change", [rewritten, moved_over, moved_away, removed])
-@pytest.mark.parametrize("suffix", ["", ".json"])
-def test_who_has_an_array_open_reads_it_to_its_end(
-    mount: Mount, suffix: str, change: Callable[[Mount], None]
-) -> None:
-    (mount.path / "arrays/w").write_bytes(npy(np.arange(100_000, dtype=np.float32)))
-    expected = (mount.path / f"arrays/w{suffix}").read_bytes()
-    with (mount.path / f"arrays/w{suffix}").open("rb", buffering=0) as file:
-        beginning = file.read(1000)
-        change(mount)
-        assert beginning + file.readall() == expected
-        assert os.fstat(file.fileno()).st_size == len(expected)
-
-
-@pytest.mark.parametrize("change", [moved_over, removed])
-def test_array_that_is_removed_while_it_is_written_leaves_nothing(
-    mount: Mount, change: Callable[[Mount], None]
-) -> None:
-    before = Footprint.of(mount)
-    fd = os.open(mount.path / "arrays/w", os.O_WRONLY | os.O_CREAT)
-    os.write(fd, npy(np.zeros(100_000, np.float32)))
-    change(mount)
-    with pytest.raises(OSError, match="cancel"):
-        os.close(fd)
-    mount.empty()
-    assert Footprint.of(mount) == before
-
-
-def test_renamed_array_is_the_same_file_to_who_writes_it(mount: Mount) -> None:
-    (mount.path / "arrays/w").write_text("[1.5]\n")
-    number = (mount.path / "arrays/w").stat().st_ino
-    with (mount.path / "arrays/w").open("w") as file:
-        file.write("[2.5, 3.5]\n")
-        file.flush()
-        moved_away(mount)
-        assert (mount.path / "arrays/z").stat().st_ino == number
-    assert numbers(mount, "arrays/z") == [2.5, 3.5]
-    assert os.listdir(mount.path / "arrays") == ["z"]
 
 
 def test_reader_gets_one_array_or_the_other_while_it_is_replaced(mount: Mount) -> None:
@@ -393,15 +261,6 @@ def test_numbers_of_thousands_of_digits_are_names_of_nothing(step: Mount) -> Non
     words = f"arrays/p.{'9' * 6000} [1,2,3,4]\n"
     assert refusal(step.path / "programs/step/calls/n", words.encode()) == errno.EINVAL
     assert step.keyed("health")["internal_errors"] == "0"
-
-
-def test_mode_of_a_result_goes_with_it(step: Mount) -> None:
-    (step.path / "programs/step/calls/s").write_text("[1,2,3,4] [1,2,3,4]\n")
-    os.chmod(step.path / "results/s", 0o400)
-    os.link(step.path / "results/s", step.path / "arrays/linked")
-    os.rename(step.path / "results/s", step.path / "arrays/moved")
-    for name in ("linked", "moved"):
-        assert (step.path / "arrays" / name).stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("shape", [[0, 2**70], [0, 2**62, 2**62]])

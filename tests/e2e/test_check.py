@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from tests.conftest import SAXPY, Mount
-from tests.e2e.test_transformations import LOSS
+from tests.e2e.test_transform import LOSS
 
 ERF = """
 func.func public @main(%x: tensor<8xf32>, %b: tensor<8xi1>) -> (tensor<8xf32>, tensor<8xi1>) {

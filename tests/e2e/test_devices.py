@@ -60,12 +60,6 @@ def test_unknown_device_is_enodev_and_changes_nothing(mount: Mount) -> None:
     assert "cpu:0" in (mount.path / "error_log").read_text()
 
 
-def test_df_shows_memory(mount: Mount) -> None:
-    found = os.statvfs(mount.path)
-    assert found.f_blocks > 0
-    assert 0 <= found.f_bfree <= found.f_blocks
-
-
 def test_memory_tells_what_arrays_take(mount: Mount) -> None:
     device = next(iter(os.listdir(mount.path / "devices")))
     before = int(mount.keyed(f"devices/{device}/memory")["host_arrays_bytes"])

@@ -217,3 +217,17 @@ def _is_running_something(pid: int) -> bool:
 
 def _ticks(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+
+def test_result_limit_is_enospc_until_results_are_removed(tmp_path: Path) -> None:
+    with mounting(tmp_path, "max_result_bytes=40") as mount:
+        mount.add("saxpy.mlir", SAXPY)
+        for name in ("a", "b"):
+            (mount.path / f"programs/saxpy/calls/{name}").write_text("[1,1,1,1] [0,0,0,0]\n")
+            assert (mount.path / f"results/{name}").read_bytes()
+        with pytest.raises(OSError) as caught:
+            (mount.path / "programs/saxpy/calls/c").write_text("[1,1,1,1] [0,0,0,0]\n")
+        assert caught.value.errno == errno.ENOSPC
+        os.unlink(mount.path / "results/a")
+        (mount.path / "programs/saxpy/calls/c").write_text("[1,1,1,1] [0,0,0,0]\n")
+        assert mount.sh("cat results/c.json").stdout.strip() == "[2.0, 2.0, 2.0, 2.0]"

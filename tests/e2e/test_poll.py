@@ -12,6 +12,10 @@ import pytest
 
 from tests.conftest import SAXPY, Mount
 from tests.e2e.programs import SECONDS, SPIN
+from tests.e2e.requests import (
+    BOUND_S,
+    start,
+)
 
 BOUND_MS = 30_000  # a test that waits longer hangs
 SLOW = (SECONDS // 2).to_bytes(8, "little")
@@ -141,4 +145,15 @@ def test_every_poller_of_a_file_is_woken(mount: Mount) -> None:
     for thread in threads:
         thread.join()
     assert answers == [True] * len(threads)
+    os.close(fd)
+
+
+def test_poll_says_when_a_result_is_ready(spin: Mount) -> None:
+    start(spin, "slow", SECONDS // 2)
+    fd = os.open(spin.path / "results/slow.json", os.O_RDONLY | os.O_NONBLOCK)
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    assert poller.poll(0) == []
+    assert poller.poll(BOUND_S * 1000) == [(fd, select.POLLIN)]
+    assert os.read(fd, 100).strip() == str(SECONDS // 2).encode()
     os.close(fd)

@@ -10,6 +10,10 @@ import pytest
 from jaxfs.vfs.node_specs import DirectorySpec, FileSpec
 from jaxfs.vfs.node_table import SPECS
 from tests.conftest import SAXPY, Mount
+from tests.e2e.programs import SECONDS
+from tests.e2e.requests import (
+    start,
+)
 
 
 @pytest.fixture
@@ -105,3 +109,9 @@ def test_every_listed_row_is_found_in_a_busy_mount(busy: Mount) -> None:
 def test_control_text_ends_in_a_newline(busy: Mount) -> None:
     for name in ("version", "health", "programs/saxpy/status", "programs/saxpy/device"):
         assert (busy.path / name).read_bytes().endswith(b"\n")
+
+
+def test_walking_waits_for_nothing_but_pending_results(spin: Mount) -> None:
+    start(spin, "slow", SECONDS * 2)
+    spin.sh("ls -lR . > /dev/null; find . > /dev/null; stat results/slow > /dev/null")
+    assert spin.keyed("results/slow.status")["state"] == "running"

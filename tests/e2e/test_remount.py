@@ -1,4 +1,4 @@
-"""What outlives the daemon with ``-o keep_arrays``; bindings do without."""
+"""What a remount brings back."""
 
 from __future__ import annotations
 
@@ -65,3 +65,38 @@ def test_bindings_are_there_after_a_remount(own_mount: Mount) -> None:
     own_mount.remount()
     assert os.listdir(own_mount.path / "programs/saxpy/inputs") == []
     assert os.listdir(inputs) == ["1"]
+
+
+def test_programs_are_there_after_a_remount_and_do_not_compile_again(own_mount: Mount) -> None:
+    own_mount.add("saxpy.mlir", SAXPY)
+    os.chmod(own_mount.path / "programs/saxpy.mlir", 0o640)
+    before = own_mount.keyed("programs/saxpy/status")
+    executables = own_mount.state_dir / "executables"
+    stamps = {path: path.stat().st_mtime_ns for path in executables.glob("*/executable")}
+    own_mount.remount()
+    assert own_mount.keyed("programs/saxpy/status") == before
+    assert (own_mount.path / "programs/saxpy.mlir").read_text() == SAXPY
+    assert (own_mount.path / "programs/saxpy.mlir").stat().st_mode & 0o777 == 0o640
+    own_mount.sh("echo '[1,1,1,1] [0,0,0,0]' > programs/saxpy/calls/a")
+    assert own_mount.sh("cat results/a.json").stdout.strip() == "[2.0, 2.0, 2.0, 2.0]"
+    after = {path: path.stat().st_mtime_ns for path in executables.glob("*/executable")}
+    assert after == stamps
+    assert own_mount.keyed("health")["tracer"] == "idle"
+
+
+def test_removed_program_stays_removed(own_mount: Mount) -> None:
+    own_mount.add("saxpy.mlir", SAXPY)
+    os.unlink(own_mount.path / "programs/saxpy.mlir")
+    own_mount.remount()
+    assert os.listdir(own_mount.path / "programs") == []
+
+
+def test_lost_compile_cache_costs_only_time(own_mount: Mount) -> None:
+    own_mount.add("saxpy.mlir", SAXPY)
+    own_mount.stop()
+    for path in own_mount.state_dir.glob("executables/*/executable"):
+        path.unlink()
+        (path.parent / "info.json").unlink()
+    own_mount.start()
+    own_mount.sh("echo '[1,1,1,1] [0,0,0,0]' > programs/saxpy/calls/a")
+    assert own_mount.sh("cat results/a.json").stdout.strip() == "[2.0, 2.0, 2.0, 2.0]"

@@ -1,0 +1,113 @@
+"""rename(2): programs, staging files, results and arrays."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+
+import pytest
+
+from tests.conftest import SAXPY, Mount
+from tests.e2e.programs import DOUBLE, SECONDS, SPIN
+from tests.e2e.requests import (
+    numbers,
+)
+
+
+def moved_away(mount: Mount) -> None:
+    os.rename(mount.path / "arrays/w", mount.path / "arrays/z")
+
+
+def test_staging_file_is_compiled_when_it_is_renamed(mount: Mount) -> None:
+    staged = mount.path / "programs/.saxpy.mlir.tmp"
+    staged.write_text(SAXPY)
+    assert os.listdir(mount.path / "programs") == [".saxpy.mlir.tmp"]
+    assert staged.read_text() == SAXPY
+    os.rename(staged, mount.path / "programs/saxpy.mlir")
+    assert mount.keyed("programs/saxpy/status")["state"] == "ready"
+    assert sorted(os.listdir(mount.path / "programs")) == ["saxpy", "saxpy.mlir"]
+
+
+def test_rename_of_a_bad_staging_file_fails_as_its_compile_does(mount: Mount) -> None:
+    mount.add("saxpy.mlir", SAXPY)
+    staged = mount.path / "programs/.new"
+    staged.write_text("garbage")
+    with pytest.raises(OSError) as caught:
+        os.rename(staged, mount.path / "programs/saxpy.mlir")
+    assert caught.value.errno == errno.EINVAL
+    assert staged.read_text() == "garbage"
+    assert (mount.path / "programs/saxpy.mlir").read_text() == SAXPY
+    mount.sh("cat programs/saxpy/status | grep -q 'state ready'")
+
+
+def test_program_can_be_renamed(mount: Mount) -> None:
+    mount.add("a.mlir", SAXPY)
+    mount.sh("mv programs/a.mlir programs/b.mlir")
+    assert sorted(os.listdir(mount.path / "programs")) == ["b", "b.mlir"]
+    mount.sh("echo '[1,1,1,1] [0,0,0,0]' > programs/b/calls/a")
+    assert mount.sh("cat results/a.json").stdout.strip() == "[2.0, 2.0, 2.0, 2.0]"
+
+
+def test_install_and_mv_replace_a_program(mount: Mount) -> None:
+    mount.add("saxpy.mlir", SAXPY)
+    (mount.path.parent / "double.mlir").write_text(DOUBLE)
+    mount.sh(
+        "install -m 644 ../double.mlir programs/.s.mlir && mv programs/.s.mlir programs/saxpy.mlir"
+    )
+    assert (mount.path / "programs/saxpy.mlir").read_text() == DOUBLE
+
+
+def test_rsync_deploys_a_program(mount: Mount) -> None:
+    if subprocess.run(["which", "rsync"], capture_output=True, check=False).returncode:
+        pytest.skip("rsync is not installed")
+    (mount.path.parent / "saxpy.mlir").write_text(SAXPY)
+    mount.sh("rsync -a ../saxpy.mlir programs/")
+    assert mount.keyed("programs/saxpy/status")["state"] == "ready"
+
+
+def test_result_moves_to_an_array_before_it_is_there(mount: Mount) -> None:
+    mount.add("spin.mlir", SPIN)
+    (mount.path / "programs/spin/calls/s").write_text(f"{SECONDS // 2}\n")
+    os.rename(mount.path / "results/s", mount.path / "arrays/turns")
+    assert mount.keyed("arrays/turns.status")["state"] == "pending"
+    assert not (mount.path / "results/s").exists()
+    assert (mount.path / "arrays/turns.json").read_text() == f"{SECONDS // 2}\n"
+    assert mount.keyed("arrays/turns.status")["state"] == "ready"
+
+
+def test_renamed_array_is_the_same_file_to_who_writes_it(mount: Mount) -> None:
+    (mount.path / "arrays/w").write_text("[1.5]\n")
+    number = (mount.path / "arrays/w").stat().st_ino
+    with (mount.path / "arrays/w").open("w") as file:
+        file.write("[2.5, 3.5]\n")
+        file.flush()
+        moved_away(mount)
+        assert (mount.path / "arrays/z").stat().st_ino == number
+    assert numbers(mount, "arrays/z") == [2.5, 3.5]
+    assert os.listdir(mount.path / "arrays") == ["z"]
+
+
+def test_mode_of_a_result_goes_with_it(step: Mount) -> None:
+    (step.path / "programs/step/calls/s").write_text("[1,2,3,4] [1,2,3,4]\n")
+    os.chmod(step.path / "results/s", 0o400)
+    os.link(step.path / "results/s", step.path / "arrays/linked")
+    os.rename(step.path / "results/s", step.path / "arrays/moved")
+    for name in ("linked", "moved"):
+        assert (step.path / "arrays" / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_program_can_change_its_extension(mount: Mount) -> None:
+    mount.add("saxpy.mlir", SAXPY)
+    mount.sh("mv programs/saxpy.mlir programs/saxpy.mlirbc")
+    assert sorted(os.listdir(mount.path / "programs")) == ["saxpy", "saxpy.mlirbc"]
+    assert (mount.path / "programs/saxpy.mlirbc").read_text() == SAXPY
+
+
+def test_failed_rename_leaves_a_failed_program_as_it_was(mount: Mount) -> None:
+    with pytest.raises(OSError):
+        mount.add("bad.mlir", "first")
+    (mount.path / "programs/.new").write_text("second")
+    with pytest.raises(OSError):
+        os.rename(mount.path / "programs/.new", mount.path / "programs/bad.mlir")
+    assert (mount.path / "programs/bad.mlir").read_text() == "first"
