@@ -175,9 +175,9 @@ TABLE: tuple[tuple[int, str], ...] = tuple(
 
 
 def exit_codes() -> str:
-    """Returns mountctl's exit codes as text, with those of mount.jaxfs beside them.
+    r"""Returns mountctl's exit codes as text, with those of mount.jaxfs beside them.
 
-    >>> print("\\n".join(exit_codes().splitlines()[:3]))
+    >>> print("\n".join(exit_codes().splitlines()[:3]))
     mountctl  mount.jaxfs  meaning
            0            0  success
            1           32  the daemon did not start

@@ -21,7 +21,7 @@ __all__ = ["import_module"]
 
 def __getattr__(name: str) -> Any:
     if name == "import_module":
-        from jaxfs.stablehlo.importer import import_module
+        from jaxfs.stablehlo.importer import import_module  # noqa: PLC0415 - at its first use
 
         return import_module
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

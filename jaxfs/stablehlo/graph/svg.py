@@ -88,7 +88,7 @@ def render(graph: Graph, layout: GraphLayout, note: str) -> bytes:
 
 
 def _summary(graph: Graph) -> str:
-    """Returns the size of the graph: ``7 operations in 5 boxes.``"""
+    """Returns the size of the graph, such as ``7 operations in 5 boxes.``; "" for an empty one."""
     if not graph.nodes:
         return ""
     operations, boxes = graph.operations, len(graph.leaves)

@@ -41,12 +41,23 @@ def differentiated_by(run: Callable[..., Any], other: Callable[..., Any]) -> Cal
 
 @jax.custom_jvp
 def zeta(s: Any, q: Any) -> Any:
-    """Returns Hurwitz' zeta function; it has the derivative by ``q``, which JAX lacks."""
+    """Returns Hurwitz' zeta function; it has the derivative by ``q``, which JAX lacks.
+
+    Args:
+        s: The exponent, [...].
+        q: The first summand's base, [...], of the same shape and dtype.
+    """
     return lax.zeta(s, q)
 
 
 def _zeta_jvp(primals: Any, tangents: Any) -> Any:
-    """https://dlmf.nist.gov/25.11.17"""
+    """Returns zeta and its derivative by ``q``: -s zeta(s + 1, q).
+
+    Source: https://dlmf.nist.gov/25.11.17.
+
+    Raises:
+        NotSupported: ``s`` is differentiated too.
+    """
     (s, q), (s_dot, q_dot) = primals, tangents
     if not isinstance(s_dot, SymbolicZero):
         raise NotSupported("zeta has no derivative by its first operand")
@@ -69,11 +80,20 @@ next_after.defjvps(lambda x_dot, found, x, y: x_dot, None)
 
 
 def forward_only(x: Any, reason: str) -> Any:
-    """Returns ``x``; reverse mode raises CannotImport with ``reason``."""
+    """Returns ``x``, which then can be differentiated in forward mode only.
+
+    Reverse mode raises CannotImport with ``reason``, which names the place in the program, as JAX's
+    own error would not. Integers pass through: they have no derivative.
+    """
     return forward_only_p.bind(x, reason=reason) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 
 def _refuse(cotangent: Any, x: Any, *, reason: str) -> Any:
+    """Transposes ``forward_only``, which is impossible.
+
+    Raises:
+        CannotImport: Always, with the reason given to ``forward_only``.
+    """
     raise CannotImport(reason)
 
 

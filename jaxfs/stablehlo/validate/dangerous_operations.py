@@ -18,7 +18,10 @@ Check = Callable[[Any], str | None]
 
 
 def _custom_call(operation: Any) -> str | None:
-    """https://github.com/openxla/stablehlo/blob/main/docs/spec.md#custom_call"""
+    """Checks a custom call's target, and its settings as XLA reads them.
+
+    Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#custom_call.
+    """
     target = operation.attributes["call_target_name"].value
     operands = [aval_of(value.type) for value in operation.operands]
     results = [aval_of(value.type) for value in operation.results]

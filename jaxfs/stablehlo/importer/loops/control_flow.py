@@ -45,22 +45,36 @@ def call(operation: Operation, *operands: Any) -> Any:
 
 
 def composite(operation: Operation, *operands: Any) -> Any:
-    """Imports the decomposition."""
+    """Imports a composite operation as its decomposition.
+
+    Its name and attributes are hints for compilers that know it; by the specification the
+    decomposition computes the same.
+    """
     name = ir.FlatSymbolRefAttr(operation.attribute("decomposition")).value
     return _one_or_all(operation.call_function(name, operands))
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:
+    """Returns the only value, or all as a list: what a rule returns for one or several results."""
     return values[0] if len(values) == 1 else list(values)
 
 
 def branch(operation: Operation, which: Any) -> Any:
+    """Imports ``if``: the first region for true, the second for false.
+
+    Returns:
+        The results of the region that runs; both regions have the same result types, so their
+        values are made arrays first.
+    """
     yes, no = operation.region(0), operation.region(1)
     return _one_or_all(lax.cond(jnp.asarray(which), lambda: _arrays(yes()), lambda: _arrays(no())))
 
 
 def case(operation: Operation, which: Any) -> Any:
-    """An index out of range takes the last branch."""
+    """Imports ``case``; an index out of range takes the last branch, as the specification demands.
+
+    ``lax.switch`` clamps instead, so that a negative index would take the first branch.
+    """
     count = len(operation.mlir.regions)
     regions = [operation.region(number) for number in range(count)]
     which = jnp.where((which < 0) | (which >= count), count - 1, which)
@@ -122,11 +136,21 @@ def _while_at_most(limit: int) -> Any:
 
 
 def _nan_if(condition: Any, value: Any) -> Any:
+    """Returns the value, or NaN in its shape and dtype if ``condition`` holds.
+
+    Integers and booleans have no NaN, and no derivative that could be wrong: they stay.
+    """
     is_inexact = jnp.issubdtype(value.dtype, jnp.inexact)
     return jnp.where(condition, jnp.nan, value).astype(value.dtype) if is_inexact else value
 
 
 def optimization_barrier(operation: Operation, *operands: Any) -> Any:
+    """Imports a barrier, across which XLA moves no operation.
+
+    Returns:
+        The operands; a program may depend on the barrier for its peak memory, as rematerialization
+        does.
+    """
     barrier: Any = lax.optimization_barrier  # has no types
     return _one_or_all(list(barrier(tuple(operands))))
 

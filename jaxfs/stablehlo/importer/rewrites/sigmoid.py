@@ -19,6 +19,12 @@ from jaxfs.stablehlo.importer.op import Operation, Rule
 
 
 def divide(operation: Operation, x: Any, y: Any) -> Any:
+    """Imports a division, or ``lax.logistic`` if the quotient is 1 / (1 + exp(-x)).
+
+    Returns:
+        An array of the operands' shape. The operations that made the denominator stay without
+        users then, and XLA drops them.
+    """
     argument = _argument(*operation.mlir.operands)
     return lax.div(x, y) if argument is None else lax.logistic(operation.lookup(argument))
 
@@ -37,7 +43,11 @@ def _argument(dividend: Any, divisor: Any) -> Any:
 
 
 def _operands_of(name: str, value: Any) -> list[Any] | None:
-    """Returns the operands of the operation that makes a value, if it is of that name."""
+    """Returns the operands of the StableHLO operation ``name`` that computes a value.
+
+    Returns:
+        None if another operation computes it, or none does because it is a block's argument.
+    """
     owner = value.owner
     if isinstance(owner, ir.Block) or owner.name != f"stablehlo.{name}":
         return None

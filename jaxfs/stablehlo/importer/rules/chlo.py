@@ -73,19 +73,39 @@ def _broadcast(operation: Operation, operands: tuple[Any, ...]) -> list[Any]:
 
 
 def _broadcasting_rule(function: Callable[..., Any]) -> Rule:
-    """Returns the rule that applies a function to the operands after broadcasting them."""
+    """Returns the rule that applies a function to the operands after broadcasting them.
+
+    CHLO broadcasts implicitly; ``lax`` functions and StableHLO operations want equal shapes.
+    """
     return lambda operation, *operands: function(*_broadcast(operation, operands))
 
 
 def broadcast_compare(operation: Operation, x: Any, y: Any) -> Any:
+    """Imports a comparison of operands that are broadcast first.
+
+    Returns:
+        Booleans of the broadcast shape.
+    """
     return COMPARISONS[operation.enum("comparison_direction")](*_broadcast(operation, (x, y)))
 
 
 def broadcast_select(operation: Operation, which: Any, x: Any, y: Any) -> Any:
+    """Imports a selection whose three operands are broadcast as numpy does.
+
+    Returns:
+        An array of the broadcast shape: ``x`` where ``which`` is true, else ``y``.
+    """
     return jnp.where(which, x, y)
 
 
 def constant_like(operation: Operation, x: Any) -> Any:
+    """Imports a scalar attribute as an array.
+
+    It is parsed anew as a dense attribute of rank 0, since ``decode`` reads dense ones only.
+
+    Returns:
+        The scalar in the shape and dtype of the result, which are those of ``x``.
+    """
     result = operation.result()
     scalar = str(operation.attribute("value"))
     context = operation.mlir.context
@@ -96,6 +116,11 @@ def constant_like(operation: Operation, x: Any) -> Any:
 
 
 def top_k(operation: Operation, x: Any) -> Any:
+    """Imports the largest ``k`` elements along the last dimension.
+
+    Returns:
+        Values and their int32 indices, each [..., k], the largest first.
+    """
     values, indices = lax.top_k(x, operation.integer("k"))
     return [values, indices]
 
@@ -113,6 +138,10 @@ def mulhi(operation: Operation, x: Any, y: Any) -> Any:
 
 
 def _unsigned_mulhi(x: Any, y: Any) -> Any:
+    """Returns the upper half of a product of unsigned numbers.
+
+    Each number is split into halves as in long multiplication, so that no intermediate overflows.
+    """
     half = np.array(x.dtype.itemsize * 4, x.dtype)
     low = np.array((1 << int(half)) - 1, x.dtype)
     x_high, x_low, y_high, y_low = x >> half, x & low, y >> half, y & low
@@ -139,6 +168,14 @@ def scan(operation: Operation, *operands: Any) -> Any:
 
 
 def ragged_dot(operation: Operation, x: Any, y: Any, sizes: Any) -> Any:
+    """Imports a product in which one dimension of ``x`` is cut into groups of given sizes.
+
+    The modes of ``sizes`` are those of ``lax.ragged_dot_general``. The simplest, with one kernel
+    for each group, takes ``x`` [m, k], ``y`` [groups, k, n] and ``sizes`` [groups].
+
+    Returns:
+        The product in the result's dtype, [m, n] in the simplest mode.
+    """
     n = _RaggedNumbers(operation.attribute("ragged_dot_dimension_numbers"))
     contracting = (n.lhs_contracting_dimensions, n.rhs_contracting_dimensions)
     batching = (n.lhs_batching_dimensions, n.rhs_batching_dimensions)

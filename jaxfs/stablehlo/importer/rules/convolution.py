@@ -33,6 +33,10 @@ def precision(operation: Operation) -> Any:
 
 
 def _precisions(attribute: Any) -> Any:
+    """Returns the precisions of a ``precision_config``, None if it does not have two.
+
+    An item is read from its text, such as ``#stablehlo<precision HIGHEST>``.
+    """
     texts = [str(item) for item in ir.ArrayAttr(attribute)]
     names = [text.rstrip(">").replace("<", " ").split()[-1] for text in texts]
     return tuple(PRECISIONS[name] for name in names) if len(names) == 2 else None
@@ -68,7 +72,11 @@ def _dimensions(attribute: Any) -> Any:
 
 
 def dot(operation: Operation, x: Any, y: Any) -> Any:
-    """Imports a product of the last dimension of ``x`` with the first of ``y``."""
+    """Imports a product of the last dimension of ``x`` with the first of ``y``.
+
+    Returns:
+        The product in the dtype of the result, [m, n] for [m, k] and [k, n]; vectors lack m or n.
+    """
     contract = (((x.ndim - 1,), (0,)), ((), ()))
     return lax.dot_general(
         x,
@@ -80,6 +88,11 @@ def dot(operation: Operation, x: Any, y: Any) -> Any:
 
 
 def einsum(operation: Operation, *operands: Any) -> Any:
+    """Imports an einsum, which older versions of StableHLO have, by numpy's notation.
+
+    Returns:
+        The product in the dtype of the result; ``jnp.einsum`` alone takes it from the operands.
+    """
     found = jnp.einsum(operation.string("einsum_config"), *operands)
     return lax.convert_element_type(found, operation.result().dtype)
 
@@ -116,6 +129,12 @@ def convolution(operation: Operation, x: Any, kernel: Any, *padding: Any) -> Any
 
 
 def fft(operation: Operation, x: Any) -> Any:
+    """Imports a discrete Fourier transform over the last ``len(fft_length)`` dimensions.
+
+    Returns:
+        For FFT and IFFT an array of the operand's shape; the last dimension becomes n // 2 + 1
+        for RFFT, and the last number of ``fft_length`` for IRFFT.
+    """
     return lax.fft(x, FFTS[operation.enum("fft_type")], operation.integers("fft_length"))
 
 

@@ -44,7 +44,10 @@ UNARY: dict[str, Callable[[Any], Any]] = {
 
 
 def _or_for_bool(number: Callable[..., Any], logical: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function that is ``logical`` for booleans, which JAX does not add or multiply."""
+    """Returns a function that is ``logical`` for booleans and ``number`` for all other dtypes.
+
+    StableHLO adds and multiplies booleans (as or, and); JAX refuses to.
+    """
     return lambda x, y: (logical if np.dtype(x.dtype) == np.bool_ else number)(x, y)
 
 
@@ -69,11 +72,20 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def real(operation: Operation, x: Any) -> Any:
-    """Imports the real part; a real number is its own."""
+    """Imports the real part; a real number is its own.
+
+    Returns:
+        An array of the operand's shape; its dtype is float32 for complex64, float64 for complex128.
+    """
     return lax.real(x) if jnp.iscomplexobj(x) else x
 
 
 def imag(operation: Operation, x: Any) -> Any:
+    """Imports the imaginary part; that of a real number is zero.
+
+    Returns:
+        An array of the operand's shape; its dtype is float32 for complex64, float64 for complex128.
+    """
     return lax.imag(x) if jnp.iscomplexobj(x) else jnp.zeros_like(x)
 
 
@@ -86,10 +98,21 @@ def convert(operation: Operation, x: Any) -> Any:
 
 
 def bitcast_convert(operation: Operation, x: Any) -> Any:
+    """Imports a reinterpretation of bits.
+
+    Returns:
+        An array of the result's dtype. A narrower one adds a last dimension, the ratio of the
+        widths; a wider one takes the last dimension away.
+    """
     return lax.bitcast_convert_type(x, operation.result().dtype)
 
 
 def reduce_precision(operation: Operation, x: Any) -> Any:
+    """Imports a rounding to fewer bits of exponent and mantissa.
+
+    Returns:
+        An array of the operand's shape and dtype.
+    """
     exponent, mantissa = operation.integer("exponent_bits"), operation.integer("mantissa_bits")
     return lax.reduce_precision(x, exponent, mantissa)
 
@@ -113,12 +136,22 @@ def total_order(x: Any) -> Any:
 
 
 def compare(operation: Operation, x: Any, y: Any) -> Any:
+    """Imports a comparison, by value or by IEEE 754's totalOrder.
+
+    Returns:
+        Booleans of the operands' shape.
+    """
     if operation.enum("compare_type") == "TOTALORDER" and jnp.issubdtype(x.dtype, jnp.floating):
         x, y = total_order(lax.stop_gradient(x)), total_order(lax.stop_gradient(y))
     return COMPARISONS[operation.enum("comparison_direction")](x, y)
 
 
 def select(operation: Operation, which: Any, x: Any, y: Any) -> Any:
+    """Imports a selection by element.
+
+    Returns:
+        ``x`` where ``which`` is true, else ``y``. ``which`` may be a scalar for the whole array.
+    """
     return lax.select(jnp.asarray(which), jnp.asarray(x), jnp.asarray(y))
 
 
@@ -132,7 +165,12 @@ def clamp(operation: Operation, low: Any, x: Any, high: Any) -> Any:
 
 
 def map_elements(operation: Operation, *operands: Any) -> Any:
-    """Imports a map; its region is a function of scalars."""
+    """Imports a map; its region is a function of scalars.
+
+    Returns:
+        An array of the operands' shape. ``dimensions`` names all of them, in order, so that it
+        changes nothing.
+    """
     region = operation.region()
     flat = [jnp.ravel(operand) for operand in operands]
     found = jax.vmap(lambda *scalars: region(*scalars)[0])(*flat)

@@ -81,11 +81,22 @@ def orgqr(a: Any, taus: Any) -> Any:
 
 
 def product(a: Any, taus: Any) -> Any:
-    """Returns what ``orgqr`` does, by LAPACK: faster, and without a derivative."""
+    """Returns what ``orgqr`` does, by LAPACK: faster, and without a derivative.
+
+    Args:
+        a: Matrices with the reflections below the diagonal, [..., m, n].
+        taus: The factors of the reflections, [..., k].
+    """
     return lax.linalg.householder_product(a, taus)
 
 
 def cholesky(operation: Operation, a: Any) -> Any:
+    """Imports a Cholesky decomposition; it reads one triangle of ``a`` [..., n, n] only.
+
+    Returns:
+        The lower factor L with a = L L^H, or with ``lower`` false the upper U with a = U^H U.
+        JAX has the lower one only; the upper is its adjoint.
+    """
     if operation.flag("lower"):
         return lax.linalg.cholesky(a, symmetrize_input=False)
     adjoint = jnp.conj(jnp.swapaxes(a, -1, -2))
@@ -93,6 +104,12 @@ def cholesky(operation: Operation, a: Any) -> Any:
 
 
 def triangular_solve(operation: Operation, a: Any, b: Any) -> Any:
+    """Imports the solution of a triangular system.
+
+    Returns:
+        x [..., m, n] with op(a) x = b if ``left_side``, else x op(a) = b, where op is the identity,
+        transpose or adjoint.
+    """
     how = operation.enum("transpose_a")
     return lax.linalg.triangular_solve(
         a,

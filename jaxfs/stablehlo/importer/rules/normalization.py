@@ -27,12 +27,22 @@ def _features(operation: Operation, x: Any) -> tuple[float, int, tuple[int, ...]
 def batch_norm_inference(
     operation: Operation, x: Any, scale: Any, offset: Any, mean: Any, variance: Any
 ) -> Any:
+    """Imports a normalization by given statistics; all but ``x`` are [features].
+
+    Returns:
+        An array of the shape of ``x``: (x - mean) / sqrt(variance + epsilon) * scale + offset.
+    """
     epsilon, _, _, shape = _features(operation, x)
     scale, offset, mean, variance = (jnp.reshape(v, shape) for v in (scale, offset, mean, variance))
     return (x - mean) / jnp.sqrt(variance + epsilon) * scale + offset
 
 
 def batch_norm_training(operation: Operation, x: Any, scale: Any, offset: Any) -> Any:
+    """Imports a normalization by the statistics of ``x`` itself; the others are [features].
+
+    Returns:
+        The normalized array, of the shape of ``x``; mean and (biased) variance, [features].
+    """
     epsilon, _, others, shape = _features(operation, x)
     mean = jnp.mean(x, others)
     variance = jnp.mean(jnp.square(x - jnp.reshape(mean, shape)), others)
@@ -43,6 +53,11 @@ def batch_norm_training(operation: Operation, x: Any, scale: Any, offset: Any) -
 def batch_norm_grad(
     operation: Operation, x: Any, scale: Any, mean: Any, variance: Any, gradient: Any
 ) -> Any:
+    """Imports the gradient of ``batch_norm_training``; ``gradient`` has the shape of ``x``.
+
+    Returns:
+        The gradients by ``x``, of its shape, and by scale and offset, [features].
+    """
     epsilon, feature, others, shape = _features(operation, x)
     count = x.size // x.shape[feature]
     scale_, mean_, variance_ = (jnp.reshape(v, shape) for v in (scale, mean, variance))

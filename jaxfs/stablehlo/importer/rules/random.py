@@ -30,6 +30,11 @@ def rng_bit_generator(operation: Operation, state: Any) -> Any:
 
 
 def quantized(operation: Operation, x: Any) -> Any:
+    """Refuses conversions to and from quantized types, which jaxlib has no dtype for.
+
+    Raises:
+        CannotImport: Always.
+    """
     raise operation.unsupported("quantized types are not in this jaxlib")
 
 

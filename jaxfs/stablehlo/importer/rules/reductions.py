@@ -128,6 +128,14 @@ def _window(operation: Operation, rank: int) -> dict[str, Any]:
 
 
 def reduce_window(operation: Operation, *operands: Any) -> Any:
+    """Imports a reduction over windows; its operands are the arrays, then their initial values.
+
+    Sums, maxima and minima become JAX's own primitives, which have derivatives. Others run as they
+    are, and are differentiated as a tree of pairwise reductions.
+
+    Returns:
+        An array for each operand, or the only one.
+    """
     count = len(operands) // 2
     arrays, initial = operands[:count], operands[count:]
     window = _window(operation, len(operation.operand().shape))
@@ -197,7 +205,10 @@ def select_and_scatter(operation: Operation, x: Any, source: Any, initial: Any) 
 
 
 def _pool(name: str, operation: Operation) -> Callable[[Any], Any]:
-    """Returns the pooling by a monoid over an operation's window."""
+    """Returns the pooling by a monoid over an operation's window.
+
+    The padding is the monoid's identity, so that it is never selected.
+    """
     rank = len(operation.operand().shape)
     window = _window(operation, rank)
     return lambda x: lax.reduce_window(x, identity(name, x.dtype), _MONOIDS[name], **window)

@@ -17,7 +17,16 @@ from jaxfs.stablehlo.importer.op import Operation, Rule, Type
 
 
 def known(operation: Operation, value: Any, what: str) -> tuple[int, ...]:
-    """Returns the numbers of an operand, or raises CannotImport if it is no constant."""
+    """Returns the numbers of an operand that has to be a constant.
+
+    Args:
+        operation: The operation that is imported.
+        value: The operand; a constant is a numpy array, a computed value is a JAX tracer.
+        what: The operand's name in the error, in the plural.
+
+    Raises:
+        CannotImport: The operand is computed, so that the result's shape is unknown.
+    """
     if isinstance(value, np.ndarray):
         return tuple(int(number) for number in value.reshape(-1))
     raise operation.unsupported(f"its {what} are computed; only constants can be")
@@ -33,10 +42,18 @@ def constant(operation: Operation) -> Any:
 
 
 def _read(attribute: Any) -> Any:
+    """Returns the array of a dense attribute; ``Operation.once`` keeps it by the attribute."""
     return decode(attribute, Type.of(attribute.type))
 
 
 def iota(operation: Operation, *shape: Any) -> Any:
+    """Imports an array that counts up along one dimension.
+
+    JAX has iota of integers and floats; other dtypes are converted from int32.
+
+    Returns:
+        An array of the result's shape, 0, 1, 2, ... along ``iota_dimension``.
+    """
     result = operation.result()
     dimension = operation.integer("iota_dimension")
     if np.dtype(result.dtype).kind in "iuf":
@@ -58,26 +75,57 @@ def broadcast_in_dim(operation: Operation, x: Any, *shape: Any) -> Any:
 
 
 def broadcast(operation: Operation, x: Any) -> Any:
+    """Imports a broadcast that adds dimensions in front.
+
+    Returns:
+        An array of shape [*broadcast_sizes, *x.shape].
+    """
     return lax.broadcast(x, operation.integers("broadcast_sizes"))
 
 
 def reshape(operation: Operation, x: Any, *shape: Any) -> Any:
+    """Imports a reshape; ``dynamic_reshape`` has its shape as another operand.
+
+    Returns:
+        The elements in row-major order, in the shape of the result.
+    """
     return lax.reshape(x, operation.result_shape())
 
 
 def transpose(operation: Operation, x: Any) -> Any:
+    """Imports a permutation of dimensions.
+
+    Returns:
+        An array whose dimension ``d`` is the operand's dimension ``permutation[d]``.
+    """
     return lax.transpose(x, operation.integers("permutation"))
 
 
 def concatenate(operation: Operation, *arrays: Any) -> Any:
+    """Imports a concatenation.
+
+    Returns:
+        The arrays one after another in ``dimension``; their other dimensions are equal.
+    """
     return lax.concatenate([jnp.asarray(array) for array in arrays], operation.integer("dimension"))
 
 
 def reverse(operation: Operation, x: Any) -> Any:
+    """Imports a reversal of the order of elements.
+
+    Returns:
+        An array of the operand's shape, reversed in each of ``dimensions``.
+    """
     return lax.rev(x, operation.integers("dimensions"))
 
 
 def pad(operation: Operation, x: Any, value: Any) -> Any:
+    """Imports a padding with a scalar, at the edges and between elements.
+
+    Returns:
+        An array whose dimension ``d`` has ``low + size + max(size - 1, 0) * interior + high``
+        elements. A negative edge cuts elements off.
+    """
     edges = zip(
         operation.integers("edge_padding_low"),
         operation.integers("edge_padding_high"),
@@ -88,31 +136,61 @@ def pad(operation: Operation, x: Any, value: Any) -> Any:
 
 
 def dynamic_pad(operation: Operation, x: Any, value: Any, *edges: Any) -> Any:
+    """Imports a padding with low edges, high edges and interior as operands.
+
+    Raises:
+        CannotImport: One of the three is computed.
+    """
     low, high, interior = (known(operation, edge, "edges") for edge in edges)
     return lax.pad(x, value, list(zip(low, high, interior, strict=True)))
 
 
 def real_dynamic_slice(operation: Operation, x: Any, *bounds: Any) -> Any:
+    """Imports a slice with starts, limits and strides as operands.
+
+    Raises:
+        CannotImport: One of the three is computed, so that the result's shape is unknown.
+    """
     start, limit, strides = (known(operation, bound, "bounds") for bound in bounds)
     return lax.slice(x, start, limit, strides)
 
 
 def dynamic_slice(operation: Operation, x: Any, *start: Any) -> Any:
+    """Imports a slice of constant sizes at a computed start, one scalar for each dimension.
+
+    Returns:
+        An array of shape ``slice_sizes``. A start out of range is clamped so that the slice fits;
+        a negative one does not count from the end, as it would in ``lax``.
+    """
     return lax.dynamic_slice(
         x, start, operation.integers("slice_sizes"), allow_negative_indices=False
     )
 
 
 def dynamic_update_slice(operation: Operation, x: Any, update: Any, *start: Any) -> Any:
+    """Imports the replacement of a slice at a computed start, one scalar for each dimension.
+
+    Returns:
+        An array of the shape of ``x``. A start out of range is clamped so that ``update`` fits.
+    """
     return lax.dynamic_update_slice(x, update, start, allow_negative_indices=False)
 
 
 def get_dimension_size(operation: Operation, x: Any) -> Any:
+    """Imports the size of a dimension, which is a constant here: shapes are static.
+
+    Returns:
+        An int32 scalar in numpy, so that ``known`` accepts it.
+    """
     return np.array(operation.operand().shape[operation.integer("dimension")], np.int32)
 
 
 def set_dimension_size(operation: Operation, x: Any, size: Any) -> Any:
-    """Imports a size that does not change; other sizes make bounded shapes, which are refused."""
+    """Imports a size that does not change.
+
+    Raises:
+        CannotImport: The size is computed, or is another one, which makes a bounded shape.
+    """
     dimension = operation.integer("dimension")
     if known(operation, size, "sizes") != (x.shape[dimension],):
         raise operation.unsupported("bounded shapes are not supported")

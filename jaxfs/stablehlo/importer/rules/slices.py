@@ -34,11 +34,16 @@ class _Slice:
 
     @classmethod
     def of(cls, mlir: Any) -> _Slice:
+        """Returns the slice of an MLIR operation ``stablehlo.slice``, one number a dimension."""
         keys = ("start_indices", "limit_indices", "strides")
         return cls(*(tuple(ir.DenseI64ArrayAttr(mlir.attributes[key])) for key in keys))
 
 
 def static_slice(operation: Operation, x: Any) -> Any:
+    """Imports a slice, as an output of a split where all slices of its operand are one.
+
+    The split is made at the first slice and kept in the operation's memo for the others.
+    """
     own = _Slice.of(operation.mlir)
     source = operation.mlir.operands[0]
     if source not in operation.memo:

@@ -14,14 +14,21 @@ TOKEN = object()  # imported programs have no effects that need an order
 
 
 def make_tuple(operation: Operation, *operands: Any) -> Any:
+    """Imports a tuple of the operands; it exists at import only, JAX has arrays alone."""
     return tuple(operands)
 
 
 def get_tuple_element(operation: Operation, operand: Any) -> Any:
+    """Imports the choice of a tuple's element, by ``index`` from 0."""
     return operand[operation.integer("index")]
 
 
 def token(operation: Operation, *tokens: Any) -> Any:
+    """Imports an operation that makes a token, whether from other tokens or from nothing.
+
+    Returns:
+        ``TOKEN``, the same for all.
+    """
     return TOKEN
 
 
@@ -31,10 +38,20 @@ def async_start(operation: Operation, *operands: Any) -> Any:
 
 
 def async_done(operation: Operation, future: Any) -> Any:
+    """Imports the wait for an asynchronous operation, which has been computed at its start.
+
+    Returns:
+        Its result, or the tuple of all if there are several.
+    """
     return future if len(future) != 1 else future[0]
 
 
 def host_transfer(operation: Operation, *operands: Any) -> Any:
+    """Refuses infeed, outfeed, send and recv: no host code runs beside a program.
+
+    Raises:
+        CannotImport: Always.
+    """
     raise operation.unsupported("it talks to the host; a program here cannot")
 
 
