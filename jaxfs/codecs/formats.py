@@ -132,7 +132,11 @@ BY_NAME = {row.name: row for row in FORMATS}
 
 
 def format_named(name: str) -> Format:
-    """Returns a row of the table.  Raises Invalid for any other name."""
+    """Returns a row of the table.
+
+    Raises:
+        Invalid: There is no format of this name.
+    """
     if name not in BY_NAME:
         raise Invalid(f"there is no format {name!r}; there are {', '.join(BY_NAME)}")
     return BY_NAME[name]
@@ -155,7 +159,11 @@ def detect(prefix: bytes | memoryview) -> str:
 
 
 def detect_file(data: memoryview) -> str:
-    """Returns the format of a whole file, which may also be safetensors."""
+    """Returns the format of a whole file.
+
+    It may also be safetensors. Those begin with a length, which only the whole file can confirm, so
+    the bytes at the front of a stream are never taken for it.
+    """
     found = detect(data[:16])
     return "safetensors" if found == "json" and safetensors.is_likely(data) else found
 
@@ -182,7 +190,11 @@ def decode(name: str, data: bytes | memoryview, params: Params) -> list[Argument
 
 
 def encode(name: str, params: Params, buffers: Sequence[TypedBuffer]) -> Rope:
-    """Returns the outputs in a format.  Raises Invalid if it cannot hold them."""
+    """Returns the outputs in a format.
+
+    Raises:
+        Invalid: The format cannot hold them, or there is no format of this name.
+    """
     row = format_named(name)
     row.check(params)
     return row.encode(params, buffers)
@@ -191,7 +203,8 @@ def encode(name: str, params: Params, buffers: Sequence[TypedBuffer]) -> Rope:
 def encoded_size(name: str, params: Params) -> int | None:
     """Returns the exact length of ``encode``, in bytes; None if it depends on the values.
 
-    Raises Invalid if the format cannot hold such outputs.
+    Raises:
+        Invalid: The format cannot hold such outputs, or there is no format of this name.
     """
     row = format_named(name)
     row.check(params)

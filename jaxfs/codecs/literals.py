@@ -77,6 +77,7 @@ def parse_value(text: str) -> Json:
 
 
 def _json_token(match: re.Match[str]) -> str:
+    """Returns a token as JSON: complex numbers as strings, the spellings of nan and the like as JSON's."""
     token = match[0]
     if token.endswith(("j", "J")):
         return json.dumps(token)
@@ -188,6 +189,11 @@ def _complexes(value: Json, shape: tuple[int, ...], row: DType) -> Array:
 
 
 def _parts(scalar: str | float) -> tuple[float, float]:
+    """Returns the real and the imaginary part of a literal.
+
+    Raises:
+        _Mismatch: It is no number, or an integer too large for a float.
+    """
     try:
         number = complex(scalar)
     except (ValueError, OverflowError) as error:

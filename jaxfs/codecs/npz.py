@@ -191,7 +191,11 @@ def _find_directory(data: memoryview) -> tuple[int, int]:
 
 
 def _inside(data: memoryview, offset: int) -> int:
-    """Returns ``offset`` if it lies in ``data``: struct counts a negative one from the end."""
+    """Returns ``offset`` if it lies in ``data``: struct counts a negative one from the end.
+
+    Raises:
+        struct.error: It does not, as struct raises for what is beyond the end.
+    """
     if not 0 <= offset < len(data):
         raise struct.error
     return offset
@@ -256,6 +260,13 @@ def _stored(data: memoryview, member: Member) -> tuple[int, memoryview]:
 
 
 def _inflate(stored: memoryview, nbytes: int) -> memoryview:
+    """Returns the content of a deflated member.
+
+    At most one byte more than ``nbytes`` is produced, so that a damaged archive cannot fill memory.
+
+    Raises:
+        Invalid: It is no deflate stream.
+    """
     try:
         inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, nbytes + 1)
     except zlib.error as error:

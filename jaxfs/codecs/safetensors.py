@@ -63,7 +63,11 @@ class TensorEntry(msgspec.Struct, frozen=True):
 
 
 def check(params: Sequence[Parameter]) -> None:
-    """Raises Invalid for a type without a name in the format."""
+    """Checks that the format has a name for each type.
+
+    Raises:
+        Invalid: An output's type has none.
+    """
     for param in params:
         if param.aval.dtype not in _NAMES:
             raise Invalid(f"safetensors cannot name {param.aval} {param.name}; take .npz or .raw")
@@ -137,7 +141,8 @@ def types(data: memoryview) -> list[tuple[str, Aval]]:
 def _offsets(params: Sequence[Parameter], entries: dict[str, TensorEntry]) -> list[int]:
     """Returns where the bytes of each parameter begin, counted from the end of the header.
 
-    Raises Invalid for other names, types and lengths.
+    Raises:
+        Invalid: A tensor has another name, type or length than its parameter.
     """
     offsets = []
     for index, name in enumerate(in_signature_order(params, list(entries))):
@@ -153,7 +158,11 @@ def _offsets(params: Sequence[Parameter], entries: dict[str, TensorEntry]) -> li
 
 
 def _whole_header(data: memoryview) -> tuple[int, dict[str, TensorEntry]]:
-    """As ``_read_header``.  Raises Invalid if the header is incomplete."""
+    """Returns what ``_read_header`` does, for a file that is complete.
+
+    Raises:
+        Invalid: The header is damaged or incomplete.
+    """
     found = _read_header(data)
     if found is None:
         raise Invalid("expected a safetensors header, got truncated data")

@@ -41,6 +41,11 @@ def journal(fields: dict[str, str]) -> None:
 
 
 def _field(name: str, text: str) -> bytes:
+    """Returns one field in the journal's native protocol, at most ``MAX_FIELD_BYTES`` of it.
+
+    A value of several lines has its length in front, in 8 bytes, little-endian.
+    Source: https://systemd.io/JOURNAL_NATIVE_PROTOCOL.
+    """
     data = text.encode(errors="replace")[:MAX_FIELD_BYTES]
     if b"\n" not in data:
         return name.encode() + b"=" + data + b"\n"

@@ -74,19 +74,31 @@ def at_inode(fs: HandlesRequests, args: HandlerArguments) -> tuple[Credentials, 
 
 
 def at_name(fs: HandlesRequests, args: HandlerArguments) -> tuple[Credentials, str]:
-    """For handlers (parent inode, name, ..., ctx)."""
+    """For handlers (parent inode, name, ..., ctx).
+
+    Returns:
+        The caller's credentials, and the path of the name, whether it exists or not.
+    """
     name = args[1].decode(errors="replace")
     return credentials_of(args[-1]), f"{fs.vfs.path(args[0])}/{name}"
 
 
 def at_handle(fs: HandlesRequests, args: HandlerArguments) -> tuple[Credentials, str]:
-    """For handlers (file handle, ...), which pyfuse3 gives no context."""
+    """For handlers (file handle, ...), which pyfuse3 gives no context.
+
+    Returns:
+        The credentials of the process that opened the file, and the file's path.
+    """
     handle = fs.vfs.open_file(args[0])
     return handle.caller, handle.path
 
 
 def at_listing(fs: HandlesRequests, args: HandlerArguments) -> tuple[Credentials, str]:
-    """For handlers (directory handle, ...)."""
+    """For handlers (directory handle, ...).
+
+    Returns:
+        The credentials of the process that opened the directory, and the directory's path.
+    """
     listing = fs.listings[args[0]]
     return listing.caller, fs.vfs.path(listing.inode)
 

@@ -58,6 +58,11 @@ class Listing:
 
 
 def _name(name: FileNameT) -> str:
+    """Returns a name as text.
+
+    Raises:
+        Invalid: It is not UTF-8; every name that exists here is.
+    """
     try:
         return name.decode()
     except UnicodeDecodeError as error:
@@ -121,7 +126,11 @@ class Filesystem(pyfuse3.Operations):
 
     @unanswered
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
-        """Drops the kernel's references to inodes."""
+        """Drops the kernel's references to inodes.
+
+        Args:
+            inode_list: Inodes, and how many lookups of each the kernel has forgotten.
+        """
         for inode, count in inode_list:
             self.vfs.forget(inode, count)
 
@@ -256,7 +265,10 @@ class Filesystem(pyfuse3.Operations):
 
     @answering(at_handle)
     async def release(self, fh: FileHandleT) -> None:
-        """Closes a file, after its last descriptor was closed."""
+        """Closes a file, after its last descriptor was closed.
+
+        close(2) does not wait for it and cannot see an error of it: that is the task of ``flush``.
+        """
         self._pollers.forget(fh)
         self.vfs.release(fh)
 
@@ -294,14 +306,22 @@ class Filesystem(pyfuse3.Operations):
     async def mkdir(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        """Refuses: programs make their directories."""
+        """Refuses: programs make their directories.
+
+        Raises:
+            NotPermitted: Always.
+        """
         raise NotPermitted("directories come by themselves; write a program to programs/")
 
     @answering(at_name)
     async def rmdir(
         self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
     ) -> None:
-        """Refuses: directories go with their programs."""
+        """Refuses: directories are removed with their programs.
+
+        Raises:
+            NotPermitted: Always.
+        """
         raise NotPermitted("remove the program's source file; its directory goes with it")
 
     @answering(at_name)
@@ -347,7 +367,11 @@ class Filesystem(pyfuse3.Operations):
 
     @answering(at_inode)
     async def getxattr(self, inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext) -> bytes:
-        """Returns an extended attribute, ``user.jaxfs.*``."""
+        """Returns an extended attribute, ``user.jaxfs.*``.
+
+        Raises:
+            FUSEError: ENOATTR, for an attribute that this inode does not have.
+        """
         value = self.vfs.xattrs(inode).get(_name(name)) if name.startswith(OURS) else None
         if value is None:
             raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
@@ -362,7 +386,11 @@ class Filesystem(pyfuse3.Operations):
     async def setxattr(
         self, inode: InodeT, name: FileNameT, value: bytes, ctx: pyfuse3.RequestContext
     ) -> None:
-        """Refuses, without a line in error_log: ``cp -a`` tries."""
+        """Refuses, without a line in error_log: ``cp -a`` tries.
+
+        Raises:
+            FUSEError: EOPNOTSUPP, always, which cp ignores.
+        """
         raise pyfuse3.FUSEError(errno.EOPNOTSUPP)
 
     @answering(at_root)

@@ -59,6 +59,7 @@ def install() -> None:
 
 
 def _copy_of(module: ModuleType, **replaced: object) -> ModuleType:
+    """Returns a copy of a module in which some attributes are replaced."""
     copy = ModuleType(module.__name__, module.__doc__)
     vars(copy).update(vars(module), **replaced)
     return copy

@@ -110,6 +110,9 @@ def is_not_late_invalidation(record: logging.LogRecord) -> bool:
     """Filters pyfuse3's complaint that the session is closed when its thread invalidates a name.
 
     There is no name then that the kernel could remember.
+
+    Returns:
+        False for that record, which ``logging`` then drops.
     """
     return "invalidate_entry" not in record.getMessage()
 
@@ -141,7 +144,11 @@ def wait_limit_s(sysctl: Path = SYSCTL) -> float:
 
 
 def _seconds(path: Path) -> int:
-    """Returns a limit; 0 is none, as in the kernel, and so is a kernel without the file."""
+    """Returns a request timeout of the kernel, in seconds.
+
+    Returns:
+        0 if there is none: the kernel has 0 for it, and no file before Linux 6.15.
+    """
     try:
         return int(path.read_text())
     except (OSError, ValueError):

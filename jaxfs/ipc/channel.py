@@ -98,6 +98,10 @@ class Inbox:
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """Returns the descriptors of a message's control data, which this process then owns.
+
+    An incomplete number at the end, of control data that was cut off, is left out.
+    """
     fds = array.array("i")
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -106,7 +110,10 @@ def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
 
 
 def close_fds(fds: Sequence[int]) -> None:
-    """Closes descriptors that came with a message."""
+    """Closes descriptors that came with a message.
+
+    The receiver owns them: one that nothing closes keeps a segment's memory allocated.
+    """
     for fd in fds:
         os.close(fd)
 
@@ -151,6 +158,7 @@ class Channel(Generic[Message]):
         return spin(self._receive_now, budget_s)
 
     def _receive_now(self) -> tuple[Message, list[int]] | None:
+        """Returns a message and its descriptors, None if there is none yet."""
         try:
             data, fds = self._inbox.take(_TAKE_NOW)
         except BlockingIOError:

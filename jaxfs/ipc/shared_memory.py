@@ -73,7 +73,10 @@ class Segment:
         self.on_return: Callable[[], None] | None = None
 
     def retain(self) -> Segment:
-        """Adds a holder, and returns the segment."""
+        """Adds a holder, and returns the segment.
+
+        Each holder calls ``release`` once; the memory is not reused before.
+        """
         self._holders += 1
         return self
 
@@ -102,7 +105,13 @@ class Segment:
             self._map.madvise(mmap.MADV_DONTNEED)
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Copies ``data`` in at ``offset``; pwrite touches no page tables, unlike a mapping."""
+        """Copies ``data`` in at ``offset``, in bytes.
+
+        It uses pwrite, which touches no page tables, unlike a mapping.
+
+        Raises:
+            OSError: The machine has no memory for the pages.
+        """
         view = memoryview(data)
         while view:
             done = os.pwrite(self.fd, view, offset)
@@ -247,17 +256,26 @@ class Pool:
                 self._retire(segment)
 
     def take_retired(self) -> list[int]:
-        """Returns the numbers of segments that were freed since the last call, to unmap them."""
+        """Returns the numbers of segments that were freed since the last call.
+
+        The worker unmaps them; its mapping keeps their pages allocated until then.
+        """
         retired, self._retired = self._retired, []
         return retired
 
     def forget(self, producer: int) -> None:
-        """Notes that the arrays of a producer have no name any more."""
+        """Notes that the arrays of a producer have no name any more.
+
+        A worker without a device cache has nothing to drop, and is not sent them.
+        """
         if self.has_device_cache:
             self._forgotten.append(producer)
 
     def take_forgotten(self) -> list[int]:
-        """Returns the producers forgotten since the last call."""
+        """Returns the producers forgotten since the last call.
+
+        The worker drops their arrays from its device cache.
+        """
         forgotten, self._forgotten = self._forgotten, []
         return forgotten
 

@@ -83,7 +83,10 @@ class SpinPolicy:
         self.skips: float = skips if is_enabled() else math.inf
 
     def take_budget(self) -> float:
-        """Returns the seconds to wait busily now, 0.0 if this wait is skipped."""
+        """Returns the seconds to wait busily now, 0.0 if this wait is skipped.
+
+        Skips are counted down here, so it is called once for each wait.
+        """
         if self.skips:
             self.skips -= 1
             return 0.0

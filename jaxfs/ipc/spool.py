@@ -86,7 +86,11 @@ class Spool:
         return self._segment.view(0, self.size)
 
     def read(self, offset: int, nbytes: int) -> bytes:
-        """Returns a copy of a range, less at the end."""
+        """Returns a copy of a range, less at the end.
+
+        Returns:
+            At most ``nbytes`` bytes; none if ``offset`` is at the end or after it.
+        """
         nbytes = max(0, min(nbytes, self.size - offset))
         if self._segment is None:
             return bytes(self._small[offset : offset + nbytes])
@@ -120,6 +124,7 @@ class Spool:
         return segment
 
     def _move(self, larger: Segment) -> None:
+        """Copies the bytes to a larger segment, and releases the segment that had them."""
         if self.size:
             larger.write(0, self.view())
         if self._segment is not None:

@@ -69,6 +69,11 @@ def give_up_rights() -> None:
 
 
 def _last_capability() -> int:
+    """Returns the largest number of a capability in this kernel.
+
+    Returns:
+        40 (CAP_CHECKPOINT_RESTORE, since Linux 5.9) where /proc does not have it.
+    """
     with contextlib.suppress(OSError):
         return int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     return 40

@@ -63,6 +63,7 @@ class StderrLog:
         return bool(found)
 
     def _log_line(self, line: bytes) -> None:
+        """Logs one line of the child at level info, with the user that its code belongs to."""
         if line:  # escaped: control characters could forge lines or drive a terminal
             text = line.decode(errors="replace").encode("unicode_escape").decode()
             log.info("the engine of uid %d says: %s", self._uid, text)

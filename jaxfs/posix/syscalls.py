@@ -38,7 +38,11 @@ def call_libc(name: str, *arguments: object) -> int:
 
 
 def prctl(option: int, value: int) -> None:
-    """Sets an attribute of this process or thread.  Raises OSError."""
+    """Sets an attribute of this process or thread, by its number in linux/prctl.h.
+
+    Raises:
+        OSError: The kernel does not know it, or refuses it.
+    """
     zero = ctypes.c_ulong(0)
     call_libc("prctl", option, ctypes.c_ulong(value), zero, zero, zero)
 

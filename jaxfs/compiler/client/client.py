@@ -232,6 +232,10 @@ async def _receive_answer(job: RunningJob) -> tuple[Answer, list[bytes]]:
 
 
 async def _read(fd: int) -> bytes:
+    """Returns the content of a file.
+
+    A big one is read in a thread, so that no request waits for it.
+    """
     if os.fstat(fd).st_size < _BIG_BYTES:
         return read_file(fd)
     return await trio.to_thread.run_sync(read_file, fd)

@@ -62,6 +62,11 @@ def _is_sane(param: Param) -> bool:
 
 
 def _check_untyped(reply: UntypedProgram) -> None:
+    """Checks an answer about a program without types; the process that sent it ran user code.
+
+    Raises:
+        RunFailed: It has names, types or sizes that no program has.
+    """
     is_sane = all(map(_NAME.match, reply.parameters)) and all(map(_is_possible, reply.inputs))
     is_short = len(reply.reason) <= MAX_REASON and len(reply.inputs) == len(reply.parameters)
     if not is_sane or not is_short:
@@ -76,6 +81,7 @@ def _is_possible(known: KnownAval) -> bool:
 
 
 def _is_size(size: int | str) -> bool:
+    """Returns whether a size is possible: a number, or a printable expression such as ``2*b``."""
     if isinstance(size, int):
         return size >= 0
     return 0 < len(size) <= _MAX_SIZE and size.isprintable() and " " not in size

@@ -116,6 +116,10 @@ async def _hello(process: ChildProcess, channel: AsyncChannel[Control]) -> Hello
 
 
 def _environment() -> dict[str, str]:
+    """Returns the zygote's environment: a few variables of ours, and those that jobs need.
+
+    All others stay out, because they could change results.
+    """
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     home = str(Path(jaxfs.__file__).parent.parent)  # not every mount runs an installed jaxfs
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, [home, kept.get("PYTHONPATH")]))

@@ -44,7 +44,11 @@ class RunningJob:
     ended: Ended | None = None
 
     async def wait_ended(self) -> Ended:
-        """Returns how the job's process ended.  Raises ZygoteDied if that is unknown."""
+        """Returns how the job's process ended.
+
+        Raises:
+            ZygoteDied: That is unknown, because the zygote ended first.
+        """
         await self.done.wait()
         if self.ended is None:
             raise ZygoteDied
@@ -142,6 +146,11 @@ class ZygoteSupervisor:
 
 
 async def _send(job: RunningJob, message: Job | Kill, fds: Sequence[int] = ()) -> None:
+    """Sends a message to the job's zygote.
+
+    Raises:
+        ZygoteDied: Its channel is closed; it then counts as dead for later jobs too.
+    """
     try:
         await job.zygote.channel.send(message, fds)
     except Closed:

@@ -121,6 +121,10 @@ def compile_error(message: str) -> JaxfsError:
 
 
 def _cost(raw: Any) -> dict[str, float]:
+    """Returns XLA's estimates for an executable, such as flops.
+
+    Some jaxlib have them in a list of one.
+    """
     found = raw.cost_analysis()
     figures = found[0] if isinstance(found, list) else found
     return {name.replace(" ", "_"): float(figures[name]) for name in _COST if name in figures}

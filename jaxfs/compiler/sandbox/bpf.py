@@ -87,6 +87,10 @@ def _body(rule: SyscallRule) -> Iterator[bytes]:
 
 
 def _all_of(checks: tuple[Check, ...], action: int) -> Iterator[bytes]:
+    """Yields the instructions that return ``action`` if all checks hold, and continue if one fails.
+
+    A failed check jumps over the rest: three instructions for each further check, and the return.
+    """
     for i, check in enumerate(checks):
         yield _op(_LOAD, _ARGUMENTS_AT + 8 * check.argument + 4 * check.is_high)
         yield _op(_AND, check.mask)

@@ -47,7 +47,8 @@ def switch_user(user: SandboxUser) -> None:
 def unshare_user_namespace() -> None:
     """Moves this process into a new user namespace, where RLIMIT_NPROC counts its threads alone.
 
-    Raises OSError if the machine does not permit it.
+    Raises:
+        OSError: The machine does not permit it.
     """
     syscalls.call_libc("unshare", _CLONE_NEWUSER)
 

@@ -33,7 +33,8 @@ def abi_version() -> int:
 def make_ruleset(readable: Iterable[Path]) -> int:
     """Returns the descriptor of a ruleset that permits reading below ``readable``, nothing else.
 
-    Raises OSError if the kernel refuses it.
+    Raises:
+        OSError: The kernel refuses it.
     """
     abi = abi_version()
     rights = [

@@ -119,19 +119,33 @@ def _remade(ruleset: int | None, paths: list[Path]) -> int | None:
 
 
 def _try_landlock(ruleset: int) -> None:
+    """Enters the ruleset, in a throw-away process, and expects that / cannot be listed.
+
+    Raises:
+        RuntimeError: It can.
+    """
     identity.drop_privileges(os.getppid())
     landlock.enter(ruleset)
     _expect_errno(lambda: list(Path("/").iterdir()), errno.EACCES)
 
 
 def _try_seccomp() -> None:
+    """Enters the filter, in a throw-away process, and expects that a pipe cannot be made.
+
+    Raises:
+        RuntimeError: It can.
+    """
     identity.drop_privileges(os.getppid())
     seccomp.enter(os.getpid())
     _expect_errno(os.pipe, errno.EPERM)
 
 
 def _expect_errno(attempt: Callable[[], object], number: int) -> None:
-    """Raises RuntimeError unless ``attempt`` fails with this errno."""
+    """Checks that ``attempt`` fails with this errno.
+
+    Raises:
+        RuntimeError: It works, or fails with another one.
+    """
     try:
         attempt()
     except OSError as error:

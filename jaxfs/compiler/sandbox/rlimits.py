@@ -66,6 +66,7 @@ def limit_threads(before: int = 0, device_count: int = 1) -> None:
 
 
 def _set(what: int, value: int) -> None:
+    """Sets both limits, as far as the hard one permits: only root may raise it."""
     _, hard = resource.getrlimit(what)
     bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(what, (bound, bound))

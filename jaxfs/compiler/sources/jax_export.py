@@ -123,7 +123,11 @@ def read_program(
 
 
 def read_structure(data: bytes) -> Structure:
-    """Returns the pytrees of the exported function.  Raises Invalid, whatever the bytes are."""
+    """Returns the pytrees of the exported function.
+
+    Raises:
+        Invalid: They are damaged; no bytes raise anything else.
+    """
     with _damage_is_invalid():
         table = export.read_exported(data)
         args, kwargs = _filled(table.InTree(), itertools.count())
@@ -131,9 +135,12 @@ def read_structure(data: bytes) -> Structure:
 
 
 def _check_devices(exported: Exported, module: Any) -> None:
-    """Raises Invalid if the module is not for as many devices as the artifact.
+    """Checks that the module is for as many devices as the artifact.
 
     A program that was exported for one device may have an abstract mesh.
+
+    Raises:
+        Invalid: The numbers differ.
     """
     if exported.devices not in (1, found := partition_count(module)):
         raise Invalid(f"the program is for {exported.devices} devices, its module for {found}")
@@ -169,7 +176,11 @@ def _fixed(exported: Exported, types: Sequence[Aval], outputs: Sequence[Aval]) -
 
 
 def read(data: bytes) -> Exported:
-    """Returns the content of the flatbuffer.  Raises Invalid, whatever the bytes are."""
+    """Returns the content of the flatbuffer.
+
+    Raises:
+        Invalid: It is damaged; no bytes raise anything else.
+    """
     with _damage_is_invalid():
         return _read(export.read_exported(data))
 
@@ -240,7 +251,11 @@ def _aval(entry: Any) -> PartialAval:
 
 
 def _indices(length: int) -> range:
-    """Returns the indices of a vector; a damaged artifact may claim any length."""
+    """Returns the indices of a vector.
+
+    Raises:
+        Invalid: It has more than ``MAX_ENTRIES``; a damaged artifact may claim any length.
+    """
     if length > MAX_ENTRIES:
         raise Invalid(f"not a program: its description has a list of {length} entries")
     return range(length)
@@ -278,7 +293,11 @@ def _filled(tree: Any, numbers: Iterator[int]) -> Any:
 
 
 def _platform_index(platforms: tuple[str, ...], platform: str) -> int:
-    """Returns the position of ``platform`` in those of the artifact.  Raises Invalid."""
+    """Returns the position of ``platform`` in those of the artifact.
+
+    Raises:
+        Invalid: The program was exported for other platforms.
+    """
     for name in _PLATFORM_NAMES.get(platform, (platform,)):
         if name in platforms:
             return platforms.index(name)

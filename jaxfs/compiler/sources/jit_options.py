@@ -13,6 +13,11 @@ from jaxfs.errors import Invalid
 
 
 def _integers(text: str) -> tuple[int, ...]:
+    """Returns the numbers of a text, with spaces or commas between them.
+
+    Raises:
+        ValueError: It has something else; the message is the phrase for what is expected.
+    """
     try:
         return tuple(int(word) for word in text.replace(",", " ").split())
     except ValueError:

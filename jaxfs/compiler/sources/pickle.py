@@ -97,6 +97,11 @@ def _with_examples(
 
 
 def _check_numbers(numbers: tuple[int, ...], count: int, option: str, what: str) -> None:
+    """Checks the indices that an option has; negative ones count from the end.
+
+    Raises:
+        Invalid: One is out of range; the message has the number and ``what`` is counted.
+    """
     for number in numbers:
         if not -count <= number < count:
             raise Invalid(f"{option} {number}: there are {count} {what}")

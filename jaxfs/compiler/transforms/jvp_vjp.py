@@ -71,7 +71,11 @@ def _with_tangents(program: Traceable, derive: Callable[..., Any]) -> Traceable:
 
 
 def _split(flat: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Returns the inputs and their tangents, one for each input that is differentiable."""
+    """Returns the inputs and their tangents, one for each input that is differentiable.
+
+    Raises:
+        Invalid: No count of inputs leaves a tangent for each differentiable one.
+    """
     for count in range(len(flat) + 1):
         if count + sum(map(is_differentiable, flat[:count])) == len(flat):
             return list(flat[:count]), list(flat[count:])
@@ -132,7 +136,15 @@ def vjp(program: Traceable, _step: Step) -> Traceable:
 
 
 def _cotangents(outputs: NamedOutputs, given: Sequence[Any]) -> list[Any]:
-    """Returns a cotangent for each output.  Raises Invalid if more or fewer are given."""
+    """Returns a cotangent for each output, with zeros for integers and booleans.
+
+    Args:
+        outputs: The results of the primal function.
+        given: The cotangents of its differentiable outputs, in their order.
+
+    Raises:
+        Invalid: More or fewer are given.
+    """
     names = [name for name, value in outputs.pairs if is_differentiable(value)]
     if len(given) != len(names):
         raise Invalid(f"expected {len(names)} cotangents ({', '.join(names)}), got {len(given)}")

@@ -97,6 +97,11 @@ def _each(
 
 
 def _check_names(spec: ShardingSpec | None, mesh: Mesh, step: Step) -> None:
+    """Checks that a sharding names axes of the mesh only.
+
+    Raises:
+        Invalid: It names another axis.
+    """
     for name in spec.names if spec else ():
         if name not in mesh.names:
             known = ", ".join(mesh.names)

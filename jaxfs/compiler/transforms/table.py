@@ -45,6 +45,11 @@ def _integers(text: str) -> tuple[int, ...]:
 
 
 def _axes(text: str) -> Axes:
+    """Returns the axes of a text such as ``0,_``, None for each ``_``.
+
+    Raises:
+        ValueError: It has something else; the message is the phrase for what is expected.
+    """
     try:
         return tuple(None if word == "_" else _integer(word) for word in text.split(","))
     except ValueError:

@@ -19,7 +19,11 @@ BATCH_UNKNOWN = "the size of the batch comes with the call; vmap:axis_size=N wou
 
 
 def vmap(program: Traceable, step: Step) -> Traceable:
-    """As jax.vmap; the size of the batch comes with the call, or from ``axis_size``."""
+    """Maps the program over a batch, as jax.vmap.
+
+    The size of the batch comes with the call, or from ``axis_size``. The result donates no
+    arguments.
+    """
     size = step["axis_size"]
     batched = attrs.evolve(program, function=vmapped(program, step, size), donated=())
     return batch_of(batched, step, size, BATCH_UNKNOWN)
@@ -82,7 +86,11 @@ def axes_for(axes: Axes, count: int, what: str, step: Step) -> Axes:
 
 
 def _batched_args(program: Traceable, step: Step, size: int) -> tuple[Any, ...] | None:
-    """Returns the types with the batch's axis; None if there are none."""
+    """Returns the types of the arguments, each with the batch's axis where ``in_axes`` has it.
+
+    Returns:
+        None if the program has no types yet.
+    """
     if program.args is None:
         return None
     axes = axes_for(step["in_axes"], len(program.args), "arguments", step)
@@ -100,6 +108,11 @@ def _with_axis(arg: Any, axis: int | None, size: int) -> Any:
 
 
 def _inserted(shape: Sequence[Any], axis: int, size: Any) -> tuple[Any, ...]:
+    """Returns a shape with another axis; a negative number counts from the end of the new shape.
+
+    Raises:
+        Invalid: The array has too few dimensions for it.
+    """
     place = axis if axis >= 0 else axis + len(shape) + 1
     if not 0 <= place <= len(shape):
         raise Invalid(f"in_axes: an array of {len(shape)} dimensions gets no axis {axis}")

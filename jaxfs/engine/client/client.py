@@ -204,6 +204,11 @@ class LocalEngine:
             self.state, self.restarts = "restarting", self.restarts + 1
 
     async def _start_with_retries(self) -> WorkerConnection:
+        """Returns a connection after at most ``STARTS`` attempts, ``PAUSE_S`` apart.
+
+        Raises:
+            JaxfsError: The last attempt failed, with its reason.
+        """
         for _ in range(STARTS - 1):
             with contextlib.suppress(JaxfsError):
                 return await self._start()

@@ -139,7 +139,11 @@ class WorkerConnection:
         return self.in_flight.pop(number)
 
     async def request_statistics(self, request: int) -> None:
-        """Asks for memory figures.  Raises Closed."""
+        """Asks for memory figures; the answer carries the number of the request.
+
+        Raises:
+            Closed: The worker is gone.
+        """
         self._statistics_requests.add(request)
         await self.channel.send(Statistics(request))
 
@@ -148,7 +152,11 @@ class WorkerConnection:
         _remove(self._statistics_requests, request)
 
     def take_loaded(self, number: int) -> Iterator[EngineRun]:
-        """Records that an executable is loaded; yields the runs that only waited for this."""
+        """Records that an executable is loaded; yields the runs that only waited for this.
+
+        Raises:
+            ProtocolError: It was not being loaded.
+        """
         _remove(self._loading, number)
         self._loaded.add(number)
         return self._take_loads(number)
@@ -174,9 +182,12 @@ class WorkerConnection:
         return any(other.number in self.in_flight for other in run.dependencies)
 
     def skip(self, run: EngineRun) -> None:
-        """Asks the worker not to begin a run that waits.  Raises Closed.
+        """Asks the worker not to begin a run that waits.
 
         If it begins all the same, its answer ends it like any other.
+
+        Raises:
+            Closed: The worker is gone.
         """
         self.channel.send_nowait(Skip(run.number))
 
@@ -193,13 +204,18 @@ class WorkerConnection:
 
 
 def _remove(expected: set[int], number: int) -> None:
+    """Removes the number of a request that the worker has answered.
+
+    Raises:
+        ProtocolError: The worker answers what it was not asked, or answers twice.
+    """
     if number not in expected:
         raise ProtocolError(f"it was not asked {number}")
     expected.remove(number)
 
 
 def _without_names(signature: Signature) -> Signature:
-    """Types only: the names of ten thousand parameters would not fit into a message."""
+    """Returns the types only: the names of ten thousand parameters would not fit into a message."""
     return Signature(
         tuple(Param("", param.aval, param.donated) for param in signature.inputs),
         tuple(Param("", param.aval) for param in signature.outputs),

@@ -74,7 +74,11 @@ class Dispatcher:
             self.pump()
 
     def _find(self, number: int) -> EngineRun | None:
-        """Returns a run that has not ended."""
+        """Returns a run that has not ended, whether it is queued or in flight.
+
+        Returns:
+            None for a run that has ended or was never submitted.
+        """
         in_flight = self.connection.in_flight if self.connection is not None else {}
         return self._queue.get(number) or in_flight.get(number)
 
@@ -96,6 +100,12 @@ class Dispatcher:
             self._queue.pop(run.number, None)
 
     def _may_send(self, connection: WorkerConnection | None) -> bool:
+        """Returns whether the next queued run may leave the queue now.
+
+        After a death that several runs may have caused, runs are sent one at a time, so that another
+        death has one cause; a run that takes longer than ``GRACE_S`` no longer holds up the others.
+        Without a worker, runs leave the queue only to fail.
+        """
         if connection is None:
             return self.failure is not None
         if self.quarantine.suspected_runs and connection.in_flight:
@@ -214,6 +224,7 @@ class Dispatcher:
             self._end_soon(run, Outcome())
 
     def _on_load_failed(self, connection: WorkerConnection, message: protocol.LoadFailed) -> None:
+        """Fails every run that needs an executable which the worker could not load."""
         error = from_errno(message.errno, message.reason, message.diagnostics)
         for run in connection.take_load_failed(message.executable):
             self._fail_run(run, error)

@@ -62,7 +62,11 @@ write a different program'
             )
 
     def record_success(self, key: str) -> None:
-        """Records that a run of this program has ended and the worker is alive."""
+        """Records that a run of this program has ended and the worker is alive.
+
+        Kills from outside are forgotten then: the out-of-memory killer may have picked the worker
+        for reasons that are not the program's. Faults stay counted.
+        """
         if self._kills:
             self._kills.pop(key, None)
 

@@ -115,7 +115,11 @@ class EngineRun:
         return Range(output.segment, output.offset + value.offset, value.nbytes, value.value)
 
     def reserve_output(self, pool: Pool) -> None:
-        """Takes memory for the outputs if they do not fit into a message.  Raises OSError."""
+        """Takes memory for the outputs if they do not fit into a message.
+
+        Raises:
+            OSError: The pool has no memory left.
+        """
         if self.output is None and self.inputs is not None:
             nbytes = self.executable.output_bytes
             if nbytes > (0 if self.shared_as else INLINE_BYTES):
@@ -123,7 +127,10 @@ class EngineRun:
                 self.output = Range(segment, offset, nbytes)
 
     def end(self, outcome: Outcome) -> None:
-        """Passes the outcome to the submitter; only the first one counts."""
+        """Passes the outcome to the submitter.
+
+        Only the first outcome counts: a cancelled run may still be answered by the worker.
+        """
         if not self.has_ended:
             self.has_ended = True
             self.done(outcome)

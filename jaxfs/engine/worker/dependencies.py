@@ -47,7 +47,10 @@ class Dependencies:
             future.set_result(None)
 
     def skip(self, number: int) -> None:
-        """Records that a run, if it has not ended, need not begin."""
+        """Records that a run need not begin.
+
+        A run that has ended is ignored: the request and the run's answer may have crossed.
+        """
         if number in self._unfinished:
             self._skipped.add(number)
 
@@ -58,7 +61,10 @@ class Dependencies:
         return is_skipped
 
     def unfinished(self, numbers: Iterable[int]) -> list[Future[None]]:
-        """Returns what to wait for: those of the runs that have not ended."""
+        """Returns what to wait for before a run may read the outputs of others.
+
+        Runs that have ended, or that ended at once and were never recorded, have no future.
+        """
         found = [self._unfinished.get(number) for number in numbers]
         return [future for future in found if future is not None]
 

@@ -57,7 +57,10 @@ def make_cache(options: EngineOptions, devices: list[jax.Device]) -> DeviceCache
 
 
 def warm_up() -> None:
-    """Imports what JAX and we import at the first use of something."""
+    """Imports what JAX and we import at the first use of something.
+
+    It runs before the worker switches to its user, which may not be able to read our packages.
+    """
     executables.initialize_custom_calls()
     jax.jit(lambda x: x + 1)(0.0).block_until_ready()
 

@@ -21,7 +21,16 @@ class Mappings:
         self._maps: dict[int, mmap.mmap] = {}
 
     def attach(self, segment: int, capacity: int, fd: int) -> None:
-        """Maps a segment and closes its descriptor.  Raises OSError."""
+        """Maps a segment, and closes its descriptor whether that works or not.
+
+        Args:
+            segment: The number by which messages name it.
+            capacity: Its length in bytes.
+            fd: The descriptor of its memory; the caller must not use it any more.
+
+        Raises:
+            OSError: The mapping was refused.
+        """
         try:
             self._maps[segment] = mmap.mmap(fd, capacity)
         finally:

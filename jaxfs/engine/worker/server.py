@@ -60,7 +60,11 @@ class Server:
         }
 
     def serve(self) -> None:
-        """Handles messages.  Raises Closed when the front is gone."""
+        """Handles messages, one after another, as long as the front is there.
+
+        Raises:
+            Closed: The front is gone.
+        """
         while True:
             found = None
             if self._expects_more:
@@ -184,6 +188,10 @@ class Server:
         self._dependencies.end(number, well=False)
 
     def _reply(self, message: msgspec.Struct) -> None:
+        """Sends an answer; ends the process if the front is gone.
+
+        It may be called from a run's thread, where an exception would not reach the main thread.
+        """
         try:
             self._channel.send(message)
         except Closed:
