@@ -204,7 +204,11 @@ def _aval_of_text(index: int, word: bytes, known: KnownAval) -> Aval:
 
 
 def _flattened(index: int, value: Json) -> tuple[tuple[int, ...], list[Any]]:
-    """Returns the shape and the leaves of a nested list.  Raises Invalid if it is ragged."""
+    """Returns the shape and the leaves of a nested list.
+
+    Raises:
+        Invalid: It is ragged.
+    """
     shape = list[int]()
     level: list[Any] = [value]
     while level and set(map(type, level)) == {list}:

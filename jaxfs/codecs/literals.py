@@ -77,7 +77,7 @@ def parse_value(text: str) -> Json:
 
 
 def _json_token(match: re.Match[str]) -> str:
-    """Returns a token as JSON: complex numbers as strings, the spellings of nan and the like as JSON's."""
+    """Returns a token as JSON: a complex number as a string, spellings of nan and the like as JSON's."""
     token = match[0]
     if token.endswith(("j", "J")):
         return json.dumps(token)
@@ -105,7 +105,11 @@ def _all_lists(level: Iterable[object]) -> bool:
 
 
 def _elements(value: Json, shape: tuple[int, ...], types: set[type]) -> list[Any]:
-    """Returns the elements.  Raises _Mismatch if the shape or the type of an element differs."""
+    """Returns the elements.
+
+    Raises:
+        _Mismatch: The shape or the type of an element differs.
+    """
     leaves = _leaves(value, shape)
     if leaves is None:
         raise _Mismatch(_shape_text(value))
@@ -156,7 +160,11 @@ def _floats(value: Json, shape: tuple[int, ...], row: DType) -> Array:
 
 
 def _rounded(elements: list[Any], row: DType) -> Array:
-    """Returns the nearest values of type ``row``.  Raises _Mismatch if an element has none."""
+    """Returns the nearest values of type ``row``.
+
+    Raises:
+        _Mismatch: An element has none, because it is out of range.
+    """
     try:
         exact = np.array(elements, np.float64)
     except OverflowError as error:

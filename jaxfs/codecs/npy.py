@@ -76,7 +76,11 @@ def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
 def decode_one(
     data: memoryview, offset: int, index: int, param: Parameter
 ) -> tuple[TypedBuffer, int]:
-    """Returns the array of the file at ``offset``, and the offset of its end.  Raises Invalid."""
+    """Returns the array of the file at ``offset``, and the offset of its end.
+
+    Raises:
+        Invalid: The file is damaged or incomplete, or its array is not of the type of ``param``.
+    """
     found = checked_header(data[offset:], index, param)
     if found is None:
         raise Invalid(f"{label(index, param)}: the .npy header is truncated")
@@ -86,7 +90,11 @@ def decode_one(
 
 
 def checked_header(data: memoryview, index: int, param: Parameter) -> NpyHeader | None:
-    """As ``read_header``.  Raises Invalid if the array is not of the type of ``param``."""
+    """Returns the header as ``read_header`` does.
+
+    Raises:
+        Invalid: It is damaged, or the array is not of the type of ``param``.
+    """
     try:
         found = read_header(data)
     except Invalid as error:

@@ -36,7 +36,11 @@ def _samples(aval: Aval) -> tuple[int, ...]:
 
 
 def check(params: Sequence[Parameter]) -> None:
-    """Raises Invalid unless there is one output and it is an image."""
+    """Checks that there is one output, and that it is an image.
+
+    Raises:
+        Invalid: There are others, or its shape or dtype is not an image's.
+    """
     param = check_single(params, ".png")
     shape = param.aval.shape
     rank_fits = len(shape) == 2 or (len(shape) == 3 and shape[2] > 1)

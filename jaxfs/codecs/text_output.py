@@ -26,7 +26,11 @@ _MAX_DIGITS = 17
 
 
 def check_json(params: Sequence[Parameter]) -> None:
-    """Raises Invalid for an array without elements that would be millions of empty lists."""
+    """Checks the arrays without elements, which are nested empty lists.
+
+    Raises:
+        Invalid: One would be millions of empty lists.
+    """
     for param in params:
         lists = math.prod(itertools.takewhile(bool, param.aval.shape))
         if param.aval.size == 0 and lists > _MAX_EMPTY_LISTS:
@@ -67,7 +71,11 @@ def encode_txt(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> R
 
 
 def check_csv(params: Sequence[Parameter]) -> None:
-    """Raises Invalid unless there is one output and its rank is 0 to 2."""
+    """Checks that there is one output, of rank 0 to 2.
+
+    Raises:
+        Invalid: There are others, or its rank is higher.
+    """
     param = check_single(params, ".csv")
     if len(param.aval.shape) > 2:
         raise Invalid(f".csv has rows and columns; {param.aval} {param.name} has more; take .txt")

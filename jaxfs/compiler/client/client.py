@@ -106,7 +106,11 @@ class CompilerClient:
         return f"this kernel offers no {lacking}, which keeps a user's code in" if lacking else ""
 
     async def start(self) -> None:
-        """Starts a zygote unless one runs.  Raises RunFailed with the reason."""
+        """Starts a zygote unless one runs.
+
+        Raises:
+            RunFailed: It cannot be started, with the reason.
+        """
         await self._supervisor.start()
 
     async def trace(

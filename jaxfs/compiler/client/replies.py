@@ -107,10 +107,13 @@ def read_file(fd: int) -> bytes:
 
 
 def _size_in_memory(fd: int) -> int:
-    """Returns the size of a memfd, without holes.  Raises RunFailed for any other descriptor.
+    """Returns the size of a memfd, without holes.
 
     Reading a pipe, a socket or a file on a disk may block; only memfds have seals, see
     memfd_create(2).  A file of holes costs its writer nothing and us its size.
+
+    Raises:
+        RunFailed: It is any other descriptor.
     """
     status = os.fstat(fd)
     try:

@@ -58,7 +58,8 @@ class ZygoteProcess:
     async def start(cls, limits: Limits) -> ZygoteProcess:
         """Starts a zygote and waits until it is ready; jobs get ``limits``.
 
-        Raises RunFailed with the reason.
+        Raises:
+            RunFailed: It does not start, with the reason.
         """
         ours, theirs = pair()
         channel: AsyncChannel[Control] = AsyncChannel(ours, Control)

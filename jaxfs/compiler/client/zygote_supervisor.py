@@ -80,7 +80,11 @@ class ZygoteSupervisor:
         return self._zygote
 
     async def start(self) -> ZygoteProcess:
-        """Returns a living zygote.  Raises RunFailed with the reason if none can be started."""
+        """Returns a living zygote, after starting one if there is none.
+
+        Raises:
+            RunFailed: None can be started, with the reason.
+        """
         async with self._starting:
             if self._is_closed:
                 raise RunFailed("the tracer is closed")

@@ -70,11 +70,14 @@ def compile_artifact(context: ir.Context, artifact: bytes, work: Compile) -> Com
 
 
 def _check_again(module: Any, work: Compile) -> None:
-    """Raises Invalid unless the artifact is valid and has the signature of ``work``.
+    """Checks that the artifact is valid and has the signature of ``work``.
 
     The process that made it may have run its user's code.  An executable reads as many bytes as its
     module has types for, and writes into the inputs that its module donates, whatever the signature
     is.
+
+    Raises:
+        Invalid: It is not, or has another signature.
     """
     check_module(module)
     found, expected = read_signature(find_main(module)), work.signature

@@ -37,7 +37,8 @@ def job_user(uid: int | None, gid: int | None) -> SandboxUser:
 def switch_user(user: SandboxUser) -> None:
     """Sets all user and group ids of this process, irrevocably (setresuid(2), setgroups(2)).
 
-    Raises PermissionError if the process may not.
+    Raises:
+        PermissionError: The process may not.
     """
     os.setgroups([])
     os.setresgid(user.gid, user.gid, user.gid)

@@ -34,8 +34,9 @@ _BASE, _OLD = "/tmp", "old"  # any directory that is always there
 def enter(readable: Iterable[Path]) -> None:
     """Moves this process, which has one thread, into namespaces with only these paths.
 
-    Raises OSError if the machine does not permit it; the process may then be halfway, so try it
-    in a throw-away process first.
+    Raises:
+        OSError: The machine does not permit it. The process may then be halfway, so try it in a
+            throw-away process first.
     """
     paths = sorted(readable)
     real = {path: path.resolve() for path in paths}

@@ -89,7 +89,11 @@ def is_pickle(data: bytes) -> bool:
 
 
 def decode_text(data: bytes) -> str:
-    """Returns UTF-8 as text.  Raises Invalid, which names the first bad byte."""
+    """Returns UTF-8 as text.
+
+    Raises:
+        Invalid: It is not UTF-8; the message names the first bad byte.
+    """
     try:
         return data.decode()
     except UnicodeDecodeError as error:

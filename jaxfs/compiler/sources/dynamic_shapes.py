@@ -32,7 +32,11 @@ def is_dynamic(main: Any) -> bool:
 
 
 def argument_types(main: Any) -> list[PartialAval]:
-    """Returns the types of ``main``'s arguments.  Raises Invalid for one that is no array."""
+    """Returns the types of ``main``'s arguments.
+
+    Raises:
+        Invalid: One is no array, or has a dtype that JAX does not have.
+    """
     return [_partial(a.type, f"argument {i}") for i, a in enumerate(entry_block(main).arguments)]
 
 

@@ -187,7 +187,13 @@ def read(data: bytes) -> Exported:
 
 @contextmanager
 def _damage_is_invalid() -> Iterator[None]:
-    """Raises Invalid for any exception: the flatbuffers package does not validate its input."""
+    """Replaces any exception of the block by Invalid.
+
+    The flatbuffers package does not validate its input.
+
+    Raises:
+        Invalid: The block raised something that is no JaxfsError.
+    """
     try:
         yield
     except JaxfsError:
@@ -333,7 +339,11 @@ def _input_names(exported: Exported, labels: dict[int, str]) -> list[str]:
 
 
 def _kept(exported: Exported) -> tuple[int, ...]:
-    """Returns the inputs that the module takes.  Raises Invalid unless they are in order."""
+    """Returns the inputs that the module takes.
+
+    Raises:
+        Invalid: They are not in order, or are not among the artifact's inputs.
+    """
     kept, count = exported.kept, len(exported.inputs)
     is_ordered = all(a < b for a, b in itertools.pairwise(kept))
     if not is_ordered or (kept and kept[-1] >= count):

@@ -51,9 +51,12 @@ def read_module(
 
 @contextmanager
 def utf8_names_only() -> Iterator[None]:
-    """Raises Invalid if MLIR's Python bindings fail on a name that is not UTF-8.
+    """Replaces the error of MLIR's Python bindings for a name that is not UTF-8.
 
     Names in bytecode may be any bytes.
+
+    Raises:
+        Invalid: The block met such a name.
     """
     try:
         yield

@@ -35,7 +35,11 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 @contextmanager
 def with_advice() -> Iterator[None]:
-    """Raises NotSupported with advice for JAX's errors that have some; other errors pass."""
+    """Replaces JAX's errors by ones with advice, for those that have some; other errors pass.
+
+    Raises:
+        NotSupported: The transformation does not apply; the message is the advice.
+    """
     try:
         yield
     except Invalid as error:

@@ -143,7 +143,11 @@ def _argnums(program: Traceable, step: Step) -> Numbers:
 
 
 def _scalar(results: NamedOutputs, step: Step) -> Any:
-    """Returns the only result.  Raises NotSupported unless it is a differentiable scalar."""
+    """Returns the only result.
+
+    Raises:
+        NotSupported: There are others, or it is not a scalar of a differentiable type.
+    """
     name = step.transformation.name
     if [value.shape for value in results.values] != [()]:
         raise NotSupported(
@@ -168,7 +172,11 @@ def _check_inputs(program: Traceable, argnums: Numbers, args: Sequence[Any], ste
 
 
 def _check_differentiable(pairs: Sequence[Pair], step: Step, what: str, hint: str = "") -> None:
-    """Raises NotSupported if a value is an integer or boolean."""
+    """Checks that values are of floating-point or complex type.
+
+    Raises:
+        NotSupported: One is an integer or boolean; the message ends with ``hint``.
+    """
     wrong = [(name, value) for name, value in pairs if not is_differentiable(value)]
     if wrong:
         raise NotSupported(

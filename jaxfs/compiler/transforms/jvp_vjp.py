@@ -92,7 +92,11 @@ def _with_zeros(values: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
 
 
 def _flat(program: Traceable, count: int) -> Callable[..., NamedOutputs]:
-    """Returns the program as a function of its leaves.  Raises Invalid unless it has ``count``."""
+    """Returns the program as a function of its leaves.
+
+    Raises:
+        Invalid: It does not have ``count`` of them.
+    """
     function, tree = with_names(program.function), program.in_tree
     if tree is None:
         return function

@@ -109,7 +109,11 @@ def _check_names(spec: ShardingSpec | None, mesh: Mesh, step: Step) -> None:
 
 
 def _check_sizes(name: str, tree: Any, spec: ShardingSpec | None, mesh: Mesh, step: Step) -> None:
-    """Raises Invalid for a dimension that does not exist, or that its devices do not divide."""
+    """Checks that a sharding fits the shapes of an input or an output.
+
+    Raises:
+        Invalid: A dimension does not exist, or its devices do not divide it.
+    """
     for path, leaf in named_leaves(name, tree) if spec else ():
         found = describe([(path, leaf)])
         for axis, names in enumerate(spec.dimensions if spec else ()):

@@ -117,7 +117,11 @@ class Transformation:
     options: tuple[TransformOption, ...] = ()
 
     def option(self, name: str) -> TransformOption:
-        """Returns an option by its name.  Raises Invalid, which names similar ones."""
+        """Returns an option by its name.
+
+        Raises:
+            Invalid: There is none; the message names similar ones.
+        """
         known = {option.name: option for option in self.options}
         if name in known:
             return known[name]

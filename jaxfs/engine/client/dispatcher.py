@@ -102,8 +102,8 @@ class Dispatcher:
     def _may_send(self, connection: WorkerConnection | None) -> bool:
         """Returns whether the next queued run may leave the queue now.
 
-        After a death that several runs may have caused, runs are sent one at a time, so that another
-        death has one cause; a run that takes longer than ``GRACE_S`` no longer holds up the others.
+        After a death that several runs may have caused, runs are sent one at a time, so that the
+        next death has one cause; a run that takes longer than ``GRACE_S`` no longer delays others.
         Without a worker, runs leave the queue only to fail.
         """
         if connection is None:

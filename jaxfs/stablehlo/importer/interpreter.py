@@ -179,7 +179,11 @@ class _Interpreter:
         return found if isinstance(found, tuple | list) and len(mlir.results) != 1 else [found]
 
     def _call(self, name: str, values: Values, scope: _Scope) -> list[Any]:
-        """Calls a function: its block has no values of the caller, and is one deeper."""
+        """Calls a function: its block has no values of the caller, and is one deeper.
+
+        Raises:
+            NotSupported: The module has no function of this name.
+        """
         function = self._functions.get(name)
         if function is None:
             raise NotSupported(f"there is no function {name}")
@@ -187,7 +191,10 @@ class _Interpreter:
 
 
 def _folded(operation: Operation, operands: list[Any]) -> Any:
-    """Returns the result if it is known before the program runs, else None."""
+    """Returns the result if it is known before the program runs, else None.
+
+    Only booleans and integers are folded, which numpy computes exactly as XLA does.
+    """
     for operand in operands:
         if type(operand) is not np.ndarray or operand.dtype.kind not in "biu":
             return None

@@ -122,7 +122,10 @@ class Operation:
         return self.has(key) and bool(ir.BoolAttr(self.attribute(key)).value)
 
     def enum(self, key: str, default: str = "") -> str:
-        """Returns an enumeration's value: ``LT`` of ``#stablehlo<comparison_direction LT>``."""
+        """Returns an enumeration's value: ``LT`` of ``#stablehlo<comparison_direction LT>``.
+
+        The text is read, since each enumeration has a class of its own in the bindings.
+        """
         if not self.has(key):
             return default
         text = str(self.attribute(key))
@@ -154,7 +157,10 @@ class Operation:
         return found
 
     def once(self, key: Any, make: Callable[[Any], Any]) -> Any:
-        """Returns ``make(key)``, made once for each type or attribute: in MLIR they are unique."""
+        """Returns ``make(key)``, made once for each type or attribute: in MLIR they are unique.
+
+        A module of thousands of operations has a few types, and reading one is slow.
+        """
         known = make, key
         if known not in self.memo:
             self.memo[known] = make(key)

@@ -149,6 +149,11 @@ def _target(operation: Any) -> str:
 
 
 def _replace_by_operand(operation: Any) -> None:
+    """Replaces the results of an operation by its operands, and erases it.
+
+    Raises:
+        Invalid: Their types differ, so that an array is sharded over several devices.
+    """
     if [v.type for v in operation.operands] != [v.type for v in operation.results]:
         raise Invalid(f"{place(operation)}an array is sharded over several devices here")
     for result, operand in zip(operation.results, operation.operands, strict=True):

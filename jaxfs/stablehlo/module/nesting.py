@@ -21,7 +21,11 @@ _ROUND = bytes.maketrans(b"[{<]}>", b"((()))")
 
 
 def check_nesting(text: str) -> None:
-    """Raises Invalid, with the line, if brackets nest deeper than ``MAX_BRACKETS``."""
+    """Checks that brackets nest at most ``MAX_BRACKETS`` deep.
+
+    Raises:
+        Invalid: They nest deeper; the message has the line.
+    """
     if not _is_shallow(text):
         _check_each(text)
 

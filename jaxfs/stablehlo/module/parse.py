@@ -86,7 +86,11 @@ def parse_bytecode(context: Any, data: bytes, what: str) -> Any:
 
 
 def verify(context: Any, module: Any) -> None:
-    """Raises Invalid if the module breaks a rule of its operations."""
+    """Checks that the module obeys the rules of its operations.
+
+    Raises:
+        Invalid: It breaks one; the message has MLIR's reason.
+    """
     with collected_diagnostics(context) as diagnostics:
         try:
             module.operation.verify()

@@ -83,7 +83,11 @@ def _types(operation: Any) -> Iterator[Any]:
 
 
 def _check_call_graph(found: dict[str, Any]) -> None:
-    """Raises Invalid for recursion, and for functions that are too large with calls inlined."""
+    """Checks the functions that a module calls, as if their bodies were inlined.
+
+    Raises:
+        Invalid: A function calls itself, or is too large with its calls inlined.
+    """
     bodies = {name: _body(function) for name, function in found.items()}
     sizes: dict[str, int] = {}
     for root in bodies:

@@ -87,7 +87,12 @@ def _arrays(values: Sequence[Any]) -> list[Any]:
 
 
 def loop(operation: Operation, *initial: Any) -> Any:
-    """Imports a loop with a known trip count as a scan, which has reverse mode."""
+    """Imports a loop: as a scan, which has reverse mode, if its trip count is known.
+
+    Returns:
+        The final carries. Those of a loop without a known or bounded trip count are
+        differentiated in forward mode only.
+    """
     found = scan_counted(operation, initial)
     return _one_or_all(_import_while(operation, initial) if found is None else found)
 

@@ -255,6 +255,7 @@ def _select(_trip_count: int, which: AffineIndex, *cases: AffineIndex) -> Affine
 def _clamp(
     trip_count: int, low: AffineIndex, x: AffineIndex, high: AffineIndex
 ) -> AffineIndex | None:
+    """Returns the operand that the clamp selects, if it is the same one in all iterations."""
     above = _either(operator.ge)(trip_count, x, low)
     return None if above is None else _either(operator.le)(trip_count, above, high)
 

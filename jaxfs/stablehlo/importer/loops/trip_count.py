@@ -44,7 +44,12 @@ def runs_until_converged(operation: Operation) -> bool:
 
 
 def scan_counted(operation: Operation, initial: Sequence[Any]) -> list[Any] | None:
-    """Returns the final carries of a loop with a known trip count, None for other loops."""
+    """Returns the final carries of a loop with a known trip count, None for other loops.
+
+    Args:
+        operation: The ``stablehlo.while``.
+        initial: The carries before the first iteration.
+    """
     counter = _counter(operation, initial)
     if counter is None:
         return None

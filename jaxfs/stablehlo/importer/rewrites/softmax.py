@@ -107,7 +107,11 @@ def _follow(mlir: Any, dependences: dict[Any, MaxDependence]) -> MaxDependence |
 
 
 def _other(mlir: Any, dependences: Dependences) -> MaxDependence | None:
-    """Booleans and integers have no derivative; other results are not followed."""
+    """Returns None for booleans and integers, which have no derivative.
+
+    Raises:
+        _NotFollowedError: The operation has other results, or regions.
+    """
     if len(mlir.regions) or not len(mlir.results) or not all(map(_is_discrete, mlir.results)):
         raise _NotFollowedError
     return None
@@ -119,7 +123,11 @@ def _is_discrete(value: Any) -> bool:
 
 
 def _factors(kind: str, *dependences: MaxDependence | None) -> list[int]:
-    """Returns the factors of dependences that are all of one kind; 0 for independent values."""
+    """Returns the factors of dependences that are all of one kind; 0 for independent values.
+
+    Raises:
+        _NotFollowedError: One is of another kind.
+    """
     if any(one is not None and one.kind != kind for one in dependences):
         raise _NotFollowedError
     return [0 if one is None else one.factor for one in dependences]
@@ -130,6 +138,8 @@ def _first(dependences: Dependences) -> MaxDependence:
 
 
 def _combine(kind: str, sign: int) -> Rule:
+    """Returns the rule by which the factors of two operands of one kind are added or subtracted."""
+
     def rule(mlir: Any, dependences: Dependences) -> MaxDependence | None:
         x, y = _factors(kind, *dependences)
         return _first(dependences).with_factor(x + sign * y)

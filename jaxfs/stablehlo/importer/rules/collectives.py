@@ -19,13 +19,21 @@ from jaxfs.stablehlo.validate.dangerous_operations import why_not_collective
 
 
 def alone(operation: Operation, *operands: Any) -> Any:
-    """Imports a collective of a group of one device: its operands."""
+    """Imports a collective of a group of one device.
+
+    Returns:
+        Its operands unchanged: a sum, gather or exchange of one part is that part.
+    """
     _check_one_device(operation)
     return list(operands) if len(operands) > 1 else operands[0]
 
 
 def permute(operation: Operation, x: Any) -> Any:
-    """Imports a permutation; a device that no other sends to gets zeros."""
+    """Imports a permutation of one device.
+
+    Returns:
+        The operand if the device sends to itself; zeros if no device sends to it.
+    """
     _check_one_device(operation)
     return x if operation.integers("source_target_pairs") else jnp.zeros_like(x)
 
@@ -36,7 +44,11 @@ def first(operation: Operation) -> Any:
 
 
 def _check_one_device(operation: Operation) -> None:
-    """Raises CannotImport if the groups or the types are those of several devices."""
+    """Checks that the groups and the types of a collective are those of one device.
+
+    Raises:
+        CannotImport: They are those of several.
+    """
     reason = why_not_collective(operation.mlir, 1)
     if reason:
         raise operation.unsupported(reason)

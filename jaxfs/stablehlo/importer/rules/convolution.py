@@ -27,7 +27,11 @@ FFTS = {name: getattr(lax.FftType, name) for name in ("FFT", "IFFT", "RFFT", "IR
 
 
 def precision(operation: Operation) -> Any:
-    """Returns the precision of each of two operands, or None."""
+    """Returns the precision of each of two operands.
+
+    Returns:
+        A pair of ``lax.Precision``; None, for JAX's default, if the operation has none.
+    """
     key = "precision_config"
     return operation.once(operation.attribute(key), _precisions) if operation.has(key) else None
 

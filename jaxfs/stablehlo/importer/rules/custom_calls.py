@@ -79,7 +79,12 @@ def _trsm(operation: Operation, a: Any, b: Any) -> Any:
 
 
 def _getrf(operation: Operation, a: Any) -> Any:
-    """Imports LU; LAPACK counts pivots from 1."""
+    """Imports LU as LAPACK's getrf; ``a`` is [..., m, n].
+
+    Returns:
+        L below the diagonal with U on and above it, [..., m, n]; the pivots, [..., min(m, n)],
+        counted from 1 as LAPACK does; and info.
+    """
     lu, pivots, _ = lax.linalg.lu(a)
     return [lu, pivots + 1, _info(a)]
 
@@ -131,6 +136,11 @@ _LAPACK_CALLS: dict[str, Target] = {
 
 
 def _top_k(operation: Operation, x: Any) -> Any:
+    """Imports the largest elements along the last dimension.
+
+    Returns:
+        Values and their indices, each [..., k]; k is known from the result's type only.
+    """
     k = operation.result().shape[-1]
     values, indices = lax.top_k(x, k)
     return [values, indices]

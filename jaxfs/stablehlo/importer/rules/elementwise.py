@@ -90,7 +90,11 @@ def imag(operation: Operation, x: Any) -> Any:
 
 
 def convert(operation: Operation, x: Any) -> Any:
-    """Imports a conversion; of a complex number to a real one it is the real part, as in XLA."""
+    """Imports a conversion.
+
+    Returns:
+        An array of the result's dtype; from complex to real it is the real part, as in XLA.
+    """
     dtype = operation.result().dtype
     if jnp.iscomplexobj(x) and not jnp.issubdtype(dtype, jnp.complexfloating):
         x = lax.real(x)
@@ -128,7 +132,10 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def total_order(x: Any) -> Any:
-    """Returns integers in the order of IEEE 754's totalOrder of the numbers: -NaN < ... < NaN."""
+    """Returns integers in the order of IEEE 754's totalOrder of the numbers: -NaN < ... < NaN.
+
+    The bits of positive floats are in order as they are; those of negative ones in reverse order.
+    """
     bits = np.dtype(x.dtype).itemsize * 8
     signed = lax.bitcast_convert_type(x, np.dtype(f"int{bits}"))
     largest = np.array((1 << (bits - 1)) - 1, signed.dtype)
