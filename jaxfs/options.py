@@ -237,7 +237,11 @@ def parse(words: Iterable[str]) -> Options:
 
 
 def read(part: str, table: dict[str, Option]) -> tuple[str, Value]:
-    """Returns name and value of one option.  Raises Invalid as ``parse``."""
+    """Returns name and value of one option, True for an option without a value.
+
+    Raises:
+        Invalid: The option is unknown, or its value does not fit.
+    """
     name, has_value, text = part.partition("=")
     option = table.get(name)
     if option is None:

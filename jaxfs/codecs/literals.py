@@ -67,7 +67,9 @@ def parse_value(text: str) -> Json:
     >>> parse_value("[1, NaN, -inf, 1+2j]")
     [1, nan, -inf, '1+2j']
 
-    Raises ValueError, RecursionError.
+    Raises:
+        ValueError: It is no JSON.
+        RecursionError: Its lists nest too deep for Python's reader.
     """
     try:
         value: Json = json.loads(text)
@@ -77,7 +79,10 @@ def parse_value(text: str) -> Json:
 
 
 def _json_token(match: re.Match[str]) -> str:
-    """Returns a token as JSON: a complex number as a string, spellings of nan and the like as JSON's."""
+    """Returns a token as JSON.
+
+    A complex number becomes a string; nan and others get the spelling that JSON's reader takes.
+    """
     token = match[0]
     if token.endswith(("j", "J")):
         return json.dumps(token)

@@ -73,7 +73,11 @@ class Compiler(Protocol):
         """The reason in one line if ``holds_pickles`` is False; else empty."""
 
     async def start(self) -> None:
-        """Starts the process unless it runs.  Raises RunFailed with the reason."""
+        """Starts the process unless it runs.
+
+        Raises:
+            RunFailed: It does not start, with the reason.
+        """
 
     async def trace(
         self,
@@ -135,4 +139,11 @@ class Compiler(Protocol):
         user: UserIds | None = None,
         began: Callable[[], None] | None = None,
     ) -> bytes:
-        """Draws the artifact in an open file; returns SVG.  Raises NotSupported."""
+        """Draws the artifact in an open file.
+
+        Returns:
+            The picture as SVG, in UTF-8.
+
+        Raises:
+            NotSupported: The graph has no layout.
+        """

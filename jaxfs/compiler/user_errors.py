@@ -49,7 +49,7 @@ _ADVICE = {
 
 @contextmanager
 def as_user_error(names: Sequence[str] = (), kinds: Kinds = (BaseException,)) -> Iterator[None]:
-    r"""Raises Invalid for any exception of the block, with its type, message and the user's lines.
+    r"""Replaces any exception of the block by Invalid, with its type, message and the user's lines.
 
     A user's function may raise anything, also SystemExit, and that is an error like any other.
 

@@ -83,7 +83,10 @@ FORMATS: dict[str, Callable[[str], logging.Handler]] = {
 
 
 def configure(options: Options, mountpoint: str, state_dir: Path) -> None:
-    """Configures logging by the options, and removes the level set for an earlier daemon."""
+    """Configures logging by the options.
+
+    The level that was set at runtime for an earlier daemon of this mount is removed.
+    """
     handlers = [FORMATS[options.log_format](mountpoint)]
     logging.basicConfig(level=options.log_level.upper(), handlers=handlers)
     with contextlib.suppress(OSError):

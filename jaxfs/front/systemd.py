@@ -36,7 +36,11 @@ def notify_reloading() -> None:
 
 
 def journal(fields: dict[str, str]) -> None:
-    """Sends one entry.  Raises OSError if there is no journal."""
+    """Sends one entry to systemd's journal.
+
+    Raises:
+        OSError: There is no journal.
+    """
     _send(str(JOURNAL), b"".join(_field(name, text) for name, text in fields.items()))
 
 

@@ -164,7 +164,11 @@ class Filesystem(pyfuse3.Operations):
 
     @answering(at_inode)
     async def opendir(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileHandleT:
-        """Opens a directory: checks permissions, and lists its entries now."""
+        """Opens a directory, and lists its entries.
+
+        They are listed now, so that a reader that comes in several calls sees one state. The
+        kernel has checked the permissions (default_permissions).
+        """
         number = next(self._numbers)
         caller = credentials_of(ctx)
         self.listings[number] = Listing(inode, caller, self.vfs.listing(inode, caller))
@@ -260,7 +264,12 @@ class Filesystem(pyfuse3.Operations):
     @answering(at_handle)
     @waiting
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
-        """Commits what was written, like close(2): editors call it to learn of errors."""
+        """Commits what was written, like close(2): editors call it to learn of errors.
+
+        Args:
+            fh: The open file.
+            datasync: Whether it is fdatasync(2), which is the same here.
+        """
         await self.vfs.flush(fh)
 
     @answering(at_handle)

@@ -46,7 +46,10 @@ class MessageTooLong(Exception):
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Returns two connected ends, close-on-exec, with room for many small messages."""
+    """Returns two connected ends, close-on-exec, with room for many small messages.
+
+    They keep the bounds of messages (SOCK_SEQPACKET): each comes whole, with its descriptors.
+    """
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in ends:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
@@ -154,7 +157,11 @@ class Channel(Generic[Message]):
         return self._decoder.decode(data), fds
 
     def receive_within(self, budget_s: float) -> tuple[Message, list[int]] | None:
-        """Returns the next message if it comes within ``budget_s`` seconds of busy waiting."""
+        """Returns the next message and its descriptors.
+
+        Returns:
+            None if it does not come within ``budget_s`` seconds of busy waiting.
+        """
         return spin(self._receive_now, budget_s)
 
     def _receive_now(self) -> tuple[Message, list[int]] | None:

@@ -118,14 +118,22 @@ class Segment:
             view, offset = view[done:], offset + done
 
     def view(self, offset: int = 0, nbytes: int | None = None) -> memoryview:
-        """Returns a read-only window without a copy; valid while the segment is retained."""
+        """Returns a read-only window without a copy; valid while the segment is retained.
+
+        Args:
+            offset: Where it begins, in bytes.
+            nbytes: Its length; None for all bytes up to the capacity.
+        """
         if self._map is None:
             self._map = mmap.mmap(self.fd, self.capacity, prot=mmap.PROT_READ)
         end = self.capacity if nbytes is None else offset + nbytes
         return memoryview(self._map)[offset:end]
 
     def read(self, offset: int, nbytes: int) -> bytes:
-        """Returns a copy of a range."""
+        """Returns a copy of ``nbytes`` bytes from ``offset`` on.
+
+        It uses pread, which needs no mapping.
+        """
         return os.pread(self.fd, nbytes, offset)
 
     def ref(self, offset: int, nbytes: int, value: int = 0) -> SegmentRef:
@@ -199,7 +207,10 @@ class Pool:
         """Returns a retained segment and the aligned offset of ``nbytes`` bytes in it.
 
         Small ranges share a segment, which is given back when all of them are released: meant for
-        memory that is soon released again.  Raises OSError as ``take``.
+        memory that is soon released again.
+
+        Raises:
+            OSError: The system has no more memory (ENOSPC) or descriptors (EMFILE).
         """
         if nbytes > SLAB_BYTES // 8:
             return self.take(nbytes), 0

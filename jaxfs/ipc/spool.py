@@ -80,7 +80,11 @@ class Spool:
         self.size = size
 
     def view(self) -> memoryview:
-        """Returns all bytes, read-only, without a copy if they are in shared memory."""
+        """Returns all bytes, read-only.
+
+        They are not copied if they are in shared memory; such a view is valid until the spool
+        moves or closes.
+        """
         if self._segment is None:
             return memoryview(bytes(self._small))
         return self._segment.view(0, self.size)

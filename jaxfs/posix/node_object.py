@@ -117,12 +117,20 @@ class FixedNodeObject:
         return spec.mode
 
     def set_mode(self, spec: NodeMode, mode: int) -> None:
-        """Raises NotPermitted."""
+        """Refuses to change the mode.
+
+        Raises:
+            NotPermitted: Always.
+        """
         del spec, mode
         raise NotPermitted("the mount's own files keep their modes")
 
     def set_owner(self, uid: int | None, gid: int | None) -> None:
-        """Raises NotPermitted."""
+        """Refuses to change the owner.
+
+        Raises:
+            NotPermitted: Always.
+        """
         del uid, gid
         raise NotPermitted("the mount's own files keep their owner")
 

@@ -103,7 +103,11 @@ class ZygoteSupervisor:
         """Runs a job in a new process, which has ended when the block is left.
 
         The wait for its end is shielded from cancellation, so that no more jobs run at a time than
-        the client has slots.  Raises ZygoteDied, RunFailed.
+        the client has slots.
+
+        Raises:
+            ZygoteDied: The zygote ended before the job began.
+            RunFailed: No zygote can be started.
         """
         zygote = await self.start()
         ours, theirs = pair()
@@ -143,7 +147,10 @@ class ZygoteSupervisor:
                 await zygote.close()
 
     async def close(self) -> None:
-        """Ends the zygote and with it every job; later starts raise RunFailed."""
+        """Ends the zygote and with it every job.
+
+        A job that would start later raises RunFailed.
+        """
         self._is_closed = True
         if self._zygote is not None:
             await self._zygote.close()

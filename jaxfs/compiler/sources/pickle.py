@@ -112,7 +112,11 @@ def _positive(numbers: tuple[int, ...], count: int) -> tuple[int, ...]:
 
 
 def _types(name: str, example: Any) -> Any:
-    """Returns the types of an example argument.  Raises Invalid for a leaf that is no array."""
+    """Returns the types of an example argument, in its pytree.
+
+    Raises:
+        Invalid: A leaf is no array, or has an extended dtype, which no file holds.
+    """
 
     def type_of(leaf: Any) -> Any:
         if type(leaf) in _SCALARS:  # no isinstance: a numpy.float64 is a float, and has 64 bits

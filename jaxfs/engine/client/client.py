@@ -168,7 +168,10 @@ class LocalEngine:
     # Answers
 
     def poll(self, wait_s: float = 0.0) -> None:
-        """Takes the answers that are there, or come within ``wait_s``; see ``interface.Engine``."""
+        """Takes the answers that are there, or come within ``wait_s`` seconds of busy waiting.
+
+        See ``interface.Engine``.  Nothing is waited for if no run is in flight.
+        """
         connection = self._dispatcher.connection
         if connection is not None and connection.in_flight:
             with contextlib.suppress(Closed):  # the reading task sees it too

@@ -148,7 +148,11 @@ class WorkerConnection:
         await self.channel.send(Statistics(request))
 
     def statistics_arrived(self, request: int) -> None:
-        """Checks that the figures were asked for."""
+        """Checks that the figures were asked for.
+
+        Raises:
+            ProtocolError: They were not.
+        """
         _remove(self._statistics_requests, request)
 
     def take_loaded(self, number: int) -> Iterator[EngineRun]:

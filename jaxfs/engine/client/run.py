@@ -152,7 +152,10 @@ class EngineRun:
         self.end(Outcome(found, None, run_usec, self.sent_usec, started_usec))
 
     def release_segments(self) -> None:
-        """Releases the inputs' and outputs' segments: the worker does not use them any more."""
+        """Releases the inputs' and outputs' segments: the worker does not use them any more.
+
+        A second call does nothing, since the run then has none.
+        """
         for segment in self.segments:
             segment.release()
         self.inputs, self.output = (), None

@@ -99,7 +99,13 @@ class LoadedExecutable:
         return arrays
 
     def keep(self, arrays: Sequence[jax.Array], first_value: int, cache: Cache) -> None:
-        """Lets outputs stay on the device, as the values from ``first_value`` on."""
+        """Lets outputs stay on the device, for later runs that take them as inputs.
+
+        Args:
+            arrays: The outputs.
+            first_value: The number of the first one; the others have the numbers after it.
+            cache: The worker's device cache.
+        """
         if self._device is not None:
             for index, array in enumerate(arrays):
                 cache.put(first_value + index, self._device.id, array)

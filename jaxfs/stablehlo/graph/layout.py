@@ -92,7 +92,11 @@ class GraphLayout:
 
 
 def lay_out(graph: Graph) -> GraphLayout:
-    """Returns a layered layout of a graph, or raises NotSupported if there is none."""
+    """Returns a layered layout of a graph.
+
+    Raises:
+        NotSupported: There is none; the message has the reason.
+    """
     nodes = _without_empty_clusters(graph.nodes)
     request = graphlay.Graph()
     numbers = {id(node): number for number, node in enumerate(nodes)}

@@ -80,7 +80,7 @@ def _by_text(text: str, type_: Type, dtype: np.dtype[Any]) -> np.ndarray[Any, An
 
 
 def _number(match: re.Match[str], dtype: np.dtype[Any]) -> Any:
-    """Returns a number of a dense attribute's text; a complex one is written ``(real, imaginary)``."""
+    """Returns a number of a dense attribute's text, in which a complex one is ``(real, imag)``."""
     if match[1] is not None:
         real = np.dtype(np.float32 if dtype == np.complex64 else np.float64)
         return complex(_real(match[1], real), _real(match[2], real))

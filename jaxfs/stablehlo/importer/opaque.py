@@ -52,7 +52,11 @@ def _abstract(*inputs: Any, outputs: Any, text: str, what: str) -> list[Any]:
 
 
 def _differentiate(primals: Any, tangents: Any, *, what: str, **params: Any) -> Any:
-    """Refuses derivatives."""
+    """Refuses derivatives.
+
+    Raises:
+        CannotImport: Always; the message names the operation.
+    """
     raise CannotImport(f"{what} has no derivative: it runs as it is, JAX does not know it")
 
 

@@ -25,7 +25,11 @@ def aval_of(mlir_type: Any) -> Aval | None:
 
 
 def checked_aval(mlir_type: Any, what: str) -> Aval:
-    """Returns the aval of an array type, or raises Invalid that names ``what`` has the type."""
+    """Returns the aval of an array type.
+
+    Raises:
+        Invalid: It is no array type; the message names ``what`` has it.
+    """
     why = why_not_array(mlir_type)
     if why:
         raise Invalid(f"{what} is {type_text(mlir_type)}: {why}")
