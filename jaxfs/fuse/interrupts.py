@@ -261,7 +261,7 @@ class Interrupts:
             self._watch(wait)
 
     def _watch(self, wait: _Wait) -> None:
-        """Adds a wait to those that the polling task looks at, and starts the task if it rests."""
+        """Adds a wait to those that the polling task looks at; starts the task if it has ended."""
         self._watched[wait.request.unique] = wait
         if not self._watching:
             self._watching = True

@@ -62,9 +62,8 @@ def _one_or_all(values: Sequence[Any]) -> Any:
 def branch(operation: Operation, which: Any) -> Any:
     """Imports ``if``: the first region for true, the second for false.
 
-    Returns:
-        The results of the region that runs; both regions have the same result types, so their
-        values are made arrays first.
+    ``lax.cond`` wants the same types from both, and a region may return a numpy constant, so the
+    values are made JAX arrays.
     """
     yes, no = operation.region(0), operation.region(1)
     return _one_or_all(lax.cond(jnp.asarray(which), lambda: _arrays(yes()), lambda: _arrays(no())))
