@@ -20,7 +20,7 @@ from benchmarks.run import Results, run
 REPORTS = ROOT / "docs/reports"
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _end(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)  # through every context manager
 
 
@@ -73,16 +73,16 @@ def main(
     checkout: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Measure calls of one program through jaxfs, and through what people use instead; and
-    gradients of imported programs beside JAX's own.
+    """Measure calls of one program through jaxfs, and through what people use instead.
 
-    A full run writes docs/reports/bench.md, docs/reports/bench.json and the table in docs/FAQ.md.
+    Gradients of imported programs are measured beside JAX's own.  A full run writes
+    docs/reports/bench.md, docs/reports/bench.json and the table in docs/FAQ.md.
 
     \b
     Two checkouts are compared in about a minute by
 
         python -m benchmarks --quick --section small-call --checkout DIR
-    """
+    """  # noqa: D301  # click looks for the character \b, which keeps the lines below it
     signal.signal(signal.SIGTERM, _end)
     console = Console()
     wanted = plan.QUICK if quick else plan.FULL

@@ -48,6 +48,7 @@ class OpenFile:
     echoes: bool = False
 
     def connect(self) -> Transport:
+        """Opens the file; each connection has its own descriptor and reply buffer."""
         return _FileTransport(self.path, self.size_bytes)
 
 

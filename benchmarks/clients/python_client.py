@@ -87,6 +87,7 @@ class ClientThread(Thread):
         self.error: Exception | None = None
 
     def run(self) -> None:
+        """Waits for the other clients, then calls; keeps the error if a call fails."""
         self._start.wait()
         job = self._job
         try:

@@ -35,6 +35,7 @@ class Echo(Peer):
         """The server's command line, but for the mount point.  Raises CannotCompile."""
 
     def start(self) -> None:
+        """Mounts the filesystem in a directory of its own; returns when it answers."""
         mountpoint = self.workdir / "echo"
         mountpoint.mkdir()
         self.resources.callback(unmount_lazily, str(mountpoint))
@@ -42,9 +43,11 @@ class Echo(Peer):
         self._pid = started.pid
 
     def endpoint(self, size_bytes: int) -> Endpoint:
+        """Returns the file ``call``, which gives back what is written to it."""
         return OpenFile(str(self.workdir / "echo/call"), size_bytes, echoes=True)
 
     def server_processes(self) -> Mapping[str, int]:
+        """Returns the one process of the filesystem."""
         return {"server": self._pid}
 
 
@@ -55,6 +58,7 @@ class EchoC(Echo):
     what = "echo filesystem in C (-O2) on libfuse's low-level interface, one thread"
 
     def command(self) -> Sequence[str]:
+        """Compiles the server; returns its command line.  Raises CannotCompile."""
         program = self.workdir / "server"
         compile_c(C_SOURCE, program, "fuse3")
         return (str(program),)
@@ -67,6 +71,7 @@ class EchoPython(Echo):
     what = "echo filesystem in Python that reads /dev/fuse itself, one thread"
 
     def command(self) -> Sequence[str]:
+        """Returns the command line of the Python server."""
         return (sys.executable, "-m", "benchmarks.peers.echo_python.server")
 
 
@@ -77,6 +82,7 @@ class EchoPyfuse3(Echo):
     what = "echo filesystem on pyfuse3 and trio, with their own request loop"
 
     def command(self) -> Sequence[str]:
+        """Returns the command line of the pyfuse3 server."""
         return (sys.executable, "-m", "benchmarks.peers.echo_pyfuse3.server")
 
 

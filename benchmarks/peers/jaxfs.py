@@ -42,6 +42,7 @@ class Jaxfs(Peer):
 
     @property
     def mountpoint(self) -> Path:
+        """Returns the directory that jaxfs is mounted on."""
         return self.workdir / "jax"
 
     @property
@@ -50,6 +51,7 @@ class Jaxfs(Peer):
         return self.workdir / "sources"
 
     def start(self) -> None:
+        """Mounts, and compiles a program for each message size.  Raises MountFailed."""
         self.mountpoint.mkdir()
         self.sources.mkdir()
         self.write_sources(*map(str, self.sizes))
@@ -67,6 +69,7 @@ class Jaxfs(Peer):
         shutil.copyfile(self.sources / f"{name}.mlir", self.source_in_mount(name))
 
     def source_in_mount(self, name: str) -> Path:
+        """Returns the path that a program's source is copied to."""
         return self.mountpoint / "programs" / f"{name}.mlir"
 
     def mount(self) -> None:
@@ -80,6 +83,7 @@ class Jaxfs(Peer):
         self._mountctl("umount", str(self.mountpoint))
 
     def endpoint(self, size_bytes: int) -> Endpoint:
+        """Returns ``call.raw`` of the program for messages of this size."""
         path = self.mountpoint / "programs" / f"affine_{size_bytes}" / "call.raw"
         return OpenFile(str(path), size_bytes)
 
@@ -99,6 +103,7 @@ class Jaxfs(Peer):
         return next(int(row.split()[1]) for row in rows if row.startswith("engine_pid "))
 
     def server_processes(self) -> Mapping[str, int]:
+        """Returns the process that serves the mount and the one that computes."""
         return {"front": self.front(), "engine": self.engine()}
 
     def _mountctl(self, *words: str) -> str:

@@ -28,9 +28,11 @@ class PythonC(Peer):
         """Nothing runs between calls."""
 
     def endpoint(self, size_bytes: int) -> Endpoint:
+        """Returns the command that is run for each call, whatever the message size."""
         return Command((sys.executable, "-c", CODE))
 
     def takes(self, cell: Cell) -> bool:
+        """Returns whether one client calls from Python with the smallest or a 64 MiB message."""
         one_at_a_time = cell.client == Client.PYTHON and cell.clients == 1
         return one_at_a_time and cell.size_bytes in (SMALL, 64 * MIB)
 
@@ -43,6 +45,7 @@ class Command:
     echoes: bool = False
 
     def connect(self) -> Transport:
+        """Returns a transport without a connection: each call starts a process."""
         return _CommandTransport(self.argv)
 
 

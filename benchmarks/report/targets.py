@@ -83,7 +83,7 @@ class Ratio:
 
 
 def ratios(figures: list[Figure]) -> list[Ratio]:
-    """jaxfs against every other peer, where both took the row."""
+    """Returns the ratios of jaxfs to every other peer, for the rows that both took."""
     ours = {figure.key: figure for figure in figures if figure.peer == Jaxfs.name}
     others = [figure for figure in figures if figure.peer != Jaxfs.name]
     return [_ratio(ours[other.key], other) for other in others if other.key in ours]

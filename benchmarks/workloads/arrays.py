@@ -1,5 +1,6 @@
-"""Arrays that stay: what large weights cost a call, what a training step costs, how fast a large
-result is read.
+"""Measures arrays that stay in the mount.
+
+What large weights cost a call, what a training step costs, how fast a large result is read.
 """
 
 from __future__ import annotations
@@ -91,8 +92,10 @@ def _look(mount: Path, rows: int, stack: ExitStack) -> Callable[[], bytes]:
 
 
 def _read(mount: Path, rounds: int) -> Comparison:
-    """Each result is read once, so that nothing of it is in the kernel's cache; then it is the
-    other's turn with a new file."""
+    """Compares reads of a large result with reads of a file of tmpfs.
+
+    Each file is read once, so that nothing of it is in the kernel's cache; the two take turns.
+    """
     (mount / "programs/fill.mlir").write_text(FILL)
     ours, other = list[float](), list[float]()
     with tempfile.TemporaryDirectory(dir=TMPFS) as place:

@@ -61,6 +61,7 @@ def terminal() -> Console:
 
 
 def capture_top() -> Console:
+    """Returns the screen of ``mountctl top`` while a small mount runs programs."""
     with mounted() as mount:
         source = (ROOT / "examples/saxpy.mlir").read_text()
         (mount.path / "programs/saxpy.mlir").write_text(source)
@@ -74,6 +75,7 @@ def capture_top() -> Console:
 
 
 def capture_doctor() -> Console:
+    """Returns the findings of ``mountctl doctor``, without what differs between machines."""
     found = report.examine()
     findings = [_anonymous(one) for one in found if not one.subject.startswith("mount /")]
     console = terminal()
@@ -89,6 +91,7 @@ def _anonymous(one: Finding) -> Finding:
 
 
 def capture_help() -> Console:
+    """Returns the page of ``mountctl help exit-codes``."""
     command = [sys.executable, "-m", "mountctl.cli", "help", "exit-codes"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     console = terminal()
@@ -134,6 +137,7 @@ def put(text: str, command: str, shown: str) -> str:
 
 
 def main() -> None:
+    """Captures each command again and writes the document and its pictures."""
     text = DOCUMENT.read_text()
     for command, capture in CAPTURES.items():
         console = capture()

@@ -32,6 +32,7 @@ class Echo(pyfuse3.Operations):
         self._parts: dict[int, deque[bytes]] = {}
 
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
+        """Returns the attributes of the root or of ``call``."""
         entry = pyfuse3.EntryAttributes()
         entry.st_ino, entry.st_mode, entry.st_nlink = inode, MODES[inode], 1
         return entry
@@ -39,20 +40,24 @@ class Echo(pyfuse3.Operations):
     async def lookup(
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
     ) -> pyfuse3.EntryAttributes:
+        """Returns the attributes of ``call``.  Raises FUSEError for every other name."""
         if name != b"call":
             raise pyfuse3.FUSEError(errno.ENOENT)
         return await self.getattr(CALL, ctx)
 
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> pyfuse3.FileInfo:
+        """Starts a conversation: an empty list of parts under a new handle."""
         fh = FileHandleT(next(self._numbers))
         self._parts[fh] = deque()
         return pyfuse3.FileInfo(fh=fh, direct_io=True)
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        """Keeps a part; the offset does not matter."""
         self._parts[fh].append(buf)
         return len(buf)
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        """Returns the oldest part, or up to ``size`` bytes of it; nothing if there is none."""
         parts = self._parts[fh]
         part = parts.popleft() if parts else b""
         if len(part) > size:
@@ -64,6 +69,7 @@ class Echo(pyfuse3.Operations):
         """Nothing is kept."""
 
     async def release(self, fh: FileHandleT) -> None:
+        """Drops the parts of a file that was closed."""
         del self._parts[fh]
 
 

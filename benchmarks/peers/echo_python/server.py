@@ -68,29 +68,35 @@ class Echo:
         }
 
     def init(self, nodeid: int, body: memoryview) -> bytes:
+        """Agrees on the kernel's offer of flags and on the size of writes."""
         _, _, readahead, offered = INIT_IN.unpack_from(body)
         flags = (ASYNC_READ | BIG_WRITES | MAX_PAGES_FLAG) & offered
         return INIT_OUT.pack(7, 31, readahead, flags, 64, 48, MAX_WRITE, 1, MAX_PAGES, 0)
 
     def lookup(self, nodeid: int, body: memoryview) -> bytes:
+        """Returns the entry of ``call``.  Raises FileNotFoundError for every other name."""
         if bytes(body) != b"call\0":
             raise FileNotFoundError(errno.ENOENT, "no such file")
         return ENTRY_OUT_HEAD.pack(CALL, 0, CACHE_S, CACHE_S, 0, 0) + _attributes(CALL)
 
     def getattr(self, nodeid: int, body: memoryview) -> bytes:
+        """Returns the attributes of the root or of ``call``."""
         return ATTR_OUT_HEAD.pack(CACHE_S, 0, 0) + _attributes(nodeid)
 
     def open(self, nodeid: int, body: memoryview) -> bytes:
+        """Starts a conversation: an empty list of parts under a new handle."""
         fh = next(self._numbers)
         self._parts[fh] = []
         return OPEN_OUT.pack(fh, DIRECT_IO, 0)
 
     def write(self, nodeid: int, body: memoryview) -> bytes:
+        """Keeps a part; the offset does not matter."""
         fh, _, size = IO_IN.unpack_from(body)
         self._parts[fh].append(bytes(body[IO_IN.size : IO_IN.size + size]))
         return WRITE_OUT.pack(size, 0)
 
     def read(self, nodeid: int, body: memoryview) -> bytes:
+        """Returns the oldest part, or as much of it as was asked for; nothing if there is none."""
         fh, _, size = IO_IN.unpack_from(body)
         parts = self._parts[fh]
         part = parts.pop(0) if parts else b""
@@ -100,9 +106,11 @@ class Echo:
         return part
 
     def flush(self, nodeid: int, body: memoryview) -> bytes:
+        """Replies without a body: each write is complete when it is answered."""
         return b""
 
     def release(self, nodeid: int, body: memoryview) -> bytes:
+        """Drops the parts of a file that was closed."""
         del self._parts[FH.unpack_from(body)[0]]
         return b""
 
@@ -160,7 +168,7 @@ def mount(mountpoint: str) -> int:
     return descriptors[0]
 
 
-def _exit(number: int, frame: object) -> None:
+def _exit(_number: int, _frame: object) -> None:
     sys.exit(0)
 
 

@@ -20,11 +20,13 @@ class FastApi(Peer):
     what = "FastAPI, uvicorn with uvloop and httptools, one process; raw bytes, TCP, keep-alive"
 
     def start(self) -> None:
+        """Starts uvicorn, which prints its port when it answers."""
         command = (sys.executable, "-m", "benchmarks.peers.fastapi.server")
         started = self.resources.enter_context(server(*command))
         self._port = int(started.ready_line)
 
     def endpoint(self, size_bytes: int) -> Endpoint:
+        """Returns the route of the program, for bodies of this size."""
         return HttpPost(self._port, "/affine", size_bytes)
 
 
@@ -38,6 +40,7 @@ class HttpPost:
     echoes: bool = False
 
     def connect(self) -> Transport:
+        """Connects to the server on this machine."""
         return _HttpTransport(self.port, self.path, self.size_bytes)
 
 

@@ -26,11 +26,13 @@ class Grpc(Peer):
     what = "grpcio, synchronous server and stub, one process; raw bytes, TCP, no protobuf"
 
     def start(self) -> None:
+        """Starts the server, which prints its port when it answers."""
         command = (sys.executable, "-m", "benchmarks.peers.grpc.server")
         started = self.resources.enter_context(server(*command))
         self._port = int(started.ready_line)
 
     def endpoint(self, size_bytes: int) -> Endpoint:
+        """Returns the program's method; it takes messages of any size."""
         return GrpcUnary(self._port, f"/{SERVICE}/Affine", OPTIONS)
 
 
@@ -44,13 +46,13 @@ class GrpcUnary:
     echoes: bool = False
 
     def connect(self) -> Transport:
+        """Opens a channel of its own to the server."""
         return _GrpcTransport(self)
 
 
 class _GrpcTransport:
     def __init__(self, endpoint: GrpcUnary) -> None:
-        # here, so that the other peers' clients do not carry its threads
-        import grpc
+        import grpc  # noqa: PLC0415  # the clients of other peers must not carry its threads
 
         # without a pool of its own a channel would share the connection of the others
         options = (*endpoint.options, ("grpc.use_local_subchannel_pool", 1))

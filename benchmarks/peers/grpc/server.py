@@ -18,7 +18,7 @@ from benchmarks.workloads.program import call_affine
 THREADS = 8
 
 
-def affine(request: bytes, context: grpc.ServicerContext) -> bytes:
+def affine(request: bytes, _context: grpc.ServicerContext) -> bytes:
     """f32[n] in, f32[n] out, as raw bytes."""
     return call_affine(np.frombuffer(request, np.float32)).tobytes()
 
