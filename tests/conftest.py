@@ -90,7 +90,8 @@ class Mount:
     def assert_log_is_clean(self) -> None:
         """No warning and no error in the daemon's log."""
         log = self.log
-        assert "WARNING" not in log and "ERROR" not in log, log
+        assert "WARNING" not in log, log
+        assert "ERROR" not in log, log
 
     def empty(self) -> None:
         """Remove all programs, staging files, calls, results and arrays."""

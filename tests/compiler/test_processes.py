@@ -229,7 +229,8 @@ def test_zygote_is_one_thread_and_leaves_nothing_behind() -> None:
             (child,) = children(zygote)
             nursery.cancel_scope.cancel()
         await client.close()
-        assert is_gone(zygote) and is_gone(child)
+        assert is_gone(zygote)
+        assert is_gone(child)
 
     with_client(test)
 

@@ -18,7 +18,7 @@ def lapack(target: str, takes: str, gives: str, config: str = "") -> str:
     """A call with operands of the types ``takes`` that returns the first of its results."""
     operands = [kind.strip() for kind in takes.split(";")]
     names = ", ".join(f"%m{i}" for i in range(len(operands)))
-    results, first = gives.count(";") + 1, gives.split(";")[0]
+    results, first = gives.count(";") + 1, gives.split(";", maxsplit=1)[0]
     return main(
         *(
             f"%m{i} = stablehlo.broadcast_in_dim %x, dims = [] : (tensor<f32>) -> {kind}"
