@@ -34,7 +34,7 @@ check: setup-dev ## lint, format, types, layers, figures of style
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m docs.tools.style_figures
+	$(BIN)/python -m docs.tools.style_figures --check
 
 test-all: ## `make test` on each supported Python that is here, also below ~/.pyenv
 	@.ci/run all

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from jaxfs.arrays.array_refs import ArrayRef, leaf_order
 from jaxfs.arrays.inputs import FindArray, Request, input_of_ref
 from jaxfs.arrays.named import NamedArray
-from jaxfs.arrays.producers import ArrayRef, leaf_order
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.codecs.infer import ExpectedParams
 from jaxfs.compiler.job_protocol import UntypedProgram

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import trio
 
-from jaxfs.arrays.producers import INLINE_INPUT_BYTES, ArrayRef, copy_to_pool, leaf_order
+from jaxfs.arrays.array_refs import ArrayRef, leaf_order
+from jaxfs.arrays.producers import INLINE_INPUT_BYTES, copy_to_pool
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.codecs import formats, text_input
 from jaxfs.codecs.diagnostics import mismatch

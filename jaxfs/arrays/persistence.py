@@ -16,8 +16,9 @@ from typing import BinaryIO
 import msgspec
 import trio
 
+from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.named import NamedArray, NamedArrays
-from jaxfs.arrays.producers import ArrayRef, WrittenArrays, join_outputs
+from jaxfs.arrays.producers import WrittenArrays, join_outputs
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import JaxfsError
 from jaxfs.ipc.channel import INLINE_BYTES

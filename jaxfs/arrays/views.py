@@ -11,8 +11,9 @@ from typing import Protocol
 import attrs
 import trio
 
+from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.inputs import CHEAP, THREAD_BYTES
-from jaxfs.arrays.producers import ArrayRef, Producer
+from jaxfs.arrays.producers import Producer
 from jaxfs.codecs import formats
 from jaxfs.errors import NotFound
 from jaxfs.posix.credentials import SERIALS, InodeAttr

@@ -6,7 +6,8 @@ import time
 
 import attrs
 
-from jaxfs.arrays.producers import ArrayRef, Producer, split_outputs
+from jaxfs.arrays.array_refs import ArrayRef
+from jaxfs.arrays.producers import Producer, split_outputs
 from jaxfs.arrays.run_inputs import ScheduledRun
 from jaxfs.engine.interface import Input, Outcome, Range
 from jaxfs.errors import Cancelled, JaxfsError, NotReady, RunFailed, TimedOut

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import trio
 
+from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.named import NamedArray, NamedArrays
-from jaxfs.arrays.producers import ArrayRef
 from jaxfs.arrays.run_inputs import release_inputs
 from jaxfs.calls.admission import Admission
 from jaxfs.calls.call import Call, now_usec, release_outcome

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.bindings import bound_inputs, decode_inputs, infer_params, parameter_names
 from jaxfs.arrays.inputs import Request
-from jaxfs.arrays.producers import ArrayRef
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.calls.admission import Admission
 from jaxfs.ipc.spool import Spool

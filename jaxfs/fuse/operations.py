@@ -18,6 +18,7 @@ from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT
 
 from jaxfs.errors import Invalid, NotPermitted
 from jaxfs.fuse import INTERRUPTS
+from jaxfs.fuse.conversions import BLOCK_BYTES, decode_name, entry_attributes
 from jaxfs.fuse.dentry_invalidation import DentryInvalidator
 from jaxfs.fuse.error_boundary import (
     answering,
@@ -33,12 +34,9 @@ from jaxfs.fuse.error_boundary import (
 from jaxfs.fuse.interrupts import closes_what_it_wrote
 from jaxfs.fuse.poll import Pollers
 from jaxfs.posix.credentials import Credentials
-from jaxfs.vfs.nodes import ROOT_INO, Attributes, Changes
+from jaxfs.vfs.nodes import Attributes, Changes
 from jaxfs.vfs.vfs import Vfs
 
-BLOCK_BYTES = 4096
-FIXED_S = 3600.0
-WALK_S = 0.02
 OURS = b"user.jaxfs."  # extended attributes; the kernel asks for many others
 
 
@@ -55,43 +53,6 @@ class Listing:
     inode: InodeT
     caller: Credentials
     entries: list[tuple[str, Attributes]]
-
-
-def _name(name: FileNameT) -> str:
-    """Returns a name as text.
-
-    Raises:
-        Invalid: It is not UTF-8; every name that exists here is.
-    """
-    try:
-        return name.decode()
-    except UnicodeDecodeError as error:
-        raise Invalid(f"the name {name!r} is not UTF-8") from error
-
-
-def _entry(attributes: Attributes) -> pyfuse3.EntryAttributes:
-    """Returns attributes for the kernel, with the time it may cache them.
-
-    Little is cached: states and sizes change without the kernel's knowledge.  But each path leads
-    through one of the root's directories, which never change.  The permissions of other directories
-    are asked for right after their names were looked up, so they are cached for that long.  Of the
-    root itself nothing is cached: stat(2) of it must fail when the daemon is dead.
-    """
-    entry = pyfuse3.EntryAttributes()
-    entry.st_ino = InodeT(attributes.ino)
-    entry.st_mode = ModeT(attributes.mode)
-    entry.st_nlink = attributes.nlink
-    entry.st_uid, entry.st_gid = attributes.uid, attributes.gid
-    entry.st_size = attributes.size
-    entry.st_blksize = BLOCK_BYTES
-    entry.st_blocks = -(-attributes.size // 512)
-    entry.st_atime_ns = attributes.atime_ns
-    entry.st_mtime_ns = attributes.mtime_ns
-    entry.st_ctime_ns = attributes.ctime_ns
-    entry.entry_timeout = FIXED_S if attributes.is_fixed else 0.0
-    is_walked = attributes.is_dir and attributes.ino != ROOT_INO
-    entry.attr_timeout = max(entry.entry_timeout, WALK_S if is_walked else 0.0)
-    return entry
 
 
 class Filesystem(pyfuse3.Operations):
@@ -122,7 +83,9 @@ class Filesystem(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """Returns the attributes of a name in a directory; the kernel then has a reference."""
-        return _entry(self.vfs.lookup(parent_inode, _name(name), credentials_of(ctx)))
+        return entry_attributes(
+            self.vfs.lookup(parent_inode, decode_name(name), credentials_of(ctx))
+        )
 
     @unanswered
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
@@ -137,7 +100,7 @@ class Filesystem(pyfuse3.Operations):
     @answering(at_inode)
     async def getattr(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Returns the attributes of an inode."""
-        return _entry(self.vfs.getattr(inode, credentials_of(ctx)))
+        return entry_attributes(self.vfs.getattr(inode, credentials_of(ctx)))
 
     @answering(at_inode)
     @waiting
@@ -160,7 +123,7 @@ class Filesystem(pyfuse3.Operations):
         )
         if fh is not None and changes.size is not None:
             self.vfs.open_file(fh).writer = ctx.pid
-        return _entry(await self.vfs.setattr(inode, changes, fh, credentials_of(ctx)))
+        return entry_attributes(await self.vfs.setattr(inode, changes, fh, credentials_of(ctx)))
 
     @answering(at_inode)
     async def opendir(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileHandleT:
@@ -180,7 +143,7 @@ class Filesystem(pyfuse3.Operations):
         listing = self.listings[fh]
         for position in range(start_id, len(listing.entries)):
             name, attributes = listing.entries[position]
-            entry = _entry(attributes)
+            entry = entry_attributes(attributes)
             if not pyfuse3.readdir_reply(token, FileNameT(name.encode()), entry, position + 1):
                 return
             # readdirplus gave the kernel a reference to the inode, whether it is gone by now or not
@@ -216,12 +179,12 @@ class Filesystem(pyfuse3.Operations):
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         """Creates a file and opens it."""
         number, handle, attributes = await self.vfs.create(
-            parent_inode, _name(name), mode, flags, credentials_of(ctx)
+            parent_inode, decode_name(name), mode, flags, credentials_of(ctx)
         )
         info = pyfuse3.FileInfo(
             fh=FileHandleT(number), direct_io=handle.direct_io, keep_cache=handle.keep_cache
         )
-        return info, _entry(attributes)
+        return info, entry_attributes(attributes)
 
     @answering(at_handle)
     async def read(  # type: ignore[override]  # pyfuse3 takes any buffer; its stub has bytes
@@ -286,7 +249,7 @@ class Filesystem(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
     ) -> None:
         """Removes a name."""
-        self._dentries.add(self.vfs.unlink(parent_inode, _name(name)))
+        self._dentries.add(self.vfs.unlink(parent_inode, decode_name(name)))
 
     @answering(at_name)
     @waiting
@@ -304,9 +267,9 @@ class Filesystem(pyfuse3.Operations):
             raise Invalid("two programs cannot be exchanged; rename one after the other")
         gone = await self.vfs.rename(
             parent_inode_old,
-            _name(name_old),
+            decode_name(name_old),
             parent_inode_new,
-            _name(name_new),
+            decode_name(name_new),
             replace=not flags & pyfuse3.RENAME_NOREPLACE,
         )
         self._dentries.add(gone)
@@ -354,8 +317,10 @@ class Filesystem(pyfuse3.Operations):
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
         """Makes a symbolic link."""
-        return _entry(
-            self.vfs.symlink(parent_inode, _name(name), _name(target), credentials_of(ctx))
+        return entry_attributes(
+            self.vfs.symlink(
+                parent_inode, decode_name(name), decode_name(target), credentials_of(ctx)
+            )
         )
 
     @answering(at_inode)
@@ -372,7 +337,9 @@ class Filesystem(pyfuse3.Operations):
         ctx: pyfuse3.RequestContext,
     ) -> pyfuse3.EntryAttributes:
         """Makes a further name of a file."""
-        return _entry(self.vfs.link(inode, new_parent_inode, _name(new_name), credentials_of(ctx)))
+        return entry_attributes(
+            self.vfs.link(inode, new_parent_inode, decode_name(new_name), credentials_of(ctx))
+        )
 
     @answering(at_inode)
     async def getxattr(self, inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext) -> bytes:
@@ -381,7 +348,7 @@ class Filesystem(pyfuse3.Operations):
         Raises:
             FUSEError: ENOATTR, for an attribute that this inode does not have.
         """
-        value = self.vfs.xattrs(inode).get(_name(name)) if name.startswith(OURS) else None
+        value = self.vfs.xattrs(inode).get(decode_name(name)) if name.startswith(OURS) else None
         if value is None:
             raise pyfuse3.FUSEError(pyfuse3.ENOATTR)
         return value

@@ -16,7 +16,6 @@ from jaxfs.vfs.inodes import Inodes, inode_number
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import (
     AnyDirectory,
-    AnyFile,
     DirectorySpec,
     DirEntry,
     FileSpec,
@@ -25,8 +24,8 @@ from jaxfs.vfs.node_specs import (
 from jaxfs.vfs.node_table import STATIC_CHILDREN
 from jaxfs.vfs.nodes import ROOT_INO, Attributes, Changes, Node
 from jaxfs.vfs.open_files.base import OpenFile
-from jaxfs.vfs.open_files.control import ControlFile, SnapshotFile, StatusFile
 from jaxfs.vfs.open_files.open_file_table import OpenFileTable
+from jaxfs.vfs.text_files import open_text
 
 XATTR_PREFIX = "user.jaxfs."
 
@@ -266,26 +265,7 @@ class Vfs:
             await spec.prepare(node.node_object)
         if spec.open is not None:
             return await spec.open(self.mount, node.node_object, caller, flags)
-        return self._open_text(spec, node.node_object, caller, writes=writes)
-
-    def _open_text(
-        self, spec: AnyFile, node_object: NodeObject, caller: Credentials, *, writes: bool
-    ) -> OpenFile:
-        """Opens a file whose spec has `read` and `write`."""
-        read, write, changed = spec.read, spec.write, spec.changed
-        if writes and write is not None:
-
-            async def commit(text: str) -> None:
-                await write(self.mount, node_object, caller, text)
-
-            return ControlFile(commit)
-        if read is None:
-            return SnapshotFile(b"")
-        if changed is not None:
-            return StatusFile(
-                lambda: read(self.mount, node_object, caller), lambda: changed(node_object)
-            )
-        return SnapshotFile(read(self.mount, node_object, caller))
+        return open_text(spec, self.mount, node.node_object, caller, writes=writes)
 
     async def flush(self, fh: int) -> None:
         """Commits what was written, as close(2) of a descriptor, or fsync(2)."""

@@ -7,8 +7,9 @@ import weakref
 
 import pytest
 
+from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.named import NamedArray, NamedArrays
-from jaxfs.arrays.producers import ArrayRef, WrittenArrays
+from jaxfs.arrays.producers import WrittenArrays
 from jaxfs.arrays.quotas import Quotas
 from jaxfs.errors import Invalid, NotFound
 from jaxfs.posix.credentials import InodeAttr

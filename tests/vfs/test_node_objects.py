@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.bindings import Binding
 from jaxfs.arrays.named import NamedArray
-from jaxfs.arrays.producers import ArrayRef, WrittenArrays
+from jaxfs.arrays.producers import WrittenArrays
 from jaxfs.arrays.views import View, make_view
 from jaxfs.calls.call import Call
 from jaxfs.errors import NotPermitted

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 
+from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.named import NamedArray
-from jaxfs.arrays.producers import ArrayRef
 from jaxfs.arrays.views import View, encode, make_view
 from jaxfs.calls.call import Call
 from jaxfs.codecs import formats

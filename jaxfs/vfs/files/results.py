@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from jaxfs.arrays.producers import ArrayRef
+from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.views import View
 from jaxfs.calls.call import Call
 from jaxfs.errors import JaxfsError

@@ -1,0 +1,96 @@
+"""From a request that was decoded to the memory of written arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import trio
+
+from jaxfs.arrays.inputs import THREAD_BYTES, Request
+from jaxfs.arrays.run_inputs import RunInput, release_inputs
+from jaxfs.codecs.infer import InferredParam
+from jaxfs.engine.interface import Input, Range
+from jaxfs.errors import Invalid, from_os_error
+from jaxfs.ipc.channel import INLINE_BYTES
+from jaxfs.ipc.shared_memory import Pool
+from jaxfs.types.memory_layout import ALIGNMENT, output_offsets
+from jaxfs.types.signature import Param, Signature
+
+MAX_STRIDE_BYTES = 1 << 62
+
+
+def check_strides(param: InferredParam) -> None:
+    """Checks the shape of an empty array: numpy refuses one with strides that are too large.
+
+    Raises:
+        Invalid: numpy could not hold it.
+    """
+    nbytes = math.prod(size for size in param.aval.shape if size) * param.aval.row.itemsize
+    if nbytes >= MAX_STRIDE_BYTES:
+        raise Invalid(f"{param.aval} is too large for an array")
+
+
+async def load_arrays(request: Request, params: Sequence[InferredParam], pool: Pool) -> Input:
+    """Returns the arrays of a request in one piece of memory, laid out as outputs are.
+
+    One array that was written at an aligned offset stays where it is; others are copied.
+
+    Raises:
+        Invalid: The request is not valid in its format, or refers to a run that has not ended.
+        NoSpace: There is no memory for the copy.
+    """
+    inputs = await request.decode(params, pool)
+    try:
+        only = inputs[0] if len(inputs) == 1 else None
+        if isinstance(only, Range) and only.offset % ALIGNMENT == 0:
+            only.segment.retain()
+            return only
+        offsets, nbytes = output_offsets(Signature((), tuple(Param("", p.aval) for p in params)))
+        arrays = list(zip(offsets, map(_bytes_of, inputs), strict=True))
+        return await _join(arrays, nbytes, pool)
+    except OSError as error:
+        raise from_os_error(error, "keeping the arrays") from error
+    finally:
+        release_inputs(inputs)
+
+
+async def _join(arrays: Sequence[tuple[int, bytes | memoryview]], nbytes: int, pool: Pool) -> Input:
+    """Returns a copy of arrays at their offsets.
+
+    Raises:
+        OSError: There is no memory for it.
+    """
+    if nbytes <= INLINE_BYTES:
+        whole = bytearray(nbytes)
+        for offset, piece in arrays:
+            whole[offset : offset + len(piece)] = piece
+        return bytes(whole)
+    segment = pool.take(nbytes)
+
+    def copy() -> None:
+        for offset, piece in arrays:
+            segment.write(offset, piece)
+
+    try:
+        if nbytes > THREAD_BYTES:
+            await trio.to_thread.run_sync(copy)
+        else:
+            copy()
+    except BaseException:
+        segment.release()
+        raise
+    return Range(segment, 0, nbytes)
+
+
+def _bytes_of(value: RunInput) -> bytes | memoryview:
+    """Returns the bytes of an input, without a copy; valid while the input is retained.
+
+    Raises:
+        Invalid: It is the output of a run that has not ended.
+    """
+    if isinstance(value, Range):
+        return value.segment.view(value.offset, value.nbytes)
+    if not isinstance(value, bytes):
+        raise Invalid("a result that is not there yet is given a name by itself: write its path")
+    return value
