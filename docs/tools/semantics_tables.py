@@ -49,9 +49,9 @@ def read_table(path: Path = TESTS) -> Table:
 
 
 def read_sections(text: str) -> tuple[str, list[Section]]:
-    """Returns the text above the first section, and the sections without their tables.
+    r"""Returns the text above the first section, and the sections without their tables.
 
-    >>> head, sections = read_sections("# Title\\n\\n## One\\n\\n- It is kept.\\n")
+    >>> head, sections = read_sections("# Title\n\n## One\n\n- It is kept.\n")
     >>> sections[0].promises
     ['It is kept.']
     """
@@ -94,11 +94,11 @@ def render(text: str, table: Table) -> str:
     for section in sections:
         parts += [f"\n## {section.title}\n", *(f"{line}\n" for line in section.prose)]
         if section.promises:
-            parts += ["\n", *_table_lines(section, table.get(section.title, {}))]
+            parts += ["\n", *_table_lines(table.get(section.title, {}))]
     return "".join(parts)
 
 
-def _table_lines(section: Section, rows: Mapping[str, Sequence[str]]) -> list[str]:
+def _table_lines(rows: Mapping[str, Sequence[str]]) -> list[str]:
     lines = [f"{BEGIN}\n", "\n", "| promise | tests |\n", "| --- | --- |\n"]
     for start, tests in rows.items():
         shown = "<br>".join(f"`{test}`" for test in tests)

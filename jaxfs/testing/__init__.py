@@ -1,11 +1,11 @@
-"""Tests without a mount: a fake engine, a fake compiler, and the filesystem in one process.
+r"""Tests without a mount: a fake engine, a fake compiler, and the filesystem in one process.
 
 ``open_vfs`` gives a whole mount, and a client that does what programs do with files::
 
     async with open_vfs() as mount:
         client = mount.client
         await client.write("programs/add.mlir", "add(x: f32[2], y: f32[2]) -> f32[2]")
-        assert await client.ask("programs/add/call", "[1, 2] [10, 20]") == b"[11.0, 22.0]\\n"
+        assert await client.ask("programs/add/call", "[1, 2] [10, 20]") == b"[11.0, 22.0]\n"
 
 Programs are lines of text (``FakeProgram``) that name a Python function.  A test decides what ends
 when: ``mount.engine.hold()`` keeps runs under way, ``mount.compiler.hold("compile")`` compiles.

@@ -147,7 +147,7 @@ class FakeCompiler:
     async def compile(
         self,
         artifact: int,
-        work: Compile,
+        work: Compile,  # noqa: ARG002  # the interface has it
         *,
         user: UserIds | None = None,
         began: Callable[[], None] | None = None,

@@ -126,7 +126,7 @@ class FakeEngine:
         trio.lowlevel.current_trio_token().run_sync_soon(self._run_ready)
         return run.number
 
-    def poll(self, wait_s: float = 0.0) -> None:
+    def poll(self, wait_s: float = 0.0) -> None:  # noqa: ARG002  # the interface has it
         """Ends what does not have to wait."""
         self._run_ready()
 

@@ -68,7 +68,7 @@ async def open_vfs(
     engines: FakeEngines | None = None,
     compiler: FakeCompiler | None = None,
 ) -> AsyncIterator[InProcessMount]:
-    """A mount for the time of a block, without FUSE, processes and jax.
+    r"""A mount for the time of a block, without FUSE, processes and jax.
 
     Args:
         options: As after ``-o``.
@@ -81,7 +81,7 @@ async def open_vfs(
     ...         await mount.client.write("programs/add.mlir", "add(x: f32[2], y: f32[2]) -> f32[2]")
     ...         return await mount.client.ask("programs/add/call", "[1, 2] [10, 20]")
     >>> trio.run(main)
-    b'[11.0, 22.0]\\n'
+    b'[11.0, 22.0]\n'
     """
     options = options or Options()
     engines, compiler = engines or FakeEngines(owner_uid=OWNER.uid), compiler or FakeCompiler()

@@ -67,13 +67,13 @@ class ClientFile:
         self._ino = ino
 
     async def read(self, size: int = REQUEST_BYTES) -> bytes:
-        """As read(2) at ``offset``: empty at the end of the file."""
+        """Returns the next bytes; none at the end of the file."""
         data = await self.pread(self.offset, size)
         self.offset += len(data)
         return data
 
     async def pread(self, offset: int, size: int = REQUEST_BYTES) -> bytes:
-        """As pread(2)."""
+        """Returns the bytes at an offset."""
         with self._client.noting(self.open_file.path):
             data = self.open_file.read_now(offset, size)
             return bytes(await self.open_file.read(offset, size) if data is None else data)
@@ -86,7 +86,7 @@ class ClientFile:
         return b"".join(pieces)
 
     async def write(self, data: bytes) -> int:
-        """As write(2) at ``offset``, in requests of up to 1 MiB."""
+        """Writes at ``self.offset``, in requests of up to 1 MiB; returns the number of bytes."""
         written = 0
         while written < len(data):
             piece = data[written : written + REQUEST_BYTES]
@@ -95,18 +95,18 @@ class ClientFile:
         return written
 
     async def pwrite(self, offset: int, data: bytes) -> int:
-        """As pwrite(2) of one request."""
+        """Writes at an offset, in one request; returns the number of bytes."""
         with self._client.noting(self.open_file.path):
             if self.open_file.write_now(offset, data):
                 return len(data)
             return await self.open_file.write(offset, data)
 
     async def truncate(self, size: int) -> None:
-        """As ftruncate(2)."""
+        """Cuts the file, or extends it with zeros."""
         await self._client.set_attributes(self._ino, Changes(size=size), self._number)
 
     async def flush(self) -> None:
-        """As close(2) of one of several descriptors, or fsync(2)."""
+        """Commits what was written, as close(2) of one of several descriptors and fsync(2) do."""
         with self._client.noting(self.open_file.path):
             await self._client.vfs.flush(self._number)
 
@@ -115,14 +115,14 @@ class ClientFile:
         self._client.vfs.release(self._number)
 
     async def close(self) -> None:
-        """As close(2).  Raises what the commit of the written data raises."""
+        """Flushes and releases.  Raises what the commit of the written data raises."""
         try:
             await self.flush()
         finally:
             self.release()
 
     def poll(self) -> int:
-        """Returns the events that poll(2) does."""
+        """Returns the events that are true now: POLLIN, POLLOUT, POLLPRI."""
         readable = select.POLLIN if self.open_file.is_readable() else 0
         changed = select.POLLPRI if self.open_file.is_changed() else 0
         return select.POLLOUT | readable | changed
@@ -193,7 +193,7 @@ class VfsClient:
         await file.close()
 
     async def open_file(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o666) -> ClientFile:
-        """As open(2).  Call ``close`` of what it returns."""
+        """Opens or creates a file; the caller closes it."""
         with self.noting(path):
             place = self._walk(path)
             if place.found is None:
@@ -220,7 +220,7 @@ class VfsClient:
     # Names
 
     def stat(self, path: str, *, follow: bool = True) -> Attributes:
-        """As stat(2), or lstat(2)."""
+        """Returns the attributes of what a path leads to; of a link itself unless ``follow``."""
         with self.noting(path):
             return self._walk(path, follow=follow).attributes()
 
@@ -233,7 +233,7 @@ class VfsClient:
         return True
 
     def listing(self, path: str) -> dict[str, Attributes]:
-        """As opendir(3) and readdir(3), with attributes; counts references as readdirplus does."""
+        """Returns names with attributes, and counts references as FUSE_READDIRPLUS does."""
         with self.noting(path):
             directory = self._walk(path).attributes()
             self._need(directory, READ, path)
@@ -248,14 +248,14 @@ class VfsClient:
         return sorted(self.listing(path))
 
     def unlink(self, path: str) -> list[tuple[int, str]]:
-        """As unlink(2).  Returns the other names (parent inode, name) that are gone with it."""
+        """Removes a name.  Returns the other names (parent inode, name) that are gone with it."""
         with self.noting(path):
             place = self._walk(path, follow=False)
             self._check_removable(place)
             return self.vfs.unlink(place.parent.ino, place.name)
 
     async def rename(self, old: str, new: str, *, replace: bool = True) -> list[tuple[int, str]]:
-        """As rename(2), or renameat2(2) with RENAME_NOREPLACE.  Returns as ``unlink``."""
+        """Moves a name; RENAME_NOREPLACE unless ``replace``.  Returns names as ``unlink`` does."""
         with self.noting(old):
             source, target = self._walk(old, follow=False), self._walk(new, follow=False)
             self._check_removable(source)
@@ -267,18 +267,18 @@ class VfsClient:
             )
 
     def symlink(self, target: str, path: str) -> None:
-        """As symlink(2)."""
+        """Makes a symbolic link at ``path``."""
         with self.noting(path):
             place = self._new_name(path)
             made = self.vfs.symlink(place.parent.ino, place.name, target, self.credentials)
             self._references[made.ino] += 1
 
     def readlink(self, path: str) -> str:
-        """As readlink(2)."""
+        """Returns the target of a symbolic link."""
         return self.vfs.readlink(self.stat(path, follow=False).ino)
 
     def link(self, old: str, new: str) -> None:
-        """As link(2)."""
+        """Gives a file another name."""
         with self.noting(new):
             ino, place = self.stat(old).ino, self._new_name(new)
             made = self.vfs.link(ino, place.parent.ino, place.name, self.credentials)
@@ -287,24 +287,24 @@ class VfsClient:
     # Attributes
 
     async def chmod(self, path: str, mode: int) -> None:
-        """As chmod(2)."""
+        """Changes the permission bits; its owner and root may."""
         self._check_owner(path)
         await self.set_attributes(self.stat(path).ino, Changes(mode=mode))
 
     async def chown(self, path: str, uid: int | None = None, gid: int | None = None) -> None:
-        """As chown(2)."""
+        """Changes owner and group; None leaves one as it is."""
         if self.credentials.uid != 0:
             raise NotPermitted("only root gives files to others")
         await self.set_attributes(self.stat(path).ino, Changes(uid=uid, gid=gid))
 
     async def utime(self, path: str, atime_ns: int | None, mtime_ns: int | None) -> None:
-        """As utimensat(2); None leaves a time as it is."""
+        """Sets the times, in nanoseconds since the epoch; None leaves one as it is."""
         self._check_owner(path)
         changes = Changes(atime_ns=atime_ns, mtime_ns=mtime_ns)
         await self.set_attributes(self.stat(path).ino, changes)
 
     async def truncate(self, path: str, size: int) -> None:
-        """As truncate(2)."""
+        """Cuts a file by its path, or extends it with zeros."""
         found = self.stat(path)
         self._need(found, WRITE, path)
         await self.set_attributes(found.ino, Changes(size=size))
