@@ -102,7 +102,8 @@ def test_sigterm_ends_waiters_mount_and_daemon(spinning: Mount) -> None:
         assert verdict(process) == f"{errno.ENOTCONN}:{WAITERS}"
     expect_end(*family)
     expect_unmounted(spinning)
-    assert "ERROR" not in spinning.log and "WARNING" not in spinning.log
+    assert "ERROR" not in spinning.log
+    assert "WARNING" not in spinning.log
 
 
 def test_sigterm_ends_a_close_that_waits_for_a_compile(own_mount: Mount) -> None:
@@ -185,7 +186,8 @@ def test_umount_force_unmounts_what_is_in_use(spinning: Mount) -> None:
     command = [*mountctl("umount"), str(spinning.path)]
     with waiting(spinning, "endless", 10) as process:
         refused = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert refused.returncode and "--force" in refused.stderr
+        assert refused.returncode
+        assert "--force" in refused.stderr
         done = subprocess.run([*command, "--force"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert verdict(process) == f"{errno.ENOTCONN}:10"

@@ -38,7 +38,7 @@ def drawn(mount: Mount) -> list[str]:
 @pytest.fixture
 def saxpy(mount: Mount) -> Iterator[Path]:
     """A program that nobody has drawn."""
-    yield mount.add("saxpy.mlir", f"{SAXPY}// {os.urandom(8).hex()}\n")
+    return mount.add("saxpy.mlir", f"{SAXPY}// {os.urandom(8).hex()}\n")
 
 
 def test_picture_shows_inputs_operations_and_outputs_with_types(saxpy: Path) -> None:

@@ -135,7 +135,8 @@ def test_a_user_has_a_share_of_unfinished_calls(limited: Callable[[str], Mount])
         assert done.returncode == 0
     done = as_user(ALICE, mount, f"/bin/echo {FOREVER} > programs/spin/calls/a3")
     done = as_user(ALICE, mount, "/bin/cat programs/spin/calls/a3 results/a3.error")
-    assert "EDQUOT" in done.stdout and "max_calls_per_user" in done.stdout
+    assert "EDQUOT" in done.stdout
+    assert "max_calls_per_user" in done.stdout
     done = as_user(BOB, mount, "echo 3 > programs/spin/calls/b && cat results/b.json")
     assert done.stdout == "3\n"
     as_user(ALICE, mount, "rm results/a0; echo 4 > programs/spin/calls/a3")
@@ -151,7 +152,8 @@ def test_a_user_has_a_share_of_memory(limited: Callable[[str], Mount]) -> None:
     assert as_user(ALICE, mount, make.format("a2")).returncode == 0
     as_user(ALICE, mount, make.format("a3"))
     told = as_user(ALICE, mount, "cat results/a3.error").stdout
-    assert told.startswith("EDQUOT") and "max_bytes_per_user" in told
+    assert told.startswith("EDQUOT")
+    assert "max_bytes_per_user" in told
     assert as_user(BOB, mount, make.format("b1")).returncode == 0
     done = as_user(ALICE, mount, "head -c 20M /dev/zero > programs/.staged")
     assert "Disk quota exceeded" in done.stderr
@@ -180,7 +182,8 @@ def test_a_run_that_cannot_fit_is_enospc_at_submission(limited: Callable[[str], 
     mount.add("huge.mlir", HUGE_INSIDE.format(n=machine // 6))
     assert errno_of(lambda: submit(mount, "huge", "c", "1")) == errno.ENOSPC
     told = (mount.path / "results/c.error").read_text()
-    assert "bytes of memory" in told and "the machine has available" in told
+    assert "bytes of memory" in told
+    assert "the machine has available" in told
     assert mount.keyed("health")["engine_restarts"] == "0"
     fd = os.open(mount.path / "programs/huge/call", os.O_RDWR)
     assert errno_of(lambda: os.write(fd, b"1\n")) == errno.ENOSPC

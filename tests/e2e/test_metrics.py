@@ -56,7 +56,9 @@ def test_metrics_are_read_by_prometheus(mount: Mount) -> None:
         metric.name for metric in METRICS
     }
     for found in read_strictly(as_openmetrics(text)):
-        assert found.documentation and found.samples and found.type != "unknown", found.name
+        assert found.documentation, found.name
+        assert found.samples, found.name
+        assert found.type != "unknown", found.name
 
 
 def test_names_of_metrics_tell_units(mount: Mount) -> None:

@@ -52,7 +52,8 @@ def test_numpy_files_say_their_types(mount: Mount, tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", np.ones(3, np.float32))
     mount.sh(f"cat {tmp_path}/x.npy {tmp_path}/y.npy > programs/poly/calls/n1")
     got = np.load(mount.path / "results/n1")
-    assert got.dtype == np.float32 and got.tolist() == [[1, 3, 5], [7, 9, 11]]
+    assert got.dtype == np.float32
+    assert got.tolist() == [[1, 3, 5], [7, 9, 11]]
 
 
 def test_an_untyped_conversation_answers_when_reading_begins(mount: Mount) -> None:
@@ -123,7 +124,9 @@ def test_python_errors_are_told_like_python_tells_them(mount: Mount) -> None:
     assert "Invalid argument" in done.stderr
     told = (mount.path / "results/e1.error").read_text()
     assert told.startswith("EINVAL: TypeError: ")
-    assert "in inner" in told and "in outer" in told and "line " in told
+    assert "in inner" in told
+    assert "in outer" in told
+    assert "line " in told
     assert "jax/_src" not in told
 
 
@@ -163,7 +166,8 @@ def test_only_the_mounting_user_may_write_pickles(open_mount: Mount) -> None:
     done = as_user(ALICE, open_mount, "cp ../poly.pkl programs/mine.pkl")
     assert "Permission denied" in done.stderr
     told = as_user(ALICE, open_mount, "cat programs/mine/error").stdout
-    assert told.startswith("EACCES: ") and "pickle=all" in told
+    assert told.startswith("EACCES: ")
+    assert "pickle=all" in told
     done = as_user(ALICE, open_mount, CALL.format("poly", "1 1", "a1"))
     assert done.stdout == "3\n"
 

@@ -38,7 +38,7 @@ def test_arrays_are_there_after_a_remount(own_mount: Mount) -> None:
 def test_arrays_survive_the_daemon(own_mount: Mount) -> None:
     own_mount.remount("keep_arrays")
     (own_mount.path / "arrays/x").write_text("[1.0, 2]\n")
-    eventually(lambda: (own_mount.state_dir / "arrays/x.array").exists())
+    eventually((own_mount.state_dir / "arrays/x.array").exists)
     os.kill(front_of(own_mount), signal.SIGKILL)
     eventually(lambda: not os.path.ismount(own_mount.path))
     own_mount.start()

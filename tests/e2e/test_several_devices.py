@@ -277,7 +277,8 @@ def test_what_cannot_be_spread_says_why(four: Mount, step: str, number: str, rea
     with pytest.raises(OSError):
         (here / "signature").read_text()
     told = (here / "error").read_text()
-    assert told.startswith(f"{number}: ") and reason in told
+    assert told.startswith(f"{number}: ")
+    assert reason in told
 
 
 def test_a_program_of_several_devices_cannot_be_moved(four: Mount) -> None:

@@ -43,7 +43,7 @@ def call(mount: Mount, *names: str, program: str = "programs/saxpy") -> None:
 def saxpy(mount: Mount) -> Iterator[Mount]:
     """The mount with a program that was not there before: its compile is in the trace."""
     mount.add("saxpy.mlir", f"{SAXPY}// {os.urandom(8).hex()}\n")
-    yield mount
+    return mount
 
 
 def test_stages_of_a_call_follow_one_another_and_sum_to_its_total(saxpy: Mount) -> None:

@@ -209,7 +209,8 @@ def test_grad_of_an_integer_or_a_vector_is_refused_with_advice(
         (mount.path / f"transformations/{path}/call").open("r+b", buffering=0)
     assert caught.value.errno == errno.EOPNOTSUPP
     told = (mount.path / f"transformations/{path}/error").read_text()
-    assert told.startswith("EOPNOTSUPP: ") and "grad" in told
+    assert told.startswith("EOPNOTSUPP: ")
+    assert "grad" in told
 
 
 def test_transformed_programs_outlive_the_daemon(own_mount: Mount, tmp_path: Path) -> None:

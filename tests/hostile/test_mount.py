@@ -55,7 +55,7 @@ def test_hostile_program_fails_its_write_with_the_reason_beside_it(
     unharmed: Mount, name: str
 ) -> None:
     case = CASES[name]
-    with pytest.raises(OSError, match=os.strerror(case.errno)) as caught:
+    with pytest.raises(OSError) as caught:
         unharmed.add("evil.mlir", case.data)
     assert caught.value.errno == case.errno
     first, *_ = (unharmed.path / "programs/evil/error").read_text().splitlines()
@@ -65,8 +65,9 @@ def test_hostile_program_fails_its_write_with_the_reason_beside_it(
 
 def test_result_past_memory_is_enospc_with_the_number(unharmed: Mount) -> None:
     unharmed.add("evil.mlir", CASES["terabyte_result"].data)
-    with pytest.raises(OSError, match="No space") as caught:
+    with pytest.raises(OSError) as caught:  # noqa: PT012  # submission or result, whichever is first
         (unharmed.path / "programs/evil/calls/one.raw").write_bytes(b"\1")
+        (unharmed.path / "results/one.raw").read_bytes()
     assert caught.value.errno == errno.ENOSPC
     assert str(1 << 40) in (unharmed.path / "results/one.error").read_text()
 
@@ -74,7 +75,7 @@ def test_result_past_memory_is_enospc_with_the_number(unharmed: Mount) -> None:
 def test_program_that_kills_the_engine_fails_its_calls_only(own_mount: Mount) -> None:
     own_mount.add("evil.mlir", CASES["sort_inconsistent"].data)
     (own_mount.path / "programs/evil/calls/one.raw").write_bytes(NOISE.tobytes())
-    with pytest.raises(OSError, match="Input/output") as caught:
+    with pytest.raises(OSError) as caught:
         (own_mount.path / "results/one.raw").read_bytes()
     assert caught.value.errno == errno.EIO
     assert "quarantined" in (own_mount.path / "results/one.error").read_text()
