@@ -39,7 +39,8 @@ def test_each_private_name_is_listed_with_its_reason(path: Path) -> None:
     tree = ast.parse(path.read_text())
     documented = ast.get_docstring(tree) or ""
     missing = {name for name in private_names(tree) if f"``{name}``" not in documented}
-    assert private_names(tree) and not missing
+    assert private_names(tree)
+    assert not missing
 
 
 def test_no_other_package_imports_private_modules_of_jax() -> None:

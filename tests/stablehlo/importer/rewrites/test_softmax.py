@@ -185,7 +185,8 @@ def test_nothing_flows_back_through_a_maximum_that_only_shifts(
     name: str, verdicts: list[bool]
 ) -> None:
     assert_same_derivatives([ONLY_SHIFTS[name]], array())
-    assert verdicts and all(verdicts)
+    assert verdicts
+    assert all(verdicts)
 
 
 def test_maxima_that_count_are_differentiated(verdicts: list[bool]) -> None:

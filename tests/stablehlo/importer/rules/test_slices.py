@@ -59,7 +59,8 @@ def primitives(name: str, functions: dict[str, Callable[[Any], Any]]) -> list[st
 @pytest.mark.parametrize("name", SPLITS)
 def test_slices_that_make_the_whole_are_one_split(name: str) -> None:
     found = primitives(name, SPLITS)
-    assert found.count("split") == 1 and "slice" not in found
+    assert found.count("split") == 1
+    assert "slice" not in found
 
 
 @pytest.mark.parametrize("name", NO_SPLITS)
