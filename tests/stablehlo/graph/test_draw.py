@@ -62,7 +62,7 @@ def assert_is_whole(graph: Graph, operations: int) -> None:
     assert drawn == operations
 
 
-@pytest.mark.parametrize("calls, regions", [*itertools.product((True, False), repeat=2)])
+@pytest.mark.parametrize(("calls", "regions"), [*itertools.product((True, False), repeat=2)])
 def test_fusion_makes_no_cycle(
     network: tuple[Any, Signature], *, calls: bool, regions: bool
 ) -> None:
