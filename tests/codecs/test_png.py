@@ -2,12 +2,14 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import ArrayLike
 
 from jaxfs.codecs.formats import encode, encoded_size
 from jaxfs.errors import Invalid
@@ -16,7 +18,7 @@ from jaxfs.types.signature import Param
 from tests.codecs.values import buffer_of
 
 
-def chunks(data):
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     position = 8
     while position < len(data):
@@ -28,7 +30,7 @@ def chunks(data):
         position += 12 + length
 
 
-def image(array, short):
+def image(array: ArrayLike, short: str) -> np.ndarray:
     """The samples of the image an array becomes."""
     buffer = buffer_of(np.asarray(array), short)
     (first, header), *data, (last, empty) = chunks(
@@ -50,21 +52,21 @@ shapes = st.tuples(sides, sides) | st.tuples(sides, sides, st.sampled_from([3, 4
 
 
 @given(hnp.arrays(np.uint8, shapes))
-def test_bytes_are_the_samples(array):
+def test_bytes_are_the_samples(array: np.ndarray) -> None:
     assert np.array_equal(image(array, "u8"), array)
 
 
-def test_bools_are_black_and_white():
+def test_bools_are_black_and_white() -> None:
     assert image([[True, False]], "bool").tolist() == [[255, 0]]
 
 
 @pytest.mark.parametrize("short", ["f64", "f32", "f16", "bf16", "f8_e5m2"])
-def test_floats_are_stretched_from_black_to_white(short):
+def test_floats_are_stretched_from_black_to_white(short: str) -> None:
     assert image([[-1, 0, 1]], short).tolist() == [[0, 128, 255]]
     assert image([[[1, 2, 3]]], short).tolist() == [[[0, 128, 255]]]
 
 
-def test_a_constant_and_nan_are_black_and_infinities_the_ends():
+def test_a_constant_and_nan_are_black_and_infinities_the_ends() -> None:
     assert image([[7, 7]], "f32").tolist() == [[0, 0]]
     assert image([[np.nan, 1, 3]], "f32").tolist() == [[0, 0, 255]]
     assert image([[-np.inf, 1, 3, np.inf]], "f32").tolist() == [[0, 0, 255, 255]]
@@ -72,7 +74,7 @@ def test_a_constant_and_nan_are_black_and_infinities_the_ends():
 
 
 @given(hnp.arrays(np.float64, (2, 3)))
-def test_any_floats_make_an_image(array):
+def test_any_floats_make_an_image(array: np.ndarray) -> None:
     assert image(array, "f64").shape == (2, 3)
 
 
@@ -90,6 +92,6 @@ def test_any_floats_make_an_image(array):
     ],
     ids=str,
 )
-def test_what_is_no_image_is_refused_before_there_are_values(aval):
+def test_what_is_no_image_is_refused_before_there_are_values(aval: Aval) -> None:
     with pytest.raises(Invalid, match=r"png takes u8\[h,w\]"):
         encoded_size("png", [Param("x", aval)])

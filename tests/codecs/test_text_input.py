@@ -11,21 +11,22 @@ from hypothesis import strategies as st
 from jaxfs.codecs.formats import decode
 from jaxfs.codecs.tokenizer import split
 from jaxfs.errors import Invalid
-from jaxfs.types.avals import BY_SHORT, DTYPES, parse_aval
-from jaxfs.types.buffers import Reference
+from jaxfs.types.avals import BY_SHORT, DTYPES, DType, parse_aval
+from jaxfs.types.buffers import Reference, TypedBuffer
 from jaxfs.types.signature import Param
+from tests.codecs.values import decode_buffers
 
 
-def read(text, *types):
+def read(text: str | bytes, *types: str) -> list[TypedBuffer]:
     params = [Param(name, parse_aval(t)) for name, t in zip("xyz", types, strict=False)]
-    return decode("json", text.encode() if isinstance(text, str) else text, params)
+    return decode_buffers("json", text.encode() if isinstance(text, str) else text, params)
 
 
-def values(text, *types):
+def values(text: str | bytes, *types: str) -> list[object]:
     return [buffer.array().tolist() for buffer in read(text, *types)]
 
 
-def refusal(text, *types):
+def refusal(text: str | bytes, *types: str) -> str:
     with pytest.raises(Invalid) as error:
         read(text, *types)
     return error.value.reason
@@ -39,12 +40,14 @@ words = st.recursive(
 
 
 @given(st.lists(words, max_size=5), st.sampled_from([b" ", b"\n", b"\t \r\n"]))
-def test_whitespace_separates_words_outside_brackets_and_strings(drawn, gap):
+def test_whitespace_separates_words_outside_brackets_and_strings(
+    drawn: list[bytes], gap: bytes
+) -> None:
     assert split(memoryview(gap.join(drawn))) == drawn
     assert split(memoryview(gap + gap.join(drawn) + gap)) == drawn
 
 
-def test_each_word_is_an_argument():
+def test_each_word_is_an_argument() -> None:
     assert values("[1, 2] 3\n[[4],\n [5]]\n", "f32[2]", "i8[]", "u8[2,1]") == [
         [1, 2],
         3,
@@ -53,7 +56,7 @@ def test_each_word_is_an_argument():
 
 
 @pytest.mark.parametrize("row", DTYPES, ids=lambda row: row.short)
-def test_a_number_takes_the_type_of_its_parameter(row):
+def test_a_number_takes_the_type_of_its_parameter(row: DType) -> None:
     text = "[true, false]" if row.short == "bool" else "[1, 2]"
     if row.short == "i2":
         text = "[1, -2]"
@@ -62,7 +65,7 @@ def test_a_number_takes_the_type_of_its_parameter(row):
     assert found.array().astype(complex).tolist() == json.loads(text)
 
 
-def test_floats_are_rounded_to_nearest():
+def test_floats_are_rounded_to_nearest() -> None:
     assert values("0.1 0.1 16777217", "f32[]", "bf16[]", "f32[]") == [
         float(np.float32(0.1)),
         0.10009765625,
@@ -71,39 +74,40 @@ def test_floats_are_rounded_to_nearest():
 
 
 @pytest.mark.parametrize("word", ["nan", "NaN", "-nan", "[nan]", "[NaN]"])
-def test_nan_has_its_usual_spellings(word):
+def test_nan_has_its_usual_spellings(word: str) -> None:
     assert np.isnan(read(word, "f32[1]" if "[" in word else "f32[]")[0].array()).all()
 
 
 @pytest.mark.parametrize("word", ["inf", "Infinity", "+inf", "INF"])
-def test_infinity_has_its_usual_spellings(word):
+def test_infinity_has_its_usual_spellings(word: str) -> None:
     assert values(f"{word} [-inf, {word}]", "f32[]", "f16[2]") == [float("inf"), [-np.inf, np.inf]]
 
 
 @pytest.mark.parametrize("word", ["1+2j", '"1+2j"', "[1, 2]", "[1.0,2]"])
-def test_a_complex_number_is_a_pair_or_a_string(word):
+def test_a_complex_number_is_a_pair_or_a_string(word: str) -> None:
     assert values(word, "c64[]") == [1 + 2j]
     assert values(f"[{word}, {word}]", "c128[2]") == [[1 + 2j, 1 + 2j]]
 
 
-def test_real_numbers_are_complex_numbers():
+def test_real_numbers_are_complex_numbers() -> None:
     assert values("[1, -2.5]", "c64[2]") == [[1, -2.5]]
     assert values("3", "c64[]") == [3]
 
 
 @pytest.mark.parametrize("path", ["arrays/w", "results/7", "results/7.0", "results/job-1.loss"])
-def test_references_are_handed_on(path):
-    assert read(f"{path} 1", "f32[9]", "f32[]")[0] == Reference(path)
+def test_references_are_handed_on(path: str) -> None:
+    params = [Param("x", parse_aval("f32[9]")), Param("y", parse_aval("f32[]"))]
+    assert decode("json", f"{path} 1".encode(), params)[0] == Reference(path)
 
 
 @pytest.mark.parametrize("word", ["arrays/", "arrays/../x", "results/.x", "programs/x"])
-def test_what_is_no_reference_is_refused(word):
+def test_what_is_no_reference_is_refused(word: str) -> None:
     assert refusal(word, "f32[9]") == (
         f"input 0 x: expected f32[9], got {word}, which is no JSON value"
     )
 
 
-def test_plain_numbers_are_the_elements_of_a_single_vector():
+def test_plain_numbers_are_the_elements_of_a_single_vector() -> None:
     assert values("1 2\n3\n", "f32[3]") == [[1, 2, 3]]
     assert values("true false", "bool[2]") == [[True, False]]
 
@@ -157,19 +161,21 @@ def test_plain_numbers_are_the_elements_of_a_single_vector():
         ),
     ],
 )
-def test_a_mismatch_names_the_parameter_and_both_types(text, types, reason):
+def test_a_mismatch_names_the_parameter_and_both_types(
+    text: str | bytes, types: list[str], reason: str
+) -> None:
     assert refusal(text, *types) == reason
 
 
-def test_deep_nesting_is_refused():
+def test_deep_nesting_is_refused() -> None:
     assert "nested deeper than 64" in refusal("[" * 100_000, "f32[]")
 
 
-def test_empty_arrays_are_empty_lists():
+def test_empty_arrays_are_empty_lists() -> None:
     assert [b.aval.shape for b in read("[] [[],[]]", "f32[0,3]", "f32[2,0]")] == [(0, 3), (2, 0)]
 
 
-def test_the_limits_of_integers_are_exact():
+def test_the_limits_of_integers_are_exact() -> None:
     for short in ("i64", "u64", "i8", "u4", "i2"):
         limits = ml_dtypes.iinfo(BY_SHORT[short].numpy)
         text = f"[{limits.min}, {limits.max}]"

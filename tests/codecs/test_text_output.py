@@ -9,29 +9,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxfs.codecs.formats import decode, encode, encoded_size
+from jaxfs.codecs.formats import encode, encoded_size
 from jaxfs.errors import Invalid
 from jaxfs.types.avals import BY_SHORT, Aval
 from jaxfs.types.buffers import TypedBuffer
 from jaxfs.types.signature import Param
-from tests.codecs.values import avals, buffer_of, buffers, same, values
+from tests.codecs.values import Values, avals, buffer_of, buffers, decode_buffers, same, values
 
 
-def text_of(name, *arrays, names=("x", "y", "z")):
+def text_of(
+    name: str, *arrays: tuple[np.ndarray, str], names: tuple[str, ...] = ("x", "y", "z")
+) -> str:
     found = [buffer_of(array, short) for array, short in arrays]
     params = [Param(n, b.aval) for n, b in zip(names, found, strict=False)]
     return bytes(encode(name, params, found)).decode()
 
 
-def reads_back(buffer, text):
+def reads_back(buffer: TypedBuffer, text: bytes) -> bool:
     params = [Param("x", buffer.aval)]
-    [found] = decode("json", text, params)
+    [found] = decode_buffers("json", text, params)
     return np.array_equal(found.array(), buffer.array(), equal_nan=False) or same(
         canonical(found), canonical(buffer)
     )
 
 
-def canonical(buffer):
+def canonical(buffer: TypedBuffer) -> TypedBuffer:
     """The same with every nan alike."""
     array = buffer.array().astype(complex)
     parts = np.stack([array.real, array.imag])
@@ -40,11 +42,11 @@ def canonical(buffer):
 
 
 @given(buffers())
-def test_json_reads_back_as_the_same_values(buffer):
+def test_json_reads_back_as_the_same_values(buffer: TypedBuffer) -> None:
     assert reads_back(buffer, bytes(encode("json", [Param("x", buffer.aval)], [buffer])))
 
 
-def test_json_of_several_outputs_is_an_object_by_name_or_a_list():
+def test_json_of_several_outputs_is_an_object_by_name_or_a_list() -> None:
     arrays = [(np.array([1.5]), "f32"), (np.array(True), "bool")]
     assert json.loads(text_of("json", *arrays)) == {"x": [1.5], "y": True}
     assert json.loads(text_of("json", *arrays, names=("", "y"))) == [[1.5], True]
@@ -52,7 +54,7 @@ def test_json_of_several_outputs_is_an_object_by_name_or_a_list():
     assert text_of("json") == "{}\n"
 
 
-def test_json_writes_what_pythons_json_reads():
+def test_json_writes_what_pythons_json_reads() -> None:
     assert text_of("json", (np.array([np.nan, np.inf, -np.inf]), "f32")) == (
         "[NaN, Infinity, -Infinity]\n"
     )
@@ -60,12 +62,12 @@ def test_json_writes_what_pythons_json_reads():
     assert text_of("json", (np.array(0.1), "bf16")) == "0.10009765625\n"
 
 
-def test_json_refuses_an_empty_array_of_a_billion_rows():
+def test_json_refuses_an_empty_array_of_a_billion_rows() -> None:
     with pytest.raises(Invalid, match="1000000000 empty lists"):
         encoded_size("json", [Param("x", Aval("f32", (10**9, 0)))])
 
 
-def test_txt_is_a_row_a_line_with_a_blank_line_between_matrices():
+def test_txt_is_a_row_a_line_with_a_blank_line_between_matrices() -> None:
     array = np.arange(8).reshape(2, 2, 2)
     assert text_of("txt", (array, "i32")) == "0 1\n2 3\n\n4 5\n6 7\n"
     assert text_of("txt", (array[0], "i32")) == "0 1\n2 3\n"
@@ -74,13 +76,13 @@ def test_txt_is_a_row_a_line_with_a_blank_line_between_matrices():
     assert text_of("txt", (array[:0], "i32")) == ""
 
 
-def test_txt_of_several_outputs_names_each():
+def test_txt_of_several_outputs_names_each() -> None:
     arrays = [(np.array([1, 2]), "i32"), (np.array(0.5), "f32")]
     assert text_of("txt", *arrays) == "# 0 x i32[2]\n1 2\n# 1 y f32[]\n0.5\n"
     assert text_of("txt", *arrays, names=("", "")) == "# 0 i32[2]\n1 2\n# 1 f32[]\n0.5\n"
 
 
-def test_txt_writes_the_fewest_digits():
+def test_txt_writes_the_fewest_digits() -> None:
     for short in ("f64", "f32", "f16", "bf16"):
         assert text_of("txt", (np.array(0.1), short)) == "0.1\n"
     assert text_of("txt", (np.array([1 - 2j, complex("nan+infj")]), "c64")) == "1.0-2.0j nan+infj\n"
@@ -89,12 +91,12 @@ def test_txt_writes_the_fewest_digits():
 
 @pytest.mark.parametrize("name", ["txt", "csv"])
 @given(buffer=buffers(of=avals().filter(lambda aval: aval.shape == ())))
-def test_numerals_read_back_as_the_same_element(name, buffer):
+def test_numerals_read_back_as_the_same_element(name: str, buffer: TypedBuffer) -> None:
     assert reads_back(buffer, bytes(encode(name, [Param("x", buffer.aval)], [buffer])))
 
 
 @pytest.mark.parametrize("short", ["bf16", "f16", "f8_e4m3fn", "f8_e5m2", "f8_e8m0fnu"])
-def test_every_value_of_a_narrow_type_is_written_so_that_it_reads_back(short):
+def test_every_value_of_a_narrow_type_is_written_so_that_it_reads_back(short: str) -> None:
     dtype = BY_SHORT[short].numpy
     array = np.arange(1 << 8 * dtype.itemsize).astype(f"u{dtype.itemsize}").view(dtype)
     words = text_of("txt", (array, short)).split()
@@ -105,13 +107,13 @@ def test_every_value_of_a_narrow_type_is_written_so_that_it_reads_back(short):
 
 
 @given(buffers(of=st.builds(Aval, st.sampled_from(["f32", "f64", "i32"]), st.just((3, 2)))))
-def test_numpy_reads_csv(buffer):
+def test_numpy_reads_csv(buffer: TypedBuffer) -> None:
     text = bytes(encode("csv", [Param("x", buffer.aval)], [buffer])).decode()
     found = np.loadtxt(io.StringIO(text), delimiter=",", dtype=buffer.array().dtype, ndmin=2)
     assert np.array_equal(found, buffer.array(), equal_nan=buffer.aval.dtype[0] == "f")
 
 
-def test_csv_is_for_one_output_of_rank_two_at_most():
+def test_csv_is_for_one_output_of_rank_two_at_most() -> None:
     with pytest.raises(Invalid, match=r"f32\[1,1,1\] x has more"):
         encoded_size("csv", [Param("x", Aval("f32", (1, 1, 1)))])
     with pytest.raises(Invalid, match="holds one output, not 2"):
@@ -119,5 +121,5 @@ def test_csv_is_for_one_output_of_rank_two_at_most():
 
 
 @given(values())
-def test_the_length_of_text_is_not_promised(drawn):
+def test_the_length_of_text_is_not_promised(drawn: Values) -> None:
     assert encoded_size("txt", drawn[0]) is None

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from hypothesis import strategies as st
 
+from jaxfs.codecs.formats import decode
 from jaxfs.types.avals import BY_SHORT, DTYPES, Aval
 from jaxfs.types.buffers import TypedBuffer, flat_bytes
 from jaxfs.types.signature import Param
+
+Values = tuple[tuple[Param, ...], tuple[TypedBuffer, ...]]
 
 _BITS = {"bool": 1, "i2": 2, "u2": 2, "i4": 4, "u4": 4, "f4_e2m1fn": 4}
 
@@ -22,17 +27,27 @@ def same(found: TypedBuffer, expected: TypedBuffer) -> bool:
     return (found.aval, bytes(found.data)) == (expected.aval, bytes(expected.data))
 
 
-shapes = st.lists(st.integers(0, 3), max_size=4).map(tuple)
+def decode_buffers(
+    name: str, data: bytes | memoryview, params: Sequence[Param]
+) -> list[TypedBuffer]:
+    """Decodes inputs without references among them."""
+    found = decode(name, data, params)
+    buffers = [one for one in found if isinstance(one, TypedBuffer)]
+    assert len(buffers) == len(found)
+    return buffers
+
+
+shapes: st.SearchStrategy[tuple[int, ...]] = st.lists(st.integers(0, 3), max_size=4).map(tuple)
 names = st.sampled_from(["", "x", "y", "params.w", "params['w']", "µ/α", "a\nb", "__metadata__"])
 
 
 @st.composite
-def avals(draw, dtypes=tuple(BY_SHORT)):
+def avals(draw: st.DrawFn, dtypes: tuple[str, ...] = tuple(BY_SHORT)) -> Aval:
     return Aval(draw(st.sampled_from(dtypes)), draw(shapes))
 
 
 @st.composite
-def buffers(draw, of=None):
+def buffers(draw: st.DrawFn, of: st.SearchStrategy[Aval] | None = None) -> TypedBuffer:
     """Any bytes that are elements of the type."""
     aval = draw(of if of is not None else avals())
     largest = (1 << _BITS.get(aval.dtype, 8)) - 1
@@ -41,7 +56,11 @@ def buffers(draw, of=None):
 
 
 @st.composite
-def values(draw, max_count=3, dtypes=tuple(row.short for row in DTYPES)):
+def values(
+    draw: st.DrawFn,
+    max_count: int = 3,
+    dtypes: tuple[str, ...] = tuple(row.short for row in DTYPES),
+) -> Values:
     """Parameters and a buffer for each."""
     found = draw(st.lists(buffers(of=avals(dtypes)), max_size=max_count))
     return tuple(Param(draw(names), buffer.aval) for buffer in found), tuple(found)
