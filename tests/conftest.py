@@ -40,6 +40,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(test).parameters}
     clock = arguments.get("autojump_clock")
+    assert clock is None or isinstance(clock, trio.testing.MockClock)
 
     async def run() -> None:
         with trio.fail_after(HANGS_S if clock is None else float("1e9")):

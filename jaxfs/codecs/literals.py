@@ -152,7 +152,7 @@ def _bools(value: Json, shape: tuple[int, ...], row: DType) -> Array:
 
 def _integers(value: Json, shape: tuple[int, ...], row: DType) -> Array:
     elements = _elements(value, shape, {int})
-    limits = ml_dtypes.iinfo(row.numpy)  # type: ignore[no-untyped-call]  # it has no annotations
+    limits = ml_dtypes.iinfo(row.numpy)
     for extreme in (min(elements, default=0), max(elements, default=0)):
         if not limits.min <= extreme <= limits.max:
             raise _Mismatch(f"{_shown(extreme)}, which is out of range")

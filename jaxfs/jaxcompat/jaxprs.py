@@ -55,8 +55,8 @@ def linear_identity(name: str, transpose: Callable[..., Any]) -> Any:
     primitive.def_impl(lambda x, **_: x)
     primitive.def_abstract_eval(lambda x, **_: x)
     mlir.register_lowering(primitive, lambda _, x, **__: [x])
-    ad.deflinear2(primitive, transpose)  # type: ignore[no-untyped-call]  # jax has no types here
-    batching_rules.defvectorized(primitive)  # type: ignore[no-untyped-call]  # as above
+    ad.deflinear2(primitive, transpose)
+    batching_rules.defvectorized(primitive)
     return primitive
 
 

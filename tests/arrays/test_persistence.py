@@ -19,7 +19,7 @@ KEEP = Options(keep_arrays=True)
 
 
 async def test_arrays_are_there_after_a_remount(tmp_path: Path) -> None:
-    tree = {"w": np.ones(100_000, "float32"), "b": np.float32([1, 2])}
+    tree = {"w": np.ones(100_000, np.float32), "b": np.array([1, 2], np.float32)}
     async with open_vfs(KEEP, state_dir=tmp_path) as mount:
         await mount.client.write("arrays/small", "[1, 2]", mode=0o600)
         await mount.user(1001).write("arrays/tree", save_safetensors(tree))

@@ -14,12 +14,12 @@ from jaxfs.errors import Cancelled, Invalid, NameTaken, NoSpace, OverQuota
 from jaxfs.options import Options
 from tests.unmounted import ADD, DOUBLE, npy_of, serving
 
-W, B = np.float32([[1, 2], [3, 4]]), np.float32([5, 6])
+W, B = np.array([[1, 2], [3, 4]], np.float32), np.array([5, 6], np.float32)
 
 
 def npz_of(**arrays: np.ndarray) -> bytes:
     file = io.BytesIO()
-    np.savez(file, **arrays)
+    np.savez(file, allow_pickle=False, **arrays)
     return file.getvalue()
 
 
@@ -110,9 +110,10 @@ async def test_a_replaced_array_is_another_inode_and_frees_the_old_one() -> None
 
 async def test_a_pytree_has_its_leaves_in_jaxs_order() -> None:
     async with serving() as mount:
-        leaves = {f"p.{n}": np.float32([n]) for n in (10, 2, 1)}
+        leaves = {f"p.{n}": np.array([n], np.float32) for n in (10, 2, 1)}
         await mount.client.write("arrays/tree", save_safetensors(leaves))
-        assert await mount.client.read("arrays/tree.raw") == np.float32([1, 2, 10]).tobytes()
+        expected = np.array([1, 2, 10], np.float32)
+        assert await mount.client.read("arrays/tree.raw") == expected.tobytes()
         status = await mount.client.keyed("arrays/tree.status")
         assert (status["arrays"], status["nbytes"], status["names"]) == ("3", "12", "1")
         assert await mount.client.read("arrays/tree.p.2.json") == b"[2.0]\n"

@@ -22,7 +22,7 @@ async def test_equal_outputs_do_not_differ() -> None:
 
 async def test_the_largest_difference_is_shown() -> None:
     async with serving(add=ADD) as mount:
-        mount.engine.functions["add"] = lambda x, y: x + y + np.float32([0, 0.5])
+        mount.engine.functions["add"] = lambda x, y: x + y + np.array([0, 0.5], np.float32)
         await mount.client.write("programs/add/check", "[1, 2] [3, 4]")
         assert "max_abs_difference=0.5 " in await mount.client.text("programs/add/check")
 

@@ -1,4 +1,5 @@
 import io
+from typing import Literal
 
 import ml_dtypes
 import numpy as np
@@ -16,6 +17,7 @@ from jaxfs.types.buffers import TypedBuffer
 from jaxfs.types.signature import Param
 from tests.codecs.values import avals, buffers, decode_buffers, shapes
 
+Order = Literal["C", "F"]
 NATIVE = [row for row in DTYPES if row.is_native]
 
 
@@ -46,7 +48,7 @@ def test_headers_keep_the_data_aligned(aval: Aval) -> None:
 
 @given(st.sampled_from(DTYPES), shapes, st.sampled_from("CF"), st.data())
 def test_what_numpy_saves_is_read_in_any_order(
-    row: DType, shape: tuple[int, ...], order: str, data: st.DataObject
+    row: DType, shape: tuple[int, ...], order: Order, data: st.DataObject
 ) -> None:
     array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(row.numpy)
     array = np.asarray(array, order=order)
@@ -59,7 +61,7 @@ def test_what_numpy_saves_is_read_in_any_order(
     shapes,
     st.sampled_from("CF"),
 )
-def test_big_endian_arrays_are_converted(row: DType, shape: tuple[int, ...], order: str) -> None:
+def test_big_endian_arrays_are_converted(row: DType, shape: tuple[int, ...], order: Order) -> None:
     array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(row.numpy)
     big = np.asarray(array.astype(row.numpy.newbyteorder(">")), order=order)
     [found] = decode_buffers("npy", saved(big), [Param("x", Aval(row.short, shape))])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from hypothesis import strategies as st
 
-from jaxfs.codecs.formats import decode
+from jaxfs.codecs.formats import Params, decode
 from jaxfs.types.avals import BY_SHORT, DTYPES, Aval
 from jaxfs.types.buffers import TypedBuffer, flat_bytes
 from jaxfs.types.signature import Param
@@ -27,9 +25,7 @@ def same(found: TypedBuffer, expected: TypedBuffer) -> bool:
     return (found.aval, bytes(found.data)) == (expected.aval, bytes(expected.data))
 
 
-def decode_buffers(
-    name: str, data: bytes | memoryview, params: Sequence[Param]
-) -> list[TypedBuffer]:
+def decode_buffers(name: str, data: bytes | memoryview, params: Params) -> list[TypedBuffer]:
     """Decodes inputs without references among them."""
     found = decode(name, data, params)
     buffers = [one for one in found if isinstance(one, TypedBuffer)]

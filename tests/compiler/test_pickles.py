@@ -23,7 +23,7 @@ from tests.compiler.conftest import SAXPY, BlockingTracer, Made, dumped
 
 Leaf = jax.ShapeDtypeStruct
 F32_3 = Leaf((3,), "float32")
-X = np.float32([1, 2, 3])
+X = np.array([1, 2, 3], np.float32)
 
 
 def types_of(*texts: str) -> list[Aval]:

@@ -215,7 +215,8 @@ def test_zygote_is_forked_by_the_thread_that_lives_as_long_as_the_front() -> Non
 
 def test_zygote_is_one_thread_and_leaves_nothing_behind() -> None:
     async def test(client: CompilerClient) -> None:
-        assert client.state == "idle"
+        before = client.state
+        assert before == "idle"
         traced, artifact, _ = await trace(client, LONG)
         assert client.state == "ready"
         zygote = client.pid

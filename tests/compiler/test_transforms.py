@@ -17,8 +17,8 @@ from tests.compiler.conftest import BlockingTracer, Made, dumped
 from tests.compiler.test_sources import exported
 
 F32_3 = jax.ShapeDtypeStruct((3,), "float32")
-W, X = np.float32([0.1, -0.2, 0.3]), np.float32([1, 2, 3])
-V = np.float32([0.5, 1, -1])
+W, X = np.array([0.1, -0.2, 0.3], np.float32), np.array([1, 2, 3], np.float32)
+V = np.array([0.5, 1, -1], np.float32)
 TYPES = [parse_aval("f32[3]")] * 2
 
 
@@ -186,16 +186,17 @@ def test_pytrees_stay_one_argument(tracer: BlockingTracer) -> None:
     def net(params: Any, x: Any) -> Any:
         return jnp.tanh(x @ params["w"][0] + params["b"]).sum()
 
-    params = {"w": [np.ones((3, 2), "f4")], "b": np.ones(2, "f4")}
+    w, b = np.ones((3, 2), "f4"), np.ones(2, "f4")
+    params = {"w": [w], "b": b}
     for source in (dumped((net, params, X)), exported(net, params, F32_3)):
         found = tracer.made(source, steps=["grad"])
         assert found.signature == (
             "in 0 params.b f32[2]\nin 1 params.w.0 f32[3,2]\nin 2 x f32[3]\n"
             "out 0 d_params.b f32[2]\nout 1 d_params.w.0 f32[3,2]\n"
         )
-        same(found(params["b"], params["w"][0], X), jax.grad(net)(params, X))
+        same(found(b, w, X), jax.grad(net)(params, X))
         by_x = tracer.made(source, steps=["grad:argnums=1"])
-        same(by_x(params["b"], params["w"][0], X), jax.grad(net, argnums=1)(params, X))
+        same(by_x(b, w, X), jax.grad(net, argnums=1)(params, X))
 
 
 def test_donation_shows_in_the_signature(tracer: BlockingTracer) -> None:

@@ -26,7 +26,8 @@ def npy(*arrays: np.ndarray) -> bytes:
 
 
 def numbers(mount: Mount, name: str) -> list[float]:
-    return np.atleast_1d(np.load(mount.path / name)).tolist()
+    found: list[float] = np.atleast_1d(np.load(mount.path / name)).tolist()
+    return found
 
 
 def submit(mount: Mount, name: str, data: bytes, program: str = "saxpy") -> None:

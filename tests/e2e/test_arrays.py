@@ -85,7 +85,10 @@ def test_array_is_shown_in_every_format(mount: Mount, suffix: str) -> None:
 
 
 def test_safetensors_are_told_by_their_content_and_keep_their_names(mount: Mount) -> None:
-    leaves = {"a": np.ones(3, np.float32), "b.c": np.arange(4, dtype=np.int64)}  # stored b.c first
+    leaves: dict[str, np.ndarray] = {  # stored b.c first
+        "a": np.ones(3, np.float32),
+        "b.c": np.arange(4, dtype=np.int64),
+    }
     (mount.path / "arrays/p").write_bytes(save(leaves))
     found = load((mount.path / "arrays/p.safetensors").read_bytes())
     assert {name: array.tolist() for name, array in found.items()} == {
@@ -189,7 +192,7 @@ def test_conversation_takes_references(step: Mount) -> None:
 
 def test_pytree_goes_in_and_out_by_one_name(mount: Mount) -> None:
     mount.add("tree.pkl", made(TREE, "(step, params, np.ones((), np.float32))"))
-    params = {"b": np.zeros(3, np.float16), "w": np.ones((2, 3), np.float32)}
+    params: dict[str, np.ndarray] = {"b": np.zeros(3, np.float16), "w": np.ones((2, 3), np.float32)}
     (mount.path / "arrays/p").write_bytes(save(params))
     for _ in range(3):
         (mount.path / "programs/tree/calls/s").write_text("arrays/p 0.5\n")

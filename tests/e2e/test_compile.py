@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,9 +43,9 @@ def as_portable_artifact() -> bytes:
         return bytes(stablehlo.serialize_portable_artifact(module, "1.0.0"))
 
 
-def exported(**options: object) -> export.Exported:
+def exported(**options: Any) -> export.Exported:
     shape = jax.ShapeDtypeStruct((4,), jnp.float32)
-    return export.export(jax.jit(saxpy), **options)(shape, shape)  # type: ignore[arg-type]
+    return export.export(jax.jit(saxpy), **options)(shape, shape)
 
 
 def as_export() -> bytes:
@@ -121,9 +122,10 @@ def test_unused_arguments_are_still_taken(mount: Mount) -> None:
 
 
 def test_lowered_conv_net_runs(mount: Mount) -> None:
-    kernel = np.random.default_rng(0).normal(size=(3, 3, 1, 4)).astype(np.float32)
+    # jax.lax takes arrays of numpy too; its types have jax.Array only
+    kernel: Any = np.random.default_rng(0).normal(size=(3, 3, 1, 4)).astype(np.float32)
 
-    def net(x: jax.Array) -> jax.Array:
+    def net(x: Any) -> Any:
         dims = ("NHWC", "HWIO", "NHWC")
         y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dims)
         return jax.nn.relu(y).mean((1, 2))

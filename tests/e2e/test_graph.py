@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -36,7 +35,7 @@ def drawn(mount: Mount) -> list[str]:
 
 
 @pytest.fixture
-def saxpy(mount: Mount) -> Iterator[Path]:
+def saxpy(mount: Mount) -> Path:
     """A program that nobody has drawn."""
     return mount.add("saxpy.mlir", f"{SAXPY}// {os.urandom(8).hex()}\n")
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -200,15 +201,19 @@ def test_a_program_that_kills_the_engine_is_quarantined_with_the_reason(
         eventually(lambda: mount.keyed("health")["engine_pid"] != "0")
         eventually(lambda: mount.keyed("results/c.status")["state"] == "running")
         pid = int(mount.keyed("health")["engine_pid"])
-        eventually(lambda pid=pid: _is_running_something(pid))
+        eventually(partial(_is_running_something, pid))
         os.kill(pid, signal.SIGSEGV)
-        eventually(lambda deaths=deaths: mount.keyed("health")["engine_restarts"] == str(deaths))
+        eventually(partial(_has_restarted, mount, deaths))
     assert errno_of((mount.path / "results/c").read_bytes) == errno.EIO
     assert "quarantined" in (mount.path / "programs/spin/error").read_text()
     assert mount.keyed("programs/spin/status")["state"] == "quarantined"
     mount.add("saxpy.mlir", SAXPY)
     submit(mount, "saxpy", "fine", "[1,1,1,1] [0,0,0,0]")
     assert (mount.path / "results/fine.json").read_text() == "[2.0, 2.0, 2.0, 2.0]\n"
+
+
+def _has_restarted(mount: Mount, times: int) -> bool:
+    return mount.keyed("health")["engine_restarts"] == str(times)
 
 
 def _is_running_something(pid: int) -> bool:

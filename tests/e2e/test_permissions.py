@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from tests.conftest import SAXPY, Mount, children_of, front_of, mounting
 from tests.e2e.programs import made
 
 ALICE, BOB, CAROL, NOBODY = 20001, 20002, 20003, 65534
+# uids, gids, effective and permitted capabilities, no_new_privs
+Rights = tuple[list[str], list[str], int, int, str]
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="other users need root")
 
 
@@ -139,14 +142,18 @@ def test_a_program_is_compiled_with_no_more_rights_than_its_writer_has(shared: M
         with concurrent.futures.ThreadPoolExecutor(1) as threads:
             writing = threads.submit(as_user, uid, shared, "cp ../sleep.pkl programs/sleep.pkl")
             ours = [str(uid or NOBODY)] * 4
-            confined = [(ours, ours, 0, 0, "1")]
-            eventually(lambda confined=confined: rights_of_jobs(shared) == confined)
+            confined: list[Rights] = [(ours, ours, 0, 0, "1")]
+            eventually(partial(jobs_have_rights, shared, confined))
             assert writing.result().returncode != 0
         os.unlink(shared.path / "programs/sleep.pkl")
 
 
-def rights_of_jobs(mount: Mount) -> list[tuple[list[str], list[str], int, int, str]]:
-    """Uids, gids, capabilities and no_new_privs of each; not all there at the first moment."""
+def jobs_have_rights(mount: Mount, expected: list[Rights]) -> bool:
+    return rights_of_jobs(mount) == expected
+
+
+def rights_of_jobs(mount: Mount) -> list[Rights]:
+    """The rights of each job; not all jobs are there at the first moment."""
     found = []
     for pid in jobs_of(mount):
         with contextlib.suppress(OSError):  # it has ended

@@ -16,7 +16,7 @@ def test_arrays_are_there_after_a_remount(own_mount: Mount) -> None:
     own_mount.remount("keep_arrays")
     large = np.arange(1 << 18, dtype=np.float32)
     np.save(own_mount.path / "arrays/large.npy", large)
-    leaves = {"a": np.ones(3, np.float32), "b": np.arange(4, dtype=np.int64)}
+    leaves: dict[str, np.ndarray] = {"a": np.ones(3, np.float32), "b": np.arange(4, dtype=np.int64)}
     (own_mount.path / "arrays/p").write_bytes(save(leaves))
     os.chmod(own_mount.path / "arrays/p", 0o600)
     (own_mount.path / "arrays/gone").write_text("[1]\n")

@@ -63,8 +63,9 @@ BATCH = random.standard_normal((4, 4, 8)).astype("f4")
 ALL = "cpu:0 cpu:1 cpu:2 cpu:3\n"
 
 
-def loss(w: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return np.tanh(x @ w).sum()
+def loss(w: np.ndarray, x: np.ndarray) -> np.floating:
+    found: np.floating = np.tanh(x @ w).sum()
+    return found
 
 
 def gradient(w: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -104,7 +105,8 @@ def called(mount: Mount, place: str, *inputs: np.ndarray, name: str = "t") -> np
         for array in inputs:
             np.save(file, array)
     try:
-        return np.load(mount.path / f"results/{name}.npy")
+        found: np.ndarray = np.load(mount.path / f"results/{name}.npy")
+        return found
     finally:
         os.unlink(mount.path / f"results/{name}")
 
@@ -138,7 +140,7 @@ def test_a_program_of_several_devices_says_so(four: Mount) -> None:
 
 def test_collectives_meet(four: Mount) -> None:
     four.add("share.pkl", made(SHARE, "share"))
-    v = np.float32([1, 2, 3, 4])
+    v = np.array([1, 2, 3, 4], np.float32)
     got = called(four, "transformations/pmap:axis_name=i/share", v)
     np.testing.assert_allclose(got, v / v.sum(), rtol=1e-6)
 

@@ -53,7 +53,7 @@ def test_what_is_known_of_the_types_is_shown_and_numbers_take_it(
     assert (program / "signature").read_text() == f"in 0 x f32[{size},3]\n"
     mount.sh("echo '[[0, 1, -1]]' > programs/dynamic/calls/whole")
     np.testing.assert_allclose(
-        np.load(mount.path / "results/whole"), np.tanh(np.float32([[0, 1, -1]])), 1e-6
+        np.load(mount.path / "results/whole"), np.tanh(np.array([[0, 1, -1]], np.float32)), 1e-6
     )
     assert os.listdir(program / "specializations") == ["f32_1x3"]
     with pytest.raises(OSError) as caught, (program / "calls/double").open("wb") as file:

@@ -40,7 +40,7 @@ def call(mount: Mount, *names: str, program: str = "programs/saxpy") -> None:
 
 
 @pytest.fixture
-def saxpy(mount: Mount) -> Iterator[Mount]:
+def saxpy(mount: Mount) -> Mount:
     """The mount with a program that was not there before: its compile is in the trace."""
     mount.add("saxpy.mlir", f"{SAXPY}// {os.urandom(8).hex()}\n")
     return mount

@@ -38,7 +38,7 @@ def loss(w, x): return jnp.tanh(w * x).sum()
 shape = jax.ShapeDtypeStruct((3,), jnp.float32)
 sys.stdout.buffer.write(export.export(jax.jit(loss))(shape, shape).serialize())
 """
-W, X = np.float32([0.1, -0.2, 0.3]), np.float32([1, 2, 3])
+W, X = np.array([0.1, -0.2, 0.3], np.float32), np.array([1, 2, 3], np.float32)
 D_W = X * (1 - np.tanh(W * X) ** 2)
 D_X = W * (1 - np.tanh(W * X) ** 2)
 TEXT = f"{W.tolist()} {X.tolist()}"
@@ -56,7 +56,8 @@ def called(mount: Mount, place: str, text: str, view: str = "npy") -> np.ndarray
     """What a transformed program gives."""
     mount.sh(f"echo '{text}' > transformations/{place}/calls/t")
     try:
-        return np.load(mount.path / f"results/t.{view}")
+        found: np.ndarray = np.load(mount.path / f"results/t.{view}")
+        return found
     finally:
         os.unlink(mount.path / "results/t")
 

@@ -22,7 +22,8 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.conftest import Mount, eventually, mounting
+from jaxfs.testing import eventually
+from tests.conftest import Mount, mounting
 from tests.fixtures import observe
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

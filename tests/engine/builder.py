@@ -7,7 +7,9 @@ those made from a JAX function also ``<name>.npz`` (inputs and expected outputs)
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ RANDOM = np.random.RandomState(0)
 A = RANDOM.randn(4, 4)
 SPD = A @ A.T + 4 * np.eye(4)
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "cholesky": (jnp.linalg.cholesky, (SPD,)),
     "qr": (lambda x: tuple(jnp.linalg.qr(x)), (A,)),
     "eigh": (lambda x: tuple(jnp.linalg.eigh(x)), (SPD,)),
@@ -42,22 +44,24 @@ FUNCTIONS = {
 }
 
 
-def signature_of(main) -> Signature:
+def signature_of(main: ir.Operation) -> Signature:
     """The types of an MLIR function."""
 
-    def param(kind) -> Param:
+    def param(kind: ir.Type) -> Param:
         shaped = ir.RankedTensorType(kind)
         short = next(r.short for r in BY_SHORT.values() if r.mlir == str(shaped.element_type))
         return Param("", Aval(short, tuple(shaped.shape)))
 
-    kind = ir.FunctionType(main.attributes["function_type"].value)
+    kind = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value)
     return Signature(tuple(map(param, kind.inputs)), tuple(map(param, kind.results)))
 
 
 def build(directory: Path, name: str, text: str, *devices: jax.Device) -> None:
     with mlir.make_context() as context, ir.Location.unknown(context):
         module = ir.Module.parse(text)
-        main = next(op for op in module.body if op.attributes["sym_name"].value == "main")
+        main = next(
+            op for op in module.body if ir.StringAttr(op.attributes["sym_name"]).value == "main"
+        )
         signature = signature_of(main.operation)
         executable = executables.compile_module(module, signature, devices)
         (directory / name).write_bytes(executables.serialize(executable))
@@ -80,7 +84,7 @@ def build_function(directory: Path, name: str, device: jax.Device) -> None:
     outputs = jax.tree.leaves(jitted(*inputs))
     arrays = {f"in{i}": x for i, x in enumerate(inputs)}
     arrays |= {f"out{i}": np.asarray(x) for i, x in enumerate(outputs)}
-    np.savez(directory / f"{name}.npz", **arrays)
+    np.savez(directory / f"{name}.npz", allow_pickle=False, **arrays)
     assert all(np.asarray(x).dtype in BY_NUMPY for x in outputs)
 
 

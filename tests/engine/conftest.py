@@ -92,11 +92,15 @@ class Submitted:
         return arrays_of(self.executable, await self.outcome())
 
 
-def submit(engine: LocalEngine, executable: Executable, *arrays: np.ndarray) -> Submitted:
+def submit(
+    engine: LocalEngine, executable: Executable, *arrays: np.ndarray | np.generic
+) -> Submitted:
     return Submitted(engine, executable, [array.tobytes() for array in arrays])
 
 
-async def call(engine: LocalEngine, executable: Executable, *arrays: np.ndarray) -> Any:
+async def call(
+    engine: LocalEngine, executable: Executable, *arrays: np.ndarray | np.generic
+) -> Any:
     return await submit(engine, executable, *arrays).arrays()
 
 
@@ -132,7 +136,7 @@ class SharedEngine:
 
         return trio.from_thread.run(limited, trio_token=self._token)
 
-    def call(self, executable: Executable, *arrays: np.ndarray) -> list[np.ndarray]:
+    def call(self, executable: Executable, *arrays: np.ndarray | np.generic) -> list[np.ndarray]:
         found: list[np.ndarray] = self.run(call, executable, *arrays)
         return found
 

@@ -291,7 +291,8 @@ def test_any_language_that_opens_files_can_call(
 
 def test_make_compiles_and_runs_what_has_changed(mount: Mount, by_jax: Any) -> None:
     needs("make")
-    command = ["make", "--no-print-directory", "-f", EXAMPLES / "pipeline.mk", f"JAX={mount.path}"]
+    pipeline = str(EXAMPLES / "pipeline.mk")
+    command = ["make", "--no-print-directory", "-f", pipeline, f"JAX={mount.path}"]
     table = [
         f"dimmed {dim:>2} times: {summary(digits)}" for dim, digits in by_jax["dimmed"].items()
     ]

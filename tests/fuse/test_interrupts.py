@@ -14,9 +14,10 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -53,11 +54,11 @@ class Mount:
 
     @contextmanager
     def waiter(
-        self, kind: str, disposition: str = "default", way: str = "call", **popen: object
+        self, kind: str, disposition: str = "default", way: str = "call"
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A process that waits in ``kind``."""
         path = self.directory / kind
-        with self.ending(script("waiter.py", kind, path, disposition, way, **popen)) as process:
+        with self.ending(script("waiter.py", kind, path, disposition, way)) as process:
             self.expect_waiting(kind, process.pid if way != "thread" else None)
             yield process
 
@@ -77,7 +78,7 @@ class Mount:
         assert pid is None or int(thread) == pid
 
     def release(self) -> None:
-        os.write(self.daemon.stdin.fileno(), b"\n")
+        os.write(opened(self.daemon.stdin).fileno(), b"\n")
 
     def settle(self, pid: int) -> None:
         """Return when the daemon has read the interrupt of ``pid``.
@@ -89,7 +90,7 @@ class Mount:
         os.stat(self.directory / "quick")
 
     def close(self) -> None:
-        self.daemon.stdin.close()
+        opened(self.daemon.stdin).close()
         try:
             assert self.daemon.wait(10) == 0
         finally:
@@ -97,22 +98,32 @@ class Mount:
             subprocess.run(["umount", "-l", self.directory], capture_output=True, check=False)
 
 
-def script(name: str, *args: object, **popen: object) -> subprocess.Popen[bytes]:
+def script(
+    name: str, *args: object, stdin: int | None = None, pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
     env = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
     command = [sys.executable, str(HERE / name), *map(str, args)]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, **popen)
+    return subprocess.Popen(
+        command, env=env, stdin=stdin, stdout=subprocess.PIPE, pass_fds=pass_fds
+    )
+
+
+def opened(pipe: IO[bytes] | None) -> IO[bytes]:
+    """The pipe, which `script` has made: Popen has None for a stream without one."""
+    assert pipe is not None
+    return pipe
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
-    process.stdout.close()
+    opened(process.stdout).close()
 
 
 def line_of(process: subprocess.Popen[bytes]) -> str:
-    readable, _, _ = select.select([process.stdout], [], [], 20)
+    readable, _, _ = select.select([opened(process.stdout)], [], [], 20)
     assert readable, "the process says nothing"
-    return os.read(process.stdout.fileno(), 4096).decode().strip()
+    return os.read(opened(process.stdout).fileno(), 4096).decode().strip()
 
 
 def state_of(pid: int) -> str:

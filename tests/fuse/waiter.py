@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import threading
+from collections.abc import Callable
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 DATA = b"the right data\n"
@@ -53,7 +54,7 @@ def write_all(fd: int) -> None:
     os._exit(0 if checked(LIBC.write(fd, block, len(block))) == len(block) else 6)
 
 
-CALLS = {
+CALLS: dict[str, Callable[[str], object]] = {
     "open": lambda path: read_all(opened(path)),
     "busy": lambda path: read_all(opened(path)),
     "read": lambda path: read_all(opened(path)),
@@ -82,7 +83,7 @@ def retry(kind: str, path: str) -> None:
     read_all(os.open(path, os.O_RDONLY))
 
 
-WAYS = {
+WAYS: dict[str, Callable[[str, str], object]] = {
     "call": lambda kind, path: CALLS[kind](path),
     "thread": in_thread,
     "inherited": inherited,

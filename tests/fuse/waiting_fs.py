@@ -28,6 +28,7 @@ from jaxfs.fuse import interrupts
 INTERRUPTS = interrupts.load()
 
 import pyfuse3  # noqa: E402
+from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT  # noqa: E402
 
 DATA = b"the right data\n"
 NAMES = ("open", "read", "write", "flush", "rename", "quick", "busy")
@@ -61,7 +62,7 @@ class WaitingFs(pyfuse3.Operations):
                 raise pyfuse3.FUSEError(error.errno) from error
         yield
 
-    async def getattr(self, inode, ctx=None):
+    async def getattr(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = inode
         entry.attr_timeout = entry.entry_timeout = 0
@@ -71,31 +72,50 @@ class WaitingFs(pyfuse3.Operations):
             entry.st_mode = stat.S_IFDIR | 0o777
         return entry
 
-    async def lookup(self, parent_inode, name, ctx=None):
+    async def lookup(
+        self, parent_inode: InodeT, name: FileNameT, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
         if name not in INODES:
             raise pyfuse3.FUSEError(errno.ENOENT)
         return await self.getattr(INODES[name], ctx)
 
-    async def setattr(self, inode, attr, fields, fh, ctx):
+    async def setattr(
+        self,
+        inode: InodeT,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: FileHandleT | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
         return await self.getattr(inode, ctx)
 
-    async def open(self, inode, flags, ctx):
+    async def open(
+        self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.FileInfo:
         async with self.waits("open", inode, ctx), self.waits("busy", inode, ctx):
-            return pyfuse3.FileInfo(fh=inode, direct_io=True)
+            return pyfuse3.FileInfo(fh=FileHandleT(inode), direct_io=True)
 
-    async def read(self, fh, off, size):
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         async with self.waits("read", fh):
             return DATA[off : off + size]
 
-    async def write(self, fh, off, buf):
+    async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         async with self.waits("write", fh):
             return len(buf)
 
-    async def flush(self, fh):
+    async def flush(self, fh: FileHandleT) -> None:
         async with self.waits("flush", fh):
             return
 
-    async def rename(self, parent_inode_old, name_old, parent_inode_new, name_new, flags, ctx):
+    async def rename(
+        self,
+        parent_inode_old: InodeT,
+        name_old: FileNameT,
+        parent_inode_new: InodeT,
+        name_new: FileNameT,
+        flags: FlagT,
+        ctx: pyfuse3.RequestContext,
+    ) -> None:
         async with self.waits("rename", INODES[name_old], ctx):
             return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import pickle
+from functools import partial
 from pathlib import Path
 
 from tests.hostile.case import VECTOR, Case, Stop, harmless, one
@@ -117,7 +118,7 @@ CASES: dict[str, Case] = {
     **{
         f"{kind}_damaged_{seed}": Case(
             f"{kind} with random damage {seed}",
-            lambda kind=kind, seed=seed: damaged(kind, seed),  # type: ignore[misc]  # bound now
+            partial(damaged, kind, seed),
             Stop.PARSER,
             reason,
         )

@@ -505,8 +505,8 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever happened, the next example finds the mount empty."""
-        opened = [each.fd for each in (*self.sources, *self.open_calls, *self.talks)]
-        for fd in opened + [fd for fd, _ in self.held]:
+        opened = [each.fd for each in self.sources] + [each.fd for each in self.open_calls]
+        for fd in opened + [talk.fd for talk in self.talks] + [fd for fd, _ in self.held]:
             with contextlib.suppress(OSError):
                 os.close(fd)
         self.mount.empty()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 import trio
@@ -18,8 +18,11 @@ UID = 20001
 SLEEP = "exec sleep 600"
 
 
-def shell(script: str, **options: object) -> ChildProcess:
-    return ChildProcess(["/bin/sh", "-c", script], {"PATH": os.environ["PATH"]}, **options)
+def shell(
+    script: str, *, pass_fds: Sequence[int] = (), stderr_log: StderrLog | None = None
+) -> ChildProcess:
+    command, environment = ["/bin/sh", "-c", script], {"PATH": os.environ["PATH"]}
+    return ChildProcess(command, environment, pass_fds=pass_fds, stderr_log=stderr_log)
 
 
 def within_60_s(test: Callable[[], Awaitable[None]]) -> None:

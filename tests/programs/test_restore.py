@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from jaxfs.errors import BrokenProgram, Busy, NoSpace, RunFailed, from_os_error
-from jaxfs.programs import store
 from jaxfs.programs.store import Store
 from jaxfs.testing import FakeCompiler, FakeEngines, InProcessMount, eventually_async, open_vfs
 from tests.unmounted import ADD, ALICE, DOUBLE, UNTYPED
@@ -155,7 +155,7 @@ async def test_a_full_disk_fails_the_write_and_loses_nothing(
 
     async with open_vfs(state_dir=tmp_path) as mount:
         await mount.client.write("programs/add.mlir", ADD)
-        for target, name in ((store.tempfile, "mkdtemp"), (Path, "write_bytes")):
+        for target, name in ((tempfile, "mkdtemp"), (Path, "write_bytes")):
             with monkeypatch.context() as patch:
                 patch.setattr(target, name, lambda *args, **kwargs: full())
                 with pytest.raises(NoSpace, match="state directory"):

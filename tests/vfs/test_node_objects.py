@@ -212,8 +212,8 @@ def test_a_view_is_replaced_with_its_array() -> None:
 
 
 def test_the_view_of_a_removed_call_is_not_replaced() -> None:
-    _, view = result_of(0o644)
-    view.owner.drop()
+    owner, view = result_of(0o644)
+    owner.drop()
     assert not view.is_replaced
 
 

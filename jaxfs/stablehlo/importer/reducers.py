@@ -49,7 +49,7 @@ def identity(name: str, dtype: Any) -> Any:
     if name in ("maximum", "minimum"):
         if jnp.issubdtype(dtype, jnp.floating):
             return np.array(-np.inf if name == "maximum" else np.inf, dtype)
-        info: Any = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]  # it has no annotations
+        info: Any = ml_dtypes.iinfo(dtype)
         return np.array(info.min if name == "maximum" else info.max, dtype)
     if name == "and":
         return np.array(-1).astype(dtype)

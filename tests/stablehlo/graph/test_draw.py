@@ -34,7 +34,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 def loss(weights: list[jax.Array], x: jax.Array) -> jax.Array:
     for w in weights:
         x = jax.nn.gelu(jax.nn.softmax(x @ w)) + x
-    return jax.lax.fori_loop(0, 3, lambda _, y: jnp.where(y > 0, y * 2, jnp.sin(y)), x).sum()
+    x = jax.lax.fori_loop(0, 3, lambda _, y: jnp.where(y > 0, y * 2, jnp.sin(y)), x)
+    return x.sum()
 
 
 def module_of(context: Any, text: str) -> tuple[Any, Signature]:

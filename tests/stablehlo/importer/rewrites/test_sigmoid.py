@@ -13,7 +13,7 @@ from jax import lax, nn
 
 from jaxfs.stablehlo import import_module
 
-X = np.float32([-200, -100, -88.5, -1, 0, 0.5, 30, 100])
+X = np.array([-200, -100, -88.5, -1, 0, 0.5, 30, 100], np.float32)
 
 
 def in_a_branch(x: Any) -> Any:
