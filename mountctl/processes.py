@@ -103,7 +103,7 @@ def document_of(command: list[str]) -> DaemonDocument | None:
         return None
     try:
         return msgspec.json.decode(os.fsencode(command[-1]), type=DaemonDocument)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):  # msgspec has no error of its own for UTF-8
         return None
 
 

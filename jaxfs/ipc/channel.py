@@ -244,9 +244,10 @@ class AsyncChannel(Generic[Message]):
             raise Closed from error
         try:
             return self._decoder.decode(data), fds
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             close_fds(fds)  # a process that runs users' code must not fill our table of files
-            raise
+            # msgspec has no error of its own for text that is not UTF-8
+            raise msgspec.DecodeError(str(error)) from None
 
     async def receive(self) -> tuple[Message, list[int]]:
         """Waits for the next message.

@@ -154,7 +154,7 @@ class Store:
         for path in sorted((self.root / directory).glob("*.json")):
             try:
                 found.append(msgspec.json.decode(path.read_bytes(), type=kind))
-            except (OSError, msgspec.MsgspecError):
+            except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
                 continue
         return found
 
@@ -244,7 +244,7 @@ class Store:
         """
         try:
             return msgspec.json.decode((self.entry(kind, key) / "info.json").read_bytes(), type=of)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return None
 
     def put_entry(

@@ -36,6 +36,11 @@ def _descriptors(sock: socket.socket, call: int) -> None:
 
 LIES: dict[str, Tell] = {
     "no message": _bytes(b"\xc1\xff"),
+    "text that is not UTF-8": lambda sock, call: send_fds(
+        sock,
+        msgspec.msgpack.encode(protocol.Failed(call, 5, "???")).replace(b"???", b"\xff\xfe\xfd"),
+        (),
+    ),
     "another message": _bytes(msgspec.msgpack.encode({"type": "Done", "call": "x"})),
     "a run nobody asked for": _message(lambda call: protocol.Done(call + 1000, 1, b"\0" * 32)),
     "a failure nobody asked for": _message(lambda call: protocol.Failed(call + 1000, 5, "no")),

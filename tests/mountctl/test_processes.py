@@ -92,6 +92,7 @@ def test_daemon_is_known_by_its_command_line() -> None:
         [],
         ["bash"],
         ["python", "-m", "jaxfs", "{"],
+        ["python", "-m", "jaxfs", '{"mountpoint":"/\udcff","state_dir":"/s"}'],  # not UTF-8
         ["python", "-m", "jaxfs.engine.worker.main", "{}"],
     ],
 )
