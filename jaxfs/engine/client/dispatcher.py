@@ -170,7 +170,7 @@ class Dispatcher:
         A worker that breaks the protocol is ended: a user's program may have taken it over.
 
         Returns:
-            Whether there were any.
+            Whether a run has ended.
 
         Raises:
             Closed: There will be no more answers.
@@ -178,21 +178,23 @@ class Dispatcher:
         connection = self.connection
         if connection is None:
             return False
+        before = len(connection.in_flight)
         try:
-            found = self._take_answers(connection)
+            self._take_answers(connection)
         except (ProtocolError, msgspec.MsgspecError) as error:
             log.warning("engine %d is ended: %s", connection.process.pid, error)
             connection.process.kill()
             raise Closed from error
+        has_ended = len(connection.in_flight) < before
         if self._queue:
             self.pump()
-        return found
+        return has_ended
 
-    def _take_answers(self, connection: WorkerConnection) -> bool:
-        for count in range(MAX_UNDER_WAY):  # then it is other tasks' turn
+    def _take_answers(self, connection: WorkerConnection) -> None:
+        for _ in range(MAX_UNDER_WAY):  # then it is other tasks' turn
             found = connection.channel.receive_nowait()
             if found is None:
-                return count > 0
+                return
             message, fds = found
             if fds:
                 close_fds(fds)
@@ -202,8 +204,7 @@ class Dispatcher:
                 raise ProtocolError(f"it sends {type(message).__name__} again")
             handler(connection, message)
             if not (connection.in_flight or self.statistics_requests):
-                break  # no other answer can be there: spare the system call
-        return True
+                return  # no other answer can be there: spare the system call
 
     def _on_done(self, connection: WorkerConnection, message: protocol.Done) -> None:
         run = connection.take_ended(message.run, len(message.outputs))
