@@ -161,7 +161,8 @@ class ViewTable:
 
     A view has an inode number of its own, so a suffix must lead to the same object each time.  The
     registries of calls and arrays drop an owner's views when it loses its name or its content; an
-    open file keeps its view.
+    open file keeps its view.  So an owner must be in one of these registries: the array of a
+    binding is not, and its view is made anew (``make_view``).
     """
 
     def __init__(self) -> None:

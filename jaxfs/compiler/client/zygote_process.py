@@ -109,7 +109,7 @@ async def _hello(process: ChildProcess, channel: AsyncChannel[Control]) -> Hello
         ) from None
     except (trio.TooSlowError, msgspec.MsgspecError) as error:
         raise RunFailed(
-            f"the tracer did not start: {error or f'no message in {START_S:g} s'}"
+            f"the tracer did not start: {str(error) or f'no message in {START_S:g} s'}"
         ) from None
     if not isinstance(message, Hello) or message.version != VERSION:
         raise RunFailed("the tracer is of another version than the front; install jaxfs again")

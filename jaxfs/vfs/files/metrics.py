@@ -223,7 +223,7 @@ METRICS = (
     Metric(
         "jaxfs_device_memory_used_bytes",
         "gauge",
-        "Memory in use on a device, where the platform reports it.",
+        "Memory in use on a device, where the platform reports it, when last read.",
         _memory("bytes_in_use"),
     ),
     Metric(
