@@ -52,7 +52,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.fixture
 def autojump_clock() -> trio.testing.MockClock:
-    """The clock of the test's trio: jumps to the next deadline when all tasks wait."""
+    """The clock of the test's trio: jumps to the next deadline when all tasks wait.
+
+    Not for code that waits for a thread: a thread is no task.
+    """
     return trio.testing.MockClock(autojump_threshold=0)
 
 

@@ -77,8 +77,9 @@ async def test_a_file_that_is_cut_short_is_left_and_logged(
 
 
 async def test_only_what_changed_is_written_again_and_what_is_gone_removed(
-    tmp_path: Path, autojump_clock: object
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("jaxfs.arrays.persistence.PAUSE_S", 0.01)
     async with open_vfs(state_dir=tmp_path / "state") as mount, trio.open_nursery() as nursery:
         store = ArrayStore(mount.mount.calls.arrays, tmp_path)
         nursery.start_soon(store.run)

@@ -12,7 +12,7 @@ _STACK_BYTES = 64 << 20  # MLIR recurses; the kernel keeps 128 MiB free below th
 _FILES = 64  # a few of its own, and those that an import opens
 _ADDRESSES_BYTES = 256 << 30  # untouched address space costs nothing, its page tables do
 _THREADS_PER_CORE = 16  # XLA starts a few pools, each with a thread for each core
-_THREADS_PER_DEVICE = 2  # with several virtual devices
+_THREADS_PER_DEVICE = 5  # with several virtual devices; jaxlib 0.12 starts four, 0.10.2 two
 _THREADS = 64
 
 
