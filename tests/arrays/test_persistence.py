@@ -94,7 +94,7 @@ async def test_only_what_changed_is_written_again_and_what_is_gone_removed(
         mount.client.unlink("arrays/w")
         await mount.client.chmod("arrays/v", 0o600)
         await eventually_async(lambda: b'"mode":384' in v.read_bytes())
-        assert not w.exists()
+        await eventually_async(lambda: not w.exists())
         nursery.cancel_scope.cancel()
 
 
