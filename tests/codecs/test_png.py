@@ -41,8 +41,8 @@ def image(array: ArrayLike, short: str) -> np.ndarray:
     width, height, depth, color, *methods = struct.unpack(">IIBBBBB", header)
     assert (depth, methods) == (8, [0, 0, 0])
     channels = {0: 1, 2: 3, 6: 4}[color]
-    rows = np.frombuffer(zlib.decompress(b"".join(body for _, body in data)), np.uint8)
-    rows = rows.reshape(height, 1 + width * channels)
+    pixels = np.frombuffer(zlib.decompress(b"".join(body for _, body in data)), np.uint8)
+    rows = pixels.reshape(height, 1 + width * channels)
     assert not rows[:, 0].any()
     return rows[:, 1:].reshape(buffer.aval.shape)
 
