@@ -21,7 +21,7 @@ class NodeMode(Protocol):
 
     @property
     def name(self) -> str:
-        """The last part of the spec's pattern; tells the files of one object apart."""
+        """The last part of the spec's pattern; unique among the files of one object."""
         ...
 
     @property
