@@ -85,8 +85,8 @@ def _threads(proc: int, pid: str, uid: int) -> int:
     """
     try:
         status = os.open(f"{pid}/status", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
-    except OSError:  # the process has ended
+        with os.fdopen(status) as file:
+            fields = dict(line.split(":", 1) for line in file)
+    except OSError:  # the process has ended, perhaps between open(2) and read(2)
         return 0
-    with os.fdopen(status) as file:
-        fields = dict(line.split(":", 1) for line in file)
     return int(fields["Threads"]) if int(fields["Uid"].split()[0]) == uid else 0
