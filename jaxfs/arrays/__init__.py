@@ -1,1 +1,1 @@
-"""Arrays that outlive one request: producers, references, names, views, bindings, quotas."""
+"""Arrays that outlive one request: producers, references, names, views, bindings."""

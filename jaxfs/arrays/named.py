@@ -11,7 +11,6 @@ from jaxfs.arrays.array_loading import check_strides, load_arrays
 from jaxfs.arrays.array_refs import ArrayRef, key_path_order
 from jaxfs.arrays.inputs import FindArray, Request
 from jaxfs.arrays.producers import WrittenArrays
-from jaxfs.arrays.quotas import Quotas
 from jaxfs.arrays.views import ViewTable
 from jaxfs.codecs import formats
 from jaxfs.errors import Cancelled, Invalid, JaxfsError, NameTaken
@@ -20,6 +19,7 @@ from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.posix.node_object import NodeMode, OwnedNodeObject
 from jaxfs.programs import names
+from jaxfs.quotas import Quotas
 from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Param, Signature
 
@@ -275,16 +275,16 @@ class NamedArrays:
             found = tuple(sorted(found, key=lambda param: key_path_order(param.name)))
         params = tuple(Param(param.name, param.aval) for param in found)
         _, nbytes = output_offsets(Signature((), params))
-        self._quotas.reserve(uid, nbytes)
+        give_back = self._quotas.reserve(uid, nbytes)
         try:
             memory = await load_arrays(request, found, pool)
         except BaseException:
-            self._quotas.give_back(uid, nbytes)
+            give_back()
             raise
         producer = WrittenArrays(params, memory)
 
         def refund() -> None:
-            self._quotas.give_back(uid, nbytes)
+            give_back()
             pool.forget(producer.number)
 
         producer.refund = refund
@@ -298,8 +298,7 @@ class NamedArrays:
         """
         nbytes = sum(param.aval.nbytes for param in producer.params)
         with contextlib.suppress(JaxfsError):
-            self._quotas.reserve(attr.uid, nbytes)
-            producer.refund = lambda: self._quotas.give_back(attr.uid, nbytes)
+            producer.refund = self._quotas.reserve(attr.uid, nbytes)
         producer.done.set()
         return self.put(name, ArrayRef(producer, f"arrays/{name}"), attr, replace=True)
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 import trio
 
 from jaxfs.arrays.producers import Producer
-from jaxfs.arrays.quotas import Quotas
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.calls.memory_check import MemoryCheck
 from jaxfs.calls.scheduler import Run, Scheduler
@@ -21,18 +20,19 @@ from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
 from jaxfs.options import Options
 from jaxfs.programs.compiled import CompiledProgram
+from jaxfs.quotas import MEMORY, Quotas
 
 
 class Admission:
     """Admits runs to the engines of a mount.
 
     Attributes:
-        quotas: The memory that each user holds.
+        quotas: What each user may cost.
         memory_check: Refuses runs that cannot fit into memory.
     """
 
     def __init__(self, engines: Engines, options: Options, nursery: trio.Nursery) -> None:
-        self.quotas = Quotas(options.max_result_bytes, options.share_bytes)
+        self.quotas = Quotas({MEMORY: options.share_bytes}, options.max_result_bytes)
         self.memory_check = MemoryCheck()
         self._engines = engines
         self._options = options
@@ -74,7 +74,7 @@ class Admission:
             self.pool(uid),
             self._options.max_write_bytes,
             hint_bytes,
-            lambda nbytes: self.quotas.charge(uid, nbytes),
+            lambda nbytes: self.quotas.charge(uid, MEMORY, nbytes).refund,
         )
 
     def check_memory(
@@ -136,18 +136,18 @@ class Admission:
         """
         nbytes = compiled.executable.output_bytes
         try:
-            self.quotas.reserve(uid, nbytes)
+            give_back = self.quotas.reserve(uid, nbytes)
         except JaxfsError:
             release_inputs(inputs)
             raise
         try:
             run = self.run(uid, compiled, inputs, done, shared_as=producer.number)
         except JaxfsError:
-            self.quotas.give_back(uid, nbytes)
+            give_back()
             raise
 
         def refund() -> None:
-            self.quotas.give_back(uid, nbytes)
+            give_back()
             self.pool(uid).forget(producer.number)
 
         producer.refund = refund

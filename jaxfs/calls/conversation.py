@@ -25,6 +25,7 @@ from jaxfs.ipc.spin import SpinPolicy
 from jaxfs.posix.credentials import Credentials
 from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.program import Program
+from jaxfs.quotas import MEMORY
 
 REPLY_WAIT_S = 50e-6  # blocking the event loop so long costs less than a turn of it
 QUICK_WAIT_S = 100e-6  # for programs that mostly run for a fraction of it
@@ -194,7 +195,8 @@ class Conversation:
         output_bytes = compiled.executable.output_bytes
         if output_bytes > INLINE_BYTES:
             try:
-                reply.refund = self._admission.quotas.charge(self._uid, output_bytes)
+                quotas = self._admission.quotas
+                reply.refund = quotas.charge(self._uid, MEMORY, output_bytes).refund
             except OverQuota:
                 release_inputs(inputs)
                 raise

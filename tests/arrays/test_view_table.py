@@ -10,9 +10,9 @@ import pytest
 from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.named import NamedArray, NamedArrays
 from jaxfs.arrays.producers import WrittenArrays
-from jaxfs.arrays.quotas import Quotas
 from jaxfs.errors import Invalid, NotFound
 from jaxfs.posix.credentials import InodeAttr
+from jaxfs.quotas import Quotas
 from jaxfs.types.avals import parse_aval
 from jaxfs.types.signature import Param
 
@@ -30,7 +30,7 @@ def attr() -> InodeAttr:
 
 @pytest.fixture
 def arrays() -> NamedArrays:
-    return NamedArrays(Quotas(1 << 20, 1 << 20))
+    return NamedArrays(Quotas({}, 1 << 20))
 
 
 def test_a_suffix_leads_to_the_same_view_each_time(arrays: NamedArrays) -> None:
