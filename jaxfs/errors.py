@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import ClassVar
+from typing import ClassVar, Self
 
 _NAMES = {errno.EOPNOTSUPP: "EOPNOTSUPP"}  # Linux has two names for it; this one is documented
+MAX_REASON_CHARS = 4 << 10  # one line
+MAX_DIAGNOSTICS_CHARS = 64 << 10  # a compiler may write any number, with constants of the program
 
 
 class JaxfsError(Exception):
@@ -32,9 +34,9 @@ class JaxfsError(Exception):
     meaning: ClassVar[str] = "the run failed"
 
     def __init__(self, reason: str, diagnostics: str = "") -> None:
-        super().__init__(reason)
-        self.reason = " ".join(reason.split())
-        self.diagnostics = diagnostics
+        self.reason = " ".join(shortened(reason, MAX_REASON_CHARS).split())
+        super().__init__(self.reason)
+        self.diagnostics = shortened(diagnostics, MAX_DIAGNOSTICS_CHARS)
         self.is_logged = False
 
     @property
@@ -42,10 +44,42 @@ class JaxfsError(Exception):
         """The errno's name, as in errno(3)."""
         return _NAMES.get(self.errno) or errno.errorcode[self.errno]
 
+    def recorded(self) -> Self:
+        """Returns a copy to keep: the same words, without the frames that the error passed.
+
+        The traceback of an error that was raised leads to the variables of all those frames, and so
+        to the bytes of a user.  An object that keeps the error would keep them too, uncharged.  For
+        the same reason an error that is kept is not raised: each reader gets a copy.
+        """
+        copy = type(self)(self.reason, self.diagnostics)
+        copy.is_logged = self.is_logged
+        return copy
+
     def text(self) -> str:
         """Returns the content of the ``error`` file: the reason, then the diagnostics."""
         body = self.diagnostics.rstrip("\n")
         return f"{self.errno_name}: {self.reason}\n" + (f"\n{body}\n" if body else "")
+
+
+def shortened(text: str, limit_chars: int) -> str:
+    """Returns a text, without its middle if it is longer than a limit.
+
+    >>> shortened("abcdefgh" * 100, 20)
+    'abcdefghab ... 780 more characters ... ghabcdefgh'
+    """
+    if len(text) <= limit_chars:
+        return text
+    half = limit_chars // 2
+    left_out = len(text) - 2 * half
+    return f"{text[:half]} ... {left_out} more characters ... {text[-half:]}"
+
+
+def recorded(error: JaxfsError | None) -> JaxfsError | None:
+    """Returns a copy of an error to keep, see ``JaxfsError.recorded``; None for None.
+
+    It is the converter of attributes that keep an error, so that none can keep a traceback.
+    """
+    return None if error is None else error.recorded()
 
 
 class Invalid(JaxfsError):
@@ -202,10 +236,21 @@ def from_os_error(error: OSError, doing: str) -> JaxfsError:
         error: Of the system call.
         doing: What it was made for, as the beginning of the reason.
     """
-    kind = NoSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else RunFailed
-    return kind(f"{doing}: {os.strerror(error.errno or errno.EIO)}")
+    number = error.errno or errno.EIO
+    kind = NoSpace if number in _FULL else RunFailed
+    limit = _LIMITS.get(number)
+    return kind(f"{doing}: {os.strerror(number)}" + (f" ({limit})" if limit else ""))
 
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+_LIMITS = {
+    errno.EMFILE: "the daemon has as many open files as RLIMIT_NOFILE lets it have; mount again "
+    "after raising `ulimit -Hn`, or remove large results",
+    errno.ENFILE: "the machine has as many open files as the sysctl fs.file-max lets it have; "
+    "raise that, or close some",
+    errno.ENOMEM: "the machine has no memory left, or the daemon more mappings than the sysctl "
+    "vm.max_map_count lets it have; remove results",
+}
 BY_ERRNO: dict[int, type[JaxfsError]] = {cls.errno: cls for cls in _subclasses(JaxfsError)}
 TABLE: tuple[tuple[str, str], ...] = tuple(
     (_NAMES.get(number) or errno.errorcode[number], cls.meaning) for number, cls in BY_ERRNO.items()

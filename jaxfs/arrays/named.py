@@ -13,7 +13,7 @@ from jaxfs.arrays.inputs import FindArray, Request
 from jaxfs.arrays.producers import WrittenArrays
 from jaxfs.arrays.views import ViewTable
 from jaxfs.codecs import formats
-from jaxfs.errors import Cancelled, Invalid, JaxfsError, NameTaken
+from jaxfs.errors import Cancelled, Invalid, JaxfsError, NameTaken, recorded
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import SERIALS, InodeAttr
@@ -46,7 +46,7 @@ class NamedArray(OwnedNodeObject):
     format: str = ""
     place: str = "arrays"
     ref: ArrayRef | None = None
-    error: JaxfsError | None = None
+    error: JaxfsError | None = attrs.field(default=None, converter=recorded)
     is_removed: bool = False
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     owner_id: int = attrs.field(factory=lambda: next(SERIALS))

@@ -243,7 +243,7 @@ class Scheduler:
             try:
                 inputs = self._resolve(run)
             except JaxfsError as error:
-                call_soon(run.end, Outcome(error=error))
+                call_soon(run.end, Outcome(error=error.recorded()))
                 return
         self._in_engine += 1
         run.user.running.add(run)

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from jaxfs.compiler.job_protocol import UntypedProgram
-from jaxfs.errors import BrokenProgram, Invalid, JaxfsError, NotSupported
+from jaxfs.errors import BrokenProgram, Invalid, JaxfsError, NotSupported, recorded
 from jaxfs.posix.credentials import SERIALS, InodeAttr, allowed_to_readers
 from jaxfs.posix.node_object import NodeMode, OwnedNodeObject
 from jaxfs.programs.build_key import BuildKey, Steps, Types
@@ -68,7 +68,7 @@ class Program(OwnedNodeObject, ABC):
     modes: dict[str, int] = attrs.field(factory=dict)
     compiled: CompiledProgram | None = None
     untyped: UntypedProgram | None = None
-    error: JaxfsError | None = None
+    error: JaxfsError | None = attrs.field(default=None, converter=recorded)
     stats: Stats = attrs.field(factory=Stats)
     inputs: dict[str, InputBinding] = attrs.field(factory=dict)
     building: BuildKey | None = None
@@ -234,7 +234,9 @@ class SourceProgram(Program):
     options: dict[str, str] = attrs.field(factory=dict)
     source_sha256: str = ""
     source_bytes: int = 0
-    error: JaxfsError | None = attrs.field(factory=lambda: Invalid("nothing was written to it yet"))
+    error: JaxfsError | None = attrs.field(
+        factory=lambda: Invalid("nothing was written to it yet"), converter=recorded
+    )
     is_removed: bool = False
     kept_bindings: list[BindingRecord] = attrs.field(factory=list)
 

@@ -36,7 +36,7 @@ class SingleFlight(Generic[Product]):
         try:
             self._products.append(await self._work())
         except JaxfsError as error:
-            self._error = error
+            self._error = error.recorded()
         except Exception as error:
             log.exception("internal error in work that continues without its waiters")
             self._error = RunFailed(f"internal error: {error!r}")
@@ -52,7 +52,7 @@ class SingleFlight(Generic[Product]):
         """
         await self._ended.wait()
         if self._error is not None:
-            raise type(self._error)(self._error.reason, self._error.diagnostics)
+            raise self._error.recorded()
         if not self._products:
             raise RunFailed("the daemon ended before the work did")
         return self._products[0]

@@ -206,7 +206,7 @@ class FakeEngine:
             inputs = [self._bytes_of(value) for value in run.inputs]
             return self._well(run, program.run(inputs, self.functions))
         except JaxfsError as error:
-            return Outcome(error=error, sent_usec=run.submitted_usec)
+            return Outcome(error=error.recorded(), sent_usec=run.submitted_usec)
         except Exception as error:
             return Outcome(error=RunFailed(f"{type(error).__name__}: {error}"))
 

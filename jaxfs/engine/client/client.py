@@ -98,7 +98,7 @@ class LocalEngine:
         """
         await self._started.wait()
         if self._dispatcher.failure is not None:
-            raise self._dispatcher.failure
+            raise self._dispatcher.failure.recorded()
 
     # Submitting
 
@@ -152,7 +152,7 @@ class LocalEngine:
         finally:
             self.cancel(run.number)  # does nothing if it has ended
         if outcomes[0].error is not None:
-            raise outcomes[0].error
+            raise outcomes[0].error.recorded()
 
     async def statistics(self) -> dict[int, dict[str, int]]:
         """Returns memory figures by device id; the last known ones if the worker is busy."""

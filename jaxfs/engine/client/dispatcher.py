@@ -124,7 +124,7 @@ class Dispatcher:
 
     def _refusal(self, run: EngineRun) -> JaxfsError | None:
         if self.failure is not None:
-            return self.failure
+            return self.failure.recorded()
         if run.key in self.quarantine.quarantined:
             return RunFailed(self.quarantine.quarantined[run.key])
         if run.attempts >= ATTEMPTS:
@@ -134,7 +134,7 @@ class Dispatcher:
         return None
 
     def _fail_run(self, run: EngineRun, error: JaxfsError) -> None:
-        self._end_soon(run, Outcome(error=error))
+        self._end_soon(run, Outcome(error=error.recorded()))
 
     def _end_soon(self, run: EngineRun, outcome: Outcome) -> None:
         """Ends a run that the worker does not have; the event loop calls its ``done``."""
@@ -262,5 +262,5 @@ class Dispatcher:
 
     def fail(self, cause: JaxfsError) -> None:
         """Fails every run from now on with ``cause``, or with an earlier one."""
-        self.failure = self.failure or cause
+        self.failure = self.failure or cause.recorded()
         self.pump()

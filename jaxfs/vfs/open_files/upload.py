@@ -90,10 +90,10 @@ class UploadFile(OpenFile):
             try:
                 await self._commit(self._spool)
             except JaxfsError as error:
-                self._failure = error
+                self._failure = error.recorded()
                 raise
         elif self._failure is not None and not self._dirty:
-            again = type(self._failure)(self._failure.reason, self._failure.diagnostics)
+            again = self._failure.recorded()
             again.is_logged = True
             raise again
 
