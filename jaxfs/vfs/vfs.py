@@ -261,6 +261,8 @@ class Vfs:
         writes = flags & os.O_ACCMODE != os.O_RDONLY
         if writes and not spec.mode & 0o222:
             raise NotPermitted(f"{self.path(node.ino)} cannot be written by anyone")
+        if writes and self.mount.options.allow_other:  # what is written may name arrays
+            caller = caller.with_groups()
         if spec.prepare is not None:
             await spec.prepare(node.node_object)
         if spec.open is not None:
