@@ -1,8 +1,9 @@
 """``inputs/<key>`` of a program: arrays that its calls take without naming them.
 
-A binding is a symbolic link to an array or a result, looked up at each call with the rights of the
-caller, or an array of its own.  Its key is the number or the name of an input, or a prefix of
-several names, as in a pytree's key path.
+A binding is a symbolic link to an array or a result, or an array of its own.  A link is looked up
+at each call, and counts if both the caller and the owner of the program may read what it leads to:
+else the owner could have a caller's private array computed on, and read the result.  Its key is the
+number or the name of an input, or a prefix of several names, as in a pytree's key path.
 """
 
 from __future__ import annotations

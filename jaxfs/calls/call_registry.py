@@ -28,7 +28,7 @@ from jaxfs.errors import (
 )
 from jaxfs.ipc.spool import Spool
 from jaxfs.options import Options
-from jaxfs.posix.credentials import Credentials, InodeAttr
+from jaxfs.posix.credentials import Credentials, InodeAttr, owner_may_read
 from jaxfs.programs import names
 from jaxfs.programs.derived import Derivations
 from jaxfs.programs.program import Program
@@ -103,12 +103,17 @@ class Calls:
         call.add_link()
         return call
 
-    def find(self, path: str, caller: Credentials) -> ArrayRef:
+    def find(self, path: str, caller: Credentials, binder: InodeAttr | None = None) -> ArrayRef:
         """Looks up ``arrays/<name>``, ``results/<id>`` or arrays of it, as in ``results/<id>.0``.
+
+        Args:
+            path: The path in the mount.
+            caller: The process that wrote the path, or calls a program that is bound to it.
+            binder: The attributes of that program: its owner chose what the caller does not see.
 
         Raises:
             NotFound: There is no such file.
-            AccessDenied: The caller may not read it.
+            AccessDenied: The caller, or the program's owner, may not read it.
             Invalid: It is the result of a call that was not submitted, or an empty array.
         """
         directory, _, name = path.partition("/")
@@ -118,6 +123,11 @@ class Calls:
             raise NotFound(f"there is no {path}")
         if not caller.may_read(owner.attr, owner.result_mode):
             raise AccessDenied(f"user {caller.uid} may not read {path}")
+        if binder is not None and not owner_may_read(binder, owner.attr, owner.result_mode):
+            raise AccessDenied(
+                f"user {binder.uid}, the owner of the program, may not read {path}, so that no "
+                f"call takes it unnamed; name {path} in the call, or chmod it"
+            )
         if not isinstance(owner, NamedArray) and not owner.submitted_usec:
             raise Invalid(f"call {name} was not submitted: there is no results/{name} yet")
         ref = owner.content()

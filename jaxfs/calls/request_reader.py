@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from jaxfs.arrays.array_refs import ArrayRef
-from jaxfs.arrays.bindings import bound_inputs, decode_inputs, infer_params, parameter_names
+from jaxfs.arrays.bindings import (
+    BoundInput,
+    bound_inputs,
+    decode_inputs,
+    infer_params,
+    parameter_names,
+)
 from jaxfs.arrays.inputs import Request
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.calls.admission import Admission
 from jaxfs.ipc.spool import Spool
-from jaxfs.posix.credentials import Credentials
-from jaxfs.programs.compiled import CompiledProgram
+from jaxfs.posix.credentials import Credentials, InodeAttr
+from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.derived import Derivations
 from jaxfs.programs.program import Program
 from jaxfs.types.buffers import Parameter
+
+
+class Find(Protocol):
+    """Looks a reference up with the rights of a user, and of the owner of a program."""
+
+    def __call__(self, path: str, caller: Credentials, binder: InodeAttr | None = None) -> ArrayRef:
+        """Returns the arrays; raises NotFound, AccessDenied."""
+        ...
 
 
 class RequestReader:
     """Reads requests of a mount's users.
 
     Args:
-        find: Looks a reference up with the rights of a user; raises NotFound, AccessDenied.
+        find: As ``Calls.find``.
         derivations: Makes specializations.
         admission: Has the memory of each user's engine.
     """
 
     def __init__(
         self,
-        find: Callable[[str, Credentials], ArrayRef],
+        find: Find,
         derivations: Derivations,
         admission: Admission,
     ) -> None:
@@ -58,11 +73,8 @@ class RequestReader:
         """
         current = await program.wait_compiled()
 
-        def find(path: str) -> ArrayRef:
-            return self._find(path, caller)
-
-        request = await Request.of(spool, fixed_format, find)
-        bound = bound_inputs(program, parameter_names(current), find) if program.inputs else {}
+        request = await Request.of(spool, fixed_format, lambda path: self._find(path, caller))
+        bound = self._bound(program, current, caller) if program.inputs else {}
         pool = self._admission.pool(uid)
         if isinstance(current, CompiledProgram):
             return current, await decode_inputs(request, current.signature.inputs, bound, pool)
@@ -88,6 +100,21 @@ class RequestReader:
         params = compiled.signature.inputs
         if not program.inputs:
             return params
-        names = parameter_names(compiled)
-        bound = bound_inputs(program, names, lambda path: self._find(path, caller))
+        bound = self._bound(program, compiled, caller)
         return [param for number, param in enumerate(params) if number not in bound]
+
+    def _bound(
+        self, program: Program, current: ProgramVersion, caller: Credentials
+    ) -> Mapping[int, BoundInput]:
+        """Returns the bound inputs that the caller and the program's owner may both read.
+
+        The owner gets no data of a caller by binding an input to it.
+
+        Raises:
+            JaxfsError: As ``bound_inputs``.
+        """
+
+        def find(path: str) -> ArrayRef:
+            return self._find(path, caller, program.attr)
+
+        return bound_inputs(program, parameter_names(current), find)

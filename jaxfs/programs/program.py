@@ -56,7 +56,8 @@ class Program(OwnedNodeObject, ABC):
         stats: figures of its calls.
         inputs: bindings by the key path of the input.
         building: what is built now, the last one where there are several builds.
-        checked: the report of the last comparison with the reference interpreter.
+        checked: the report of each user's last comparison with the reference interpreter, by uid:
+            the inputs may be private.
         serial: distinguishes node objects for as long as the daemon runs.
         specializations: programs made from this one for some input types, least recently used
             first.
@@ -72,7 +73,7 @@ class Program(OwnedNodeObject, ABC):
     stats: Stats = attrs.field(factory=Stats)
     inputs: dict[str, InputBinding] = attrs.field(factory=dict)
     building: BuildKey | None = None
-    checked: str = ""
+    checked: dict[int, str] = attrs.field(factory=dict)
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     specializations: dict[Types, DerivedProgram] = attrs.field(factory=dict)
     transformed: dict[Steps, DerivedProgram] = attrs.field(factory=dict)

@@ -132,6 +132,50 @@ def test_three_users_meet_owner_group_and_other(shared: Mount) -> None:
     assert as_user(ALICE, shared, "rm results/teams").returncode == 0
 
 
+TEAM = 20100
+BOUND = "ln -s ../../../arrays/{array} programs/{program}/inputs/x"
+
+
+def write_array(mount: Mount, uid: int, name: str, umask: str) -> None:
+    done = as_user(uid, mount, f"umask {umask}; echo '[7.0, 7.0, 7.0, 7.0]' > arrays/{name}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_owner_of_a_program_gets_no_private_array_of_a_caller(shared: Mount) -> None:
+    """Alice binds an input to Bob's array; Bob calls her program, and she reads his result."""
+    write_program(shared, ALICE, "trap")
+    write_array(shared, BOB, "bobs", umask="077")
+    assert as_user(ALICE, shared, BOUND.format(array="bobs", program="trap")).returncode == 0
+    call = "echo '[0,0,0,0]' > programs/trap/calls/{0}; cat results/{0}.json"
+    assert as_user(BOB, shared, call.format("trapped")).returncode != 0
+    assert "user 20001, the owner of the program, may not read arrays/bobs" in (
+        as_user(BOB, shared, "cat error_log").stdout
+    )
+    write_array(shared, ALICE, "alices", umask="022")
+    rebind = "rm programs/trap/inputs/x; " + BOUND.format(array="alices", program="trap")
+    assert as_user(ALICE, shared, rebind).returncode == 0
+    assert as_user(BOB, shared, call.format("free")).stdout.strip() == "[14.0, 14.0, 14.0, 14.0]"
+
+
+def test_groups_of_open_count_after_the_process_has_ended(shared: Mount) -> None:
+    """A shell of the team opens the files and ends; its child, which goes on, writes a request."""
+    write_program(shared, ALICE, "ours")
+    write_array(shared, ALICE, "teams", umask="027")
+    os.chown(shared.path / "arrays/teams", -1, TEAM)
+    child = (
+        "while kill -0 $$; do :; done; echo 'arrays/teams [0,0,0,0]' >&3; cat <&3 |"
+        "cat > arrays/reply; echo 'arrays/teams [0,0,0,0]' >&4"
+    )
+    opener = f"exec 3<>programs/ours/call 4>programs/ours/calls/later; ({child}) >/dev/null 2>&1 &"
+    assert as_user(BOB, shared, opener, groups=(TEAM,)).returncode == 0
+    eventually((shared.path / "results/later").exists)
+    for path in ("arrays/reply.json", "results/later.json"):
+        assert (shared.path / path).read_text() == "[14.0, 14.0, 14.0, 14.0]\n"
+    as_user(CAROL, shared, "echo 'arrays/teams [0,0,0,0]' > programs/ours/calls/carols")
+    assert as_user(CAROL, shared, "cat results/carols").returncode != 0
+    assert "may not read arrays/teams" in as_user(CAROL, shared, "cat error_log").stdout
+
+
 def test_a_program_is_compiled_with_no_more_rights_than_its_writer_has(shared: Mount) -> None:
     """Its process has the writer's uid, or nobody's in root's place, and no capability."""
     sleep = made("import time\ndef f(x): time.sleep(2); raise ValueError('awake')", "(f, 1.0)")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jaxfs.errors import AccessDenied, NotPermitted
-from tests.unmounted import ADD, ALICE, BOB, serving
+from jaxfs.testing import InProcessMount
+from jaxfs.testing.vfs_client import VfsClient
+from tests.unmounted import ADD, ALICE, BOB, DOUBLE, serving
 
 
 @pytest.mark.parametrize(
@@ -97,3 +99,77 @@ async def test_members_of_the_group_have_the_groups_rights() -> None:
         assert await member.ask("programs/add/call", "[1, 2] [3, 4]")
         await mount.client.write("arrays/w", "[1.0, 2.0]", mode=0o640)
         assert await member.ask("programs/add/call", "arrays/w [3, 4]")
+
+
+PRIVATE = "[1.0, 2.0]"
+
+
+async def secret_of(mount: InProcessMount, uid: int, mode: int = 0o600) -> VfsClient:
+    """Returns a user who has ``arrays/secret``, which nobody else may read with this mode."""
+    user = mount.user(uid)
+    await user.write("arrays/secret", PRIVATE, mode=mode)
+    return user
+
+
+@pytest.mark.parametrize(
+    "target", ["../../../arrays/secret", "/mnt/jax/arrays/secret", "../../../results/1.0"]
+)
+async def test_a_binding_counts_only_if_the_programs_owner_may_read_its_target(target: str) -> None:
+    async with serving(add=ADD, double=DOUBLE) as mount:
+        alice = await secret_of(mount, ALICE)
+        await alice.write("programs/double/calls/1", "[0.5, 1.0]", mode=0o600)
+        mount.client.symlink(target, "programs/add/inputs/x")
+        refused = "inputs/x: user 1000, the owner of the program, may not read"
+        with pytest.raises(AccessDenied, match=refused):
+            await alice.ask("programs/add/call", "[3, 4]")
+        with pytest.raises(AccessDenied, match=refused):
+            await alice.write("programs/add/calls/2", "[3, 4]")
+        with pytest.raises(AccessDenied, match=refused):
+            await alice.write("programs/add/check", "[3, 4]")
+        await alice.chmod("arrays/secret", 0o644)
+        await alice.chmod("results/1", 0o444)
+        assert await alice.ask("programs/add/call", "[3, 4]") == b"[4.0, 6.0]\n"
+
+
+@pytest.mark.parametrize("path", ["transformations/jit/add", "programs/sums"])
+async def test_bindings_of_derived_and_untyped_programs_need_their_owners_right(path: str) -> None:
+    async with serving(add=ADD, sums="add(x, y)") as mount:
+        alice = await secret_of(mount, ALICE)
+        mount.client.symlink("/mnt/jax/arrays/secret", f"{path}/inputs/x")
+        with pytest.raises(AccessDenied, match="user 1000, the owner of the program"):
+            await alice.ask(f"{path}/call", "[3.0, 4.0]")
+
+
+async def test_a_binding_ends_when_its_target_becomes_private_or_anothers() -> None:
+    async with serving(add=ADD) as mount:
+        alice = await secret_of(mount, ALICE, mode=0o644)
+        mount.client.symlink("../../../arrays/secret", "programs/add/inputs/x")
+        assert await alice.ask("programs/add/call", "[3, 4]") == b"[4.0, 6.0]\n"
+        await alice.chmod("arrays/secret", 0o600)
+        with pytest.raises(AccessDenied, match="the owner of the program"):
+            await alice.ask("programs/add/call", "[3, 4]")
+        alice.unlink("arrays/secret")
+        await mount.client.write("arrays/secret", PRIVATE)
+        assert await alice.ask("programs/add/call", "[3, 4]") == b"[4.0, 6.0]\n"
+        mount.client.unlink("arrays/secret")
+        await secret_of(mount, BOB)
+        with pytest.raises(AccessDenied):
+            await mount.user(BOB).ask("programs/add/call", "[3, 4]")
+
+
+async def test_a_program_of_root_is_bound_to_what_its_caller_may_read() -> None:
+    async with serving() as mount:
+        await mount.user(0).write("programs/add.mlir", ADD)
+        alice = await secret_of(mount, ALICE)
+        mount.user(0).symlink("../../../arrays/secret", "programs/add/inputs/x")
+        assert await alice.ask("programs/add/call", "[3, 4]") == b"[4.0, 6.0]\n"
+        with pytest.raises(AccessDenied, match=f"user {BOB} may not read"):
+            await mount.user(BOB).ask("programs/add/call", "[3, 4]")
+
+
+async def test_a_report_of_check_is_shown_to_the_user_that_asked() -> None:
+    async with serving(add=ADD) as mount:
+        alice = mount.user(ALICE)
+        await alice.write("programs/add/check", "[1234, 2] [0, 4]")
+        assert b"max_abs_value=1234" in await alice.read("programs/add/check")
+        assert await mount.client.read("programs/add/check") == b""
