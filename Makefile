@@ -3,6 +3,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 FUZZ_SECONDS ?= 120
+# of make soak: all attacks together, and each alone
+SECONDS ?= 60
+ALONE_SECONDS ?= $(SECONDS)
+# of make stress: rounds, and files or directories
+N ?= 10
+FILES ?= tests
 TEST_JOBS ?= 2
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/pinned.txt
@@ -14,7 +20,7 @@ INSTALL = $(BIN)/python -m pip install -qq --no-input --disable-pip-version-chec
 # the tests that need no mount
 UNMOUNTED := $(wildcard tests/vfs tests/calls tests/arrays tests/programs)
 COVERAGE := build/coverage.json
-.PHONY: help setup setup-dev demo test test-all check coverage bench soak captures fuzz clean
+.PHONY: help setup setup-dev demo test test-all check coverage bench soak stress captures fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,8 +56,11 @@ coverage: setup-dev ## branch coverage of vfs, calls, arrays and programs by tes
 bench: $(VENV)/.installed-bench ## jaxfs beside its peers, as a table and JSON
 	$(BIN)/python -m benchmarks
 
-soak: setup ## thousands of waiters, dying engines, 100,000 calls; 3 minutes, writes docs/reports/soak.md
-	$(BIN)/python -m tests.soak --report
+soak: setup ## waiters, dying engines, 100,000 calls, attacks of SECONDS (60); writes docs/reports/soak.md
+	$(BIN)/python -m tests.soak --report --seconds $(SECONDS) --alone-seconds $(ALONE_SECONDS)
+
+stress: setup-dev ## FILES (tests) N times (10) beside a busy core; goes on where it was interrupted
+	$(BIN)/python -m tests.tools.stress --rounds $(N) --report docs/reports/stress.json $(FILES)
 
 captures: setup ## make the pictures in docs/ anew: mountctl top, mountctl doctor, a program
 	$(BIN)/python -m docs.tools.captures
