@@ -51,9 +51,10 @@ class Process:
 class Mount:
     """A mounted jaxfs with one program, ``affine``: y = 2 * x + 1 on f32[16]."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, options: str = "") -> None:
         self.path = root / "jax"
         self._state = root / "state"
+        self._options = ("-o", options) if options else ()
 
     def start(self) -> None:
         """Raises CalledProcessError."""
@@ -63,7 +64,7 @@ class Mount:
 
     def start_again(self) -> None:
         """Raises CalledProcessError."""
-        _mountctl("mount", "--state-dir", str(self._state), str(self.path))
+        _mountctl("mount", *self._options, "--state-dir", str(self._state), str(self.path))
 
     def stop(self) -> None:
         _mountctl("umount", "--force", str(self.path))
@@ -102,10 +103,11 @@ def _mountctl(*words: str) -> None:
 
 
 @contextmanager
-def mounted() -> Iterator[Mount]:
-    """For the time of the block; nothing is left after it."""
+def mounted(options: str = "") -> Iterator[Mount]:
+    """For the time of the block; nothing is left after it.  Other users reach its directory."""
     with tempfile.TemporaryDirectory(prefix="jaxfs-soak-") as root:
-        mount = Mount(Path(root).resolve())
+        Path(root).chmod(0o755)
+        mount = Mount(Path(root).resolve(), options)
         try:
             mount.start()
             yield mount
