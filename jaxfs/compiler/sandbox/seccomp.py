@@ -4,7 +4,8 @@ Tracing and compiling need memory, threads, clocks, reading (of the paths that L
 writing to open files; these are allowed.  Any other call fails with EPERM, which Python raises as
 an OSError with a traceback; calls that only an attack makes end the job with SIGSYS.  No other
 process can be reached: none is forked, executed, signalled or traced, and no socket, pipe or file
-is made.
+is made.  Nor can it be seen: a call that takes a process id, or a process's clock, takes only the
+job's own, and its answer does not depend on whether another number is in use.
 """
 
 from __future__ import annotations
@@ -38,14 +39,12 @@ _ALLOWED = """
     dup3
     brk munmap mprotect mremap madvise msync mincore pkey_alloc pkey_free pkey_mprotect
     futex futex_waitv set_robust_list rseq membarrier arch_prctl set_tid_address gettid
-    sched_yield getcpu sched_getaffinity sched_getscheduler sched_getparam
-    sched_get_priority_max sched_get_priority_min
+    sched_yield getcpu sched_get_priority_max sched_get_priority_min
     rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend
     sigaltstack pause restart_syscall
-    nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time times getitimer
-    setitimer alarm
-    getpid getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp getpgid
-    getsid getrusage getrlimit uname sysinfo umask getpriority capget
+    nanosleep gettimeofday time times getitimer setitimer alarm
+    getpid getppid getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp
+    getrusage getrlimit uname sysinfo umask
     getrandom poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait
     epoll_pwait eventfd eventfd2 sendmsg getsockname getpeername getsockopt shutdown
     get_mempolicy exit exit_group
@@ -66,6 +65,9 @@ _FATAL = """
     nfsservctl memfd_secret
 """
 
+_OWN = ((Check(0, 0),), (Check(0, _OWN_PID),))  # the first argument is this process
+_CLOCKS = ((Check(0, 0, mask=1 << 31),), (Check(0, 4, mask=4),))  # no process's, but own threads'
+
 # Calls that are allowed with some arguments: alternatives, each a set of checks that must hold.
 _WITH_ARGUMENTS: dict[str, tuple[tuple[Check, ...], ...]] = {
     "mmap": (
@@ -79,11 +81,27 @@ _WITH_ARGUMENTS: dict[str, tuple[tuple[Check, ...], ...]] = {
     "fcntl": tuple((Check(1, command),) for command in _F_COMMANDS),
     "ioctl": ((Check(1, _TCGETS),),),
     "prctl": tuple((Check(0, option),) for option in _PR_NAME),
-    "prlimit64": ((Check(0, 0),),),
+    "prlimit64": _OWN,
+    "getpgid": _OWN,
+    "getsid": _OWN,
+    "sched_getscheduler": _OWN,
+    "sched_getparam": _OWN,
+    "sched_getaffinity": _OWN,
+    "getpriority": ((Check(0, 0), Check(1, 0)),),
+    "clock_gettime": _CLOCKS,
+    "clock_getres": _CLOCKS,
+    "clock_nanosleep": _CLOCKS,
     "kill": ((Check(0, _OWN_PID),),),
     "tgkill": ((Check(0, _OWN_PID),),),
     "sendto": ((Check(4, 0), Check(4, 0, is_high=True)),),  # without an address: connected ones
     "setpriority": ((Check(0, 0), Check(1, 0)),),
+}
+# The C library asks for these of its threads, which have numbers of their own: the answer is that
+# of a thread with default settings, and pthread_getattr_np(3) does without ENOSYS's.
+_OTHERWISE = {
+    "sched_getscheduler": refuse(0),
+    "sched_getparam": refuse(0),
+    "sched_getaffinity": refuse(errno.ENOSYS),
 }
 
 
@@ -110,7 +128,7 @@ class _SockFprog(ctypes.Structure):
 def _rules(known: dict[str, int], pid: int) -> Iterator[SyscallRule]:
     for name, checks in _WITH_ARGUMENTS.items():
         own = tuple(tuple(_filled_in(check, pid) for check in every) for every in checks)
-        yield SyscallRule(known[name], ALLOW, own, otherwise=_EPERM)
+        yield SyscallRule(known[name], ALLOW, own, otherwise=_OTHERWISE.get(name, _EPERM))
     for names, action in ((_ALLOWED, ALLOW), (_UNKNOWN, refuse(errno.ENOSYS)), (_FATAL, KILL)):
         for name in names.split():
             if name in known:  # not every architecture has the old ones
