@@ -5,6 +5,7 @@ Attacks from real pickles, through a mount, are in tests/hostile/test_attacks.py
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -303,12 +304,86 @@ def test_no_path_shows_which_processes_there_are(runner: SandboxRunner) -> None:
     assert runner.run(code, without=("landlock", "seccomp")) == Ending(0, "")
 
 
+UNREADABLE = (
+    *(
+        "/etc/passwd",
+        "/etc/shadow",
+        "/etc/hostname",
+        "/etc/ssl",
+        "/home",
+        "/root/.profile",
+        "/var/log",
+    ),
+    *("/proc/1/environ", "/proc/self/environ", "/proc/mounts", "/proc/net/tcp", "/proc/self/fd"),
+    *("/sys/kernel", "/sys/class/net", "/sys/fs/cgroup", "/dev/shm", "/dev/fuse", "/run", "/tmp/x"),
+    *(ROOT / name for name in (".git/config", ".git", "setup.cfg", "README.md", "tests", "docs")),
+)
+
+
+@pytest.mark.parametrize("without", [(), ("landlock",)])
+def test_nothing_but_modules_can_be_read(runner: SandboxRunner, without: tuple[str, ...]) -> None:
+    """Of the checkout that runs, too: its configuration, history and tests are no modules."""
+    needs(runner, "landlock")
+    if "landlock" in without:
+        needs(runner, "mountns")
+    code = (
+        "import os\n"
+        f"for path in {[str(path) for path in UNREADABLE]}:\n"
+        "    for look in (os.listdir, lambda path: open(path, 'rb').read(1)):\n"
+        "        try: look(path)\n"
+        "        except OSError: continue\n"
+        "        raise AssertionError(path)\n"
+    )
+    ending = runner.run(code, without=(*without, "seccomp"))
+    assert ending == Ending(0, "")
+
+
+@pytest.mark.parametrize(
+    "module", ["jax.experimental.sparse", "numpy.fft", "equinox", "jaxfs.codecs.png", "sqlite3"]
+)
+def test_modules_of_an_installation_and_of_jaxfs_are_imported(
+    runner: SandboxRunner, module: str
+) -> None:
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        pytest.skip(f"{module} is not installed")
+    assert runner.run(f"import {module}; print('here')") == Ending(0, "here\n")
+
+
+def test_of_a_project_on_the_path_only_modules_and_packages_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, installed = tmp_path / "project", tmp_path / "lib"
+    for path in (
+        *(project / name for name in (".git/config", ".env", "data.csv", "data/x.csv", "model.py")),
+        *(project / name for name in ("package/__init__.py", "package/weights.npy", "_c.so")),
+        *(installed / name for name in ("jax-1.dist-info/METADATA", "some.libs/libz.so")),
+        tmp_path / "cuda/libcuda.so.1",
+        tmp_path / "cuda/password",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.setattr(sys, "path", [str(project), str(installed), str(ROOT), ""])
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}/cuda::relative")
+    found = import_paths.readable_paths()
+    assert {path for path in found if path.is_relative_to(tmp_path)} == {
+        *(project / name for name in ("model.py", "package", "_c.so")),
+        installed,
+        tmp_path / "cuda/libcuda.so.1",
+    }
+    inside = {path for path in found if path.is_relative_to(ROOT)}
+    assert {path for path in inside if ".venv" not in path.parts} <= {
+        ROOT / "jaxfs",
+        ROOT / "mountctl",
+    }
+
+
 def test_mount_below_a_directory_of_modules_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Looking at the mount that waits for this very job could wait for ever."""
-    for name in ("project/package", "project/jax", "elsewhere"):
+    for name in ("project/package", "project/jax", "elsewhere/one.dist-info"):
         (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "project/package/__init__.py").touch()
     monkeypatch.setattr(sys, "path", [str(tmp_path / "project"), str(tmp_path / "elsewhere"), "/"])
     monkeypatch.setattr(import_paths, "_fuse_mounts", lambda: {tmp_path / "project/jax"})
     found = {path for path in import_paths.readable_paths() if path.is_relative_to(tmp_path)}

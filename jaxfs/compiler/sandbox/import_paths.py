@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jaxfs
+
 _SYSTEM = (
     "/lib",
     "/lib64",
@@ -20,15 +22,65 @@ _SYSTEM = (
     "/proc/cpuinfo",  # LLVM reads the features of some processors there
     "/sys/devices/system/cpu",
 )
+_INSTALLED = ("site-packages", "dist-packages", "lib-dynload")
+_MODULE_SUFFIXES = (".py", ".so", ".pyc")
+_OURS = Path(jaxfs.__file__).parent
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def readable_paths() -> list[Path]:
     """Returns the paths of this interpreter that exist, without any FUSE mount below one."""
-    libraries = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
-    named = map(Path, (*_SYSTEM, *sys.path, f"{sys.base_prefix}/lib", *libraries))
+    named = [*map(Path, _SYSTEM), Path(sys.base_prefix, "lib"), *_libraries(), *_editable()]
+    for entry in map(Path, sys.path):
+        named += [entry] if _is_installed(entry) else _importable(entry)
     mounts = _fuse_mounts()
     return sorted({part for path in named if _is_narrow(path) for part in _around(path, mounts)})
+
+
+def listable_paths() -> list[Path]:
+    """Returns the directories in which imports look for modules, where `readable_paths` has parts.
+
+    An import lists the directory.  It may be permitted where the directory has nothing else, as in
+    the mount namespace.
+    """
+    return [entry for entry in map(Path, sys.path) if _is_narrow(entry) and entry.is_dir()]
+
+
+def _is_installed(directory: Path) -> bool:
+    """Returns whether an installer fills a directory: all of it is modules and what they need."""
+    return directory.name in _INSTALLED or any(directory.glob("*.dist-info"))
+
+
+def _importable(directory: Path) -> Iterator[Path]:
+    """Yields the modules and packages in a directory, not its other files, such as ``.git``.
+
+    The directory may be a user's project.  Of our own only our package is yielded.  A namespace
+    package (PEP 420) cannot be told from a directory of anything else and is left out.
+    """
+    if directory == _OURS.parent:
+        yield _OURS
+    elif directory.is_file():  # a zip file of modules
+        yield directory
+    elif directory.is_absolute() and directory.is_dir():
+        for path in directory.iterdir():
+            if path.suffix in _MODULE_SUFFIXES or (path / "__init__.py").is_file():
+                yield path
+
+
+def _editable() -> Iterator[Path]:
+    """Yields what setuptools' finders of editable installs map modules to."""
+    for finder in sys.meta_path:
+        module = sys.modules.get(finder.__module__)
+        mapping = vars(module).get("MAPPING", {}) if module is not None else {}
+        for path in map(Path, mapping.values()):
+            yield path if path.exists() else path.with_suffix(".py")
+
+
+def _libraries() -> Iterator[Path]:
+    """Yields the shared libraries in the directories of LD_LIBRARY_PATH, not their other files."""
+    for directory in map(Path, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)):
+        if directory.is_absolute():
+            yield from (path for path in directory.glob("*.so*") if path.is_file())
 
 
 def _is_narrow(path: Path) -> bool:

@@ -30,8 +30,12 @@ def abi_version() -> int:
         return 0
 
 
-def make_ruleset(readable: Iterable[Path]) -> int:
-    """Returns the descriptor of a ruleset that permits reading below ``readable``, nothing else.
+def make_ruleset(readable: Iterable[Path], listable: Iterable[Path] = ()) -> int:
+    """Returns the descriptor of a ruleset that permits reading below some paths, nothing else.
+
+    Args:
+        readable: Files, and directories of which everything may be read and listed.
+        listable: Directories of which everything may be listed.
 
     Raises:
         OSError: The kernel refuses it.
@@ -45,7 +49,9 @@ def make_ruleset(readable: Iterable[Path]) -> int:
     attributes = struct.pack("=QQQ", *rights)[:size]
     ruleset = syscalls.call("landlock", syscalls.LANDLOCK_CREATE_RULESET, attributes, size, 0)
     for path in readable:
-        _allow_reading(ruleset, path)
+        _allow(ruleset, path, _READ_FILE | _READ_DIR if path.is_dir() else _READ_FILE)
+    for path in listable:
+        _allow(ruleset, path, _READ_DIR)
     return ruleset
 
 
@@ -54,11 +60,10 @@ def enter(ruleset: int) -> None:
     syscalls.call("landlock_restrict_self", syscalls.LANDLOCK_RESTRICT_SELF, ruleset, 0)
 
 
-def _allow_reading(ruleset: int, path: Path) -> None:
+def _allow(ruleset: int, path: Path, rights: int) -> None:
     """Adds a rule for a file, or for all below a directory (landlock_add_rule(2))."""
     parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        rights = _READ_FILE | _READ_DIR if path.is_dir() else _READ_FILE
         rule = struct.pack("=Qi", rights, parent)
         syscalls.call("landlock", syscalls.LANDLOCK_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)
     finally:

@@ -111,11 +111,14 @@ def _working_ruleset(paths: list[Path]) -> int | None:
 
 
 def _remade(ruleset: int | None, paths: list[Path]) -> int | None:
-    """Returns a new ruleset: rules are for inodes, and the mount namespace has other ones."""
+    """Returns a new ruleset: rules are for inodes, and the mount namespace has other ones.
+
+    Directories of modules may be listed there: they have nothing but what imports need.
+    """
     if ruleset is None:
         return None
     os.close(ruleset)
-    return landlock.make_ruleset(paths)
+    return landlock.make_ruleset(paths, import_paths.listable_paths())
 
 
 def _try_landlock(ruleset: int) -> None:
