@@ -154,11 +154,32 @@ class Footprint:
 
 
 def _descriptors(pid: int) -> tuple[str, ...]:
-    kinds = []
+    kinds = (link.partition(":[")[0] for _, link in descriptors_of(pid))
+    return tuple(sorted(kind for kind in kinds if not kind.startswith("/memfd:")))
+
+
+def descriptors_of(pid: int) -> set[tuple[str, str]]:
+    """The open descriptors of a process: the number of each, and what it is."""
+    found = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            kinds.append(os.readlink(link).partition(":[")[0])
-    return tuple(sorted(kind for kind in kinds if not kind.startswith("/memfd:")))
+            found.add((link.name, os.readlink(link)))
+    return found
+
+
+@contextlib.contextmanager
+def closing_descriptors(pid: int | None = None) -> Iterator[None]:
+    """After the block a process, this one by default, soon has no descriptor that is new.
+
+    Numbers of descriptors cannot be compared: an object of an earlier test may be collected, and
+    close its own, at any time.
+    """
+    number = os.getpid() if pid is None else pid
+    before = descriptors_of(number)
+    yield
+    with contextlib.suppress(AssertionError):  # the comparison below names them
+        eventually(lambda: not descriptors_of(number) - before)
+    assert not descriptors_of(number) - before
 
 
 def front_of(mount: Mount) -> int:
@@ -170,8 +191,12 @@ def front_of(mount: Mount) -> int:
 
 def children_of(pid: int) -> list[tuple[int, str]]:
     """Pids and command lines.  Starts no process: that would flush the caller's open files."""
-    numbers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [(int(n), Path(f"/proc/{n}/cmdline").read_text().replace("\0", " ")) for n in numbers]
+    found = []
+    for number in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            command = Path(f"/proc/{number}/cmdline").read_text().replace("\0", " ")
+            found.append((int(number), command))
+    return found
 
 
 def process_of(module: str, mount: Mount) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from jaxfs.testing import eventually
 from mountctl.processes import daemon_of
-from tests.conftest import SAXPY, Mount
+from tests.conftest import SAXPY, Mount, descriptors_of, leaving_nothing
 
 
 def front_pid(mount: Mount) -> int:
@@ -25,14 +26,12 @@ def test_front_never_maps_jaxlib(mount: Mount) -> None:
 
 
 def test_descriptors_are_given_back(mount: Mount) -> None:
-    mount.add("big.mlir", SAXPY.replace("4xf32", "65536xf32"))
-    counts = []
-    for round_number in range(3):
-        for number in range(20):
-            name = f"r{round_number}n{number}"
-            (mount.path / f"programs/big/calls/{name}.raw").write_bytes(bytes(2 * 4 * 65536))
-            (mount.path / f"results/{name}").read_bytes()
-            os.unlink(mount.path / f"results/{name}")
-        counts.append(len(os.listdir(f"/proc/{front_pid(mount)}/fd")))
-    assert counts[1] == counts[2]
-    assert mount.keyed("health")["shared_memory_used_bytes"] == "0"
+    with leaving_nothing(mount):
+        big = mount.add("big.mlir", SAXPY.replace("4xf32", "65536xf32"))
+        for number in range(40):
+            (big / f"calls/{number}.raw").write_bytes(bytes(2 * 4 * 65536))
+            (mount.path / f"results/{number}").read_bytes()
+            os.unlink(mount.path / f"results/{number}")
+    eventually(lambda: mount.keyed("health")["shared_memory_used_bytes"] == "0")
+    segments = [link for _, link in descriptors_of(front_pid(mount)) if link.startswith("/memfd:")]
+    assert len(segments) < 20, "free segments are used again"

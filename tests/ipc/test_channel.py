@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 
 import msgspec
@@ -10,6 +9,7 @@ import pytest
 
 from jaxfs.engine.protocol import Failed
 from jaxfs.ipc.channel import AsyncChannel, send_fds
+from tests.conftest import closing_descriptors
 
 DAMAGED = {
     "no MessagePack": b"\xc1\xff",
@@ -25,9 +25,8 @@ async def test_damaged_message_is_refused_and_its_descriptors_are_closed(name: s
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         channel: AsyncChannel[Failed] = AsyncChannel(ours, Failed)
-        before = len(os.listdir("/proc/self/fd"))
-        send_fds(theirs, DAMAGED[name], [0, 0])
-        with pytest.raises(msgspec.MsgspecError):
-            channel.receive_nowait()
-        assert len(os.listdir("/proc/self/fd")) == before
+        with closing_descriptors():
+            send_fds(theirs, DAMAGED[name], [0, 0])
+            with pytest.raises(msgspec.MsgspecError):
+                channel.receive_nowait()
         channel.close()

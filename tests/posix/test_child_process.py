@@ -13,6 +13,7 @@ import trio
 from jaxfs.ipc.channel import AsyncChannel, Closed, pair
 from jaxfs.posix.child_process import ChildProcess, exit_status_text
 from jaxfs.posix.stderr_log import StderrLog
+from tests.conftest import closing_descriptors
 
 UID = 20001
 SLEEP = "exec sleep 600"
@@ -100,10 +101,8 @@ def test_stderr_is_logged_while_the_first_message_is_awaited(
 
 
 def test_program_that_does_not_exist_leaves_nothing_open() -> None:
-    before = os.listdir("/proc/self/fd")
-    with pytest.raises(FileNotFoundError):
+    with closing_descriptors(), pytest.raises(FileNotFoundError):
         ChildProcess(["/no/such/program"], {}, stderr_log=StderrLog(UID))
-    assert os.listdir("/proc/self/fd") == before
 
 
 def test_child_has_a_session_of_its_own_and_no_input() -> None:
