@@ -227,9 +227,8 @@ def test_zygote_is_one_thread_and_leaves_nothing_behind() -> None:
         await eventually_async(lambda: not descriptors_of(zygote) - files)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(compile_cpu, client, artifact, traced.signature)
-            found: list[int] = []
-            await eventually_async(lambda: found.extend(children(zygote)) or found)
-            (child,) = found
+            await eventually_async(lambda: children(zygote))
+            child = children(zygote)[0]
             nursery.cancel_scope.cancel()
         await client.close()
         assert is_gone(zygote)

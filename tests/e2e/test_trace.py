@@ -13,7 +13,7 @@ import pytest
 
 from jaxfs.testing import eventually
 from tests.conftest import SAXPY, Mount
-from tests.e2e.programs import SECONDS, SPIN
+from tests.e2e.programs import FOREVER, SPIN
 
 STAGES = ["queue", "upload", "run", "download"]
 Event = dict[str, Any]
@@ -128,6 +128,6 @@ def test_trace_has_the_size_that_stat_tells(saxpy: Mount) -> None:
 def test_a_call_that_failed_tells_its_errno(own_mount: Mount) -> None:
     own_mount.remount("call_timeout=0.3")
     own_mount.add("spin.mlir", SPIN)
-    own_mount.sh(f"echo {SECONDS} > programs/spin/calls/long; cat results/long", check=False)
+    own_mount.sh(f"echo {FOREVER} > programs/spin/calls/long; cat results/long", check=False)
     eventually(lambda: bool(of_call(own_mount, "long")))
     assert of_call(own_mount, "long")["front"]["args"]["errno"] == "ETIMEDOUT"

@@ -21,6 +21,7 @@ from jaxfs.engine.protocol import EngineOptions
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Signature
+from tests.conftest import HANGS_S
 from tests.engine.programs import DEVICES
 
 CPU = EngineOptions(platform="cpu", devices=DEVICES)
@@ -128,10 +129,10 @@ class SharedEngine:
             raise
 
     def run(self, function: Any, *args: Any) -> Any:
-        """``await function(engine, *args)`` on the event loop, within 60 s."""
+        """``await function(engine, *args)`` on the event loop."""
 
         async def limited() -> Any:
-            with trio.fail_after(60):
+            with trio.fail_after(HANGS_S):
                 return await function(self.engine, *args)
 
         return trio.from_thread.run(limited, trio_token=self._token)
@@ -153,11 +154,11 @@ def shared() -> Iterator[SharedEngine]:
 
 
 def run_with_engine(test: Any, options: EngineOptions = CPU) -> None:
-    """``await test(engine, pool)`` with an engine of its own, within 60 s."""
+    """``await test(engine, pool)`` with an engine of its own."""
 
     async def main() -> None:
         pool = Pool()
-        with trio.fail_after(60):
+        with trio.fail_after(HANGS_S):
             async with open_local_engine(options, pool) as engine:
                 await test(engine, pool)
         assert pool.used_bytes == 0

@@ -17,6 +17,7 @@ from jaxfs.engine.interface import Outcome, OutputRef, Range
 from jaxfs.engine.protocol import EngineOptions
 from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.types.memory_layout import first_value
+from tests.conftest import HANGS_S
 from tests.engine.conftest import Programs, Submitted, arrays_of
 
 SOURCE = 7
@@ -28,7 +29,7 @@ def served(story: Callable[[LocalEngine], Awaitable[None]]) -> None:
         pool = Pool()
         options = EngineOptions(platform="cpu", device_cache_bytes=LIMIT_BYTES)
         async with open_local_engine(options, pool) as engine:
-            with trio.fail_after(60):
+            with trio.fail_after(HANGS_S):
                 await story(engine)
         assert pool.used_bytes == 0
         pool.close()

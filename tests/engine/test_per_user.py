@@ -20,6 +20,7 @@ from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.privileges import User, environment
 from jaxfs.posix.stderr_log import MAX_BYTES, StderrLog
 from jaxfs.testing import eventually_async
+from tests.conftest import HANGS_S
 from tests.engine.conftest import CPU, Programs, call, submit
 
 ONES = np.ones(8, "f4")
@@ -32,7 +33,7 @@ def with_lazy_engine(test: Callable[[LocalEngine], Awaitable[None]], idle_s: flo
         engine = LocalEngine(CPU, Pool(), idle_s)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(engine.run)
-            with trio.fail_after(60):
+            with trio.fail_after(HANGS_S):
                 await test(engine)
             await engine.close()
 
@@ -122,7 +123,7 @@ def test_another_users_engine_runs_what_needs_libraries(programs: Programs) -> N
     """Also where that user could not read the interpreter's files."""
 
     async def main() -> None:
-        with trio.fail_after(60):
+        with trio.fail_after(HANGS_S):
             async with open_per_user(CPU, os.getuid(), 60) as engines:
                 await engines_of_two(programs, engines)
 
@@ -131,7 +132,7 @@ def test_another_users_engine_runs_what_needs_libraries(programs: Programs) -> N
 
 def test_by_default_all_users_have_the_same_engine() -> None:
     async def main() -> None:
-        with trio.fail_after(60):
+        with trio.fail_after(HANGS_S):
             async with open_shared(CPU) as engines:
                 assert engines.of(ALICE) is engines.of(BOB)
                 assert engines.all() == (engines.of(0),)

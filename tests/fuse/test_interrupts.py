@@ -92,7 +92,7 @@ class Mount:
     def close(self) -> None:
         opened(self.daemon.stdin).close()
         try:
-            assert self.daemon.wait(10) == 0
+            assert self.daemon.wait(60) == 0
         finally:
             kill(self.daemon)
             subprocess.run(["umount", "-l", self.directory], capture_output=True, check=False)
