@@ -25,6 +25,9 @@ class JaxfsError(Exception):
         reason: One line with the object, what was expected, what was found and the next step.
         diagnostics: Details, perhaps many lines (a parser's output, a traceback); may be empty.
         is_logged: Whether error_log has it from when it happened.
+        is_verdict: Whether it is about the request itself, so that the same request fails again.
+            Where it is not, as after a full disk or a killed process, a program is built again at
+            its next use.
 
     >>> print(NotFound("there is no program 'f'").text(), end="")
     ENOENT: there is no program 'f'
@@ -32,6 +35,7 @@ class JaxfsError(Exception):
 
     errno: ClassVar[int] = errno.EIO
     meaning: ClassVar[str] = "the run failed"
+    is_verdict: ClassVar[bool] = True
 
     def __init__(self, reason: str, diagnostics: str = "") -> None:
         self.reason = " ".join(shortened(reason, MAX_REASON_CHARS).split())
@@ -94,6 +98,7 @@ class BrokenProgram(JaxfsError):
 
     errno = errno.ENOEXEC
     meaning = "a program that failed to compile was used"
+    is_verdict = False
 
 
 class RunFailed(JaxfsError):
@@ -101,6 +106,7 @@ class RunFailed(JaxfsError):
 
     errno = errno.EIO
     meaning = "the run failed"
+    is_verdict = False
 
 
 class Cancelled(JaxfsError):
@@ -108,6 +114,7 @@ class Cancelled(JaxfsError):
 
     errno = errno.ECANCELED
     meaning = "it was cancelled"
+    is_verdict = False
 
 
 class TimedOut(JaxfsError):
@@ -115,6 +122,7 @@ class TimedOut(JaxfsError):
 
     errno = errno.ETIMEDOUT
     meaning = "it ran past its limit"
+    is_verdict = False
 
 
 class NotReady(JaxfsError):
@@ -122,6 +130,7 @@ class NotReady(JaxfsError):
 
     errno = errno.EAGAIN
     meaning = "not ready, and the file was opened non-blocking"
+    is_verdict = False
 
 
 class Interrupted(JaxfsError):
@@ -129,6 +138,7 @@ class Interrupted(JaxfsError):
 
     errno = errno.EINTR
     meaning = "a signal ended the wait"
+    is_verdict = False
 
 
 class Unmounted(JaxfsError):
@@ -136,6 +146,7 @@ class Unmounted(JaxfsError):
 
     errno = errno.ENOTCONN
     meaning = "the filesystem was unmounted meanwhile"
+    is_verdict = False
 
 
 class TooBig(JaxfsError):
@@ -150,6 +161,7 @@ class NoSpace(JaxfsError):
 
     errno = errno.ENOSPC
     meaning = "device, result or state-directory memory is full"
+    is_verdict = False
 
 
 class OverQuota(JaxfsError):
@@ -157,6 +169,7 @@ class OverQuota(JaxfsError):
 
     errno = errno.EDQUOT
     meaning = "over the user's share"
+    is_verdict = False
 
 
 class AccessDenied(JaxfsError):
@@ -199,6 +212,7 @@ class Busy(JaxfsError):
 
     errno = errno.EBUSY
     meaning = "in use"
+    is_verdict = False
 
 
 class NotSupported(JaxfsError):

@@ -33,6 +33,7 @@ _MAX_SIZE = 200  # characters of a symbolic size
 _BLOCK_BYTES = 512  # the unit of st_blocks, see inode(7)
 _NO_MEMORY = re.compile(r"std::bad_alloc|[Oo]ut of memory|MemoryError")  # C++, LLVM, Python
 _NAME = re.compile(r"[A-Za-z0-9_.]{0,128}\Z")
+_FROM_OUTSIDE = frozenset({"SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"})  # no crash ends so
 
 
 def checked(reply: Answer | Refused, fds: list[int]) -> Answer:
@@ -130,6 +131,8 @@ def crash(status: int, stderr_tail: str) -> JaxfsError:
     name = signal.Signals(-status).name if status < 0 else f"exit code {status}"
     if name == "SIGKILL":  # not sent by the front: the kernel's, most likely
         return RunFailed(f"the compiler was ended ({name}); the machine may be out of memory")
+    if name in _FROM_OUTSIDE:
+        return RunFailed(f"the compiler was ended from outside ({name})", stderr_tail)
     if name == "SIGSYS":
         reason = "the program made a forbidden system call and was ended (seccomp, SIGSYS)"
         return Invalid(reason, stderr_tail)
