@@ -17,17 +17,20 @@ import msgspec
 
 from jaxfs.codecs import safetensors
 from jaxfs.codecs.diagnostics import positional_names
-from jaxfs.codecs.literals import Json, parse_value
+from jaxfs.codecs.literals import Json, Mismatch, parse_value
+from jaxfs.codecs.long_lists import LONG_BYTES, LongList
 from jaxfs.codecs.npy import MAX_HEADER_BYTES, NpyHeader, read_header
-from jaxfs.codecs.npz import read_member, read_members
-from jaxfs.codecs.text_input import is_vector
+from jaxfs.codecs.npz import read_members, read_start
+from jaxfs.codecs.pieces import checkpoint
+from jaxfs.codecs.text_input import is_vector, reference_in
 from jaxfs.codecs.tokenizer import split
 from jaxfs.errors import Invalid
 from jaxfs.types.avals import Aval
-from jaxfs.types.partial_avals import KnownAval
+from jaxfs.types.buffers import Bytes
+from jaxfs.types.partial_avals import KnownAval, PartialAval
 
-MAX_ARRAYS = 10_000
-MAX_MEMBER_BYTES = 1 << 30  # of a deflated one, which may be much longer than the data
+MAX_ARRAYS = 1 << 16  # each costs some hundred bytes here, whatever its own length
+MAX_WORDS = 10_000  # of text, where an array may be as short as one digit
 _TYPES = ({bool}, "bool"), ({int}, "i32"), ({int, float}, "f32")  # the first that has all leaves
 _I32 = range(-(1 << 31), 1 << 31)
 
@@ -109,15 +112,17 @@ def infer(
             f"one of {', '.join(_FIND)}, or write the types to its signature file and call that"
         )
     found = find(data, expected)
-    order = list(expected.names)
-    if len(order) == len(found) and {param.name for param in found} == set(order):
-        return tuple(sorted(found, key=lambda param: order.index(param.name)))
+    order = {name: number for number, name in enumerate(expected.names)}
+    if len(expected.names) == len(found) and {param.name for param in found} == order.keys():
+        return tuple(sorted(found, key=lambda param: order[param.name]))
     return found
 
 
 def _npy(data: memoryview, expected: ExpectedParams) -> tuple[InferredParam, ...]:
     found, offset = list[InferredParam](), 0
-    while offset < len(data) and (index := len(found)) < MAX_ARRAYS:
+    while offset < len(data):
+        index = len(found)
+        _check_count(index + 1, MAX_ARRAYS)
         header = read_header(data[offset:])
         if header is None:
             raise Invalid(f"input {index}: the .npy header is truncated")
@@ -142,18 +147,35 @@ def _aval(header: NpyHeader, what: str, known: KnownAval) -> Aval:
 
 def _npz(data: memoryview, expected: ExpectedParams) -> tuple[InferredParam, ...]:
     found, known = list[InferredParam](), expected.by_name()
-    for member in read_members(data, MAX_ARRAYS):
+    members = read_members(data, MAX_ARRAYS + 1)
+    _check_count(len(members), MAX_ARRAYS)
+    for member in members:
+        checkpoint()
         name = member.name.removesuffix(".npy")
-        content, _ = read_member(data, member, MAX_MEMBER_BYTES)
-        header = read_header(content[: MAX_HEADER_BYTES + 12])
+        header = read_header(read_start(data, member, MAX_HEADER_BYTES + 12))
         if header is None:
             raise Invalid(f"member {name!r}: the .npy header is truncated")
         found.append(InferredParam(name, _aval(header, f"member {name!r}", known.get(name))))
     return _by_position(found)
 
 
+def _check_count(count: int, limit: int) -> None:
+    """Checks the number of arrays, before there are objects for them.
+
+    Raises:
+        Invalid: They are too many.
+    """
+    if count > limit:
+        raise Invalid(
+            f"the data is more than {limit} arrays; the numbers of one array are written in "
+            "brackets, [1, 2, 3], or as one .npy"
+        )
+
+
 def _safetensors(data: memoryview, _expected: ExpectedParams) -> tuple[InferredParam, ...]:
-    return _by_position([InferredParam(name, aval) for name, aval in safetensors.types(data)])
+    types = safetensors.types(data)
+    _check_count(len(types), MAX_ARRAYS)
+    return _by_position([InferredParam(name, aval) for name, aval in types])
 
 
 def _by_position(found: list[InferredParam]) -> tuple[InferredParam, ...]:
@@ -170,12 +192,16 @@ def _text(
     expected: ExpectedParams,
     referred: Mapping[str, tuple[InferredParam, ...]] = {},
 ) -> tuple[InferredParam, ...]:
-    found, words = list[InferredParam](), split(data)
     ranks = [-1 if known is None else len(known.sizes) for known in expected.types]
-    if is_vector(ranks, words, data):
-        words = [b"[" + b",".join(words) + b"]"]
-    for word in words:
-        index, arrays = len(found), referred.get(word.decode(errors="replace"))
+    if is_vector(ranks, data):
+        return (InferredParam(expected.name_at(0), _aval_of_vector(data, expected.at(0))),)
+    words = split(data, MAX_WORDS)
+    _check_count(len(words), MAX_WORDS)
+    paths = [reference_in(word) for word in words]
+    _check_count(sum(len(referred.get(path, " ")) if path else 1 for path in paths), MAX_ARRAYS)
+    found = list[InferredParam]()
+    for word, path in zip(words, paths, strict=True):
+        index, arrays = len(found), referred.get(path or "")
         if arrays is None:
             aval = _aval_of_text(index, word, expected.at(index))
             arrays = (InferredParam(expected.name_at(index), aval),)
@@ -183,24 +209,76 @@ def _text(
     return tuple(found)
 
 
-def _aval_of_text(index: int, word: bytes, known: KnownAval) -> Aval:
+def _aval_of_vector(data: memoryview, known: KnownAval) -> Aval:
+    if len(data) > LONG_BYTES:
+        return _aval_of_long_list(0, data, known, is_words=True)
+    return _aval_of_text(0, b"[" + b",".join(bytes(data).split()) + b"]", known)
+
+
+def _aval_of_text(index: int, word: Bytes, known: KnownAval) -> Aval:
+    if len(word) > LONG_BYTES:
+        return _aval_of_long_list(index, memoryview(word), known)
     try:
-        value = parse_value(word.decode())
+        value = parse_value(bytes(word).decode())
     except (ValueError, RecursionError) as error:
-        raise Invalid(f"input {index}: {word[:40]!r} is no JSON value") from error
+        raise Invalid(f"input {index}: {bytes(word[:40])!r} is no JSON value") from error
     shape, leaves = _flattened(index, value)
     if known is not None:
-        # a complex array may be written as [re, im] pairs
-        is_pairs = known.dtype[0] == "c" and len(shape) == len(known.sizes) + 1 and shape[-1] == 2
-        return Aval(known.dtype, shape[:-1] if is_pairs else shape)
-    types = set(map(type, leaves))
+        return _known_aval(known, shape)
+    return Aval(_dtype(index, _Kinds().seen_with(leaves), json.dumps(value)[:40]), shape)
+
+
+def _aval_of_long_list(
+    index: int, text: memoryview, known: KnownAval, *, is_words: bool = False
+) -> Aval:
+    try:
+        found = LongList.of(text, is_words=is_words)
+        if known is not None:
+            return _known_aval(known, found.shape)
+        kinds = _Kinds()
+        for values in found.numbers():
+            kinds = kinds.seen_with(values)
+    except Mismatch as error:
+        raise Invalid(f"input {index}: {error}") from error
+    return Aval(_dtype(index, kinds, repr(bytes(text[:40]))), found.shape)
+
+
+def _known_aval(known: PartialAval, shape: tuple[int, ...]) -> Aval:
+    """Returns the type of a list; a complex array may be written as [re, im] pairs."""
+    is_pairs = known.dtype[0] == "c" and len(shape) == len(known.sizes) + 1 and shape[-1] == 2
+    return Aval(known.dtype, shape[:-1] if is_pairs else shape)
+
+
+class _Kinds(msgspec.Struct, frozen=True):
+    """What the elements of a list are.
+
+    Attributes:
+        types: Their Python types.
+        is_wide: Whether a whole number is beyond i32.
+    """
+
+    types: frozenset[type] = frozenset()
+    is_wide: bool = False
+
+    def seen_with(self, leaves: list[Any]) -> _Kinds:
+        """Returns the kinds with those of more elements."""
+        types = set(map(type, leaves))
+        wide = types == {int} and not all(leaf in _I32 for leaf in leaves)
+        return _Kinds(self.types | types, self.is_wide or wide)
+
+
+def _dtype(index: int, kinds: _Kinds, shown: str) -> str:
+    """Returns the element type; f32 if there are no elements.
+
+    Raises:
+        Invalid: They are not all numbers, or not all true and false.
+    """
+    if not kinds.types:
+        return "f32"
     for members, dtype in _TYPES:
-        if types <= members and leaves:
-            wide = dtype == "i32" and not all(leaf in _I32 for leaf in leaves)
-            return Aval("i64" if wide else dtype, shape)
-    if not leaves:
-        return Aval("f32", shape)
-    raise Invalid(f"input {index}: {json.dumps(value)[:40]} is not made of numbers")
+        if kinds.types <= members:
+            return "i64" if dtype == "i32" and kinds.is_wide else dtype
+    raise Invalid(f"input {index}: {shown} is not made of numbers")
 
 
 def _flattened(index: int, value: Json) -> tuple[tuple[int, ...], list[Any]]:

@@ -49,15 +49,23 @@ def buffer_of(index: int, param: Parameter, text: str) -> TypedBuffer:
         value = parse_value(text)
     except (ValueError, RecursionError) as error:
         raise mismatch(index, param, f"{_shortened(text)}, which is no JSON value") from error
-    row = param.aval.row
     try:
-        array = _CONVERT[_kind(row)](value, param.aval.shape, row)
-    except _Mismatch as error:
+        array = convert(value, param.aval.shape, param.aval.row)
+    except Mismatch as error:
         raise mismatch(index, param, str(error)) from error
     return TypedBuffer(param.aval, flat_bytes(array))
 
 
-class _Mismatch(Exception):
+def convert(value: Json, shape: tuple[int, ...], row: DType) -> Array:
+    """Returns the array that a nested list is.
+
+    Raises:
+        Mismatch: It has another shape, or an element does not fit the type.
+    """
+    return _CONVERT[_kind(row)](value, shape, row)
+
+
+class Mismatch(Exception):
     """A value that does not fit the type; the message describes the value."""
 
 
@@ -113,13 +121,13 @@ def _elements(value: Json, shape: tuple[int, ...], types: set[type]) -> list[Any
     """Returns the elements.
 
     Raises:
-        _Mismatch: The shape or the type of an element differs.
+        Mismatch: The shape or the type of an element differs.
     """
     leaves = _leaves(value, shape)
     if leaves is None:
-        raise _Mismatch(_shape_text(value))
+        raise Mismatch(_shape_text(value))
     if not set(map(type, leaves)) <= types:
-        raise _Mismatch(_shown(next(leaf for leaf in leaves if type(leaf) not in types)))
+        raise Mismatch(_shown(next(leaf for leaf in leaves if type(leaf) not in types)))
     return leaves
 
 
@@ -155,7 +163,7 @@ def _integers(value: Json, shape: tuple[int, ...], row: DType) -> Array:
     limits = ml_dtypes.iinfo(row.numpy)
     for extreme in (min(elements, default=0), max(elements, default=0)):
         if not limits.min <= extreme <= limits.max:
-            raise _Mismatch(f"{_shown(extreme)}, which is out of range")
+            raise Mismatch(f"{_shown(extreme)}, which is out of range")
     wide = np.uint64 if row.short[0] == "u" else np.int64
     return np.array(elements, wide).astype(row.numpy)
 
@@ -168,17 +176,17 @@ def _rounded(elements: list[Any], row: DType) -> Array:
     """Returns the nearest values of type ``row``.
 
     Raises:
-        _Mismatch: An element has none, because it is out of range.
+        Mismatch: An element has none, because it is out of range.
     """
     try:
         exact = np.array(elements, np.float64)
     except OverflowError as error:
-        raise _Mismatch("an integer beyond the range of f64") from error
+        raise Mismatch("an integer beyond the range of f64") from error
     with np.errstate(all="ignore"):
         rounded: Array = exact.astype(row.numpy)
     lost = _lost(exact, rounded.astype(np.float64), row)
     if lost.any():
-        raise _Mismatch(f"{exact[lost][0]}, which is out of range")
+        raise Mismatch(f"{exact[lost][0]}, which is out of range")
     return rounded
 
 
@@ -197,7 +205,7 @@ def _complexes(value: Json, shape: tuple[int, ...], row: DType) -> Array:
     elif _leaves(value, (*shape, 2)) is not None:
         pairs = _elements(value, (*shape, 2), {int, float})
     else:
-        raise _Mismatch(_shape_text(value))
+        raise Mismatch(_shape_text(value))
     return _rounded(pairs, BY_SHORT[_COMPONENT[row.short]]).view(row.numpy)
 
 
@@ -205,12 +213,12 @@ def _parts(scalar: str | float) -> tuple[float, float]:
     """Returns the real and the imaginary part of a literal.
 
     Raises:
-        _Mismatch: It is no number, or an integer too large for a float.
+        Mismatch: It is no number, or an integer too large for a float.
     """
     try:
         number = complex(scalar)
     except (ValueError, OverflowError) as error:
-        raise _Mismatch(f"{_shown(scalar)}, which is no complex number") from error
+        raise Mismatch(f"{_shown(scalar)}, which is no complex number") from error
     return number.real, number.imag
 
 

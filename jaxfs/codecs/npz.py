@@ -17,6 +17,7 @@ import msgspec
 from jaxfs.codecs import npy
 from jaxfs.codecs.diagnostics import in_signature_order, label, member_names, mismatch
 from jaxfs.codecs.npy import MAX_HEADER_BYTES, file_bytes
+from jaxfs.codecs.pieces import BLOCK_BYTES, blocks, checkpoint
 from jaxfs.errors import Invalid
 from jaxfs.types.buffers import Argument, Bytes, Parameter, Rope, TypedBuffer
 
@@ -30,6 +31,8 @@ _STORED, _DEFLATED = 0, 8
 _HUGE16, _HUGE32 = 0xFFFF, 0xFFFFFFFF
 _ZIP64 = 1  # the id of the extra field
 _MAX_COMMENT_BYTES = 0xFFFF
+_PACKED_BYTES = 1 << 14  # inflated at once: zlib copies what it has not come to
+_START_BYTES = 1 << 14  # of a deflated member, in which its .npy header has to be
 
 _LOCAL = struct.Struct("<4sHHHIIIIHH")
 _LOCAL_EXTRA = struct.Struct("<HHQQ")
@@ -96,6 +99,7 @@ class Member(msgspec.Struct, frozen=True):
         stored_bytes: Its length in the archive.
         nbytes: Its length when inflated.
         offset: Where its local header is.
+        end: Where the next local header is, or the directory: it ends before that.
     """
 
     name: str
@@ -105,6 +109,7 @@ class Member(msgspec.Struct, frozen=True):
     stored_bytes: int
     nbytes: int
     offset: int
+    end: int = 0
 
 
 def archive_bytes(members: Iterable[tuple[str, int]]) -> int:
@@ -122,7 +127,7 @@ def archive(members: Iterable[tuple[str, Rope]]) -> Rope:
     for name, content in members:
         crc = 0
         for piece in content:
-            crc = zlib.crc32(piece, crc)
+            crc = _crc32(memoryview(piece), crc)
         local = _local_header(name, content.nbytes, crc)
         pieces += [local, *content]
         central.append(_central_header(name, content.nbytes, crc, offset))
@@ -166,13 +171,35 @@ def read_members(data: memoryview, limit: int) -> list[Member]:
     """Returns the first ``limit`` members of an archive.
 
     Raises:
-        Invalid: The data is no archive, or damaged.
+        Invalid: The data is no archive, or damaged, or its members overlap.
     """
     try:
         count, offset = _find_directory(data)
-        return list(itertools.islice(_directory(data, offset, count), limit))
+        found = list(itertools.islice(_directory(data, offset, count), limit))
     except struct.error as error:
         raise Invalid("a damaged zip archive: a record lies outside of the file") from error
+    return _apart(found, offset)
+
+
+def _apart(members: Sequence[Member], directory: int) -> list[Member]:
+    """Returns the members with their ends.
+
+    One stretch of packed bytes in many members would be inflated many times.
+
+    Args:
+        members: The members of an archive.
+        directory: Where its central directory is.
+
+    Raises:
+        Invalid: Two members share bytes.
+    """
+    ordered = sorted(members, key=lambda member: member.offset)
+    end_of = {}
+    for member, following in itertools.zip_longest(ordered, ordered[1:]):
+        end_of[member.offset] = directory if following is None else following.offset
+        if following and member.offset + _LOCAL.size + member.stored_bytes > following.offset:
+            raise Invalid(f"members {member.name!r} and {following.name!r} overlap in the archive")
+    return [msgspec.structs.replace(member, end=end_of[member.offset]) for member in members]
 
 
 def _find_directory(data: memoryview) -> tuple[int, int]:
@@ -243,12 +270,35 @@ def read_member(data: memoryview, member: Member, max_bytes: int) -> tuple[memor
     if member.nbytes > max_bytes:
         raise Invalid(f"{member.nbytes} bytes in the archive, expected at most {max_bytes}")
     content = stored if member.method == _STORED else _inflate(stored, member.nbytes)
-    if len(content) != member.nbytes or zlib.crc32(content) != member.crc:
+    if len(content) != member.nbytes or _crc32(content) != member.crc:
         raise Invalid("damaged: length or CRC-32 differ from the archive's directory")
     return content, start if member.method == _STORED else None
 
 
+def read_start(data: memoryview, member: Member, nbytes: int) -> memoryview:
+    """Returns the first bytes of a member's content, at most ``nbytes``; only these are inflated.
+
+    Raises:
+        Invalid: The content is damaged, encrypted or compressed by another method.
+    """
+    _, stored = _stored(data, member)
+    if member.method == _STORED:
+        return stored[:nbytes]
+    return _inflate(stored[:_START_BYTES], min(nbytes, member.nbytes))[:nbytes]
+
+
+def _crc32(data: memoryview, crc: int = 0) -> int:
+    for block in blocks(data):
+        crc = zlib.crc32(block, crc)
+    return crc
+
+
 def _stored(data: memoryview, member: Member) -> tuple[int, memoryview]:
+    """Returns where the packed bytes of a member begin, and the bytes.
+
+    Raises:
+        Invalid: They are encrypted, or not where the directory says.
+    """
     if member.flags & _ENCRYPTED or member.method not in (_STORED, _DEFLATED):
         raise Invalid("encrypted, or packed with a method other than stored and deflated")
     try:
@@ -256,6 +306,8 @@ def _stored(data: memoryview, member: Member) -> tuple[int, memoryview]:
     except struct.error as error:
         raise Invalid("its local header lies outside of the archive") from error
     start = member.offset + _LOCAL.size + local[8] + local[9]
+    if local[0] != b"PK\x03\x04" or start + member.stored_bytes > member.end:
+        raise Invalid("damaged: it overlaps another member, or has no header of its own")
     return start, data[start : start + member.stored_bytes]
 
 
@@ -267,8 +319,14 @@ def _inflate(stored: memoryview, nbytes: int) -> memoryview:
     Raises:
         Invalid: It is no deflate stream.
     """
+    found, inflate = bytearray(), zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, nbytes + 1)
+        for block in blocks(stored, _PACKED_BYTES):
+            packed: Bytes = block
+            while packed and len(found) <= nbytes:
+                found += inflate.decompress(packed, min(nbytes + 1 - len(found), BLOCK_BYTES))
+                packed = inflate.unconsumed_tail
+                checkpoint()
     except zlib.error as error:
         raise Invalid(f"its deflated content is damaged: {error}") from error
-    return memoryview(inflated)
+    return memoryview(found)

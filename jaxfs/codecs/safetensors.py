@@ -7,7 +7,8 @@ reads only the types that numpy has; so header and data are parsed here.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -16,7 +17,8 @@ from jaxfs.errors import Invalid
 from jaxfs.types.avals import Aval
 from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer
 
-MAX_HEADER_BYTES = 1 << 20
+MAX_HEADER_BYTES = 4 << 20  # some 40,000 tensors
+MAX_RANK = 64  # as many dimensions as numpy has
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8  # of the data; the reference writer pads its header with spaces
 _METADATA = "__metadata__"
@@ -42,6 +44,8 @@ DTYPES = {
     "F64": "f64",
     "C64": "c64",
 }
+_MANY = 1 << 16  # tensors
+_Params = Sequence[Parameter] | None
 _NAMES = {short: name for name, short in DTYPES.items()}
 
 
@@ -55,7 +59,7 @@ class TensorEntry(msgspec.Struct, frozen=True):
     """
 
     dtype: str
-    shape: tuple[int, ...]
+    shape: Annotated[tuple[int, ...], msgspec.Meta(max_length=MAX_RANK)]
     data_offsets: tuple[int, int]
 
     def __str__(self) -> str:
@@ -108,7 +112,7 @@ def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
     Raises:
         Invalid: The header is damaged, or the tensors are not the inputs.
     """
-    start, entries = _whole_header(data)
+    start, entries = _whole_header(data, params)
     offsets = _offsets(params, entries)
     end = start + sum(p.aval.nbytes for p in params)
     arguments: list[Argument] = [
@@ -128,13 +132,10 @@ def types(data: memoryview) -> list[tuple[str, Aval]]:
     """
     _, found = _whole_header(data)
     entries = sorted(found.items(), key=lambda item: item[1].data_offsets)
-    end = 0
     for name, entry in entries:
         if entry.dtype not in DTYPES:
             raise Invalid(f"tensor {name!r} has the type {entry.dtype}, which is not supported")
-        if entry.data_offsets[0] < end:
-            raise Invalid(f"tensor {name!r} begins within another one, at {entry.data_offsets[0]}")
-        end = entry.data_offsets[1]
+    _check_apart(found)
     return [(name, Aval(DTYPES[entry.dtype], entry.shape)) for name, entry in entries]
 
 
@@ -154,36 +155,62 @@ def _offsets(params: Sequence[Parameter], entries: dict[str, TensorEntry]) -> li
             found = f"bytes {begin} to {end} instead of {param.aval.nbytes} bytes"
             raise mismatch(index, param, found)
         offsets.append(begin)
+    _check_apart(entries)
     return offsets
 
 
-def _whole_header(data: memoryview) -> tuple[int, dict[str, TensorEntry]]:
+def _check_apart(entries: Mapping[str, TensorEntry]) -> None:
+    """Checks that no byte belongs to two tensors, which the format forbids.
+
+    Raises:
+        Invalid: One does.
+    """
+    end = 0
+    for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
+        if entry.data_offsets[0] < end:
+            raise Invalid(f"tensor {name!r} begins within another one, at {entry.data_offsets[0]}")
+        end = entry.data_offsets[1]
+
+
+def _whole_header(data: memoryview, params: _Params = None) -> tuple[int, dict[str, TensorEntry]]:
     """Returns what ``_read_header`` does, for a file that is complete.
 
     Raises:
-        Invalid: The header is damaged or incomplete.
+        Invalid: The header is damaged or incomplete, or has more tensors than expected.
     """
-    found = _read_header(data)
+    found = _read_header(data, params)
     if found is None:
         raise Invalid("expected a safetensors header, got truncated data")
     return found
 
 
-def _read_header(data: memoryview) -> tuple[int, dict[str, TensorEntry]] | None:
-    """Returns the offset of the data, and the tensors; None while the header is incomplete."""
+def _read_header(data: memoryview, params: _Params) -> tuple[int, dict[str, TensorEntry]] | None:
+    """Returns the offset of the data, and the tensors; None while the header is incomplete.
+
+    Args:
+        data: What there is of the file.
+        params: What the tensors have to be; None if nothing is known.
+
+    Raises:
+        Invalid: The header is damaged, or has more tensors than expected.
+    """
     if len(data) < _LENGTH.size:
         return None
     (nbytes,) = _LENGTH.unpack_from(data)
     if nbytes > MAX_HEADER_BYTES:
         raise Invalid(f"a safetensors header of {nbytes} bytes; {MAX_HEADER_BYTES} at most")
     start = _LENGTH.size + nbytes
-    return (start, _entries(data[_LENGTH.size : start])) if len(data) >= start else None
+    return (start, _entries(data[_LENGTH.size : start], params)) if len(data) >= start else None
 
 
-def _entries(header: memoryview) -> dict[str, TensorEntry]:
+def _entries(header: memoryview, params: _Params) -> dict[str, TensorEntry]:
     try:
         table = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         table.pop(_METADATA, None)
+        if params is not None and len(table) > len(params):
+            in_signature_order(params, list(table))  # raises, before there is an object for each
+        if len(table) > _MANY:
+            raise Invalid(f"{len(table)} tensors in one file; at most {_MANY} are read")
         return {name: msgspec.json.decode(raw, type=TensorEntry) for name, raw in table.items()}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"a damaged safetensors header: {error}") from error
@@ -201,7 +228,7 @@ class SafetensorsFrames:
         Raises:
             Invalid: The header is damaged, or not that of the inputs.
         """
-        found = _read_header(buffer)
+        found = _read_header(buffer, self._params)
         if found is None:
             return None
         start, entries = found

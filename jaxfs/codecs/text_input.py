@@ -12,16 +12,22 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from jaxfs.codecs.diagnostics import mismatch, wrong_count
-from jaxfs.codecs.literals import buffer_of
+from jaxfs.codecs.literals import Mismatch, buffer_of
+from jaxfs.codecs.long_lists import LONG_BYTES, LongList
+from jaxfs.codecs.pieces import BLOCK_BYTES, PIECE_BYTES, blocks, checkpoint
 from jaxfs.codecs.tokenizer import Tokenizer, split
-from jaxfs.types.buffers import Argument, Parameter, Reference
+from jaxfs.errors import Invalid
+from jaxfs.types.buffers import Argument, Bytes, Parameter, Reference, TypedBuffer
 
 _PATH = r"(?:arrays|results)/[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _REFERENCE = re.compile(rf"{_PATH}\Z")
 _REFERENCES = re.compile(rb"(?<!\S)" + _PATH.encode() + rb"(?!\S)")
 MAX_PATH = 512  # bytes
+MAX_REFERENCES = 10_000  # different ones in a request; a program has fewer inputs
+_SURPLUS_WORDS = 1000  # how many more than the inputs are counted exactly, for the message
 _ONE_EACH: Mapping[str, int] = {}
 _NOT_NUMBERS = re.compile(rb'[,:/\[\]{}"]')
+_TWO_WORDS = re.compile(rb"\s*+\S++\s++\S")
 
 
 def one_array(_path: str) -> int:
@@ -34,8 +40,35 @@ def references(data: memoryview) -> frozenset[str]:
 
     >>> sorted(references(memoryview(b"1 arrays/w [2] results/7.0")))
     ['arrays/w', 'results/7.0']
+
+    Raises:
+        Invalid: They are too many, or the data is not text.
     """
-    return frozenset(match.group().decode() for match in _REFERENCES.finditer(data))
+    found = set[bytes]()
+    for start in range(0, len(data), BLOCK_BYTES):
+        checkpoint()
+        text = bytes(data[start : start + BLOCK_BYTES + MAX_PATH])
+        if b"\0" in text:
+            raise Invalid(
+                f"byte {start + text.index(0)} is zero, and text has none: a sparse or a raw file? "
+                "Write raw bytes to a name that ends in .raw"
+            )
+        if b"arrays/" in text or b"results/" in text:
+            found |= _references_from(data, start)
+        if len(found) > MAX_REFERENCES:
+            raise Invalid(f"more than {MAX_REFERENCES} different references in one request")
+    return frozenset(path.decode() for path in found)
+
+
+def _references_from(data: memoryview, start: int) -> set[bytes]:
+    """Returns those that begin in the block at ``start``; one may end in the next block."""
+    end = start + BLOCK_BYTES
+    cut = min(end + MAX_PATH, len(data))
+    return {
+        match.group()
+        for match in _REFERENCES.finditer(data, start, cut)
+        if match.start() < end and (match.end() < cut or cut == len(data))
+    }
 
 
 def decode(
@@ -51,43 +84,73 @@ def decode(
     Raises:
         Invalid: The text does not fit the parameters.
     """
-    words = split(data)
-    if is_vector([len(param.aval.shape) for param in params], words, data):
-        words = [b"[" + b",".join(words) + b"]"]
-    leaves = [leaf for word in words for leaf in _leaves(word, counts)]
-    if len(leaves) != len(params):
-        raise wrong_count(params, len(leaves))
-    return [
-        leaf if isinstance(leaf, Reference) else _argument(i, p, leaf)
-        for i, (p, leaf) in enumerate(zip(params, leaves, strict=True))
-    ]
+    if is_vector([len(param.aval.shape) for param in params], data):
+        return [_vector(params[0], data)]
+    limit = len(params) + _SURPLUS_WORDS
+    words = split(data, limit)
+    paths = [reference_in(word) for word in words]
+    found = sum(1 if path is None else counts.get(path, 1) for path in paths)
+    if len(words) > limit:
+        raise wrong_count(params, f"more than {limit}")
+    if found != len(params):  # before there is an object for each
+        raise wrong_count(params, found)
+    arguments = list[Argument]()
+    for word, path in zip(words, paths, strict=True):
+        if path is None:
+            arguments.append(_argument(len(arguments), params[len(arguments)], word))
+        else:
+            arguments += [Reference(path, leaf) for leaf in range(counts.get(path, 1))]
+    return arguments
 
 
-def _leaves(word: bytes, counts: Mapping[str, int]) -> list[bytes | Reference]:
-    """Returns the word, or a reference to each array that it refers to."""
-    path = word.decode(errors="replace")
-    if not _REFERENCE.match(path):
-        return [word]
-    return [Reference(path, leaf) for leaf in range(counts.get(path, 1))]
+def reference_in(word: Bytes) -> str | None:
+    """Returns the path that a word is, or None if it is a value.
+
+    >>> reference_in(b"arrays/w"), reference_in(b"[1]")
+    ('arrays/w', None)
+    """
+    if len(word) > MAX_PATH:
+        return None
+    path = bytes(word).decode(errors="replace")
+    return path if _REFERENCE.match(path) else None
 
 
-def is_vector(ranks: Sequence[int], words: Sequence[bytes], data: memoryview) -> bool:
+def is_vector(ranks: Sequence[int], data: memoryview) -> bool:
     """Returns whether the words are the elements of the only input.
 
     Args:
         ranks: The rank of each input.
-        words: The words of ``data``.
         data: The text.
     """
-    return len(words) > 1 and list(ranks) == [1] and _NOT_NUMBERS.search(data) is None
+    if list(ranks) != [1] or _TWO_WORDS.match(data, 0, PIECE_BYTES) is None:
+        return False
+    return all(_NOT_NUMBERS.search(block) is None for block in blocks(data, PIECE_BYTES))
 
 
-def _argument(index: int, param: Parameter, word: bytes) -> Argument:
+def _vector(param: Parameter, data: memoryview) -> TypedBuffer:
+    if len(data) > LONG_BYTES:
+        return _long_list(0, param, data, is_words=True)
+    return _argument(0, param, b"[" + b",".join(bytes(data).split()) + b"]")
+
+
+def _argument(index: int, param: Parameter, word: Bytes) -> TypedBuffer:
+    if len(word) > LONG_BYTES:
+        return _long_list(index, param, memoryview(word))
     try:
-        text = word.decode("utf-8")
+        text = bytes(word).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise mismatch(index, param, f"{word[:20]!r}, which is not UTF-8 text") from error
+        raise mismatch(index, param, f"{bytes(word[:20])!r}, which is not UTF-8 text") from error
     return buffer_of(index, param, text)
+
+
+def _long_list(
+    index: int, param: Parameter, text: memoryview, *, is_words: bool = False
+) -> TypedBuffer:
+    try:
+        found = LongList.of(text, is_words=is_words)
+        return TypedBuffer(param.aval, found.elements(param.aval))
+    except Mismatch as error:
+        raise mismatch(index, param, str(error)) from error
 
 
 class TextFrames:
@@ -121,7 +184,7 @@ class TextFrames:
     def _arrays(self, buffer: memoryview) -> int:
         spans = self._tokenizer.spans
         for start, stop in spans[self._seen :]:
-            word = bytes(buffer[start : min(stop, start + MAX_PATH)]).decode(errors="replace")
-            self._more += self._count_of(word) - 1 if _REFERENCE.match(word) else 0
+            path = reference_in(buffer[start:stop])
+            self._more += self._count_of(path) - 1 if path is not None else 0
         self._seen = len(spans)
         return len(spans) + self._more

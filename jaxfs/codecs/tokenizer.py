@@ -1,14 +1,23 @@
 """Splits text into words at whitespace, except inside brackets and quotes.
 
-The tokenizer keeps its position, so that text which arrives in many pieces is read once.
+The tokenizer keeps its position, so that text which arrives in many pieces is read once.  It steps
+from one byte that matters to the next, which is quick where these are few, and after some hundred
+of them reads whole blocks with numpy.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
+
+from jaxfs.codecs.pieces import BLOCK_BYTES, PIECE_BYTES, checkpoint
 from jaxfs.errors import Invalid
+from jaxfs.types.buffers import Bytes
+
+Array = np.ndarray[Any, Any]
 
 MAX_DEPTH = 64  # as many dimensions as numpy has; also keeps JSON's parser from recursing deeper
 _GAP = re.compile(rb"[\n\S]")
@@ -16,6 +25,13 @@ _WORD = re.compile(rb'[\s\[\]{}"]')
 _NESTED = re.compile(rb'[\[\]{}"]')
 _STRING = re.compile(rb'["\\]')
 _UNCOUNTED = re.compile(rb'[\n\[{"]')
+_STEPS = 256  # bytes that are handled one by one, before blocks are
+_WINDOW_BYTES = 1 << 18  # searched at once: longer would keep other threads waiting
+_SHORT_BYTES = 1 << 14  # text without brackets up to this length is split at once
+_BYTES = np.arange(256)
+_IS_SPACE = np.isin(_BYTES, list(b" \t\n\r\v\f"))
+_NESTING = np.isin(_BYTES, list(b"[{")).astype(np.int8) - np.isin(_BYTES, list(b"]}"))
+_NEWLINE, _QUOTE, _BACKSLASH = b'\n"\\'
 
 
 class Tokenizer:
@@ -41,7 +57,14 @@ class Tokenizer:
 
         It continues where the last iteration over a shorter ``text`` ended.
         """
-        while match := self._next_byte().search(text, self._position):
+        for _ in range(_STEPS):
+            window_end = self._position + _WINDOW_BYTES
+            match = self._next_byte().search(text, self._position, window_end)
+            if match is None:
+                if window_end >= len(text):
+                    break
+                self._position = window_end
+                continue
             self._position = match.end()
             byte = match.group()
             if self._start is not None:
@@ -50,7 +73,66 @@ class Tokenizer:
                 self._start = self._position = match.start()
             if byte == b"\n" and self._start is None:
                 yield self._position
+        else:
+            yield from self._scan(text)
         self._position = max(self._position, len(text))
+
+    def _scan(self, text: memoryview) -> Iterator[int]:
+        """Does the same a block at a time; yields only the first newline after each word."""
+        is_awaited = True
+        while self._position < len(text):
+            checkpoint()
+            begin = self._position
+            data: Array = np.frombuffer(text[begin : begin + PIECE_BYTES], np.uint8)
+            self._position = end = begin + len(data)
+            gaps = self._gaps(data)
+            newlines = np.flatnonzero(gaps & (data == _NEWLINE)) + begin
+            for start, stop in self._words(gaps, begin, end):
+                is_awaited = is_awaited or start > begin
+                first = int(np.searchsorted(newlines, start))
+                if is_awaited and first < len(newlines) and newlines[first] < stop:
+                    is_awaited = False
+                    yield int(newlines[first]) + 1
+
+    def _words(self, gaps: Array, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        """Records the words that end in a block; yields the start and the end of each gap.
+
+        Args:
+            gaps: Which bytes of the block are between words.
+            begin: Where the block begins.
+            end: Where it ends.
+        """
+        if self._enough is not None and len(self.spans) >= self._enough:
+            self._start = None if gaps[-1] else self._start or begin
+            yield begin, end  # later words are not recorded: a newline between any will do
+            return
+        edges = (np.flatnonzero(np.diff(gaps, prepend=self._start is None)) + begin).tolist()
+        if self._start is None:
+            yield begin, edges[0] if edges else end
+        for edge, following in zip(edges, [*edges, end][1:], strict=True):
+            if self._start is None:
+                self._start = edge
+            else:
+                self.spans.append((self._start, edge))
+                self._start = None
+                yield edge, following
+
+    def _gaps(self, data: Array) -> Array:
+        """Returns which bytes are between words, and moves the state to the end of the block."""
+        quotes = data == _QUOTE
+        skips_next = False
+        if (backslashes := data == _BACKSLASH).any():
+            escaped = _escaped(backslashes)
+            quotes &= ~escaped[:-1]
+            skips_next = bool(escaped[-1])
+        in_string = (np.cumsum(quotes) + self._in_string) % 2 == 1
+        depth = self._depth + np.cumsum(np.where(in_string, 0, _NESTING[data]), dtype=np.int32)
+        depth -= np.minimum(np.minimum.accumulate(depth), 0)  # a bracket that closes nothing
+        if depth.max() > MAX_DEPTH:
+            raise Invalid(f"word {len(self.spans)}: lists nested deeper than {MAX_DEPTH}")
+        self._depth, self._in_string = int(depth[-1]), bool(in_string[-1])
+        self._position += skips_next and self._in_string
+        return np.asarray(_IS_SPACE[data] & (depth == 0) & ~in_string)
 
     def finish(self, text: memoryview) -> None:
         """Ends the text and completes its last word.
@@ -95,17 +177,38 @@ class Tokenizer:
             self._start = None
 
 
-def split(text: memoryview) -> list[bytes]:
-    """Returns the words of a whole text.
+def _escaped(backslashes: Array) -> Array:
+    """Returns whether an odd number of backslashes is before each byte, and after them all."""
+    index = np.arange(len(backslashes) + 1)
+    last = np.maximum.accumulate(np.concatenate(([-1], np.where(backslashes, -1, index[:-1]))))
+    return np.asarray((index - 1 - last) % 2 == 1)
 
-    >>> split(memoryview(b"[1, 2] arrays/w 3"))
+
+def split(text: memoryview, limit: int) -> list[Bytes]:
+    """Returns the words of a whole text, or its first ones where there are many.
+
+    >>> split(memoryview(b"[1, 2] arrays/w 3"), 10)
     [b'[1, 2]', b'arrays/w', b'3']
+
+    Args:
+        text: The text.
+        limit: Beyond so many words not all are returned, but more than ``limit``.
 
     Raises:
         Invalid: A bracket or a string is open at the end.
     """
-    if _NESTED.search(text) is None:
-        return bytes(text).split()
-    tokenizer = Tokenizer()
-    tokenizer.finish(text)
-    return [bytes(text[start:end]) for start, end in tokenizer.spans]
+    if len(text) <= _SHORT_BYTES and _NESTED.search(text) is None:
+        return list(bytes(text).split())
+    tokenizer = Tokenizer(enough=limit + 1)
+    for end in range(BLOCK_BYTES, len(text), BLOCK_BYTES):
+        for _ in tokenizer.line_ends(text[:end]):
+            pass
+        if len(tokenizer.spans) > limit:
+            break
+    else:
+        tokenizer.finish(text)
+    return [_word(text[start:end]) for start, end in tokenizer.spans]
+
+
+def _word(text: memoryview) -> Bytes:
+    return bytes(text) if len(text) <= _SHORT_BYTES else text
