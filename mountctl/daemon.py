@@ -149,8 +149,8 @@ def start(
         mountpoint: Absolute path.
         state_dir: Absolute path of a directory that exists.
         options: The mount options.
-        log: Gets the daemon's output, and the daemon gets a session of its own; with None it stays
-            in this terminal.
+        log: Gets the daemon's output, and the daemon moves to a session of its own when its mount
+            answers; with None it stays in this terminal.
         session_fd: A FUSE session that is mounted already, or -1.
 
     Raises:
@@ -163,6 +163,7 @@ def start(
         "options": options,
         "ready_fd": writer,
         "session_fd": session_fd,
+        "new_session": log is not None,
     }
     try:
         with log.open("ab") if log is not None else contextlib.nullcontext() as output:
@@ -186,5 +187,4 @@ def _spawn(document: str, fds: list[int], output: IO[bytes] | None) -> subproces
         stderr=output or sys.stderr.fileno(),
         cwd="/",
         pass_fds=fds,
-        start_new_session=output is not None,
     )

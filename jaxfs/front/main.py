@@ -56,6 +56,8 @@ class Launch(msgspec.Struct, frozen=True):
         options: Of the mount.
         ready_fd: Written to once and closed; -1 for none.
         session_fd: /dev/fuse if another process has mounted it on the mount point, or -1.
+        new_session: Whether to leave the process group that it was started in, for a session of
+            its own (setsid(2)), once the mount answers.
     """
 
     mountpoint: str
@@ -63,6 +65,7 @@ class Launch(msgspec.Struct, frozen=True):
     options: Options
     ready_fd: int
     session_fd: int = -1
+    new_session: bool = False
 
 
 class ReadyPipe:
@@ -205,9 +208,16 @@ async def _serve(
 
 
 async def _announce(launch: Launch, engines: Engines, ready_pipe: ReadyPipe) -> None:
-    """Reports that we are ready: a stat through the mount answers, and the engine is up."""
+    """Reports that we are ready: a stat through the mount answers, and the engine is up.
+
+    Until then we are in the process group of mount(8).  autofs lets only the automounter's group
+    walk to a mount point that it waits for: from a session of our own, mount(2) and stat(2) would
+    wait for the end of the very mount they are part of.  After it no path to the mount is walked.
+    """
     if not await session.is_answering(launch.mountpoint):
         raise RunFailed(f"{launch.mountpoint} does not show the new mount")
+    if launch.new_session:
+        os.setsid()
     names = " ".join(device.name for device in engines.devices())
     ready_pipe.ready(f"{engines.toolchain} on {names}")
     log.info("serving %s", launch.mountpoint)
