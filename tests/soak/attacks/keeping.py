@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import resource
@@ -69,9 +70,10 @@ def results(attacker: Attacker) -> None:
 
 def arrays(attacker: Attacker) -> None:
     """Ten thousand arrays of 20 kB are kept, and listed."""
-    data = b"1.5," * ARRAY_NUMBERS
+    file = io.BytesIO()
+    np.save(file, np.ones(ARRAY_NUMBERS, np.float32))
     for turn in attacker.turns():
-        attacker.write(f"arrays/{attacker.tag}_{turn % MANY}", data)
+        attacker.write(f"arrays/{attacker.tag}_{turn % MANY}", file.getvalue())
         if turn % 1000 == 999:
             attacker.attempt(os.listdir, attacker.mount / "arrays")
 
