@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 
 from tests.soak.attacks import sources
 from tests.soak.attacks.attacker import WRITE, Attack, Attacker
@@ -68,6 +69,23 @@ def spins(attacker: Attacker) -> None:
             if fd is not None:
                 attacker.attempt(os.read, fd, 4096)
         attacker.attempt(os.stat, attacker.mount / f"results/{attacker.tag}")
+
+
+def waiters(attacker: Attacker) -> None:
+    """500 threads wait for a result that does not come; it is removed, and they wait again."""
+    program = attacker.program(sources.ENDLESS)
+
+    def wait() -> None:
+        for _ in attacker.turns():
+            if attacker.read(f"results/{attacker.tag}") is None:
+                attacker.pause(0.1)
+
+    for _ in range(POLLED):
+        threading.Thread(target=wait, daemon=True).start()
+    for _ in attacker.turns():
+        attacker.write(f"{program}/calls/{attacker.tag}", THREE)
+        attacker.pause(1.0)
+        attacker.remove(f"results/{attacker.tag}")
 
 
 def polls(attacker: Attacker) -> None:
@@ -157,7 +175,7 @@ def bindings(attacker: Attacker) -> None:
 
 
 def renames(attacker: Attacker) -> None:
-    """Programs, results and arrays change their names."""
+    """Programs, results and arrays change their names, and arrays get ever more."""
     attacker.program(sources.TWICE)
     attacker.write(f"arrays/{attacker.tag}", FOUR)
     for turn in attacker.turns():
@@ -167,6 +185,8 @@ def renames(attacker: Attacker) -> None:
             source, target = (attacker.mount / place.format(name) for name in (old, new))
             attacker.attempt(os.rename, source, target)
         attacker.write(f"programs/{new}/calls/{attacker.tag}_{turn}", FOUR)
+        link = attacker.mount / f"arrays/{attacker.tag}_link{turn}"
+        attacker.attempt(os.link, attacker.mount / f"arrays/{new}", link)
         result = attacker.mount / f"results/{attacker.tag}_{turn}"
         attacker.attempt(os.rename, result, attacker.mount / f"arrays/{attacker.tag}_{turn % 100}")
 
@@ -176,6 +196,7 @@ ATTACKS = (
     Attack("bad-requests", "a conversation of refused requests", bad_requests),
     Attack("tiny-writes", "byte by byte, with fsync(2)", tiny_writes),
     Attack("spins", "reads with O_NONBLOCK of what is not there yet", spins),
+    Attack("waiters", "500 threads that wait, and a result that is removed", waiters),
     Attack("polls", "poll(2) of 500 files that change", polls),
     Attack("xattrs", "extended attributes listed, read and set", xattrs),
     Attack("walks", "find(1) over thousands of files", walks),
@@ -183,5 +204,5 @@ ATTACKS = (
     Attack("removals", "programs, calls and arrays made and removed", removals),
     Attack("modes", "chmod and utime", modes),
     Attack("bindings", "inputs bound and unbound", bindings),
-    Attack("renames", "programs, arrays and results renamed", renames),
+    Attack("renames", "programs, arrays and results renamed and linked", renames),
 )

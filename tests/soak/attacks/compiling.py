@@ -7,8 +7,6 @@ import os
 import threading
 from collections.abc import Callable
 
-import numpy as np
-
 from tests.soak.attacks import sources
 from tests.soak.attacks.attacker import Attack, Attacker
 
@@ -16,6 +14,7 @@ SINES = 20_000
 PROGRAMS = 6
 PICTURE_SINES = 2_000
 DEPTH = 12
+CONTROLS, CONTROL_BYTES = ("options", "signature", "device"), 32 << 20
 _SEEDS = itertools.count(os.getpid() << 8)
 
 
@@ -138,10 +137,11 @@ def constants(attacker: Attacker) -> None:
 def options(attacker: Attacker) -> None:
     """The control files of a program are written again and again."""
     program = attacker.program(sources.TWICE)
-    array = f"arrays/{attacker.tag}"
-    attacker.write(array, np.ones(4, np.float32).tobytes())
     for turn in attacker.turns():
         attacker.write(f"{program}/device", b"cpu:0\n")
+        attacker.write(
+            f"{program}/{CONTROLS[turn % len(CONTROLS)]}", b"a b\n" * (CONTROL_BYTES // 4)
+        )
         attacker.write(f"{program}/options", b"keep_unused True\n" * (1 + turn % 1000))
         attacker.write(f"{program}/signature", b"f32[4] " * (1 + turn % 1000))
 
@@ -155,5 +155,5 @@ ATTACKS = (
     Attack("pictures", "graph.svg, hlo.txt and others of 2,000 sines", pictures),
     Attack("checks", "check of 2,000 sines, and of an endless loop", checks),
     Attack("constants", "programs with 16 MB of constants", constants),
-    Attack("options", "control files written again and again", options),
+    Attack("options", "control files written again and again, some with 32 MB", options),
 )

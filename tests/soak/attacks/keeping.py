@@ -47,6 +47,14 @@ def unread_replies(attacker: Attacker) -> None:
                 break
 
 
+def half_requests(attacker: Attacker) -> None:
+    """Each descriptor has a request of a megabyte, whose end does not come."""
+    program = attacker.program(sources.TWICE)
+    half = b"[1, 2, 3, " + b" " * REFUSED_BYTES
+    for fd in _descriptors(attacker, itertools.repeat(f"{program}/call"), os.O_RDWR):
+        attacker.attempt(os.write, fd, half)
+
+
 def _descriptors(attacker: Attacker, paths: Iterator[str], flags: int) -> Iterator[int]:
     """Opens files and keeps them, as many as the attacker may; then it waits for the end."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -175,6 +183,7 @@ ATTACKS = (
     Attack("refused-sources", "C8: sources of 1 MB that are no programs", refused_sources),
     Attack("staging", "C8: staging files of 1 MB that are never renamed", staging),
     Attack("replies", "C8: unread replies of 16 kB, on many descriptors", unread_replies),
+    Attack("half-requests", "requests of 1 MB without an end, on many descriptors", half_requests),
     Attack("results", "C8: 10,000 results", results),
     Attack("arrays", "C8: 10,000 arrays of 20 kB", arrays),
     Attack("handles", "open files of all kinds, as many as one may", handles),
