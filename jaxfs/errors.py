@@ -234,6 +234,20 @@ def _subclasses(cls: type[JaxfsError]) -> list[type[JaxfsError]]:
     return found + [sub for child in found for sub in _subclasses(child)]
 
 
+def from_exception(error: Exception, doing: str) -> JaxfsError:
+    """Returns the error that an object keeps of a failure of any kind.
+
+    Args:
+        error: An error of jaxfs is itself; one of a system call has its errno; others are bugs.
+        doing: What was done, as the beginning of the reason.
+    """
+    if isinstance(error, JaxfsError):
+        return error
+    if isinstance(error, OSError):
+        return from_os_error(error, doing)
+    return RunFailed(f"internal error: {error!r}")
+
+
 def from_errno(number: int, reason: str, diagnostics: str = "") -> JaxfsError:
     """Returns the error of a kind that another process reported; RunFailed for unknown numbers.
 
