@@ -70,10 +70,20 @@ class Spool:
         """Stores ``data`` at the end and returns its length."""
         return self.write(self.size, data)
 
+    def share(self) -> Spool:
+        """Returns another spool of the same bytes: the first of both that is written copies them.
+
+        It is how a commit keeps what it began with while the file is written again.
+        """
+        twin = Spool(self._pool, self._limit, self._hint, self._charge)
+        twin._small, twin.size = bytearray(self._small), self.size
+        twin._segment = self._segment.retain() if self._segment is not None else None
+        return twin
+
     def truncate(self, size: int) -> None:
         """Cuts the end off, or extends it with zeros."""
-        self._make_room(size)
         if size > self.size:
+            self._make_room(size)
             self._fill(self.size, size)
         elif self._segment is None:
             del self._small[size:]
@@ -113,8 +123,8 @@ class Spool:
             raise TooBig(f"{end} bytes are over the limit of {self._limit} (-o max_write_bytes)")
         if self._segment is None and end <= INLINE_BYTES:
             return
-        if self._segment is None or end > self._segment.capacity:
-            self._move(self._take(max(end, self._hint)))
+        if self._segment is None or end > self._segment.capacity or self._segment.is_shared:
+            self._move(self._take(max(end, self.size, self._hint)))
 
     def _take(self, nbytes: int) -> Segment:
         refund = self._charge(nbytes) if self._charge is not None else None
