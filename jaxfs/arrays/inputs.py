@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -18,6 +19,7 @@ from jaxfs.engine.interface import Range
 from jaxfs.errors import Invalid, JaxfsError, NotFound
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
+from jaxfs.programs.commits import look_up
 from jaxfs.types.buffers import Argument, Parameter, Reference
 
 THREAD_BYTES = 1 << 18  # more than this is parsed in a thread: it would delay other requests
@@ -65,7 +67,8 @@ class Request:
         request = cls(spool, fixed_format)
         if request.format == "json":
             paths = await request._parse(text_input.references)
-            request._refs = {path: _find_or_error(find, path) for path in paths}
+            for path in paths:
+                request._refs[path] = await look_up(partial(_find_or_error, find, path))
         return request
 
     async def _parse(self, parse: Callable[..., Parsed], *arguments: object) -> Parsed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import attrs
 
@@ -13,7 +13,14 @@ from jaxfs.arrays.inputs import FindArray, Request
 from jaxfs.arrays.producers import WrittenArrays
 from jaxfs.arrays.views import ViewTable
 from jaxfs.codecs import formats
-from jaxfs.errors import Cancelled, Invalid, JaxfsError, NameTaken, recorded
+from jaxfs.errors import (
+    Cancelled,
+    Invalid,
+    JaxfsError,
+    NameTaken,
+    from_exception,
+    recorded,
+)
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import SERIALS, InodeAttr
@@ -224,6 +231,7 @@ class NamedArrays:
         pool: Pool,
         uid: int,
         find: FindArray,
+        settle: Callable[[NamedArray], Awaitable[None]],
         fixed_format: str = "",
     ) -> None:
         """Gives an array the content that was written: arrays with their types, or one reference.
@@ -234,6 +242,7 @@ class NamedArrays:
             pool: The memory for what has to be copied.
             uid: The user the memory is charged to.
             find: Looks references up.
+            settle: Waits for writes of the array that began before: the last one counts.
             fixed_format: The name of a format, or empty to detect it from the bytes.
 
         Raises:
@@ -244,14 +253,19 @@ class NamedArrays:
         """
         try:
             ref = await self._read(array, spool, pool, uid, find, fixed_format)
-        except JaxfsError as error:
-            array.error = error
+        except Exception as error:
+            await settle(array)
+            array.error = from_exception(error, "keeping the array")
             raise
-        array.point_to(ref)
+        ref.producer.add_link()  # an earlier write may take long
+        try:
+            await settle(array)
+            if array.is_removed:
+                raise Cancelled(f"{array.path} was removed before it was written")
+            array.point_to(ref)
+        finally:
+            ref.producer.drop_link()
         self.views.drop(array)
-        if array.is_removed:
-            array.point_to(None)
-            raise Cancelled(f"{array.path} was removed before it was written")
         array.attr.touch()
 
     async def _read(

@@ -45,14 +45,13 @@ class View(OwnedNodeObject):
 
     Attributes:
         owner: The call or the named array.
-        ref: The arrays that are shown.
         suffix: What follows the owner's name: empty, or ``0``, ``result``, ``txt``, ``0.txt``.
         format: The name of the format.
         serial: Numbers its inode.
     """
 
     owner: ViewOwner
-    ref: ArrayRef
+    _ref: ArrayRef | None
     suffix: str
     format: str
     serial: int = attrs.field(factory=lambda: next(SERIALS))
@@ -62,6 +61,23 @@ class View(OwnedNodeObject):
     @_owner_serial.default
     def _serial_of_owner(self) -> int:
         return self.owner.serial
+
+    @property
+    def ref(self) -> ArrayRef:
+        """The arrays that are shown.
+
+        Raises:
+            NotFound: The owner has no such array.
+            Invalid: Nothing was written to the owner.
+        """
+        if self._ref is None:
+            self._ref = _select(self.owner, _split(self.suffix)[0])
+        return self._ref
+
+    @property
+    def is_early(self) -> bool:
+        """Whether the arrays are not known yet: a write of the owner was under way."""
+        return self._ref is None
 
     @property
     def is_replaced(self) -> bool:
@@ -124,7 +140,7 @@ class View(OwnedNodeObject):
     @property
     def nlink(self) -> int:
         """How many names its arrays have."""
-        return self.producer.link_count
+        return self._ref.producer.link_count if self._ref is not None else 1
 
     def mode_of(self, spec: NodeMode) -> int:
         """Returns the permission bits that its call or array gives the file."""
@@ -168,8 +184,14 @@ class ViewTable:
     def __init__(self) -> None:
         self._views: dict[ViewOwner, dict[str, View]] = {}
 
-    def view(self, owner: ViewOwner, suffix: str) -> View:
+    def view(self, owner: ViewOwner, suffix: str, *, is_early: bool = False) -> View:
         """Returns the view that a suffix names.
+
+        Args:
+            owner: The call or the named array.
+            suffix: What follows its name.
+            is_early: Whether a write of the owner is under way, so that its arrays need not be
+                known: the view finds them when it is opened.
 
         Raises:
             NotFound: The owner has no such array, and there is no such format.
@@ -177,8 +199,10 @@ class ViewTable:
         """
         known = self._views.get(owner)
         found = known.get(suffix) if known is not None else None
+        if found is not None and found.is_early and not is_early:
+            found.ref  # noqa: B018  # raises where the owner has no such array after all
         if found is None:
-            found = make_view(owner, suffix)
+            found = make_view(owner, suffix, is_early=is_early)
             self._views.setdefault(owner, {})[suffix] = found
         return found
 
@@ -187,20 +211,43 @@ class ViewTable:
         self._views.pop(owner, None)
 
 
-def make_view(owner: ViewOwner, suffix: str = "") -> View:
+def make_view(owner: ViewOwner, suffix: str = "", *, is_early: bool = False) -> View:
     """Returns a new view: of all arrays as .npy, or of what a suffix selects, in its format.
+
+    Args:
+        owner: The call or the named array.
+        suffix: What follows its name.
+        is_early: Whether its arrays need not be known yet.
 
     Raises:
         NotFound: The owner has no such array, and there is no such format.
         Invalid: The owner is a named array to which nothing was written.
     """
-    ref = owner.content()
-    selector, _, name = suffix.rpartition(".")
+    selector, format_name = _split(suffix)
+    return View(owner, None if is_early else _select(owner, selector), suffix, format_name)
+
+
+def _split(suffix: str) -> tuple[str, str]:
+    """Returns the selector of a suffix, empty for all arrays, and its format.
+
+    >>> _split("0.txt"), _split("txt"), _split("params.w"), _split("")
+    (('0', 'txt'), ('', 'txt'), ('params.w', 'npy'), ('', 'npy'))
+    """
     if not suffix or suffix in formats.BY_NAME:
-        return View(owner, ref, suffix, suffix or "npy")
-    if not selector or name not in formats.BY_NAME:
-        selector, name = suffix, "npy"
-    selected = ref.select(selector)
+        return "", suffix or "npy"
+    selector, _, name = suffix.rpartition(".")
+    return (selector, name) if selector and name in formats.BY_NAME else (suffix, "npy")
+
+
+def _select(owner: ViewOwner, selector: str) -> ArrayRef:
+    """Returns the arrays of an owner that a selector names; all for an empty one.
+
+    Raises:
+        NotFound: There is none.
+        Invalid: The owner is a named array to which nothing was written.
+    """
+    ref = owner.content()
+    selected = ref.select(selector) if selector else ref
     if selected is None:
         raise NotFound(f"there is no array {selector!r} in {ref.path}, and no format {selector!r}")
-    return View(owner, selected, suffix, name)
+    return selected

@@ -96,6 +96,12 @@ class Call(Producer, OwnedNodeObject):
         return (self.ended_usec or now_usec()) - self.submitted_usec if self.submitted_usec else 0
 
     @property
+    def shown_path(self) -> str:
+        """The path of the file that shows it, and frees its id when it is removed."""
+        is_written = self.state == "writing" and self.listed
+        return f"{self.program.path}/calls/{self.id}" if is_written else f"results/{self.id}"
+
+    @property
     def is_rejected(self) -> bool:
         """Whether the call failed before it was submitted."""
         return self.state == "failed" and not self.submitted_usec

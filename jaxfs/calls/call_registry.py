@@ -22,14 +22,14 @@ from jaxfs.errors import (
     Invalid,
     JaxfsError,
     NameTaken,
-    NoSpace,
     NotFound,
-    OverQuota,
+    from_exception,
 )
 from jaxfs.ipc.spool import Spool
 from jaxfs.options import Options
 from jaxfs.posix.credentials import Credentials, InodeAttr, owner_may_read
 from jaxfs.programs import names
+from jaxfs.programs.commits import Commits
 from jaxfs.programs.derived import Derivations
 from jaxfs.programs.program import Program
 
@@ -47,6 +47,8 @@ class Calls:
         nursery: For tasks that wait, as long as the mount exists.
 
     Attributes:
+        nursery: As given.
+        commits: The commits of calls, arrays and all other files that are written.
         admission: Passes runs to the engines.
         arrays: The named arrays, which requests refer to as they do to results.
         requests: Reads requests, also those of conversations.
@@ -61,6 +63,8 @@ class Calls:
         log_failure: Callable[[Call, JaxfsError], None],
         nursery: trio.Nursery,
     ) -> None:
+        self.nursery = nursery
+        self.commits = Commits(nursery)
         self.admission = Admission(engines, options, nursery)
         self.arrays = NamedArrays(self.admission.quotas)
         self.requests = RequestReader(self.find, derivations, self.admission)
@@ -96,9 +100,7 @@ class Calls:
         if known is not None and known.is_unreachable:
             self.remove(known)
         elif known is not None:
-            raise NameTaken(
-                f"results/{call_id} is there already; remove it, or use another id for the call"
-            )
+            raise NameTaken(f"{known.shown_path} is there already; remove it, or use another id")
         call = self._calls[call_id] = Call(call_id, program, attr, format=format_name)
         call.add_link()
         return call
@@ -115,6 +117,7 @@ class Calls:
             NotFound: There is no such file.
             AccessDenied: The caller, or the program's owner, may not read it.
             Invalid: It is the result of a call that was not submitted, or an empty array.
+            Unsettled: It is being written; look again after that.
         """
         directory, _, name = path.partition("/")
         name, _, selector = name.partition(".")
@@ -128,6 +131,7 @@ class Calls:
                 f"user {binder.uid}, the owner of the program, may not read {path}, so that no "
                 f"call takes it unnamed; name {path} in the call, or chmod it"
             )
+        self.commits.check_settled(owner)
         if not isinstance(owner, NamedArray) and not owner.submitted_usec:
             raise Invalid(f"call {name} was not submitted: there is no results/{name} yet")
         ref = owner.content()
@@ -158,11 +162,13 @@ class Calls:
         uid, program = call.attr.uid, call.program
         try:
             compiled, inputs = await self.requests.read(uid, caller, program, spool, call.format)
-        except JaxfsError as error:
-            call.reject(error)
+        except Exception as error:
+            await self.commits.settle(call)
+            self._refuse(call, error)
             raise
+        await self.commits.settle(call)
         try:
-            self._check_open(call)  # again: reading a large text takes long
+            self._check_open(call)  # again: a compile or a large text takes long
         except JaxfsError:
             release_inputs(inputs)
             raise
@@ -171,10 +177,15 @@ class Calls:
             run = self.admission.run_for(
                 call, uid, compiled, inputs, lambda outcome: self._finish(call, outcome)
             )
-        except (NoSpace, OverQuota) as error:
-            call.reject(error)
+        except Exception as error:
+            self._refuse(call, error)
             raise
         call.begin(compiled, spool.size, run, submitted_usec)
+
+    def _refuse(self, call: Call, error: Exception) -> None:
+        """Records why a call was not submitted, unless another writer has submitted it."""
+        if not call.submitted_usec:
+            call.reject(from_exception(error, "keeping the inputs"))
 
     def _check_open(self, call: Call) -> None:
         """Checks that a call can still be submitted.
@@ -242,6 +253,11 @@ class Calls:
     def _forget(self, call: Call) -> None:
         del self._calls[call.id]
         self.arrays.views.drop(call)
+
+    def discard(self, call: Call) -> None:
+        """Removes a call that was never complete: its writer was killed, and its id is free."""
+        if call.state == "writing":
+            self.remove(call)
 
     def unlist(self, call: Call) -> None:
         """Removes the name ``calls/<id>``.

@@ -23,8 +23,10 @@ from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.spin import SpinPolicy
 from jaxfs.posix.credentials import Credentials
+from jaxfs.programs.commits import Unsettled
 from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.program import Program
+from jaxfs.programs.single_flight import SingleFlight
 from jaxfs.quotas import MEMORY
 
 REPLY_WAIT_S = 50e-6  # blocking the event loop so long costs less than a turn of it
@@ -61,6 +63,8 @@ class Conversation:
         self._fast_path: FastPath | None = None
         self._spin = SpinPolicy(QUICK_WAIT_S, MISS_COST)
         self._submitted: trio.Event | None = None  # for poll(2); made when it is asked for
+        self._finishing: SingleFlight[None] | None = None  # the request that reading has ended
+        self._is_closed = False
 
     async def write(self, data: bytes) -> int:
         """Takes a piece of a request, and starts the requests that are complete with it.
@@ -73,6 +77,8 @@ class Conversation:
             OverQuota: The user has too much memory, too many runs or too many unread replies.
         """
         current = self._program.compiled or await self._program.wait_compiled()
+        if self._finishing is not None:  # its reply comes first
+            await self._finishing.ended.wait()
         try:
             self._prepare_spool(current, len(data))
             self._spool.append(data)
@@ -139,7 +145,12 @@ class Conversation:
     async def _submit_complete(self, compiled: CompiledProgram) -> None:
         """Submits the requests in the spool that are complete; the rest stays there."""
         while self._spool.size:
-            needed = self._request_bytes(compiled)
+            try:
+                needed = self._request_bytes(compiled)
+            except Unsettled as unsettled:
+                self._framer = None
+                await unsettled.ended.wait()
+                continue
             if needed is None or needed > self._spool.size:
                 return
             rest = self._spool.read(needed, self._spool.size - needed)
@@ -175,6 +186,9 @@ class Conversation:
             )
         finally:
             spool.close()
+        if self._is_closed:
+            release_inputs(inputs)
+            return
         self._run(compiled, format_name, inputs, nbytes, begun_usec)
 
     def _run(
@@ -226,7 +240,7 @@ class Conversation:
             TimedOut: The run took too long.
             NotReady: The reply is not there, and this may not wait.
         """
-        if self._spool.size:
+        if self._spool.size or self._finishing is not None:
             await self._finish_request()
         while self._replies:
             data = await self._read_from(self._replies[0], size, wait=wait)
@@ -266,7 +280,19 @@ class Conversation:
         reply.drop()
 
     async def _finish_request(self) -> None:
-        """Submits what was written so far as a whole request: reading or closing ends it."""
+        """Submits what was written so far as a whole request: reading or closing ends it.
+
+        A wait that is interrupted does not drop the request: the next read finds it under way.
+        """
+        if self._finishing is None:
+            self._finishing = SingleFlight(self._calls.nursery, self._submit_rest)
+        finishing = self._finishing
+        await finishing.ended.wait()
+        if self._finishing is finishing:
+            self._finishing = None
+        await finishing.wait()
+
+    async def _submit_rest(self) -> None:
         try:
             if not self._format:
                 self._format = format_of(self._spool, self._fixed_format)
@@ -282,8 +308,13 @@ class Conversation:
             Invalid: The request is not complete.
             JaxfsError: What submitting it raised, as ``write``.
         """
-        if self._spool.size:
+        if self._spool.size or self._finishing is not None:
             await self._finish_request()
+
+    @property
+    def has_request(self) -> bool:
+        """Whether a request was written that is not submitted."""
+        return self._spool.size > 0
 
     def poll(self) -> None:
         """Takes the replies that the engine has sent already."""
@@ -322,6 +353,7 @@ class Conversation:
 
     def close(self) -> None:
         """Drops all requests and replies; runs that have not ended are abandoned."""
+        self._is_closed = True
         self._spool.close()
         replies, self._replies = self._replies, deque()
         self._scheduler.abandon(

@@ -18,6 +18,7 @@ from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.calls.admission import Admission
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Credentials, InodeAttr
+from jaxfs.programs.commits import look_up
 from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.derived import Derivations
 from jaxfs.programs.program import Program
@@ -74,7 +75,9 @@ class RequestReader:
         current = await program.wait_compiled()
 
         request = await Request.of(spool, fixed_format, lambda path: self._find(path, caller))
-        bound = self._bound(program, current, caller) if program.inputs else {}
+        bound = {}
+        if program.inputs:
+            bound = await look_up(lambda: self._bound(program, current, caller))
         pool = self._admission.pool(uid)
         if isinstance(current, CompiledProgram):
             return current, await decode_inputs(request, current.signature.inputs, bound, pool)

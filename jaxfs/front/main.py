@@ -44,6 +44,7 @@ from jaxfs.vfs.vfs import Vfs
 log = logging.getLogger(__package__)
 START_FAILED = 1  # exit code
 TRIM_S = 5.0
+COMMIT_GRACE_S = 3.0  # for what processes wrote that exited right before the unmount
 FRONT_NICENESS = -10
 
 
@@ -205,6 +206,8 @@ async def _serve(
         gc.freeze()  # what is there now stays; looking through it again and again is for nothing
         nursery.start_soon(_announce, launch, mount.engines, ready_pipe)
         await served.serve()
+    with trio.move_on_after(COMMIT_GRACE_S):
+        await mount.calls.commits.settle_all()
 
 
 async def _announce(launch: Launch, engines: Engines, ready_pipe: ReadyPipe) -> None:

@@ -56,7 +56,7 @@ POLL_CHUNK = 64  # and blocks other requests for about 1.5 ms
 KEPT_INTERRUPTS = 4096
 FLUSH = 25  # FUSE_FLUSH, linux/fuse.h
 PF_EXITING = 0x4  # linux/sched.h
-PF_SIGNALED = 0x400
+STAT_FLAGS = 9 - 3  # a field of proc_pid_stat(5), counted from the third
 
 # Their default is not to end the process, so they must not end its system call.  A program that
 # catches one (Go: SIGURG, shells: SIGCHLD, editors: SIGWINCH) sets SA_RESTART and does not expect
@@ -304,41 +304,28 @@ def must_end(pid: int) -> bool:
 
 def is_exiting(pid: int) -> bool:
     """Returns whether the kernel is closing the files of ``pid`` because it ends."""
-    return bool(_task_flags(pid) & PF_EXITING)
+    return bool(task_flags(pid) & PF_EXITING)
 
 
-def closes_what_it_wrote(pid: int, writer: int) -> bool:
-    """Returns whether a thread that closes a file has finished writing it.
-
-    It has not if a signal killed it, nor if the thread that wrote last belongs to another process
-    that continues: a program that starts another one while it writes closes the file in the child,
-    and the kernel flushes it there.
-
-    Args:
-        pid: The thread that closes the file.
-        writer: The thread that wrote last; 0 if unknown.
-    """
-    if _task_flags(pid) & PF_SIGNALED:
-        return False
-    if writer in (0, pid) or Path(f"/proc/{pid}/task/{writer}").exists():
-        return True
-    flags = _task_flags(writer)
-    return flags == 0 or bool(flags & PF_EXITING)
-
-
-def _task_flags(pid: int) -> int:
+def task_flags(pid: int) -> int:
     """Returns a task's flags, see proc_pid_stat(5); never 0 for a task that exists."""
+    stat = task_stat(pid)
+    return int(stat[STAT_FLAGS]) if stat else 0
+
+
+def task_stat(pid: int) -> list[bytes]:
+    """Returns the fields of proc_pid_stat(5) from the third on; none for a task that is gone."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return 0
+        return []
     try:
         stat = os.read(fd, 4096)
     except ProcessLookupError:
-        return 0
+        return []
     finally:
         os.close(fd)
-    return int(stat.rpartition(b")")[2].split()[6])
+    return stat.rpartition(b")")[2].split()
 
 
 def load() -> Interrupts:

@@ -31,8 +31,8 @@ from jaxfs.fuse.error_boundary import (
     unanswered,
     waiting,
 )
-from jaxfs.fuse.interrupts import closes_what_it_wrote
 from jaxfs.fuse.poll import Pollers
+from jaxfs.fuse.written_files import leaves_whole
 from jaxfs.posix.credentials import Credentials
 from jaxfs.vfs.nodes import Attributes, Changes
 from jaxfs.vfs.vfs import Vfs
@@ -160,6 +160,7 @@ class Filesystem(pyfuse3.Operations):
         self, inode: InodeT, flags: FlagT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.FileInfo:
         """Opens a file; ESTALE makes the kernel look up the name again."""
+        await self.vfs.settle(inode, flags)
         if self.vfs.is_outdated(inode):  # the kernel looks the name up again
             raise pyfuse3.FUSEError(errno.ESTALE)
         number, handle = await self.vfs.open(inode, flags, credentials_of(ctx))
@@ -219,10 +220,8 @@ class Filesystem(pyfuse3.Operations):
         Not if the writer continues, or was killed: half a program is no program.
         """
         handle = self.vfs.open_file(fh)
-        must_be_whole = handle.is_dirty() and not handle.is_plain
-        if must_be_whole and not closes_what_it_wrote(INTERRUPTS.current().pid, handle.writer):
-            return
-        await self.vfs.flush(fh)
+        if handle.is_plain or leaves_whole(INTERRUPTS.current(), handle):
+            await self.vfs.flush(fh)
 
     @answering(at_handle)
     @waiting
@@ -242,7 +241,7 @@ class Filesystem(pyfuse3.Operations):
         close(2) does not wait for it and cannot see an error of it: that is the task of ``flush``.
         """
         self._pollers.forget(fh)
-        self.vfs.release(fh)
+        self._dentries.add(self.vfs.release(fh))
 
     @answering(at_name)
     async def unlink(

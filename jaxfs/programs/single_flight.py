@@ -32,6 +32,11 @@ class SingleFlight(Generic[Product]):
         self._error: JaxfsError | None = None
         nursery.start_soon(self._run)
 
+    @property
+    def ended(self) -> trio.Event:
+        """Set when the work has ended, well or not."""
+        return self._ended
+
     async def _run(self) -> None:
         try:
             self._products.append(await self._work())

@@ -43,16 +43,18 @@ class SourceBuilds:
         """
         await SingleFlight(self._nursery, work).wait()
 
-    async def commit(self, program: SourceProgram, source: bytes | memoryview) -> None:
+    def commit(self, program: SourceProgram, source: bytes | memoryview) -> Awaitable[None]:
         """Compiles ``source``; if that works, it is the program's new version.
 
-        Raises:
-            Cancelled: The program was removed meanwhile.
-            JaxfsError: As `Builder.build`.
+        The build has begun when this returns, so that calls wait for it.
+
+        Returns:
+            What waits for its end; it raises Cancelled if the program was removed meanwhile, and
+            errors as `Builder.build`.
         """
         number = program.begin_build()
         data = bytes(source)  # the writer may be gone before the compile is done
-        await self.finish(
+        return self.finish(
             lambda: self.build(program, number, data, program.device, is_written=True)
         )
 

@@ -114,6 +114,11 @@ class ClientFile:
         """The last descriptor is gone, without the flush of close(2)."""
         self._client.vfs.release(self._number)
 
+    def kill(self) -> None:
+        """A signal kills the only process that has it open: nothing is committed."""
+        self.open_file.is_half_written = True
+        self.release()
+
     async def close(self) -> None:
         """Flushes and releases.  Raises what the commit of the written data raises."""
         try:
@@ -203,7 +208,9 @@ class VfsClient:
             if place.found.is_dir:
                 raise Invalid(f"{path} is a directory")
             self._need(place.found, _NEEDED[flags & os.O_ACCMODE], path)
-            ino = place.found.ino
+            await self.vfs.settle(ino := place.found.ino, flags)
+            if self.vfs.is_outdated(ino):
+                return await self.open_file(path, flags, mode)
             number, open_file = await self.vfs.open(ino, flags & ~os.O_CREAT, self.credentials)
             return ClientFile(self, number, ino, open_file)
 

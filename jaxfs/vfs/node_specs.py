@@ -84,6 +84,11 @@ class FileSpec(BaseSpec[T]):
         size: Returns the size that stat(2) shows.
         changed: Returns the event of the object's next change of state: the file can be polled.
         prepare: Is awaited at open(2), where the content may have to be made first.
+        target: Returns what a commit of the file changes, where other files show it too; else the
+            file itself.
+        settles: Whether a reader waits for the commits of the target that are under way.
+        discard: Removes the object if nothing was ever written to it: the process that made it was
+            killed.
         xattrs: Returns the extended attributes, by their names without the prefix.
         listed: Whether the directory lists it, or only lookup finds it.
         is_primary: Whether the file is the object itself, so that its mode is the object's.
@@ -100,6 +105,9 @@ class FileSpec(BaseSpec[T]):
     size: Callable[[Mount, T], int] | None = None
     changed: Callable[[T], trio.Event] | None = None
     prepare: Callable[[T], Awaitable[None]] | None = None
+    target: Callable[[T], object] | None = None
+    settles: bool = False
+    discard: Callable[[Mount, T], None] | None = None
     xattrs: Callable[[Mount, T], Mapping[str, str]] | None = None
     listed: bool = True
     is_primary: bool = False

@@ -12,6 +12,7 @@ import stat
 from jaxfs.errors import Invalid, JaxfsError, NotFound, NotPermitted
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.posix.node_object import NodeObject
+from jaxfs.vfs.file_commits import FileCommits, target_of
 from jaxfs.vfs.inodes import Inodes, inode_number
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import (
@@ -43,6 +44,7 @@ class Vfs:
     def __init__(self, mount: Mount) -> None:
         self.mount = mount
         self._inodes = Inodes(mount)
+        self._commits = FileCommits(mount, self._inodes)
         self._open_files = OpenFileTable()
         self._by_handle = self._open_files.by_handle  # read and write need it at once
 
@@ -191,9 +193,10 @@ class Vfs:
             await self.open_file(fh).truncate(size)
             return
         file = await self._open(node, os.O_WRONLY, caller)  # truncate(2) by path
+        file.path, file.caller, file.ino = self.path(node.ino), caller, node.ino
         try:
             await file.truncate(size)
-            await file.flush()
+            await self._commits.flush(file)
         finally:
             file.release()
 
@@ -244,6 +247,10 @@ class Vfs:
             return True
         return node.node_object.is_replaced
 
+    async def settle(self, ino: int, flags: int) -> None:
+        """Waits until a file can be read as its writers left it, some perhaps without close(2)."""
+        await self._commits.settle(self.node(ino), flags)
+
     async def open(self, ino: int, flags: int, caller: Credentials) -> tuple[int, OpenFile]:
         """Opens a file; may wait for a result.  The kernel has checked the mode.
 
@@ -266,22 +273,28 @@ class Vfs:
         if spec.prepare is not None:
             await spec.prepare(node.node_object)
         if spec.open is not None:
-            return await spec.open(self.mount, node.node_object, caller, flags)
-        return open_text(spec, self.mount, node.node_object, caller, writes=writes)
+            file = await spec.open(self.mount, node.node_object, caller, flags)
+        else:
+            file = open_text(spec, self.mount, node.node_object, caller, writes=writes)
+        file.target = target_of(node)
+        return file
 
     async def flush(self, fh: int) -> None:
         """Commits what was written, as close(2) of a descriptor, or fsync(2)."""
-        file = self.open_file(fh)
-        commits = file.is_dirty()
-        await file.flush()
-        if commits and file.mtime_ns is not None:
-            node_object = self.node(file.ino).node_object
-            node_object.attr.mtime_ns, file.mtime_ns = file.mtime_ns, None
-            self.mount.remember(node_object)
+        await self._commits.flush(self.open_file(fh))
 
-    def release(self, fh: int) -> None:
-        """Frees a file handle: the last descriptor of its open file is closed."""
-        self._open_files.release(fh)
+    def release(self, fh: int) -> list[tuple[int, str]]:
+        """Frees a file handle: the last descriptor of its open file is closed.
+
+        A name goes with it to which a killed process was to write first.  Returns all such names
+        that the kernel knows: see `stale_names`.
+        """
+        file = self._open_files.release(fh)
+        if not file.is_half_written or self._open_files.has_writers(file.ino):
+            return []
+        node = self.node(file.ino)
+        self._commits.discard(file, node)
+        return self.stale_names(node.node_object)
 
     # changes to directories
 

@@ -39,8 +39,9 @@ def _find(mount: Mount, root: Mount, name: str) -> Entry | None:
     if suffix in PROPERTIES:
         return PROPERTIES[suffix].entry(name, array)
     is_input = suffix in formats.BY_NAME and formats.BY_NAME[suffix].is_input
+    is_early = array.ref is None and bool(mount.calls.commits.under_way(array))
     try:
-        view = mount.calls.arrays.views.view(array, suffix)
+        view = mount.calls.arrays.views.view(array, suffix, is_early=is_early)
         return (FORMAT if is_input else VIEW).entry(name, view)
     except JaxfsError:
         return None
@@ -156,7 +157,13 @@ async def _upload(
     async def commit(spool: Spool) -> None:
         pool = calls.admission.pool(caller.uid)
         await calls.arrays.write(
-            array, spool, pool, caller.uid, lambda path: calls.find(path, caller), format_
+            array,
+            spool,
+            pool,
+            caller.uid,
+            lambda path: calls.find(path, caller),
+            calls.commits.settle,
+            format_,
         )
 
     kept = b"" if flags & os.O_TRUNC else await _content(array, format_ or "npy")
@@ -209,8 +216,22 @@ def _xattr(name: str) -> Read:
 
 
 def _property(name: str, format_: str, help_text: str, read: Read) -> FileSpec[NamedArray]:
-    pattern = f"{ARRAY.pattern}.{name}"
-    return FileSpec(pattern, 0o444, format_, f"{help_text}; not listed", read=read, listed=False)
+    return FileSpec(
+        f"{ARRAY.pattern}.{name}",
+        0o444,
+        format_,
+        f"{help_text}; not listed",
+        read=read,
+        target=lambda array: array,
+        settles=name != "status",
+        listed=False,
+    )
+
+
+def discard(mount: Mount, array: NamedArray) -> None:
+    """Removes an array to which nothing was ever written: its writer was killed."""
+    if array.ref is None and array.error is None:
+        mount.calls.arrays.remove(array)
 
 
 ARRAY = FileSpec[NamedArray](
@@ -222,6 +243,9 @@ ARRAY = FileSpec[NamedArray](
     open=open_array,
     size=array_size,
     xattrs=array_xattrs,
+    target=lambda array: array,
+    settles=True,
+    discard=discard,
     is_primary=True,
 )
 FORMAT = FileSpec[View](
@@ -232,6 +256,8 @@ FORMAT = FileSpec[View](
     open=_open_format,
     size=view_size,
     xattrs=view_xattrs,
+    target=lambda view: view.owner,
+    settles=True,
     listed=False,
 )
 VIEW = FileSpec[View](
@@ -242,6 +268,8 @@ VIEW = FileSpec[View](
     open=open_view,
     size=view_size,
     xattrs=view_xattrs,
+    target=lambda view: view.owner,
+    settles=True,
     listed=False,
 )
 PROPERTIES = {

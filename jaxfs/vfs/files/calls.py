@@ -88,7 +88,7 @@ def _create(mount: Mount, program: Program, name: str, attr: InodeAttr) -> DirEn
 async def _open(mount: Mount, call: Call, caller: Credentials, flags: int) -> OpenFile:
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return SnapshotFile(call_status(mount, call, caller))
-    if call.submitted_usec:
+    if call.submitted_usec or mount.calls.commits.under_way(call):
         raise NameTaken(f"call {call.id} was submitted; use another id, or rm results/{call.id}")
 
     async def commit(spool: Spool) -> None:
@@ -107,6 +107,8 @@ CALL = FileSpec[Call](
     "one call; reading it gives its status, results/<id> its outputs",
     open=_open,
     size=lambda mount, call: len(call_status(mount, call, Credentials(0, 0))),
+    target=lambda call: call,
+    discard=lambda mount, call: mount.calls.discard(call),
     is_primary=True,
 )
 

@@ -58,7 +58,17 @@ def _unlink(mount: Mount, entry: DirEntry[Binding]) -> None:
 
     Later requests have to bring the input.
     """
-    binding = entry.node_object
+    _unbind(mount, entry.node_object)
+
+
+def _discard(mount: Mount, binding: Binding) -> None:
+    """Unbinds an input to which nothing was ever written: its writer was killed."""
+    array = _array(binding)
+    if array.ref is None and array.error is None and not array.is_removed:
+        _unbind(mount, binding)
+
+
+def _unbind(mount: Mount, binding: Binding) -> None:
     del binding.program.inputs[binding.key]
     binding.drop()
     mount.remember(binding.program)
@@ -87,6 +97,9 @@ ARRAY = FileSpec[Binding](
     open=_open,
     size=lambda mount, binding: array_size(mount, _array(binding)),
     xattrs=lambda mount, binding: array_xattrs(mount, _array(binding)),
+    target=_array,
+    settles=True,
+    discard=_discard,
 )
 
 SPECS: tuple[NodeSpec, ...] = (

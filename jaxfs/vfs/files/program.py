@@ -20,6 +20,7 @@ from jaxfs.errors import (
     NotReady,
     NotSupported,
     RunFailed,
+    from_exception,
 )
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Credentials
@@ -217,7 +218,11 @@ async def _open_check(mount: Mount, program: Program, caller: Credentials, flags
         return SnapshotFile(_checked(mount, program, caller))
 
     async def commit(spool: Spool) -> None:
-        report = await check(mount.calls, mount.compiler, program, caller, spool)
+        try:
+            report = await check(mount.calls, mount.compiler, program, caller, spool)
+        except Exception as error:
+            program.checked[caller.uid] = from_exception(error, "checking").text()
+            raise
         program.checked[caller.uid] = report
 
     return UploadFile(mount.calls.admission.spool(caller.uid), commit, flags)
@@ -240,6 +245,7 @@ def _text_file(
         help_text,
         read=read,
         write=write,
+        settles=write is not None,
         prepare=compile_derived if compiles else None,
     )
 
@@ -336,6 +342,7 @@ SPECS: tuple[NodeSpec, ...] = (
         "reference interpreter",
         open=_open_check,
         read=_checked,
+        settles=True,
     ),
     _compiled_file(
         "graph.svg",

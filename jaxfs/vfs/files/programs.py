@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Credentials, InodeAttr
@@ -62,8 +62,8 @@ async def _open_source(
     if flags & os.O_ACCMODE == os.O_RDONLY:
         return DiskFile(mount.programs.builds.source_path(program))
 
-    async def commit(spool: Spool) -> None:
-        await mount.programs.builds.commit(program, spool.view())
+    def commit(spool: Spool) -> Awaitable[None]:
+        return mount.programs.builds.commit(program, spool.view())
 
     def before() -> bytes:
         return mount.programs.builds.read_source(program)
@@ -82,6 +82,12 @@ async def _open_staged(
     return UploadFile(spool, commit, flags, lambda: staged.data, plain=True)
 
 
+def _discard(mount: Mount, program: SourceProgram) -> None:
+    """Removes a program that never had a source: its writer was killed."""
+    if not program.removed and not program.source_sha256 and program.state == "failed":
+        mount.programs.remove(program.source_name)
+
+
 SOURCE = FileSpec[SourceProgram](
     "programs/<program>.<ext>",
     0o666,
@@ -89,6 +95,7 @@ SOURCE = FileSpec[SourceProgram](
     "the source, byte for byte (.mlir .mlirbc .jaxexport .pkl; content decides, not the name)",
     open=_open_source,
     size=lambda mount, program: program.source_bytes,
+    discard=_discard,
     is_primary=True,
 )
 STAGING = FileSpec[StagedFile](
@@ -98,6 +105,7 @@ STAGING = FileSpec[StagedFile](
     "a staging file: compiled when it is renamed to a program's name",
     open=_open_staged,
     size=lambda mount, staged: len(staged.data),
+    settles=True,
     is_primary=True,
 )
 LINK = SymlinkSpec[Link](

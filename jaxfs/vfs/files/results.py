@@ -21,10 +21,10 @@ Entry = DirEntry[View] | DirEntry[Call]
 
 def call_status(mount: Mount, call: Call, caller: Credentials) -> bytes:
     """Returns the text of ``calls/<id>`` and ``results/<id>.status``."""
-    compiled = call.compiled
+    compiled, submits = call.compiled, mount.calls.commits.under_way(call)
     return flat_keyed(
         [
-            ("state", call.state),
+            ("state", "submitting" if submits else call.state),
             ("program", call.program.label),
             ("device", compiled.device if compiled else ""),
             ("input_bytes", call.input_bytes),
@@ -43,7 +43,8 @@ def _error(mount: Mount, call: Call, caller: Credentials) -> bytes:
 def _list(mount: Mount, root: Mount) -> Iterable[Entry]:
     """Lists the calls that have a result or will have one.
 
-    A call that is still being written is in ``calls/`` only.
+    A call that is still being written is in ``calls/`` only; one that is being submitted is found
+    here by lookup.
     """
     shown = (call for call in mount.calls if call.state != "writing")
     views = mount.calls.arrays.views
@@ -53,12 +54,14 @@ def _list(mount: Mount, root: Mount) -> Iterable[Entry]:
 def _find(mount: Mount, root: Mount, name: str) -> Entry | None:
     call_id, _, suffix = name.partition(".")
     call = mount.calls.get(call_id)
-    if call is None or call.state == "writing":
+    submits = call is not None and bool(mount.calls.commits.under_way(call))
+    if call is None or (call.state == "writing" and not submits):
         return None
     if suffix in _ABOUT_CALL:
         return _ABOUT_CALL[suffix].entry(name, call)
     try:
-        return (VIEW if suffix else RESULT).entry(name, mount.calls.arrays.views.view(call, suffix))
+        view = mount.calls.arrays.views.view(call, suffix, is_early=submits)
+        return (VIEW if suffix else RESULT).entry(name, view)
     except JaxfsError:
         return None
 
@@ -76,6 +79,9 @@ def _unlink(mount: Mount, entry: DirEntry[View | Call]) -> None:
 
 async def open_view(mount: Mount, view: View, caller: Credentials, flags: int) -> OpenFile:
     """Opens arrays for reading, after waiting for those that are not there yet."""
+    commits = mount.calls.commits.under_way(view.owner)
+    if commits and flags & os.O_NONBLOCK:
+        return PendingResultFile(view, commits[-1].ended)
     if not view.producer.has_ended and not view.producer.is_rejected:
         if flags & os.O_NONBLOCK:
             return PendingResultFile(view)
@@ -89,8 +95,11 @@ def view_size(mount: Mount, view: View) -> int:
 
 
 def view_xattrs(mount: Mount, view: View) -> Mapping[str, str]:
-    """Returns the extended attributes ``user.jaxfs.*``, a line for each array."""
-    return xattrs_of_ref(mount, view.ref)
+    """Returns the extended attributes ``user.jaxfs.*``, a line for each array.
+
+    Those of a call that is being submitted are not known yet.
+    """
+    return {} if view.is_early else xattrs_of_ref(mount, view.ref)
 
 
 def xattrs_of_ref(mount: Mount, ref: ArrayRef) -> Mapping[str, str]:
@@ -124,6 +133,8 @@ RESULT = FileSpec[View](
     open=open_view,
     size=view_size,
     xattrs=view_xattrs,
+    target=lambda view: view.owner,
+    settles=True,
 )
 VIEW = FileSpec[View](
     "results/<id>.<view>",
@@ -135,6 +146,8 @@ VIEW = FileSpec[View](
     open=open_view,
     size=view_size,
     xattrs=view_xattrs,
+    target=lambda view: view.owner,
+    settles=True,
     listed=False,
 )
 _ABOUT_CALL = {
@@ -147,7 +160,13 @@ _ABOUT_CALL = {
         changed=lambda call: call.done,
     ),
     "error": FileSpec[Call](
-        "results/<id>.error", 0o444, "text", '"ok", or why it failed', read=_error
+        "results/<id>.error",
+        0o444,
+        "text",
+        '"ok", or why it failed',
+        read=_error,
+        target=lambda call: call,
+        settles=True,
     ),
 }
 

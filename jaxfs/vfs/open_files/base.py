@@ -6,6 +6,7 @@ import trio
 
 from jaxfs.errors import NotPermitted
 from jaxfs.posix.credentials import Credentials
+from jaxfs.programs.commits import Commit, Work
 
 
 class OpenFile:
@@ -22,7 +23,10 @@ class OpenFile:
         ino: Its inode; set by open.
         writer: The thread that wrote last, 0 if none did.
         is_plain: Whether what was written is of use if the writer was killed before the end.
+        is_half_written: Whether a signal killed the process that wrote last.
         mtime_ns: The modification time that utimes(2) set since the last write.  A commit keeps it.
+        target: What its commits change; set by open.
+        commit: The last commit, under way or ended; None if something was written since then.
     """
 
     direct_io = True
@@ -32,7 +36,10 @@ class OpenFile:
     ino = 0
     writer = 0
     is_plain = True
+    is_half_written = False
     mtime_ns: int | None = None
+    target: object = None
+    commit: Commit | None = None
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Returns bytes of the content; may wait.
@@ -74,12 +81,20 @@ class OpenFile:
         """
         return False
 
-    async def flush(self) -> None:
-        """Commits what was written, as a descriptor is being closed."""
-
     def is_dirty(self) -> bool:
         """Whether a flush would commit something."""
         return False
+
+    def take_commit(self) -> Work | None:
+        """Takes what is new, as a descriptor is being closed.
+
+        The work belongs to the mount: it may go on after `release`, and nothing that is written
+        later changes it.
+
+        Returns:
+            The work that commits it; None if there is nothing new.
+        """
+        return None
 
     async def truncate(self, size: int) -> None:
         """Cuts or extends the content to `size` bytes.

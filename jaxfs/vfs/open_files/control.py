@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from jaxfs.errors import Invalid
+from jaxfs.programs.commits import Work
 from jaxfs.vfs.open_files.base import OpenFile
 
 
@@ -70,6 +71,7 @@ class ControlFile(OpenFile):
     """A control file that is written: the flush after a write parses the whole text."""
 
     LIMIT_BYTES = 1 << 16
+    is_plain = False  # half a text may mean something else
 
     def __init__(self, write: Callable[[str], Awaitable[None]]) -> None:
         """Starts with no text.
@@ -95,21 +97,29 @@ class ControlFile(OpenFile):
             raise Invalid(f"a control file takes at most {self.LIMIT_BYTES} bytes")
         self._text[len(self._text) :] = bytes(max(0, offset - len(self._text)))
         self._text[offset : offset + len(data)] = data
-        self._dirty = True
+        self._dirty, self.commit, self.is_half_written = True, None, False
         return len(data)
 
     async def truncate(self, size: int) -> None:
         """Drops the text from `size` on."""
         del self._text[size:]
 
-    async def flush(self) -> None:
-        """Carries out the text, once for each time that something was written."""
+    def is_dirty(self) -> bool:
+        """Whether something was written since the last flush."""
+        return self._dirty
+
+    def take_commit(self) -> Work | None:
+        """Takes the text, which is carried out once for each time that something was written."""
         if not self._dirty:
-            return
+            return None
         self._dirty, data = False, bytes(self._text)
         self._text.clear()
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            raise Invalid(f"this is not UTF-8 text: {error}") from error
-        await self._write(text)
+
+        async def work() -> None:
+            try:
+                text = data.decode()
+            except UnicodeDecodeError as error:
+                raise Invalid(f"this is not UTF-8 text: {error}") from error
+            await self._write(text)
+
+        return work

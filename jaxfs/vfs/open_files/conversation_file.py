@@ -7,6 +7,7 @@ import os
 import trio
 
 from jaxfs.calls.conversation import Conversation
+from jaxfs.programs.commits import Work
 from jaxfs.vfs.open_files.base import OpenFile
 
 
@@ -17,6 +18,9 @@ class ConversationFile(OpenFile):
         self._conversation = conversation
         self._wait = not flags & os.O_NONBLOCK
         self._reads = flags & os.O_ACCMODE != os.O_WRONLY
+        self.is_plain = self._reads  # closing ends a request where it cannot be read
+        self._commits = 0  # under way
+        self._is_released = False
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Returns the next bytes of the outputs, wherever `offset` is.
@@ -33,6 +37,8 @@ class ConversationFile(OpenFile):
         Raises:
             JaxfsError: As `Conversation.write`; the request is dropped.
         """
+        if not self._reads:
+            self.commit, self.is_half_written = None, False
         return await self._conversation.write(data)
 
     def read_now(self, offset: int, size: int) -> bytes | None:
@@ -46,18 +52,33 @@ class ConversationFile(OpenFile):
     async def truncate(self, size: int) -> None:
         """Does nothing: the shell's `> call` truncates, and there is no content to cut."""
 
-    async def flush(self) -> None:
-        """Ends the call of a descriptor that cannot read: close(2) returns its error.
+    def is_dirty(self) -> bool:
+        """Whether closing ends a request: that of a descriptor that cannot read."""
+        return not self._reads and self._conversation.has_request
 
-        Raises:
-            JaxfsError: As `Conversation.flush`.
-        """
-        if not self._reads:
-            await self._conversation.flush()
+    def take_commit(self) -> Work | None:
+        """Ends the request of a descriptor that cannot read: close(2) returns its error."""
+        if not self.is_dirty():
+            return None
+        self._commits += 1
+
+        async def work() -> None:
+            try:
+                await self._conversation.flush()
+            finally:
+                self._commits -= 1
+                self._close_if_unused()
+
+        return work
 
     def release(self) -> None:
-        """Ends the conversation."""
-        self._conversation.close()
+        """Ends the conversation, after the request that is read now."""
+        self._is_released = True
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._is_released and not self._commits:
+            self._conversation.close()
 
     def is_readable(self) -> bool:
         """Whether outputs are there.

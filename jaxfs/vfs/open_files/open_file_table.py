@@ -34,8 +34,12 @@ class OpenFileTable:
             self._readers[ino].append(file)
         return fh
 
-    def release(self, fh: int) -> None:
-        """Removes an open file, and frees what it holds."""
+    def has_writers(self, ino: int) -> bool:
+        """Whether a file is open for writing."""
+        return ino in self._writers
+
+    def release(self, fh: int) -> OpenFile:
+        """Removes an open file, frees what it holds, and returns it."""
         file = self.by_handle.pop(fh)
         for opened in (self._writers, self._readers):
             others = opened.get(file.ino, [])
@@ -44,6 +48,7 @@ class OpenFileTable:
                 if not others:
                     del opened[file.ino]
         file.release()
+        return file
 
     def size_of(self, ino: int) -> int | None:
         """Returns the size that open files decide; None if the node itself does.

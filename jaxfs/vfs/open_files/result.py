@@ -6,7 +6,7 @@ import trio
 
 from jaxfs.arrays.producers import Producer
 from jaxfs.arrays.views import View
-from jaxfs.errors import NotReady
+from jaxfs.errors import JaxfsError, NotReady
 from jaxfs.ipc.shared_memory import Segment
 from jaxfs.types.buffers import Rope
 from jaxfs.vfs.open_files.base import OpenFile
@@ -61,8 +61,15 @@ class ResultFile(OpenFile):
 class PendingResultFile(OpenFile):
     """A result opened with O_NONBLOCK before it is there: reads fail with EAGAIN until then."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, submitted: trio.Event | None = None) -> None:
+        """Waits for nothing.
+
+        Args:
+            view: What is shown.
+            submitted: Set when its inputs were read, if they are read now.
+        """
         self._view = view
+        self._submitted = submitted
         self._result: ResultFile | None = None
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
@@ -72,8 +79,8 @@ class PendingResultFile(OpenFile):
             NotReady: It is not there yet.
             JaxfsError: As `View.load`.
         """
-        if not self._view.producer.has_ended:
-            raise NotReady(f"{self._view.ref.path} is not there yet")
+        if not self.is_readable():
+            raise NotReady("the result is not there yet")
         if self._result is None:
             result = await ResultFile.of(self._view)
             if self._result is None:
@@ -89,8 +96,18 @@ class PendingResultFile(OpenFile):
 
     def is_readable(self) -> bool:
         """Whether the result is there, or its error."""
-        return self._view.producer.has_ended
+        return self._awaited() is None
 
     def next_change(self) -> trio.Event | None:
-        """Returns the event of the end of the call."""
-        return self._view.producer.done
+        """Returns the event of the end of the call, or of its submission where that comes first."""
+        return self._awaited()
+
+    def _awaited(self) -> trio.Event | None:
+        """Returns the next event that a reader waits for, or None if a read has an answer."""
+        if self._submitted is not None and not self._submitted.is_set():
+            return self._submitted
+        try:
+            producer = self._view.producer
+        except JaxfsError:  # there is no such array, which a read reports
+            return None
+        return None if producer.has_ended or producer.is_rejected else producer.done

@@ -5,25 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 
-from jaxfs.errors import JaxfsError
 from jaxfs.ipc.spool import Spool
+from jaxfs.programs.commits import Work
 from jaxfs.vfs.open_files.base import OpenFile
 
-Commit = Callable[[Spool], Awaitable[None]]
+CommitBytes = Callable[[Spool], Awaitable[None]]
 
 
 class UploadFile(OpenFile):
     """A file that is written as a whole and committed by the flush after the last write.
 
-    A flush with nothing new does nothing: shells flush before they write.  A failed commit is
-    reported by each close until something new is written: numpy writes through a duplicate of the
-    descriptor, and ignores the error of closing that one.
+    A flush with nothing new begins nothing: shells flush before they write.  It waits for the last
+    commit, if nothing was written since: numpy writes through a duplicate of the descriptor, and
+    ignores the error of closing that one, so each close reports a failed commit.
+
+    What is written while a commit is under way changes the file, not the commit, and is committed
+    by the next flush.
     """
 
     def __init__(
         self,
         spool: Spool,
-        commit: Commit,
+        commit: CommitBytes,
         flags: int,
         before: Callable[[], bytes] = bytes,
         *,
@@ -33,18 +36,18 @@ class UploadFile(OpenFile):
 
         Args:
             spool: Takes the bytes; the file closes it.
-            commit: Gets the spool; what it raises is the error of close(2).
+            commit: Gets a spool of the bytes, which is closed after it, and begins the work; what
+                it returns waits for the end and raises the error of close(2).
             flags: Those of open(2).
             before: Returns the content that is there, unless O_TRUNC drops it.
             plain: Whether any content is right, also none after O_TRUNC, and half of it after
                 the writer was killed.
         """
         self._spool = spool
-        self._commit = commit
+        self._commit_bytes = commit
         self.is_plain = plain
         self._appends = bool(flags & os.O_APPEND)
         self._dirty = plain and bool(flags & os.O_TRUNC)
-        self._failure: JaxfsError | None = None
         try:
             kept = b"" if flags & os.O_TRUNC else before()
             if kept:
@@ -65,37 +68,35 @@ class UploadFile(OpenFile):
             OverQuota: The user would exceed the share of one user.
         """
         self._dirty, self.mtime_ns = True, None
+        self.commit, self.is_half_written = None, False
         if self._appends:  # the kernel's offset may be the end of what another writer has
             return self._spool.append(data)
         return self._spool.write(offset, data)
 
     async def truncate(self, size: int) -> None:
         """Cuts or extends what was written."""
-        self._dirty = self._dirty or size != self._spool.size
+        if size != self._spool.size:
+            self._dirty, self.commit, self.is_half_written = True, None, False
         self._spool.truncate(size)
 
     def is_dirty(self) -> bool:
         """Whether there is something new; nothing at all counts only where it is right."""
         return self._dirty and (self.is_plain or self._spool.size > 0)
 
-    async def flush(self) -> None:
-        """Commits what is new.
+    def take_commit(self) -> Work | None:
+        """Takes the bytes as they are now; None if nothing is new."""
+        if not self.is_dirty():
+            return None
+        self._dirty, spool = False, self._spool.share()
+        committed = self._commit_bytes(spool)
 
-        Raises:
-            JaxfsError: What the commit raised; if nothing was written since one that failed, that
-                error again.
-        """
-        if self.is_dirty():
-            self._dirty, self._failure = False, None
+        async def work() -> None:
             try:
-                await self._commit(self._spool)
-            except JaxfsError as error:
-                self._failure = error.recorded()
-                raise
-        elif self._failure is not None and not self._dirty:
-            again = self._failure.recorded()
-            again.is_logged = True
-            raise again
+                await committed
+            finally:
+                spool.close()
+
+        return work
 
     def pending_size(self) -> int | None:
         """Returns the number of bytes that were written, or were there before."""
