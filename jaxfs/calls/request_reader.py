@@ -75,7 +75,7 @@ class RequestReader:
         current = await program.wait_compiled()
 
         request = await Request.of(spool, fixed_format, lambda path: self._find(path, caller))
-        bound = {}
+        bound: Mapping[int, BoundInput] = {}
         if program.inputs:
             bound = await look_up(lambda: self._bound(program, current, caller))
         pool = self._admission.pool(uid)

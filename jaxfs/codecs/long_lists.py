@@ -110,6 +110,8 @@ def _values_of(piece: bytes, count: int) -> list[Any]:
 def _pieces(text: memoryview, separators: bytes) -> Iterator[bytes]:
     """Yields the text in pieces, each but the last of which ends with a separator.
 
+    Of whitespace that is longer than a piece, one space is left.
+
     Raises:
         Mismatch: Separators are too far apart: something is no number.
     """
@@ -117,14 +119,17 @@ def _pieces(text: memoryview, separators: bytes) -> Iterator[bytes]:
     start = 0
     while start < len(text):
         checkpoint()
-        end = start + PIECE_BYTES
-        if end < len(text):
-            found = cut.search(text, end, end + PIECE_BYTES)
-            if found is None and end + PIECE_BYTES < len(text):
+        end = rest = start + PIECE_BYTES
+        while (found := cut.search(text, rest, rest + PIECE_BYTES)) is None:
+            if rest + PIECE_BYTES >= len(text):
+                break
+            if not bytes(text[rest : rest + PIECE_BYTES]).isspace():
                 raise Mismatch(f"{_shown(text[end:])}, which is too long for a number")
-            end = found.end() if found is not None else len(text)
-        yield bytes(text[start:end])
-        start = end
+            rest += PIECE_BYTES
+            checkpoint()
+        stop = found.end() if found is not None else len(text)
+        yield bytes(text[start:end]) + b" " * (rest > end) + bytes(text[rest:stop])
+        start = stop
 
 
 def _shape(text: memoryview) -> tuple[int, ...]:

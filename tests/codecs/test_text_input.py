@@ -182,3 +182,11 @@ def test_the_limits_of_integers_are_exact() -> None:
         assert values(text, f"{short}[2]") == [[limits.min, limits.max]]
         for beyond in (limits.min - 1, limits.max + 1):
             assert "out of range" in refusal(str(beyond), f"{short}[]")
+
+
+@pytest.mark.parametrize("place", [1, 3, 6, 7])
+def test_whitespace_may_be_as_long_as_it_likes(place: int) -> None:
+    text = "[1, 2]\n"
+    spaced = text[:place] + " " * (1 << 18) + text[place:]
+    [found] = decode_buffers("json", spaced.encode(), [Param("x", parse_aval("i32[2]"))])
+    assert np.frombuffer(found.data, np.int32).tolist() == [1, 2]
