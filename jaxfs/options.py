@@ -144,6 +144,40 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_calls_per_user: Annotated[
         int, Option("unfinished calls of one user; more is EDQUOT; default 65536", "N", _calls)
     ] = 1 << 16
+    max_results_per_user: Annotated[
+        int, Option("calls and results of one user; more is EDQUOT; default 16384", "N", _calls)
+    ] = 1 << 14
+    max_unread_per_user: Annotated[
+        int, Option("unread replies of one user; more is EDQUOT; default 32768", "N", _calls)
+    ] = 1 << 15
+    max_arrays_per_user: Annotated[
+        int, Option("names in arrays/ of one user; more is EDQUOT; default 16384", "N", _calls)
+    ] = 1 << 14
+    max_programs_per_user: Annotated[
+        int,
+        Option("programs and links of one user; more is EDQUOT; default 4096", "N", _calls),
+    ] = 1 << 12
+    max_open_files_per_user: Annotated[
+        int, Option("open files of one user; more is EDQUOT; default 16384", "N", _calls)
+    ] = 1 << 14
+    max_front_bytes_per_user: Annotated[
+        int,
+        Option(
+            "memory of the daemon for one user's calls, arrays, programs and open files; "
+            "more is EDQUOT; default 48M",
+            "SIZE",
+            _size,
+        ),
+    ] = 48 << 20
+    max_disk_per_user: Annotated[
+        int,
+        Option(
+            "what one user's sources and executables take in the state directory; more is EDQUOT; "
+            "default 16G",
+            "SIZE",
+            _size,
+        ),
+    ] = 16 << 30
     keep_arrays: Annotated[
         bool, Option("arrays of arrays/ are there again after a remount, from the state directory")
     ] = False

@@ -15,7 +15,7 @@ import attrs
 from jaxfs.errors import NoSpace, OverQuota
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Resource:
     """One kind of cost.
 
@@ -24,18 +24,99 @@ class Resource:
         unit: What is counted, as in "user 1001 holds 5 <unit>".
         option: What changes the limit: a mount option, or another setting.
         remedy: How the user gets below the limit.
+        front_bytes: What one of the unit costs the daemon itself; charged as `FRONT` too.
     """
 
     name: str
     unit: str
     option: str
     remedy: str
+    front_bytes: int = 0
 
 
 MEMORY = Resource(
     "memory", "bytes of results and uploads", "-o max_bytes_per_user", "remove results"
 )
-RESOURCES = (MEMORY,)
+FRONT = Resource(
+    "front_memory",
+    "bytes of the daemon for calls, arrays, programs and open files",
+    "-o max_front_bytes_per_user",
+    "remove results, arrays or programs, or close files",
+)
+DISK = Resource(
+    "disk",
+    "bytes of sources and executables in the state directory",
+    "-o max_disk_per_user",
+    "remove programs",
+)
+PROGRAMS = Resource(
+    "programs",
+    "programs, specializations and links",
+    "-o max_programs_per_user",
+    "remove some from programs/",
+    front_bytes=16 << 10,
+)
+STAGING = Resource(
+    "staging_files",
+    "staging files in programs/",
+    "-o max_programs_per_user",
+    "rename or remove them (`ls -A programs`)",
+    front_bytes=1 << 10,
+)
+CALLS = Resource(
+    "unfinished_calls",
+    "unfinished calls",
+    "-o max_calls_per_user",
+    "wait for some, or remove their results",
+)
+RESULTS = Resource(
+    "results",
+    "calls and results",
+    "-o max_results_per_user",
+    "remove results that were read (`rm results/<id>`)",
+    front_bytes=4 << 10,
+)
+ARRAYS = Resource(
+    "arrays",
+    "names in arrays/",
+    "-o max_arrays_per_user",
+    "remove some from arrays/",
+    front_bytes=3 << 10,
+)
+OPEN_FILES = Resource(
+    "open_files",
+    "open files of the mount",
+    "-o max_open_files_per_user",
+    "close some",
+    front_bytes=2 << 10,
+)
+UNREAD = Resource(
+    "unread_replies",
+    "replies that were not read",
+    "-o max_unread_per_user",
+    "read the replies, or close the files",
+    front_bytes=1 << 10,
+)
+DESCRIPTORS = Resource(
+    "descriptors",
+    "results and uploads of over 1 MiB, and open sources",
+    "`ulimit -n` of the daemon",
+    "remove results, or close files",
+)
+RESOURCES = (
+    MEMORY,
+    FRONT,
+    DISK,
+    PROGRAMS,
+    STAGING,
+    CALLS,
+    RESULTS,
+    ARRAYS,
+    OPEN_FILES,
+    UNREAD,
+    DESCRIPTORS,
+)
+SHARED_BYTES = 1 << 20  # memory up to this size shares a descriptor with other memory
 
 
 class Charge:
@@ -68,6 +149,46 @@ class Charge:
         self.amount = 0
 
 
+class MemoryCharge:
+    """What memory costs its user: its bytes, and a descriptor where it shares none."""
+
+    __slots__ = ("_bytes", "_descriptor", "_quotas", "_uid")
+
+    def __init__(self, quotas: Quotas, uid: int, nbytes: int) -> None:
+        self._quotas = quotas
+        self._uid = uid
+        self._bytes = quotas.charge(uid, MEMORY, nbytes)
+        self._descriptor: Charge | None = None
+
+    @property
+    def amount(self) -> int:
+        """How many bytes are charged now."""
+        return self._bytes.amount
+
+    def resize(self, nbytes: int) -> None:
+        """Changes the number of bytes.
+
+        Raises:
+            OverQuota: The user would exceed its limit; the number stays as it was.
+        """
+        self._bytes.resize(nbytes)
+
+    def hold_descriptor(self) -> None:
+        """Charges a descriptor too, once.
+
+        Raises:
+            OverQuota: The user would exceed its limit.
+        """
+        if self._descriptor is None:
+            self._descriptor = self._quotas.charge(self._uid, DESCRIPTORS, 1)
+
+    def refund(self) -> None:
+        """Ends the charge; a second call does nothing."""
+        self._bytes.refund()
+        if self._descriptor is not None:
+            self._descriptor.refund()
+
+
 class Quotas:
     """Counts the use of each resource by user, and refuses what exceeds a limit.
 
@@ -95,10 +216,25 @@ class Quotas:
         self.limit_bytes = limit_bytes
         self.result_bytes = 0
         self._used: Counter[tuple[int, Resource]] = Counter()
+        self._counted: dict[Resource, Callable[[int], int]] = {}
 
     def used(self, uid: int, resource: Resource) -> int:
         """Returns how much a user has of a resource now."""
-        return self._used[uid, resource]
+        count = self._counted.get(resource)
+        return self._used[uid, resource] if count is None else count(uid)
+
+    def count_by(self, resource: Resource, count: Callable[[int], int]) -> None:
+        """Lets another part count, and limit, a resource: where a charge each time is too slow.
+
+        Args:
+            resource: The resource.
+            count: Returns how much a user has of it now.
+        """
+        self._counted[resource] = count
+
+    def rows(self, uid: int) -> list[tuple[Resource, int, int | None]]:
+        """Returns each resource with a user's use, and the limit or None."""
+        return [(one, self.used(uid, one), self.limits.get(one)) for one in RESOURCES]
 
     def charge(self, uid: int, resource: Resource, amount: int) -> Charge:
         """Charges a user until the charge is refunded.
@@ -109,6 +245,21 @@ class Quotas:
         self.add(uid, resource, amount)
         return Charge(self, uid, resource, amount)
 
+    def charge_memory(self, uid: int, nbytes: int) -> MemoryCharge:
+        """Charges a user for memory, and for its descriptor if it has one to itself.
+
+        Raises:
+            OverQuota: The user would exceed its limit of either; nothing is charged.
+        """
+        held = MemoryCharge(self, uid, nbytes)
+        if nbytes > SHARED_BYTES:
+            try:
+                held.hold_descriptor()
+            except OverQuota:
+                held.refund()
+                raise
+        return held
+
     def add(self, uid: int, resource: Resource, amount: int) -> None:
         """Adds to a user's use, or takes off where ``amount`` is negative.
 
@@ -117,6 +268,17 @@ class Quotas:
         Raises:
             OverQuota: The user would exceed its limit; nothing is added.
         """
+        if resource.front_bytes:
+            self._add(uid, FRONT, amount * resource.front_bytes)
+            try:
+                self._add(uid, resource, amount)
+            except OverQuota:
+                self._add(uid, FRONT, -amount * resource.front_bytes)
+                raise
+        else:
+            self._add(uid, resource, amount)
+
+    def _add(self, uid: int, resource: Resource, amount: int) -> None:
         key, used = (uid, resource), self._used[uid, resource] + amount
         limit = self.limits.get(resource)
         if amount > 0 and limit is not None and used > limit:
@@ -141,7 +303,7 @@ class Quotas:
                 f"the result takes {nbytes} bytes and {self.result_bytes} of "
                 f"{self.limit_bytes} are in use (-o max_result_bytes); remove results"
             )
-        held = self.charge(uid, MEMORY, nbytes)
+        held = self.charge_memory(uid, nbytes)
         self.result_bytes += nbytes
 
         def give_back() -> None:

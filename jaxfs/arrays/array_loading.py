@@ -13,7 +13,9 @@ from jaxfs.codecs.infer import InferredParam
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import Invalid, from_os_error
 from jaxfs.ipc.channel import INLINE_BYTES
+from jaxfs.ipc.segment import Slot
 from jaxfs.ipc.shared_memory import Pool
+from jaxfs.quotas import SHARED_BYTES
 from jaxfs.types.memory_layout import ALIGNMENT, output_offsets
 from jaxfs.types.signature import Param, Signature
 
@@ -34,7 +36,8 @@ def check_strides(param: InferredParam) -> None:
 async def load_arrays(request: Request, params: Sequence[InferredParam], pool: Pool) -> Input:
     """Returns the arrays of a request in one piece of memory, laid out as outputs are.
 
-    One array that was written at an aligned offset stays where it is; others are copied.
+    One large array that was written at an aligned offset stays where it is; others are copied, as
+    small ones share segments.
 
     Raises:
         Invalid: The request is not valid in its format, or refers to a run that has not ended.
@@ -43,7 +46,7 @@ async def load_arrays(request: Request, params: Sequence[InferredParam], pool: P
     inputs = await request.decode(params, pool)
     try:
         only = inputs[0] if len(inputs) == 1 else None
-        if isinstance(only, Range) and only.offset % ALIGNMENT == 0:
+        if isinstance(only, Range) and only.offset % ALIGNMENT == 0 and not _is_better_copied(only):
             only.segment.retain()
             return only
         offsets, nbytes = output_offsets(Signature((), tuple(Param("", p.aval) for p in params)))
@@ -66,11 +69,11 @@ async def _join(arrays: Sequence[tuple[int, bytes | memoryview]], nbytes: int, p
         for offset, piece in arrays:
             whole[offset : offset + len(piece)] = piece
         return bytes(whole)
-    segment = pool.take(nbytes)
+    segment, start = pool.take_range(nbytes)
 
     def copy() -> None:
         for offset, piece in arrays:
-            segment.write(offset, piece)
+            segment.write(start + offset, piece)
 
     try:
         if nbytes > THREAD_BYTES:
@@ -80,7 +83,12 @@ async def _join(arrays: Sequence[tuple[int, bytes | memoryview]], nbytes: int, p
     except BaseException:
         segment.release()
         raise
-    return Range(segment, 0, nbytes)
+    return Range(segment, start, nbytes)
+
+
+def _is_better_copied(only: Range) -> bool:
+    """Whether an array has a segment to itself, and could share one."""
+    return only.nbytes <= SHARED_BYTES and not isinstance(only.segment, Slot)
 
 
 def _bytes_of(value: RunInput) -> bytes | memoryview:

@@ -51,7 +51,7 @@ class Request:
     def __init__(self, spool: Spool, fixed_format: str) -> None:
         self.format = format_of(spool, fixed_format)
         self._data = spool.view()
-        self._segment = spool.segment
+        self._segment, self._start = spool.segment, spool.start
         self._needs_thread = spool.size > THREAD_BYTES and self.format not in CHEAP
         self._refs: dict[str, ArrayRef | JaxfsError] = {}  # by path
 
@@ -153,7 +153,7 @@ class Request:
             return bytes(argument.data)
         segment = self._segment
         if segment is not None and segment.belongs_to(pool) and argument.offset is not None:
-            return Range(segment.retain(), argument.offset, nbytes)
+            return Range(segment.retain(), self._start + argument.offset, nbytes)
         return copy_to_pool(argument.data, pool)
 
     def _ref(self, path: str) -> ArrayRef:

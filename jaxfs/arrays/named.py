@@ -13,6 +13,7 @@ from jaxfs.arrays.inputs import FindArray, Request
 from jaxfs.arrays.producers import WrittenArrays
 from jaxfs.arrays.views import ViewTable
 from jaxfs.codecs import formats
+from jaxfs.engine.interface import Range
 from jaxfs.errors import (
     Cancelled,
     Invalid,
@@ -26,7 +27,7 @@ from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.posix.node_object import NodeMode, OwnedNodeObject
 from jaxfs.programs import names
-from jaxfs.quotas import Quotas
+from jaxfs.quotas import ARRAYS, Charge, Quotas
 from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Param, Signature
 
@@ -40,6 +41,7 @@ class NamedArray(OwnedNodeObject):
         attr: Owner, mode and times.
         format: The format that the name announced when the file was created, such as ``npz``.
         place: The directory of the file.
+        charge: What the name costs its user, besides the memory.
         ref: The arrays; None until something was written.
         error: Why the last write failed.
         is_removed: Whether the name is gone, or leads to another object.
@@ -52,6 +54,7 @@ class NamedArray(OwnedNodeObject):
     attr: InodeAttr
     format: str = ""
     place: str = "arrays"
+    charge: Charge | None = None
     ref: ArrayRef | None = None
     error: JaxfsError | None = attrs.field(default=None, converter=recorded)
     is_removed: bool = False
@@ -95,6 +98,8 @@ class NamedArray(OwnedNodeObject):
         """
         self.is_removed = True
         self.point_to(None)
+        if self.charge is not None:
+            self.charge.refund()
 
     def content(self) -> ArrayRef:
         """Returns a reference to its arrays.
@@ -158,11 +163,13 @@ class NamedArrays:
         Raises:
             Invalid: It is no name of an array.
             NameTaken: There is an array of that name.
+            OverQuota: The user has too many arrays.
         """
         name, format_name = split_name(filename)
         if name in self._arrays:
             raise NameTaken(f"arrays/{name} is there already; remove it, or write to arrays/{name}")
-        array = self._arrays[name] = NamedArray(name, attr, format_name)
+        charge = self._quotas.charge(attr.uid, ARRAYS, 1)
+        array = self._arrays[name] = NamedArray(name, attr, format_name, charge=charge)
         return array
 
     def put(self, name: str, ref: ArrayRef, attr: InodeAttr, *, replace: bool) -> NamedArray:
@@ -171,10 +178,14 @@ class NamedArrays:
         Raises:
             Invalid: It is no name of an array.
             NameTaken: There is an array of that name, and ``replace`` is off.
+            OverQuota: The user has too many arrays.
         """
         self._check_free(name, replace=replace)
+        return self._put(name, ref, attr, self._quotas.charge(attr.uid, ARRAYS, 1))
+
+    def _put(self, name: str, ref: ArrayRef, attr: InodeAttr, charge: Charge | None) -> NamedArray:
         old = self._arrays.get(name)
-        array = self._arrays[name] = NamedArray(name, attr)
+        array = self._arrays[name] = NamedArray(name, attr, charge=charge)
         array.point_to(ref)
         if old is not None:
             self._drop(old)
@@ -295,6 +306,8 @@ class NamedArrays:
         except BaseException:
             give_back()
             raise
+        if isinstance(memory, Range):
+            memory.segment.end_charge()  # of the upload, if it has become the array
         producer = WrittenArrays(params, memory)
 
         def refund() -> None:
@@ -311,10 +324,13 @@ class NamedArrays:
         It stays also where it exceeds a limit that was higher then.
         """
         nbytes = sum(param.aval.nbytes for param in producer.params)
+        charge = None
         with contextlib.suppress(JaxfsError):
             producer.refund = self._quotas.reserve(attr.uid, nbytes)
+        with contextlib.suppress(JaxfsError):
+            charge = self._quotas.charge(attr.uid, ARRAYS, 1)
         producer.done.set()
-        return self.put(name, ArrayRef(producer, f"arrays/{name}"), attr, replace=True)
+        return self._put(name, ArrayRef(producer, f"arrays/{name}"), attr, charge)
 
 
 def split_name(filename: str) -> tuple[str, str]:

@@ -167,17 +167,17 @@ def _read(path: Path, pool: Pool) -> tuple[ArrayFileHeader, Input]:
             if len(data) != header.nbytes:
                 raise ValueError("it is cut short")
             return header, data
-        segment = pool.take(header.nbytes)
+        segment, start = pool.take_range(header.nbytes)
         try:
-            _fill(segment, file, header.nbytes)
+            _fill(segment, start, file, header.nbytes)
         except BaseException:
             segment.release()
             raise
-        return header, Range(segment, 0, header.nbytes)
+        return header, Range(segment, start, header.nbytes)
 
 
-def _fill(segment: Segment, file: BinaryIO, nbytes: int) -> None:
-    """Copies the rest of a file into shared memory.
+def _fill(segment: Segment, start: int, file: BinaryIO, nbytes: int) -> None:
+    """Copies the rest of a file into shared memory, to the offset ``start``.
 
     Raises:
         OSError: The file cannot be read.
@@ -188,5 +188,5 @@ def _fill(segment: Segment, file: BinaryIO, nbytes: int) -> None:
         piece = file.read(min(PIECE_BYTES, nbytes - offset))
         if not piece:
             raise ValueError("it is cut short")
-        segment.write(offset, piece)
+        segment.write(start + offset, piece)
         offset += len(piece)

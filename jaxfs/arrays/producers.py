@@ -176,14 +176,14 @@ class Producer:
 
 
 def copy_to_pool(data: bytes | memoryview, pool: Pool) -> Range:
-    """Returns a copy in shared memory, with a segment of its own that the caller releases.
+    """Returns a copy in shared memory, which the caller releases.
 
     Raises:
         OSError: There is no memory left.
     """
-    segment = pool.take(len(data))
-    segment.write(0, data)
-    return Range(segment, 0, len(data))
+    segment, offset = pool.take_range(len(data))
+    segment.write(offset, data)
+    return Range(segment, offset, len(data))
 
 
 def split_outputs(params: Sequence[Parameter], memory: Input) -> list[TypedBuffer]:

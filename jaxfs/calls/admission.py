@@ -6,6 +6,7 @@ user has too many unfinished runs.  Otherwise it is passed to the scheduler of t
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 
 import trio
@@ -20,7 +21,46 @@ from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
 from jaxfs.options import Options
 from jaxfs.programs.compiled import CompiledProgram
-from jaxfs.quotas import MEMORY, Quotas
+from jaxfs.quotas import (
+    ARRAYS,
+    CALLS,
+    DESCRIPTORS,
+    DISK,
+    FRONT,
+    MEMORY,
+    OPEN_FILES,
+    PROGRAMS,
+    RESULTS,
+    STAGING,
+    UNREAD,
+    Quotas,
+)
+
+MAX_MAPPINGS = 65_530  # of a process, by the default of the sysctl vm.max_map_count
+DESCRIPTORS_KEPT = 64  # for what is not a user's
+USERS_AT_ONCE = 4  # of whom each may take all that it is allowed of what the process has
+
+
+def quotas_of(options: Options) -> Quotas:
+    """Returns what each user may cost, by the options of a mount and the limits of the process."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    shared = min(descriptors, MAX_MAPPINGS) - DESCRIPTORS_KEPT
+    return Quotas(
+        {
+            MEMORY: options.share_bytes,
+            FRONT: options.max_front_bytes_per_user,
+            DISK: options.max_disk_per_user,
+            PROGRAMS: options.max_programs_per_user,
+            STAGING: options.max_programs_per_user,
+            CALLS: options.max_calls_per_user,
+            RESULTS: options.max_results_per_user,
+            ARRAYS: options.max_arrays_per_user,
+            OPEN_FILES: options.max_open_files_per_user,
+            UNREAD: options.max_unread_per_user,
+            DESCRIPTORS: max(1, shared // USERS_AT_ONCE),
+        },
+        options.max_result_bytes,
+    )
 
 
 class Admission:
@@ -31,8 +71,11 @@ class Admission:
         memory_check: Refuses runs that cannot fit into memory.
     """
 
-    def __init__(self, engines: Engines, options: Options, nursery: trio.Nursery) -> None:
-        self.quotas = Quotas({MEMORY: options.share_bytes}, options.max_result_bytes)
+    def __init__(
+        self, engines: Engines, options: Options, quotas: Quotas, nursery: trio.Nursery
+    ) -> None:
+        self.quotas = quotas
+        quotas.count_by(CALLS, self._unfinished)
         self.memory_check = MemoryCheck()
         self._engines = engines
         self._options = options
@@ -51,6 +94,10 @@ class Admission:
                 limit_s=self._options.call_timeout,
             )
         return scheduler
+
+    def _unfinished(self, uid: int) -> int:
+        """Returns how many runs of a user have not ended."""
+        return sum(scheduler.unfinished(uid) for scheduler in self._schedulers.values())
 
     @property
     def waiting(self) -> int:
@@ -74,7 +121,7 @@ class Admission:
             self.pool(uid),
             self._options.max_write_bytes,
             hint_bytes,
-            lambda nbytes: self.quotas.charge(uid, MEMORY, nbytes).refund,
+            lambda nbytes: self.quotas.charge_memory(uid, nbytes),
         )
 
     def check_memory(
@@ -141,8 +188,20 @@ class Admission:
             release_inputs(inputs)
             raise
         try:
-            run = self.run(uid, compiled, inputs, done, shared_as=producer.number)
+            held = self.quotas.charge(uid, MEMORY, _inline_bytes(inputs))
         except JaxfsError:
+            give_back()
+            release_inputs(inputs)
+            raise
+
+        def ended(outcome: Outcome) -> None:
+            held.refund()
+            done(outcome)
+
+        try:
+            run = self.run(uid, compiled, inputs, ended, shared_as=producer.number)
+        except JaxfsError:
+            held.refund()
             give_back()
             raise
 
@@ -152,3 +211,8 @@ class Admission:
 
         producer.refund = refund
         return run
+
+
+def _inline_bytes(inputs: tuple[RunInput, ...]) -> int:
+    """Returns the bytes of the inputs that are in this process, and charged to no spool."""
+    return sum(len(value) for value in inputs if isinstance(value, bytes))

@@ -15,6 +15,7 @@ from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.posix.node_object import NodeMode, OwnedNodeObject
 from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.program import Program
+from jaxfs.quotas import Charge
 from jaxfs.types.buffers import TypedBuffer
 from jaxfs.types.signature import Param
 
@@ -52,6 +53,7 @@ class Call(Producer, OwnedNodeObject):
         ended_usec: When the call ended; 0 before.
         listed: Whether ``calls/<id>`` is still there.
         modes: Permission bits that chmod changed, by file.
+        place: What it costs its user to be kept, besides its memory.
         serial: Numbers its inodes.
     """
 
@@ -68,6 +70,7 @@ class Call(Producer, OwnedNodeObject):
     ended_usec: int = 0
     listed: bool = True
     modes: dict[str, int] = attrs.field(factory=dict)
+    place: Charge | None = None
     serial: int = attrs.field(factory=lambda: next(SERIALS))
 
     @property
@@ -143,13 +146,15 @@ class Call(Producer, OwnedNodeObject):
         if self.has_ended:
             return
         self.error = Cancelled(f"results/{self.id} was removed")
+        run = self.run
         self._close("cancelled")
-        if self.run is not None:
-            self.run.kill()
+        if run is not None:
+            run.kill()
 
     def _close(self, state: str) -> None:
         """Ends the call in a state, now, and wakes up those that wait for it."""
         self.state, self.ended_usec = state, now_usec()
+        self.run = None  # results are kept by the thousand
         self.attr.touch()
         self.done.set()
 

@@ -32,6 +32,7 @@ from jaxfs.programs import names
 from jaxfs.programs.commits import Commits
 from jaxfs.programs.derived import Derivations
 from jaxfs.programs.program import Program
+from jaxfs.quotas import RESULTS, Quotas
 
 
 class Calls:
@@ -43,6 +44,7 @@ class Calls:
         engines: The engines of the mount.
         derivations: Makes specializations.
         options: The mount options.
+        quotas: What each user may cost.
         log_failure: Called for each call that fails: its user may not wait for the result.
         nursery: For tasks that wait, as long as the mount exists.
 
@@ -60,13 +62,14 @@ class Calls:
         engines: Engines,
         derivations: Derivations,
         options: Options,
+        quotas: Quotas,
         log_failure: Callable[[Call, JaxfsError], None],
         nursery: trio.Nursery,
     ) -> None:
         self.nursery = nursery
         self.commits = Commits(nursery)
-        self.admission = Admission(engines, options, nursery)
-        self.arrays = NamedArrays(self.admission.quotas)
+        self.admission = Admission(engines, options, quotas, nursery)
+        self.arrays = NamedArrays(quotas)
         self.requests = RequestReader(self.find, derivations, self.admission)
         self.stats = CallStats()
         self._log_failure = log_failure
@@ -94,6 +97,7 @@ class Calls:
         Raises:
             Invalid: It is no id of a call.
             NameTaken: There is a result of this id.
+            OverQuota: The user has too many calls and results.
         """
         call_id, format_name = split_id(filename)
         known = self._calls.get(call_id)
@@ -101,7 +105,8 @@ class Calls:
             self.remove(known)
         elif known is not None:
             raise NameTaken(f"{known.shown_path} is there already; remove it, or use another id")
-        call = self._calls[call_id] = Call(call_id, program, attr, format=format_name)
+        place = self.admission.quotas.charge(attr.uid, RESULTS, 1)
+        call = self._calls[call_id] = Call(call_id, program, attr, format=format_name, place=place)
         call.add_link()
         return call
 
@@ -252,6 +257,8 @@ class Calls:
 
     def _forget(self, call: Call) -> None:
         del self._calls[call.id]
+        if call.place is not None:
+            call.place.refund()
         self.arrays.views.drop(call)
 
     def discard(self, call: Call) -> None:

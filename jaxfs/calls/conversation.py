@@ -7,6 +7,7 @@ have been answered and read.  Offsets have no meaning: the file is a pipe to the
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import trio
 
@@ -16,7 +17,7 @@ from jaxfs.arrays.views import encode
 from jaxfs.calls.call import now_usec, typed_outputs
 from jaxfs.calls.call_registry import Calls
 from jaxfs.calls.fast_path import FastPath, fast_path_for
-from jaxfs.calls.pending_reply import PendingReply
+from jaxfs.calls.pending_reply import Allowance, PendingReply
 from jaxfs.codecs.formats import format_named
 from jaxfs.codecs.framing import Framer
 from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
@@ -27,12 +28,10 @@ from jaxfs.programs.commits import Unsettled
 from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.program import Program
 from jaxfs.programs.single_flight import SingleFlight
-from jaxfs.quotas import MEMORY
 
 REPLY_WAIT_S = 50e-6  # blocking the event loop so long costs less than a turn of it
 QUICK_WAIT_S = 100e-6  # for programs that mostly run for a fraction of it
 MISS_COST = 8  # after a wait in vain, so many requests do not wait: cores are scarce
-MAX_UNREAD = 1 << 16  # replies; more requests are refused until some are read
 
 
 class Conversation:
@@ -65,6 +64,7 @@ class Conversation:
         self._submitted: trio.Event | None = None  # for poll(2); made when it is asked for
         self._finishing: SingleFlight[None] | None = None  # the request that reading has ended
         self._is_closed = False
+        self._allowance = Allowance(calls.admission.quotas, uid)
 
     async def write(self, data: bytes) -> int:
         """Takes a piece of a request, and starts the requests that are complete with it.
@@ -200,17 +200,14 @@ class Conversation:
         begun_usec: int = 0,
     ) -> None:
         """Submits a run and appends its reply; releases the inputs if it raises."""
-        if len(self._replies) >= MAX_UNREAD:
-            release_inputs(inputs)
-            raise OverQuota(f"{MAX_UNREAD} replies of this file were not read; read some first")
+        allowance = self._allowance
+        output_bytes = compiled.executable.output_bytes
         reply = PendingReply(
             compiled, format_name, self._program, self._stats, self._uid, nbytes, begun_usec
         )
-        output_bytes = compiled.executable.output_bytes
-        if output_bytes > INLINE_BYTES:
+        if len(self._replies) >= allowance.count or nbytes + output_bytes > allowance.nbytes:
             try:
-                quotas = self._admission.quotas
-                reply.refund = quotas.charge(self._uid, MEMORY, output_bytes).refund
+                reply.refund = self._charge(len(self._replies) + 1, nbytes, output_bytes)
             except OverQuota:
                 release_inputs(inputs)
                 raise
@@ -225,6 +222,26 @@ class Conversation:
         if self._submitted is not None:
             self._submitted.set()
             self._submitted = None
+
+    def _charge(self, count: int, nbytes: int, output_bytes: int) -> Callable[[], None] | None:
+        """Charges what the allowance does not cover.
+
+        Args:
+            count: How many replies there will be.
+            nbytes: The length of the request.
+            output_bytes: The length of the outputs.
+
+        Returns:
+            What ends the charge of outputs in shared memory; None where there are none.
+
+        Raises:
+            OverQuota: The user has too much memory or too many unread replies.
+        """
+        in_process = sum(n for n in (nbytes, output_bytes) if n <= INLINE_BYTES)
+        self._allowance.cover(count, in_process)
+        if output_bytes <= INLINE_BYTES:
+            return None
+        return self._admission.quotas.charge_memory(self._uid, output_bytes).refund
 
     async def read(self, size: int, *, wait: bool = True) -> bytes | memoryview:
         """Returns the next bytes of the replies; b"" once all requests are answered.
@@ -278,6 +295,8 @@ class Conversation:
         if self._replies and self._replies[0] is reply:
             self._replies.popleft()
         reply.drop()
+        if not self._replies:
+            self._allowance.shrink()
 
     async def _finish_request(self) -> None:
         """Submits what was written so far as a whole request: reading or closing ends it.
@@ -361,3 +380,4 @@ class Conversation:
         )
         for reply in replies:
             reply.drop()
+        self._allowance.end()

@@ -1,4 +1,4 @@
-"""The reply to one request of a conversation."""
+"""The reply to one request of a conversation, and what unread replies cost."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from jaxfs.calls.call import now_usec, release_outcome
 from jaxfs.calls.record import CallRecord, CallStats
 from jaxfs.calls.scheduler import Run
 from jaxfs.engine.interface import Outcome
-from jaxfs.errors import Cancelled
+from jaxfs.errors import Cancelled, OverQuota
 from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.program import Program
+from jaxfs.quotas import MEMORY, UNREAD, Quotas
 from jaxfs.types.buffers import Rope
+
+MAX_BLOCK = 256  # unread replies that are charged at once
 
 
 @attrs.define(eq=False)
@@ -91,3 +94,53 @@ class PendingReply:
         if self.refund is not None:
             self.refund()
             self.refund = None
+
+
+class Allowance:
+    """How many unread replies of one open file are charged: in blocks, as each alone is small.
+
+    Attributes:
+        count: How many replies are charged.
+        nbytes: The bytes of a request and its reply in this process that are charged for each.
+    """
+
+    __slots__ = ("_memory", "_replies", "count", "nbytes")
+
+    def __init__(self, quotas: Quotas, uid: int) -> None:
+        self._replies = quotas.charge(uid, UNREAD, 0)
+        self._memory = quotas.charge(uid, MEMORY, 0)
+        self.count = self.nbytes = 0
+
+    def cover(self, count: int, nbytes: int) -> None:
+        """Charges at least ``count`` replies of ``nbytes`` bytes.
+
+        Raises:
+            OverQuota: The user would have too many unread replies, or too much memory.
+        """
+        nbytes = max(nbytes, self.nbytes)
+        if count > self.count:  # by more each time, up to a block
+            try:
+                self._resize(max(count, min(2 * self.count, self.count + MAX_BLOCK)), nbytes)
+            except OverQuota:
+                self._resize(count, nbytes)
+        elif nbytes > self.nbytes:
+            self._resize(self.count, nbytes)
+
+    def _resize(self, count: int, nbytes: int) -> None:
+        self._replies.resize(count)
+        try:
+            self._memory.resize(count * nbytes)
+        except OverQuota:
+            self._replies.resize(self.count)
+            raise
+        self.count, self.nbytes = count, nbytes
+
+    def shrink(self) -> None:
+        """Ends the charge of all but one reply: all were read."""
+        if self.count > 1:
+            self._resize(1, self.nbytes)
+
+    def end(self) -> None:
+        """Ends the charge: the file is closed."""
+        self._replies.refund()
+        self._memory.refund()

@@ -156,6 +156,11 @@ class Scheduler:
         """How many runs of all users wait for a place in the engine."""
         return sum(len(user.waiting) for user in self._turns.values())
 
+    def unfinished(self, uid: int) -> int:
+        """Returns how many runs of a user have not ended."""
+        user = self._users.get(uid)
+        return user.unfinished if user is not None else 0
+
     def submit(
         self,
         uid: int,

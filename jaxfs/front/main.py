@@ -22,6 +22,7 @@ import trio
 
 from jaxfs.arrays.bindings import restore_bindings
 from jaxfs.arrays.persistence import ArrayStore
+from jaxfs.calls.admission import quotas_of
 from jaxfs.calls.call import Call
 from jaxfs.calls.call_registry import Calls
 from jaxfs.compiler.client.client import open_compiler
@@ -155,13 +156,14 @@ async def _open_mount(launch: Launch, store: Store, nursery: trio.Nursery) -> As
             nursery.start_soon(compiler.start)
         pickles = PicklePolicy(options.pickle, os.getuid(), compiler)
         builder = Builder(store, compiler, engines, pickles, nursery)
+        quotas = quotas_of(options)
         programs = Programs(builder, nursery)
 
         def note_failure(call: Call, error: JaxfsError) -> None:
             caller = Credentials(call.attr.uid, call.attr.gid)
             mount.note(caller, f"results/{call.id}", error)
 
-        calls = Calls(engines, programs.derivations, options, note_failure, nursery)
+        calls = Calls(engines, programs.derivations, options, quotas, note_failure, nursery)
         root_attr = InodeAttr(os.getuid(), os.getgid(), 0o755)
         mount = Mount(options, programs, calls, engines, compiler, root_attr)
         mount.add_devices()

@@ -13,148 +13,31 @@ end would be SIGBUS here.
 b'ell'
 >>> pool.used_bytes, pool.free_bytes == segment.capacity
 (0, True)
+
+Each segment costs a descriptor, of which the process has few: small ranges share segments, see
+``Pool.take_range``.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import mmap
 import os
 from collections import defaultdict
-from collections.abc import Callable
-from types import TracebackType
 
-import msgspec
-
+from jaxfs.ipc.segment import Segment, SegmentRef, Slab, Slot
+from jaxfs.quotas import SHARED_BYTES
 from jaxfs.types.memory_layout import ALIGNMENT
 
+__all__ = ["PAGE_BYTES", "Pool", "Segment", "SegmentRef"]
+
 PAGE_BYTES = mmap.PAGESIZE
-SLAB_BYTES = 1 << 17  # a segment that small ranges share
+SLAB_BYTES = 1 << 17  # a segment that short-lived ranges share
+SHARED_SLAB_BYTES = 2 << 20  # a segment that they share, or MIN_SLOTS of the larger ones
+MIN_SLOTS = 8
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-
-
-class SegmentRef(msgspec.Struct, frozen=True, array_like=True):
-    """A range of a segment, as it is sent to another process.
-
-    Attributes:
-        segment: The segment's number.
-        offset: In bytes.
-        nbytes: The length.
-        value: Numbers the array in it, if the array has a name: the same number is the same array,
-            wherever it is.
-    """
-
-    segment: int
-    offset: int
-    nbytes: int
-    value: int = 0
-
-
-class Segment:
-    """One memfd, reference counted: the last ``release`` gives it back to its pool.
-
-    Attributes:
-        number: Identifies it; never used again.
-        fd: The memfd.
-        capacity: In bytes, a power of two.
-        idle_since: The pool's tick when it was given back.
-        on_return: Called once, by the last release.
-    """
-
-    def __init__(self, pool: Pool, number: int, fd: int, capacity: int) -> None:
-        self.number = number
-        self.fd = fd
-        self.capacity = capacity
-        self._pool = pool
-        self._holders = 1
-        self._map: mmap.mmap | None = None
-        self.idle_since = 0
-        self.on_return: Callable[[], None] | None = None
-
-    def retain(self) -> Segment:
-        """Adds a holder, and returns the segment.
-
-        Each holder calls ``release`` once; the memory is not reused before.
-        """
-        self._holders += 1
-        return self
-
-    def release(self) -> None:
-        """Removes a holder; the last one gives the memory back."""
-        self._holders -= 1
-        if self._holders == 0:
-            self._pool.give_back(self)
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether it has more than one holder."""
-        return self._holders > 1
-
-    def belongs_to(self, pool: Pool) -> bool:
-        """Returns whether it was taken from this pool, so that the pool's engine may map it."""
-        return self._pool is pool
-
-    def reset(self) -> None:
-        """Gives a pooled segment its first holder."""
-        self._holders = 1
-
-    def advise_unused(self) -> None:
-        """Drops the pages from this process, which does not read them for now; see madvise(2)."""
-        if self._map is not None:
-            self._map.madvise(mmap.MADV_DONTNEED)
-
-    def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Copies ``data`` in at ``offset``, in bytes.
-
-        It uses pwrite, which touches no page tables, unlike a mapping.
-
-        Raises:
-            OSError: The machine has no memory for the pages.
-        """
-        view = memoryview(data)
-        while view:
-            done = os.pwrite(self.fd, view, offset)
-            view, offset = view[done:], offset + done
-
-    def view(self, offset: int = 0, nbytes: int | None = None) -> memoryview:
-        """Returns a read-only window without a copy; valid while the segment is retained.
-
-        Args:
-            offset: Where it begins, in bytes.
-            nbytes: Its length; None for all bytes up to the capacity.
-        """
-        if self._map is None:
-            self._map = mmap.mmap(self.fd, self.capacity, prot=mmap.PROT_READ)
-        end = self.capacity if nbytes is None else offset + nbytes
-        return memoryview(self._map)[offset:end]
-
-    def read(self, offset: int, nbytes: int) -> bytes:
-        """Returns a copy of ``nbytes`` bytes from ``offset`` on.
-
-        It uses pread, which needs no mapping.
-        """
-        return os.pread(self.fd, nbytes, offset)
-
-    def ref(self, offset: int, nbytes: int, value: int = 0) -> SegmentRef:
-        """Returns a range as it is sent to another process."""
-        return SegmentRef(self.number, offset, nbytes, value)
-
-    def close(self) -> None:
-        """Frees the pages.  Windows still in use keep them until they are gone."""
-        self._map = None  # not .close(): a reply may still be reading from it
-        os.close(self.fd)
-
-    def __enter__(self) -> Segment:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 class Pool:
@@ -176,6 +59,7 @@ class Pool:
         self._forgotten: list[int] = []
         self.has_device_cache = False
         self._ticks = 0
+        self._slabs: dict[int, list[Slab]] = defaultdict(list)  # with free slots, by their size
         self._slab: Segment | None = None  # what is cut into small ranges now
         self._slab_end = 0
 
@@ -206,14 +90,19 @@ class Pool:
     def take_range(self, nbytes: int) -> tuple[Segment, int]:
         """Returns a retained segment and the aligned offset of ``nbytes`` bytes in it.
 
-        Small ranges share a segment, which is given back when all of them are released: meant for
-        memory that is soon released again.
+        Ranges of up to ``SHARED_BYTES`` share segments.  Those up to 16 KiB follow one another in a
+        segment which is given back when all of them are released: meant for memory that is soon
+        released again.  Larger ones are each used again when they are released, so that one
+        that lives on keeps only its own pages.
 
         Raises:
             OSError: The system has no more memory (ENOSPC) or descriptors (EMFILE).
         """
-        if nbytes > SLAB_BYTES // 8:
+        if nbytes > SHARED_BYTES:
             return self.take(nbytes), 0
+        if nbytes > SLAB_BYTES // 8:
+            slot = self._take_slot(1 << (nbytes - 1).bit_length())
+            return slot, slot.start
         if self._slab is None or self._slab_end + nbytes > self._slab.capacity:
             self._drop_slab()
             self._slab = self.take(SLAB_BYTES)
@@ -221,13 +110,49 @@ class Pool:
         self._slab_end += -(-nbytes // ALIGNMENT) * ALIGNMENT
         return self._slab.retain(), offset
 
+    def _take_slot(self, slot_bytes: int) -> Slot:
+        slabs = self._slabs[slot_bytes]
+        if not slabs:
+            whole = self.take(max(SHARED_SLAB_BYTES, MIN_SLOTS * slot_bytes))
+            self._taken_bytes -= whole.capacity  # its ranges count one by one
+            slabs.append(Slab(self, whole, slot_bytes))
+        slot = slabs[-1].free.pop()  # the most recently used: its pages are there
+        if not slabs[-1].free:
+            slabs.pop()
+        slot.reset()
+        self._taken_bytes += slot_bytes
+        return slot
+
+    def _give_back_slot(self, slot: Slot) -> None:
+        slab, slabs = slot.slab, self._slabs[slot.nbytes]
+        self._taken_bytes -= slot.nbytes
+        slot.advise_unused()
+        slot.idle_since = self._ticks
+        slab.free.append(slot)
+        if len(slab.free) == 1:
+            slabs.insert(0, slab)
+        elif slab.is_unused and len(slabs) > 1:
+            slabs.remove(slab)
+            self._give_back_slab(slab)
+
+    def _give_back_slab(self, slab: Slab) -> None:
+        self._taken_bytes += slab.whole.capacity  # as ``take`` had counted it
+        slab.whole.release()
+
     def _drop_slab(self) -> None:
         if self._slab is not None:
             self._slab.release()
         self._slab, self._slab_end = None, 0
 
     def _fresh(self, capacity: int) -> Segment:
-        fd = os.memfd_create("jaxfs", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        """Returns a new segment; frees the pooled ones where their descriptors are needed."""
+        try:
+            fd = _new_memfd()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self.drop_free()
+            fd = _new_memfd()
         try:
             os.ftruncate(fd, capacity)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
@@ -238,10 +163,11 @@ class Pool:
 
     def give_back(self, segment: Segment) -> None:
         """Takes a segment back; called by its last release."""
+        segment.end_charge()
+        if isinstance(segment, Slot):
+            self._give_back_slot(segment)
+            return
         self._taken_bytes -= segment.capacity
-        if segment.on_return is not None:
-            segment.on_return()
-            segment.on_return = None
         segment.advise_unused()
         segment.idle_since = self._ticks
         if self.free_bytes + segment.capacity <= self.keep_bytes:
@@ -259,12 +185,31 @@ class Pool:
         self._ticks += 1
         if self._slab is not None and not self._slab.is_shared:
             self._drop_slab()
+        for slabs in self._slabs.values():
+            for slab in tuple(slabs):
+                if slab.is_unused:
+                    slabs.remove(slab)
+                    self._give_back_slab(slab)
+                else:
+                    slab.free_idle_pages(self._ticks - 1)
         for capacity, segments in self._free.items():
             old = [segment for segment in segments if segment.idle_since < self._ticks - 1]
             self._free[capacity] = [segment for segment in segments if segment not in old]
             self.free_bytes -= capacity * len(old)
             for segment in old:
                 self._retire(segment)
+
+    def drop_free(self) -> None:
+        """Frees all that is not in use, with the descriptors."""
+        for slabs in self._slabs.values():
+            for slab in [slab for slab in slabs if slab.is_unused]:
+                slabs.remove(slab)
+                self._give_back_slab(slab)
+        for segments in self._free.values():
+            for segment in segments:
+                self._retire(segment)
+        self._free.clear()
+        self.free_bytes = 0
 
     def take_retired(self) -> list[int]:
         """Returns the numbers of segments that were freed since the last call.
@@ -293,8 +238,8 @@ class Pool:
     def close(self) -> None:
         """Frees what is not in use."""
         self._drop_slab()
-        for segments in self._free.values():
-            for segment in segments:
-                segment.close()
-        self._free.clear()
-        self.free_bytes = 0
+        self.drop_free()
+
+
+def _new_memfd() -> int:
+    return os.memfd_create("jaxfs", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jaxfs.errors import TooBig
+from jaxfs.errors import OverQuota, TooBig
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool, Segment
+from jaxfs.quotas import SHARED_BYTES, MemoryCharge
 
 _ZEROS = bytes(1 << 16)
-Charge = Callable[[int], Callable[[], None]]  # charges a user for bytes, returns the refund
+MAX_STEP_BYTES = 4 << 20  # that are charged at once
 
 
 class Spool:
@@ -23,11 +24,13 @@ class Spool:
         pool: Shared memory for more than ``INLINE_BYTES``.
         limit_bytes: More raises TooBig.
         hint_bytes: How much is expected: so much is taken at once, instead of by doubling.
-        charge: Called before shared memory is taken; may raise OverQuota.  What it returns is
-            called when the last holder of that memory, an input of a run perhaps, releases it.
+        charge: Charges a number of bytes to the writer, before they arise; writes raise OverQuota
+            where it does.  The charge of shared memory ends when its last holder, an input of a run
+            perhaps, releases it.
 
     Attributes:
         size: In bytes.
+        start: Where the bytes begin in ``segment``.
 
     >>> spool = Spool(Pool(), limit_bytes=100)
     >>> spool.write(3, b"abc")
@@ -41,15 +44,18 @@ class Spool:
         pool: Pool,
         limit_bytes: int,
         hint_bytes: int = 0,
-        charge: Charge | None = None,
+        charge: Callable[[int], MemoryCharge] | None = None,
     ) -> None:
         self._pool = pool
         self._limit = limit_bytes
         self._hint = hint_bytes
-        self._charge = charge
+        self._new_charge = charge
+        self._charge: MemoryCharge | None = None
+        self._charged_bytes = 0
         self._small = bytearray()
         self._segment: Segment | None = None
         self.size = 0
+        self.start = 0
 
     @property
     def segment(self) -> Segment | None:
@@ -75,8 +81,8 @@ class Spool:
 
         It is how a commit keeps what it began with while the file is written again.
         """
-        twin = Spool(self._pool, self._limit, self._hint, self._charge)
-        twin._small, twin.size = bytearray(self._small), self.size
+        twin = Spool(self._pool, self._limit, self._hint, self._new_charge)
+        twin._small, twin.size, twin.start = bytearray(self._small), self.size, self.start
         twin._segment = self._segment.retain() if self._segment is not None else None
         return twin
 
@@ -97,7 +103,7 @@ class Spool:
         """
         if self._segment is None:
             return memoryview(bytes(self._small))
-        return self._segment.view(0, self.size)
+        return self._segment.view(self.start, self.size)
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Returns a copy of a range, less at the end.
@@ -108,46 +114,80 @@ class Spool:
         nbytes = max(0, min(nbytes, self.size - offset))
         if self._segment is None:
             return bytes(self._small[offset : offset + nbytes])
-        return self._segment.read(offset, nbytes)
+        return self._segment.read(self.start + offset, nbytes)
 
     def close(self) -> None:
         """Releases the memory."""
         if self._segment is not None:
             self._segment.release()
             self._segment = None
+        elif self._charge is not None:
+            self._charge.refund()
+        self._charge, self._charged_bytes = None, 0
         self._small = bytearray()
         self.size = 0
 
     def _make_room(self, end: int) -> None:
         if end > self._limit:
             raise TooBig(f"{end} bytes are over the limit of {self._limit} (-o max_write_bytes)")
-        if self._segment is None and end <= INLINE_BYTES:
+        segment = self._segment
+        if segment is None:
+            fits = end <= INLINE_BYTES
+        else:  # an array or a run may have what was written so far: that stays as it is
+            fits = end <= segment.usable_bytes and not segment.is_shared
+        if not fits:
+            self._move(end)
+        elif end > self._charged_bytes:
+            self._charge_up_to(end)
+
+    def _charge_up_to(self, end: int) -> None:
+        """Charges more bytes than those written so far, in steps that grow with the size.
+
+        Raises:
+            OverQuota: The writer would exceed its limit.
+        """
+        if self._new_charge is None:
             return
-        if self._segment is None or end > self._segment.capacity or self._segment.is_shared:
-            self._move(self._take(max(end, self.size, self._hint)))
-
-    def _take(self, nbytes: int) -> Segment:
-        refund = self._charge(nbytes) if self._charge is not None else None
+        if self._charge is None:
+            self._charge = self._new_charge(0)
+        step = min(MAX_STEP_BYTES, 1 << max(10, (end - 1).bit_length() - 2))
+        nbytes = min(self._limit, -(-end // step) * step)
         try:
-            segment = self._pool.take(nbytes)
-        except OSError:
-            if refund is not None:
-                refund()
-            raise
-        segment.on_return = refund
-        return segment
+            self._charge.resize(nbytes)
+        except OverQuota:  # what is left may be less than a step
+            self._charge.resize(nbytes := end)
+        self._charged_bytes = nbytes
 
-    def _move(self, larger: Segment) -> None:
-        """Copies the bytes to a larger segment, and releases the segment that had them."""
+    def _move(self, end: int) -> None:
+        """Moves the bytes to other shared memory, of at least ``end`` bytes."""
+        old, old_charge = self._segment, self._charge
+        if old is not None:  # its charge ends with its last holder
+            self._charge = None
+        try:
+            self._charge_up_to(end)
+            segment, start = self._take(max(end, self._hint))
+        except BaseException:
+            if old is not None:
+                if self._charge is not None:
+                    self._charge.refund()
+                self._charge = old_charge
+            raise
         if self.size:
-            larger.write(0, self.view())
-        if self._segment is not None:
-            self._segment.release()
-        self._segment, self._small = larger, bytearray()
+            segment.write(start, self.view())
+        if old is not None:
+            old.release()
+        if self._charge is not None:
+            segment.on_return = self._charge.refund
+        self._segment, self.start, self._small = segment, start, bytearray()
+
+    def _take(self, nbytes: int) -> tuple[Segment, int]:
+        if nbytes > SHARED_BYTES and self._charge is not None:
+            self._charge.hold_descriptor()
+        return self._pool.take_range(max(nbytes, INLINE_BYTES + 1))  # not of the short-lived ones
 
     def _put(self, offset: int, data: bytes | memoryview) -> None:
         if self._segment is not None:
-            self._segment.write(offset, data)
+            self._segment.write(self.start + offset, data)
         else:
             self._small[offset : offset + len(data)] = data
 

@@ -14,6 +14,7 @@ LANDLOCK_CREATE_RULESET = 444
 LANDLOCK_ADD_RULE = 445
 LANDLOCK_RESTRICT_SELF = 446
 MOUNT_SETATTR = 442
+_FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -45,6 +46,16 @@ def prctl(option: int, value: int) -> None:
     """
     zero = ctypes.c_ulong(0)
     call_libc("prctl", option, ctypes.c_ulong(value), zero, zero, zero)
+
+
+def punch_hole(fd: int, offset: int, nbytes: int) -> None:
+    """Frees a range of a file, which then reads as zeros; see fallocate(2).
+
+    Raises:
+        OSError: The filesystem cannot.
+    """
+    mode = _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE
+    call_libc("fallocate", fd, mode, ctypes.c_longlong(offset), ctypes.c_longlong(nbytes))
 
 
 def drop_capabilities() -> None:

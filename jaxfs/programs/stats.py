@@ -8,7 +8,7 @@ from collections import deque
 import attrs
 
 QUICK_USEC = 100  # waiting for so short a run is cheaper than an event loop's turn
-KEEP = 1024  # the quantiles are of this many last calls
+KEEP = 256  # the quantiles are of this many last calls
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
 BOUNDS_USEC = tuple(  # 50 us to 500 s, three per decade
     step * 10**power for power in range(8) for step in (10, 25, 50)

@@ -213,9 +213,9 @@ class FakeEngine:
     def _well(self, run: FakeRun, outputs: bytes) -> Outcome:
         found: Input = outputs
         if len(outputs) > INLINE_BYTES:
-            segment = self.pool.take(len(outputs))
-            segment.write(0, outputs)
-            found = Range(segment, 0, len(outputs))
+            segment, offset = self.pool.take_range(len(outputs))
+            segment.write(offset, outputs)
+            found = Range(segment, offset, len(outputs))
         if run.shared_as:
             self._shared[run.number] = outputs
         return Outcome(found, None, self.run_usec, run.submitted_usec, run.submitted_usec)

@@ -12,6 +12,7 @@ import trio
 
 from jaxfs.arrays.bindings import restore_bindings
 from jaxfs.arrays.persistence import ArrayStore
+from jaxfs.calls.admission import quotas_of
 from jaxfs.calls.call import Call
 from jaxfs.calls.call_registry import Calls
 from jaxfs.errors import JaxfsError
@@ -119,13 +120,14 @@ def _assemble(
 ) -> Mount:
     """Puts a mount together as ``front.main`` does."""
     pickles = PicklePolicy(options.pickle, OWNER.uid, compiler)
+    quotas = quotas_of(options)
     programs = Programs(Builder(store, compiler, engines, pickles, nursery), nursery)
 
     def failed(call: Call, error: JaxfsError) -> None:
         user = Credentials(call.attr.uid, call.attr.gid)
         mount.note(user, f"results/{call.id}", error)
 
-    calls = Calls(engines, programs.derivations, options, failed, nursery)
+    calls = Calls(engines, programs.derivations, options, quotas, failed, nursery)
     owner = InodeAttr(OWNER.uid, OWNER.gid, 0o755)
     mount = Mount(options, programs, calls, engines, compiler, owner)
     mount.add_devices()

@@ -19,6 +19,7 @@ from jaxfs.posix.credentials import SERIALS, Credentials, InodeAttr
 from jaxfs.posix.node_object import FixedNodeObject, NodeObject
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.program_registry import Programs
+from jaxfs.quotas import Quotas
 from jaxfs.vfs.monitoring.error_log import ErrorLog
 from jaxfs.vfs.monitoring.perfetto import Timeline
 
@@ -106,6 +107,11 @@ class Mount(FixedNodeObject):
     def _timeline(self) -> Timeline:
         return Timeline(self.calls.stats.recent, self.programs.jobs.recent)
 
+    @property
+    def quotas(self) -> Quotas:
+        """What each user may cost."""
+        return self.calls.admission.quotas
+
     def transform_path(self, steps: tuple[str, ...]) -> TransformPath:
         """Returns the directory of some transformations, the same one as long as it is in use.
 
@@ -149,10 +155,7 @@ class Mount(FixedNodeObject):
         total = sum(memory["bytes_limit"] for memory in limits)
         used = sum(memory.get("bytes_in_use", 0) for memory in limits)
         if not total:
-            total, used = (
-                self.calls.admission.quotas.limit_bytes,
-                self.calls.admission.quotas.result_bytes,
-            )
+            total, used = self.quotas.limit_bytes, self.quotas.result_bytes
         return total, max(0, total - used)
 
     def remember(self, node_object: NodeObject) -> None:

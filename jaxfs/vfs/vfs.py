@@ -45,7 +45,7 @@ class Vfs:
         self.mount = mount
         self._inodes = Inodes(mount)
         self._commits = FileCommits(mount, self._inodes)
-        self._open_files = OpenFileTable()
+        self._open_files = OpenFileTable(mount.quotas)
         self._by_handle = self._open_files.by_handle  # read and write need it at once
 
     # names
@@ -258,7 +258,12 @@ class Vfs:
             The file handle, and the open file.
         """
         node = self.node(ino)
-        file = await self._open(node, flags, caller)
+        self._open_files.reserve(caller)
+        try:
+            file = await self._open(node, flags, caller)
+        except BaseException:
+            self._open_files.cancel(caller)
+            raise
         return self._open_files.add(file, ino, self.path(ino), flags, caller), file
 
     async def _open(self, node: Node, flags: int, caller: Credentials) -> OpenFile:
@@ -312,9 +317,14 @@ class Vfs:
             raise NotPermitted(f"nothing can be created in {self.path(parent)}")
         directory = self.node(parent)
         attr = InodeAttr.of(caller, mode)
-        entry = spec.create(self.mount, directory.node_object, name, attr)
-        node = self._inodes.node_of(entry, directory)
-        file = await self._open(node, flags, caller)
+        self._open_files.reserve(caller)
+        try:
+            entry = spec.create(self.mount, directory.node_object, name, attr)
+            node = self._inodes.node_of(entry, directory)
+            file = await self._open(node, flags, caller)
+        except BaseException:
+            self._open_files.cancel(caller)
+            raise
         attributes = self._keep(node, caller)
         fh = self._open_files.add(file, node.ino, self.path(node.ino), flags, caller)
         return fh, file, attributes

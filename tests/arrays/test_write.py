@@ -196,16 +196,16 @@ async def test_a_name_is_taken_once() -> None:
 
 
 async def test_arrays_count_for_the_writers_share_and_the_mounts() -> None:
-    async with serving(Options(max_result_bytes=100, max_bytes_per_user=50)) as mount:
-        await mount.client.write("arrays/a", npy_of(np.ones(10)))
+    async with serving(Options(max_result_bytes=60_000, max_bytes_per_user=50_000)) as mount:
+        await mount.client.write("arrays/a", npy_of(np.ones(5000)))
         with pytest.raises(OverQuota):
-            await mount.client.write("arrays/b", npy_of(np.ones(10)))
+            await mount.client.write("arrays/b", npy_of(np.ones(5000)))
         for uid in (1001, 1002):
-            await mount.user(uid).write(f"arrays/w{uid}", npy_of(np.ones(7)))
+            await mount.user(uid).write(f"arrays/w{uid}", npy_of(np.ones(4000)))
         with pytest.raises(NoSpace):
-            await mount.user(1003).write("arrays/c", npy_of(np.ones(7)))
+            await mount.user(1003).write("arrays/c", npy_of(np.ones(4000)))
         mount.client.unlink("arrays/a")
-        await mount.user(1003).write("arrays/c", npy_of(np.ones(7)))
+        await mount.user(1003).write("arrays/c", npy_of(np.ones(4000)))
 
 
 async def test_text_too_large_for_the_event_loop_is_read_in_a_thread() -> None:

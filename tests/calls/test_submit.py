@@ -197,16 +197,19 @@ async def test_the_size_of_a_result_is_known_from_submission_on() -> None:
 
 
 async def test_results_have_a_share_of_memory_for_each_user_and_for_all() -> None:
-    options = Options(max_result_bytes=20, max_bytes_per_user=10)
-    async with serving(options, add=ADD) as mount:
-        await mount.client.write("programs/add/calls/1", REQUEST)
+    options = Options(max_result_bytes=1000, max_bytes_per_user=2300)
+    request = bytes(800)
+    async with serving(options, wide="add(x: f32[100], y: f32[100]) -> f32[100]") as mount:
+        await mount.client.write("programs/wide/calls/1.raw", request)
+        await mount.client.read("results/1")
         with pytest.raises(OverQuota, match="max_bytes_per_user"):
-            await mount.client.write("programs/add/calls/2", REQUEST)
-        await mount.user(ALICE).write("programs/add/calls/3", REQUEST)
+            await mount.client.write("programs/wide/calls/2.raw", request)
+        await mount.user(ALICE).write("programs/wide/calls/3.raw", request)
         with pytest.raises(NoSpace, match="max_result_bytes"):
-            await mount.user(0).write("programs/add/calls/4", REQUEST)
+            await mount.user(0).write("programs/wide/calls/4.raw", request)
         mount.client.unlink("results/1")
-        await mount.client.write("programs/add/calls/2", REQUEST)
+        mount.client.unlink("results/2")
+        await mount.client.write("programs/wide/calls/2.raw", request)
 
 
 async def test_a_user_has_a_share_of_unfinished_calls() -> None:

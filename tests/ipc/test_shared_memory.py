@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import os
+import resource
 
 import pytest
 from hypothesis import given
@@ -10,8 +13,9 @@ from hypothesis import strategies as st
 
 from jaxfs.errors import TooBig
 from jaxfs.ipc.channel import INLINE_BYTES
-from jaxfs.ipc.shared_memory import PAGE_BYTES, Pool
+from jaxfs.ipc.shared_memory import PAGE_BYTES, Pool, Segment
 from jaxfs.ipc.spool import Spool
+from jaxfs.quotas import SHARED_BYTES
 from tests.conftest import closing_descriptors
 
 
@@ -114,3 +118,96 @@ def test_free_segments_are_given_back_after_a_while() -> None:
     assert pool.free_bytes == PAGE_BYTES
     pool.trim()
     assert pool.free_bytes == 0
+
+
+def descriptors() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+def allocated_bytes(segment: Segment) -> int:
+    return os.fstat(segment.fd).st_blocks * 512
+
+
+@pytest.mark.parametrize("nbytes", [20_000, 100_000, SHARED_BYTES])
+def test_small_arrays_share_descriptors(nbytes: int) -> None:
+    pool, before = Pool(), descriptors()
+    taken = [pool.take_range(nbytes) for _ in range(64)]
+    assert descriptors() - before <= 8
+    for number, (segment, offset) in enumerate(taken):
+        segment.write(offset, bytes([number]) * nbytes)
+    for number, (segment, offset) in enumerate(taken):
+        assert segment.read(offset, nbytes) == bytes([number]) * nbytes
+        assert bytes(segment.view(offset, 10)) == bytes([number]) * 10
+        assert offset + nbytes <= segment.capacity
+    for segment, _ in taken:
+        segment.release()
+    assert pool.used_bytes == 0
+    pool.close()
+    assert descriptors() == before
+
+
+def test_array_that_lives_on_keeps_only_its_own_pages() -> None:
+    pool = Pool()
+    taken = [pool.take_range(20_000) for _ in range(64)]
+    for segment, offset in taken:
+        segment.write(offset, bytes(20_000))
+    kept, offset = taken.pop(7)
+    kept.write(offset, b"x" * 20_000)
+    for segment, _ in taken:
+        segment.release()
+    assert allocated_bytes(kept) > 1_000_000
+    pool.trim()
+    pool.trim()
+    assert allocated_bytes(kept) <= 2 * 20_480
+    assert kept.read(offset, 20_000) == b"x" * 20_000
+    kept.release()
+    pool.trim()
+    pool.trim()
+    pool.trim()
+    assert pool.free_bytes == 0
+    assert len(pool.take_retired()) == 1
+
+
+def test_released_range_is_used_again_and_keeps_its_holders_apart() -> None:
+    pool = Pool()
+    (one, at), (other, elsewhere) = pool.take_range(20_000), pool.take_range(20_000)
+    one.retain()
+    one.release()
+    third, third_at = pool.take_range(20_000)
+    assert len({at, elsewhere, third_at}) == 3
+    one.release()
+    assert pool.take_range(20_000)[1] == at
+    assert one.number == other.number == third.number
+
+
+def test_pooled_memory_is_freed_when_the_descriptors_run_out() -> None:
+    pool = Pool()
+    for segment in [pool.take(SHARED_BYTES << 1) for _ in range(20)]:
+        segment.release()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), hard))
+    try:
+        taken = [pool.take(SHARED_BYTES << 2) for _ in range(10)]
+        with pytest.raises(OSError, match="Too many open files") as raised:
+            taken.extend(pool.take(SHARED_BYTES << 2) for _ in range(1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert raised.value.errno == errno.EMFILE
+    for segment in taken:
+        segment.release()
+    pool.close()
+
+
+def test_what_was_committed_stays_as_it_was_when_more_is_written() -> None:
+    spool = Spool(Pool(), limit_bytes=1 << 20)
+    spool.append(b"a" * 40_000)
+    committed = spool.segment
+    assert committed is not None
+    committed.retain()
+    start = spool.start
+    spool.write(0, b"b" * 40_000)
+    assert committed.read(start, 40_000) == b"a" * 40_000
+    assert spool.read(0, 40_000) == b"b" * 40_000
+    committed.release()
+    spool.close()

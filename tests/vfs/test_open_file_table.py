@@ -7,6 +7,7 @@ import os
 import pytest
 
 from jaxfs.posix.credentials import Credentials
+from jaxfs.quotas import Quotas
 from jaxfs.vfs.open_files.base import OpenFile
 from jaxfs.vfs.open_files.control import SnapshotFile
 from jaxfs.vfs.open_files.open_file_table import OpenFileTable
@@ -46,7 +47,7 @@ def add(table: OpenFileTable, file: OpenFile, flags: int = os.O_RDONLY) -> int:
 
 
 def test_each_open_has_a_handle_of_its_own() -> None:
-    table, file = OpenFileTable(), SnapshotFile(b"")
+    table, file = OpenFileTable(Quotas({}, limit_bytes=0)), SnapshotFile(b"")
     first, second = add(table, file), add(table, SnapshotFile(b""))
     assert first != second
     assert table.by_handle[first] is file
@@ -54,7 +55,7 @@ def test_each_open_has_a_handle_of_its_own() -> None:
 
 
 def test_a_released_handle_is_unknown_and_its_file_is_freed() -> None:
-    table, file = OpenFileTable(), Fixed(3)
+    table, file = OpenFileTable(Quotas({}, limit_bytes=0)), Fixed(3)
     fh = add(table, file)
     table.release(fh)
     assert file.is_released
@@ -63,7 +64,7 @@ def test_a_released_handle_is_unknown_and_its_file_is_freed() -> None:
 
 
 def test_the_size_is_the_nodes_own_where_no_open_file_decides() -> None:
-    table = OpenFileTable()
+    table = OpenFileTable(Quotas({}, limit_bytes=0))
     assert table.size_of(INO) is None
     add(table, SnapshotFile(b"text"))
     add(table, Pending(None), os.O_WRONLY)
@@ -71,7 +72,7 @@ def test_the_size_is_the_nodes_own_where_no_open_file_decides() -> None:
 
 
 def test_a_reader_keeps_the_size_it_was_opened_with() -> None:
-    table = OpenFileTable()
+    table = OpenFileTable(Quotas({}, limit_bytes=0))
     reader = add(table, Fixed(3))
     writer = add(table, Pending(5), os.O_WRONLY)
     assert table.size_of(INO) == 3
@@ -82,14 +83,14 @@ def test_a_reader_keeps_the_size_it_was_opened_with() -> None:
 
 
 def test_the_last_writer_with_a_size_counts() -> None:
-    table = OpenFileTable()
+    table = OpenFileTable(Quotas({}, limit_bytes=0))
     for size in (5, 9, None):
         add(table, Pending(size), os.O_RDWR)
     assert table.size_of(INO) == 9
 
 
 def test_a_set_time_is_kept_by_writers_of_that_inode_only() -> None:
-    table = OpenFileTable()
+    table = OpenFileTable(Quotas({}, limit_bytes=0))
     writer, reader, other = Pending(1), Fixed(1), Pending(1)
     add(table, writer, os.O_WRONLY)
     add(table, reader)

@@ -172,7 +172,8 @@ def _moved_to_segment(inputs: Sequence[Input], pool: Pool) -> tuple[Input, ...]:
         -(-len(value) // ALIGNMENT) * ALIGNMENT if isinstance(value, bytes) else 0
         for value in inputs
     ]
-    segment, offset, found = pool.take(sum(sizes)), 0, list[Input]()
+    segment, offset = pool.take_range(sum(sizes))
+    found = list[Input]()
     for value, size in zip(inputs, sizes, strict=True):
         if isinstance(value, bytes):
             segment.write(offset, value)

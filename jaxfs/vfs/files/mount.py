@@ -47,6 +47,13 @@ def _health(mount: Mount, root: Mount, caller: Credentials) -> bytes:
     )
 
 
+def _quota(mount: Mount, root: Mount, caller: Credentials) -> bytes:
+    rows = mount.quotas.rows(caller.uid)
+    return flat_keyed(
+        (one.name, f"{used} {limit if limit is not None else 'max'}") for one, used, limit in rows
+    )
+
+
 def _error_log(mount: Mount, root: Mount, caller: Credentials) -> bytes:
     return mount.errors.text(caller.uid)
 
@@ -69,5 +76,12 @@ SPECS: tuple[NodeSpec, ...] = (
         "newline-separated",
         "your last errors, newest last: time, path, errno name, reason",
         read=_error_log,
+    ),
+    FileSpec(
+        "quota",
+        0o444,
+        "flat keyed",
+        "what you use of what one user may have: name, use, limit",
+        read=_quota,
     ),
 )

@@ -21,6 +21,7 @@ class OpenFile:
         path: Its path in the mount, for `error_log`; set by open.
         caller: Who opened it; set by open.
         ino: Its inode; set by open.
+        descriptors: How many descriptors of the daemon it has.
         writer: The thread that wrote last, 0 if none did.
         is_plain: Whether what was written is of use if the writer was killed before the end.
         is_half_written: Whether a signal killed the process that wrote last.
@@ -34,6 +35,7 @@ class OpenFile:
     path = ""
     caller = Credentials(0, 0)
     ino = 0
+    descriptors = 0
     writer = 0
     is_plain = True
     is_half_written = False

@@ -24,6 +24,8 @@ def size_of(path: Path) -> int:
 class DiskFile(OpenFile):
     """A file of the state directory.  Its content stays while the file is replaced."""
 
+    descriptors = 1
+
     def __init__(self, path: Path | None) -> None:
         """Opens the file; None reads as an empty one.
 

@@ -6,25 +6,50 @@ import itertools
 import os
 from collections import defaultdict
 
+from jaxfs.errors import OverQuota
 from jaxfs.posix.credentials import Credentials
+from jaxfs.quotas import DESCRIPTORS, OPEN_FILES, Quotas
 from jaxfs.vfs.open_files.base import OpenFile
 
 
 class OpenFileTable:
-    """All open files of a mount.
+    """All open files of a mount, charged to those who opened them.
 
     Attributes:
         by_handle: The open files, by the file handles that the kernel knows them by.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quotas: Quotas) -> None:
+        self._quotas = quotas
         self.by_handle: dict[int, OpenFile] = {}
         self._writers: dict[int, list[OpenFile]] = defaultdict(list)  # by inode
         self._readers: dict[int, list[OpenFile]] = defaultdict(list)  # of content that is fixed
         self._handles = itertools.count(1)
 
+    def reserve(self, caller: Credentials) -> None:
+        """Charges a file that will be opened; ``add`` or ``cancel`` follows.
+
+        Raises:
+            OverQuota: The user has too many open files.
+        """
+        self._quotas.add(caller.uid, OPEN_FILES, 1)
+
+    def cancel(self, caller: Credentials) -> None:
+        """Ends the charge of a file that could not be opened."""
+        self._quotas.add(caller.uid, OPEN_FILES, -1)
+
     def add(self, file: OpenFile, ino: int, path: str, flags: int, caller: Credentials) -> int:
-        """Adds an open file and returns its file handle."""
+        """Adds an open file that was reserved, and returns its file handle.
+
+        Raises:
+            OverQuota: The user has too many descriptors of the daemon; the file is released.
+        """
+        try:
+            self._quotas.add(caller.uid, DESCRIPTORS, file.descriptors)
+        except OverQuota:
+            file.release()
+            self.cancel(caller)
+            raise
         fh = next(self._handles)
         file.path, file.caller, file.ino = path, caller, ino
         self.by_handle[fh] = file
@@ -41,6 +66,8 @@ class OpenFileTable:
     def release(self, fh: int) -> OpenFile:
         """Removes an open file, frees what it holds, and returns it."""
         file = self.by_handle.pop(fh)
+        self.cancel(file.caller)
+        self._quotas.add(file.caller.uid, DESCRIPTORS, -file.descriptors)
         for opened in (self._writers, self._readers):
             others = opened.get(file.ino, [])
             if file in others:
