@@ -124,6 +124,7 @@ class Execute(msgspec.Struct, frozen=True, tag=True):
             ended, and fails if one failed.
         keep: Outputs may stay on the device as the values ``keep``, ``keep + 1`` ...; 0: they may
             not.
+        user: For whom it runs: the worker shares its devices between users.
     """
 
     run: int
@@ -132,6 +133,7 @@ class Execute(msgspec.Struct, frozen=True, tag=True):
     output: SegmentRef | None = None
     after: tuple[int, ...] = ()
     keep: int = 0
+    user: int = 0
 
 
 class Skip(msgspec.Struct, frozen=True, tag=True):

@@ -57,11 +57,13 @@ class LoadedExecutable:
             and its estimate counts one iteration of a loop and nothing for moving data: a small
             endless loop would stop the engine.
         run: Calls it with arrays; returns arrays, which may not be ready yet.
+        device_ids: The devices it runs on.
     """
 
     def __init__(
         self, executable: Any, signature: Signature, devices: Sequence[jax.Device]
     ) -> None:
+        self.device_ids = tuple(device.id for device in devices)
         self._device = devices[0] if len(devices) == 1 else None  # of more, nothing stays
         self._donated = {n for n, param in enumerate(signature.inputs) if param.donated}
         opcodes = executables.opcodes(executable)

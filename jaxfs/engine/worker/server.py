@@ -6,6 +6,7 @@ copy its outputs.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -22,6 +23,7 @@ from jaxfs.engine.worker import devices
 from jaxfs.engine.worker.dependencies import Dependencies
 from jaxfs.engine.worker.executable import Cache, LoadedExecutable, load
 from jaxfs.engine.worker.mappings import Mappings
+from jaxfs.engine.worker.slots import Slots
 from jaxfs.ipc.channel import Channel, Closed
 from jaxfs.ipc.spin import SpinPolicy
 
@@ -47,6 +49,7 @@ class Server:
         self._loads: dict[int, Future[LoadedExecutable]] = {}
         self._dependencies = Dependencies()
         self._cache = cache
+        self._slots = {device.id: Slots() for device in found}
         self._expects_more = False  # a small run is often followed by another
         self._spin = SpinPolicy(SPIN_S)
         self._threads = ThreadPoolExecutor(THREADS, "run")
@@ -156,12 +159,21 @@ class Server:
         try:
             loaded = loading.result()
             arguments = loaded.arguments(message, self._mappings, self._cache)
-            started = time.monotonic_ns()
-            arrays = loaded.run(*arguments)
+            with self._slot(loaded, message.user):
+                started = time.monotonic_ns()
+                arrays = loaded.run(*arguments)
+                for array in arrays:
+                    array.block_until_ready()
         except Exception as error:
             self._fail(message.run, error)
             return
         self._finish(loaded, message, arrays, started)
+
+    def _slot(self, loaded: LoadedExecutable, user: int) -> contextlib.AbstractContextManager[None]:
+        """Returns what a run holds while it is in XLA; programs of several devices take turns."""
+        if len(loaded.device_ids) > 1:
+            return contextlib.nullcontext()
+        return self._slots[loaded.device_ids[0]].hold(user)
 
     def _finish(
         self,
