@@ -147,6 +147,7 @@ class Engine(Protocol):
         done: Callable[[Outcome], None],
         *,
         shared_as: int = 0,
+        user: int = 0,
     ) -> int:
         """Submits one run and returns its number; never waits.
 
@@ -161,6 +162,7 @@ class Engine(Protocol):
             shared_as: The number of a producer.  Later runs may then take the outputs of this one
                 before it has ended: the engine runs them in order by itself, and fails those with
                 failed inputs.  The outputs have numbers under which they may stay on the device.
+            user: For whom it runs: users share the devices fairly.
         """
 
     def poll(self, wait_s: float = 0.0) -> None:
@@ -171,7 +173,7 @@ class Engine(Protocol):
                 are cheaper than a turn of the loop, and most small runs end within them.
         """
 
-    def cancel(self, number: int, *, kill: bool = False) -> None:
+    def cancel(self, number: int, *, kill: bool = False) -> bool:
         """Ends a run with Cancelled.
 
         One that has started cannot be stopped by itself: its result is ignored.
@@ -180,7 +182,13 @@ class Engine(Protocol):
             number: The run; nothing happens if it has ended.
             kill: Whether the worker is ended if the run has started; all other runs then start
                 again.
+
+        Returns:
+            Whether the run has started and not ended: the worker computes it, or did until now.
         """
+
+    def take_accused(self) -> list[int]:
+        """Returns the users that workers probably died of since the last call."""
 
     async def load(self, executable: Executable) -> None:
         """Makes an executable ready now.
@@ -212,3 +220,16 @@ class Engines(Protocol):
 
     def all(self) -> tuple[Engine, ...]:
         """Returns those there are now, the mounting user's first."""
+
+    def separate(self, uid: int, /) -> Engine | None:
+        """Moves a user's runs from the engine that ``of`` returns to one that few others have.
+
+        What they all run goes on.  The numbers of runs stay as they are.
+
+        Returns:
+            The engine for what the user submits from now on, with the same pool; None if the
+            platform has no second one.
+        """
+
+    def rejoin(self, uid: int, /) -> None:
+        """Ends what ``separate`` began: the user, who has no run, is back with all others."""

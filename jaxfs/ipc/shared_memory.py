@@ -27,17 +27,39 @@ import mmap
 import os
 from collections import defaultdict
 
+import attrs
+
 from jaxfs.ipc.segment import Segment, SegmentRef, Slab, Slot
 from jaxfs.quotas import SHARED_BYTES
 from jaxfs.types.memory_layout import ALIGNMENT
 
-__all__ = ["PAGE_BYTES", "Pool", "Segment", "SegmentRef"]
+__all__ = ["PAGE_BYTES", "MappedSegments", "Pool", "Segment", "SegmentRef"]
 
 PAGE_BYTES = mmap.PAGESIZE
 SLAB_BYTES = 1 << 17  # a segment that short-lived ranges share
 SHARED_SLAB_BYTES = 2 << 20  # a segment that they share, or MIN_SLOTS of the larger ones
 MIN_SLOTS = 8
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+@attrs.define(eq=False)
+class MappedSegments:
+    """What one worker has of a pool, and has to give up.
+
+    Attributes:
+        segments: The numbers of the segments that it has mapped.
+        retired: Those of them that were freed: its mapping keeps their pages allocated.
+        forgotten: The producers of arrays in its device cache that have no name any more.
+    """
+
+    segments: set[int] = attrs.field(factory=set)
+    retired: list[int] = attrs.field(factory=list)
+    forgotten: list[int] = attrs.field(factory=list)
+
+    def detached(self) -> None:
+        """Notes that the worker has been sent all that it has to give up."""
+        self.segments.difference_update(self.retired)
+        self.retired, self.forgotten = [], []
 
 
 class Pool:
@@ -55,8 +77,7 @@ class Pool:
         self._taken_bytes = 0
         self._numbers = itertools.count(1)
         self._free: dict[int, list[Segment]] = defaultdict(list)
-        self._retired: list[int] = []
-        self._forgotten: list[int] = []
+        self._workers: list[MappedSegments] = []
         self.has_device_cache = False
         self._ticks = 0
         self._slabs: dict[int, list[Slab]] = defaultdict(list)  # with free slots, by their size
@@ -177,7 +198,9 @@ class Pool:
             self._retire(segment)
 
     def _retire(self, segment: Segment) -> None:
-        self._retired.append(segment.number)
+        for worker in self._workers:
+            if segment.number in worker.segments:
+                worker.retired.append(segment.number)
         segment.close()
 
     def trim(self) -> None:
@@ -211,13 +234,16 @@ class Pool:
         self._free.clear()
         self.free_bytes = 0
 
-    def take_retired(self) -> list[int]:
-        """Returns the numbers of segments that were freed since the last call.
+    def add_worker(self) -> MappedSegments:
+        """Returns what a new worker has of the pool, which is kept up to date from now on."""
+        worker = MappedSegments()
+        self._workers.append(worker)
+        return worker
 
-        The worker unmaps them; its mapping keeps their pages allocated until then.
-        """
-        retired, self._retired = self._retired, []
-        return retired
+    def remove_worker(self, worker: MappedSegments) -> None:
+        """Forgets a worker that ends; a second call does nothing."""
+        if worker in self._workers:
+            self._workers.remove(worker)
 
     def forget(self, producer: int) -> None:
         """Notes that the arrays of a producer have no name any more.
@@ -225,15 +251,8 @@ class Pool:
         A worker without a device cache has nothing to drop, and is not sent them.
         """
         if self.has_device_cache:
-            self._forgotten.append(producer)
-
-    def take_forgotten(self) -> list[int]:
-        """Returns the producers forgotten since the last call.
-
-        The worker drops their arrays from its device cache.
-        """
-        forgotten, self._forgotten = self._forgotten, []
-        return forgotten
+            for worker in self._workers:
+                worker.forgotten.append(producer)
 
     def close(self) -> None:
         """Frees what is not in use."""

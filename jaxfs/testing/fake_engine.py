@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -30,6 +30,7 @@ class FakeRun:
         inputs: Ranges are retained until it ends.
         done: Called once with the outcome.
         shared_as: Whether, and as which producer, other runs may take its outputs.
+        user: For whom it runs.
         submitted_usec: CLOCK_MONOTONIC.
     """
 
@@ -38,6 +39,7 @@ class FakeRun:
     inputs: tuple[Input | OutputRef, ...]
     done: Callable[[Outcome], None]
     shared_as: int = 0
+    user: int = 0
     submitted_usec: int = attrs.field(factory=lambda: time.monotonic_ns() // 1000)
 
     @property
@@ -68,8 +70,10 @@ class FakeEngine:
         load_error: Raised by ``load``.
         computing: Numbers of the held runs that were cancelled: they go on until a kill.
         killed: Numbers of the runs for which the engine was ended.
+        accused: What ``take_accused`` returns.
         memory: What ``statistics`` returns.
         run_usec: The duration that outcomes report.
+        numbers: Of its runs; those of an engine that runs move to are the same.
 
     >>> async def main():
     ...     engine, outcomes = FakeEngine(), []
@@ -83,7 +87,12 @@ class FakeEngine:
     b'12345678'
     """
 
-    def __init__(self, devices: Iterable[Device] = (device(0),), pool: Pool | None = None) -> None:
+    def __init__(
+        self,
+        devices: Iterable[Device] = (device(0),),
+        pool: Pool | None = None,
+        numbers: Iterator[int] | None = None,
+    ) -> None:
         self.pool = pool or Pool()
         self.state: State = "ready"
         self.pid = 1
@@ -96,11 +105,12 @@ class FakeEngine:
         self.load_error: JaxfsError | None = None
         self.computing: set[int] = set()
         self.killed: list[int] = []
+        self.accused: list[int] = []
         self.memory: dict[int, dict[str, int]] = {}
         self.run_usec = 10
         self._devices = tuple(devices)
         self._is_held = False
-        self._numbers = itertools.count(1)
+        self.numbers = numbers or itertools.count(1)
         self._shared: dict[int, bytes | None] = {}  # outputs of ended runs; None: it failed
 
     # What an engine does
@@ -116,12 +126,13 @@ class FakeEngine:
         done: Callable[[Outcome], None],
         *,
         shared_as: int = 0,
+        user: int = 0,
     ) -> int:
         """Submits one run and returns its number; see ``interface.Engine``."""
         for value in inputs:
             if isinstance(value, Range):
                 value.segment.retain()
-        run = FakeRun(next(self._numbers), executable, inputs, done, shared_as)
+        run = FakeRun(next(self.numbers), executable, inputs, done, shared_as, user)
         self.runs[run.number] = run
         trio.lowlevel.current_trio_token().run_sync_soon(self._run_ready)
         return run.number
@@ -130,9 +141,10 @@ class FakeEngine:
         """Ends what does not have to wait."""
         self._run_ready()
 
-    def cancel(self, number: int, *, kill: bool = False) -> None:
+    def cancel(self, number: int, *, kill: bool = False) -> bool:
         """Ends a run with Cancelled; ``kill`` ends the engine if it still computes it."""
         run = self.runs.get(number)
+        computes = number in self.computing or (run is not None and self._is_held)
         if kill and (run is not None or number in self.computing):
             self.killed.append(number)
             self.computing.clear()
@@ -141,6 +153,12 @@ class FakeEngine:
             self.computing.add(number)
         if run is not None:
             self._end(run, Outcome(error=Cancelled("the run was cancelled")))
+        return computes
+
+    def take_accused(self) -> list[int]:
+        """Returns ``accused``, and empties it."""
+        accused, self.accused = self.accused, []
+        return accused
 
     async def load(self, executable: Executable) -> None:
         """Records the key.  Raises ``load_error``."""
@@ -186,6 +204,14 @@ class FakeEngine:
         """Starts another process after ``die``, which runs what is under way again."""
         self.state, self.pid, self.restarts = "ready", 1, self.restarts + 1
         self.release()
+
+    def give_user(self, user: int, heir: FakeEngine) -> None:
+        """Moves a user's runs to another engine, where they go on; those of others do so here."""
+        given = [run for run in self.runs.values() if run.user == user]
+        for run in given:
+            heir.runs[run.number] = self.runs.pop(run.number)
+        heir._is_held = self._is_held
+        heir.functions, heir.computing = self.functions, self.computing
 
     # Running
 
@@ -241,6 +267,9 @@ class FakeEngine:
 class FakeEngines:
     """Implements ``interface.Engines``, with one engine for all users or one for each.
 
+    Attributes:
+        separated: The engines of users that were separated.
+
     >>> FakeEngines(devices=2).devices()[1].name
     'cpu:1'
     """
@@ -257,6 +286,7 @@ class FakeEngines:
         self._is_per_user = per_user
         self.owner = FakeEngine(self._devices)
         self._engines = {owner_uid: self.owner}
+        self.separated: dict[int, FakeEngine] = {}
 
     @property
     def toolchain(self) -> str:
@@ -275,10 +305,22 @@ class FakeEngines:
 
     def all(self) -> tuple[Engine, ...]:
         """Returns those there are, the mounting user's first."""
-        return tuple(self._engines.values())
+        return (*self._engines.values(), *self.separated.values())
+
+    def separate(self, uid: int) -> FakeEngine | None:
+        """Moves a user to an engine of its own, on CPUs."""
+        if self._is_per_user or self._devices[0].platform != "cpu":
+            return None
+        found = self.separated[uid] = FakeEngine(self._devices, self.owner.pool, self.owner.numbers)
+        self.owner.give_user(uid, found)
+        return found
+
+    def rejoin(self, uid: int) -> None:
+        """Lets the user use the owner's engine again."""
+        self.separated.pop(uid, None)
 
     async def close(self) -> None:
         """Ends all runs and frees the shared memory."""
-        for engine in self._engines.values():
+        for engine in self.all():
             await engine.close()
             engine.pool.close()

@@ -73,6 +73,27 @@ COUNT_TO_ZERO = """func.func public @main(%x: tensor<i32>) -> tensor<i32> {
   return %0 : tensor<i32>
 }"""
 
+DOT = """func.func public @main(%x: tensor<512x512xf32>) -> tensor<512x512xf32> {
+  %0 = stablehlo.dot %x, %x : (tensor<512x512xf32>, tensor<512x512xf32>) -> tensor<512x512xf32>
+  return %0 : tensor<512x512xf32>
+}"""
+
+ENDLESS_DOT = """func.func public @main(%x: tensor<512x512xf32>) -> tensor<512x512xf32> {
+  %true = stablehlo.constant dense<true> : tensor<i1>
+  %0:2 = stablehlo.while(%a = %x, %c = %true) : tensor<512x512xf32>, tensor<i1>
+  cond {
+    stablehlo.return %c : tensor<i1>
+  } do {
+    %p = stablehlo.dot %a, %x : (tensor<512x512xf32>, tensor<512x512xf32>) -> tensor<512x512xf32>
+    %h = stablehlo.slice %p [0:1, 0:1] : (tensor<512x512xf32>) -> tensor<1x1xf32>
+    %s = stablehlo.reshape %h : (tensor<1x1xf32>) -> tensor<f32>
+    %m = stablehlo.constant dense<-1.0> : tensor<f32>
+    %more = stablehlo.compare NE, %s, %m : (tensor<f32>, tensor<f32>) -> tensor<i1>
+    stablehlo.return %p, %more : tensor<512x512xf32>, tensor<i1>
+  }
+  return %0#0 : tensor<512x512xf32>
+}"""
+
 CRASH = """func.func public @main(%x: tensor<4xf32>) -> tensor<4xf32> {
   %0 = stablehlo.custom_call @xla_ffi_python_cpu_callback(%x) {
     api_version = 4 : i32, backend_config = {index = 1234567 : ui64}
@@ -126,6 +147,8 @@ TEXTS = {  # name: text, device
     "no_outputs": (NO_OUTPUTS, 0),
     "donated": (DONATED, 0),
     "count_to_zero": (COUNT_TO_ZERO, 0),
+    "dot": (DOT, 0),
+    "endless_dot": (ENDLESS_DOT, 0),
     "crash": (CRASH, 0),
     "too_big": (TOO_BIG, 0),
     "sum_many": (SUM_MANY, 0),

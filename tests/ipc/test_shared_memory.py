@@ -50,12 +50,16 @@ def test_who_is_sent_a_segment_cannot_change_its_size(nbytes: int) -> None:
 
 def test_pool_keeps_no_more_than_it_may() -> None:
     pool = Pool(keep_bytes=PAGE_BYTES)
+    worker = pool.add_worker()
     segments = [pool.take(1) for _ in range(3)]
-    numbers = {segment.number for segment in segments}
+    worker.segments |= {segment.number for segment in segments}
     for segment in segments:
         segment.release()
     assert pool.free_bytes == PAGE_BYTES
-    assert len(numbers & set(pool.take_retired())) == 2
+    assert len(worker.retired) == 2
+    worker.detached()
+    assert len(worker.segments) == 1
+    assert not worker.retired
 
 
 def test_segment_descriptors_are_closed() -> None:

@@ -16,7 +16,7 @@ import trio
 from jaxfs.engine.client.connection import WorkerConnection
 from jaxfs.engine.client.dispatcher import Dispatcher
 from jaxfs.engine.client.process import WorkerProcess
-from jaxfs.engine.client.quarantine import GRACE_S
+from jaxfs.engine.client.quarantine import GRACE_S, Quarantine
 from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef, State
 from jaxfs.engine.protocol import Device, EngineOptions
@@ -29,6 +29,7 @@ STARTS = 3  # that fail in a row before the engine counts as failed
 PAUSE_S = 0.1  # between them
 RETRY_S = 10.0  # after that, a run that comes so much later is reason to try again
 STATISTICS_S = 1.0
+_NUMBERS = itertools.count(1)  # of runs: a number is the same in whatever engine a run moves to
 
 
 class LocalEngine:
@@ -51,6 +52,7 @@ class LocalEngine:
         pool: The segments this engine may map.
         idle_s: If not 0, the process is started at the first run, and ended after so many seconds
             without one.
+        quarantine: The programs that are refused; none where not given.
 
     Attributes:
         state: See ``interface.Engine``.
@@ -59,27 +61,39 @@ class LocalEngine:
         pool: As given.
     """
 
-    def __init__(self, options: EngineOptions, pool: Pool, idle_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        options: EngineOptions,
+        pool: Pool,
+        idle_s: float = 0.0,
+        quarantine: Quarantine | None = None,
+    ) -> None:
         self.state: State = "idle" if idle_s else "starting"
         self.restarts = 0
         self.toolchain = ""
         self._options = options
         self.pool = pool
         self._devices: tuple[Device, ...] = ()
-        self._dispatcher = Dispatcher(pool)
-        self._numbers = itertools.count(1)
+        self._dispatcher = Dispatcher(pool, quarantine)
         self._scope = trio.CancelScope()
         self._idle_s = idle_s
         self._failed_at = 0.0
         self._start_wanted = trio.Event()
         self._started = trio.Event()  # or failed
         self._ended = trio.Event()
+        self._given: WorkerConnection | None = None  # by another engine
+        self._heir: LocalEngine | None = None  # takes our worker over
 
     @property
     def pid(self) -> int:
         """The worker's process id, 0 while there is none."""
         connection = self._dispatcher.connection
         return connection.process.pid if connection is not None else 0
+
+    @property
+    def quarantine(self) -> Quarantine:
+        """The deaths of its workers."""
+        return self._dispatcher.quarantine
 
     @property
     def quarantined(self) -> Mapping[str, str]:
@@ -109,9 +123,10 @@ class LocalEngine:
         done: Callable[[Outcome], None],
         *,
         shared_as: int = 0,
+        user: int = 0,
     ) -> int:
         """Submits one run and returns its number; see ``interface.Engine``."""
-        run = EngineRun(next(self._numbers), executable, inputs, done, shared_as=shared_as)
+        run = EngineRun(next(_NUMBERS), executable, inputs, done, shared_as, user)
         self._submit(run)
         return run.number
 
@@ -128,9 +143,14 @@ class LocalEngine:
         if self._dispatcher.failure is None:
             self._start_wanted.set()
 
-    def cancel(self, number: int, *, kill: bool = False) -> None:
+    def cancel(self, number: int, *, kill: bool = False) -> bool:
         """Ends a run with Cancelled; see ``interface.Engine``."""
-        self._dispatcher.cancel(number, kill=kill)
+        return self._dispatcher.cancel(number, kill=kill)
+
+    def take_accused(self) -> list[int]:
+        """Returns the users that workers probably died of since the last call."""
+        accused, self._dispatcher.accused = self._dispatcher.accused, []
+        return accused
 
     async def load(self, executable: Executable) -> None:
         """Makes an executable ready now.
@@ -145,7 +165,7 @@ class LocalEngine:
             outcomes.append(outcome)
             ended.set()
 
-        run = EngineRun(next(self._numbers), executable, None, done)
+        run = EngineRun(next(_NUMBERS), executable, None, done)
         self._submit(run)
         try:
             await ended.wait()
@@ -156,7 +176,7 @@ class LocalEngine:
 
     async def statistics(self) -> dict[int, dict[str, int]]:
         """Returns memory figures by device id; the last known ones if the worker is busy."""
-        dispatcher, request, answered = self._dispatcher, next(self._numbers), trio.Event()
+        dispatcher, request, answered = self._dispatcher, next(_NUMBERS), trio.Event()
         if dispatcher.connection is not None:
             dispatcher.statistics_requests[request] = answered
             with contextlib.suppress(Closed), trio.move_on_after(STATISTICS_S):
@@ -177,6 +197,35 @@ class LocalEngine:
             with contextlib.suppress(Closed):  # the reading task sees it too
                 spin(self._dispatcher.drain, wait_s)
 
+    # Another worker for one user
+
+    def give_user(self, user: int, heir: LocalEngine) -> None:
+        """Moves a user's runs to another engine of the same pool.
+
+        The heir takes over the worker, if it has none itself: what the user runs there goes on,
+        and what others run there also starts again here.  Otherwise the user's runs start again.
+
+        Args:
+            user: The user.
+            heir: The engine that runs what the user submits from now on.
+        """
+        if heir.state == "idle" and not (heir._start_wanted.is_set() or heir._dispatcher.has_work):
+            connection = self._dispatcher.hand_over(user, heir._dispatcher)
+            if connection is not None:
+                self.state, self._heir = "starting", heir
+                connection.scope.cancel()
+                return
+        else:
+            self._dispatcher.move(user, heir._dispatcher)
+        if heir._dispatcher.connection is None and heir._dispatcher.has_work:
+            heir.ensure_starting()
+        heir._dispatcher.pump()
+
+    def _take_over(self, connection: WorkerConnection) -> None:
+        """Serves the worker of another engine, which does so no longer."""
+        self._given = connection
+        self._start_wanted.set()
+
     # The process
 
     async def run(self) -> None:
@@ -191,19 +240,24 @@ class LocalEngine:
 
     async def _run_worker_once(self) -> None:
         """Starts a worker and serves until it has ended, for whatever reason."""
-        if self._idle_s and not self._dispatcher.has_work:
+        is_heir = self._dispatcher.connection is not None  # another engine serves it for now
+        if is_heir or (self._idle_s and not self._dispatcher.has_work):
             self.state = "idle"
             await self._start_wanted.wait()
         try:
-            connection = await self._start_with_retries()
+            connection = self._given or await self._start_with_retries()
         except JaxfsError as error:
             self._failed_at = trio.current_time()
             self._give_up(error)
             self._start_wanted = trio.Event()  # only what comes after the failure counts
             await self._start_wanted.wait()
             return
+        self._given = None
         await self._serve(connection)
-        if not connection.was_idle:
+        if self._heir is not None:
+            heir, self._heir = self._heir, None
+            heir._take_over(connection)
+        elif not connection.was_idle:
             self.state, self.restarts = "restarting", self.restarts + 1
 
     async def _start_with_retries(self) -> WorkerConnection:
@@ -239,18 +293,27 @@ class LocalEngine:
         self._started.set()
         try:
             self._dispatcher.pump()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, connection)
-                nursery.start_soon(connection.process.log_stderr)
-                if self._idle_s:
-                    nursery.start_soon(self._end_when_idle, connection)
-                await self._read(connection)
-                nursery.cancel_scope.cancel()
+            with trio.CancelScope() as connection.scope:
+                await self._exchange(connection)
         finally:
-            self._dispatcher.connection = None
-            closing = self._scope.cancel_called
-            status = await connection.process.end(terminate_first=closing)
-            self._dispatcher.requeue_after_death(connection, status)
+            if self._heir is None or self._scope.cancel_called:
+                await self._end(connection)
+
+    async def _exchange(self, connection: WorkerConnection) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write, connection)
+            nursery.start_soon(connection.process.log_stderr)
+            if self._idle_s:
+                nursery.start_soon(self._end_when_idle, connection)
+            await self._read(connection)
+            nursery.cancel_scope.cancel()
+
+    async def _end(self, connection: WorkerConnection) -> None:
+        """Ends a worker; what it has not answered runs again in the next one."""
+        dispatcher = (self._heir or self)._dispatcher
+        dispatcher.connection = None
+        status = await connection.end(terminate_first=self._scope.cancel_called)
+        dispatcher.requeue_after_death(connection, status)
 
     async def _read(self, connection: WorkerConnection) -> None:
         """Takes answers until there will be no more."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import trio
 
@@ -37,6 +37,7 @@ class WorkerConnection:
         was_killed: Whether we ended the process: no program is to blame.
         was_idle: Whether we ended it because there was nothing to do.
         sent_at: When the last run was sent, in trio's time.
+        scope: Cancelled where another engine takes the worker over.
     """
 
     def __init__(self, process: WorkerProcess, pool: Pool) -> None:
@@ -46,10 +47,9 @@ class WorkerConnection:
         self.was_killed = False
         self.was_idle = False
         self.sent_at = trio.current_time()
+        self.scope = trio.CancelScope()
         self._pool = pool
-        self._attached: set[int] = set()  # segments the worker has mapped
-        self._to_detach: list[int] = []
-        self._forgotten_producers: list[int] = []
+        self._mapped = pool.add_worker()
         self._numbers: dict[str, int] = {}  # of executables, by key
         self._loading: set[int] = set()
         self._loaded: set[int] = set()
@@ -79,11 +79,11 @@ class WorkerConnection:
 
     def _send_segments(self, run: EngineRun) -> bool:
         for segment in run.segments:
-            if segment.number not in self._attached:
+            if segment.number not in self._mapped.segments:
                 attach = Attach(segment.number, segment.capacity)
                 if not self.channel.send_nowait(attach, [segment.fd]):
                     return False
-                self._attached.add(segment.number)
+                self._mapped.segments.add(segment.number)
         return True
 
     def _send_load(self, run: EngineRun) -> bool:
@@ -117,6 +117,7 @@ class WorkerConnection:
                 run.output_ref,
                 tuple(other.number for other in run.dependencies if other.number in self.in_flight),
                 first_value(run.shared_as) if run.shared_as else 0,
+                run.user,
             )
         )
 
@@ -195,16 +196,18 @@ class WorkerConnection:
         """
         self.channel.send_nowait(Skip(run.number))
 
-    def detach(self, segments: Iterable[int], producers: Iterable[int] = ()) -> None:
+    def detach(self) -> None:
         """Makes the worker unmap segments that are gone, and forget the arrays of producers."""
-        self._to_detach += [number for number in segments if number in self._attached]
-        self._forgotten_producers += producers
-        if not (self._to_detach or self._forgotten_producers):
+        mapped = self._mapped
+        if not (mapped.retired or mapped.forgotten):
             return
-        detach = Detach(tuple(self._to_detach), tuple(self._forgotten_producers))
-        if self.channel.send_nowait(detach):
-            self._attached.difference_update(self._to_detach)
-            self._to_detach, self._forgotten_producers = [], []
+        if self.channel.send_nowait(Detach(tuple(mapped.retired), tuple(mapped.forgotten))):
+            mapped.detached()
+
+    async def end(self, *, terminate_first: bool = False) -> int:
+        """Ends the process, and returns its exit status as ``WorkerProcess.end``."""
+        self._pool.remove_worker(self._mapped)
+        return await self.process.end(terminate_first=terminate_first)
 
 
 def _remove(expected: set[int], number: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -35,12 +35,18 @@ class Dispatcher:
         socket_full: Set when the socket has no room: call ``pump`` when it has.
         memory_statistics: The last figures the worker sent, by device id.
         statistics_requests: Set when newer figures have arrived, by request.
+        accused: The users that workers probably died of.
+
+    Args:
+        pool: The shared memory.
+        quarantine: As above; a fresh one where not given.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, quarantine: Quarantine | None = None) -> None:
         self.connection: WorkerConnection | None = None
         self.failure: JaxfsError | None = None
-        self.quarantine = Quarantine()
+        self.quarantine = quarantine or Quarantine()
+        self.accused: list[int] = []
         self.socket_full = trio.Event()
         self.memory_statistics: dict[int, dict[str, int]] = {}
         self.statistics_requests: dict[int, trio.Event] = {}
@@ -56,8 +62,9 @@ class Dispatcher:
 
     @property
     def has_work(self) -> bool:
-        """Whether any run is queued or under way."""
-        return bool(self._queue or (self.connection and self.connection.in_flight))
+        """Whether any run is queued or under way, except for those that another worker has too."""
+        in_flight = self.connection.in_flight.values() if self.connection is not None else ()
+        return bool(self._queue) or any(not run.is_copied for run in in_flight)
 
     def submit(self, run: EngineRun) -> None:
         """Sends a run, or queues it until it can be sent."""
@@ -116,7 +123,7 @@ class Dispatcher:
         if run.inputs is None and connection.has_loaded(run.executable):
             self._end_soon(run, Outcome())
             return True
-        connection.detach(self._pool.take_retired(), self._pool.take_forgotten())
+        connection.detach()
         sent = connection.send(run)
         if not sent:
             self.socket_full.set()
@@ -143,7 +150,7 @@ class Dispatcher:
         self.quarantine.forget_run(run.number)
         trio.lowlevel.current_trio_token().run_sync_soon(run.end, outcome)
 
-    def cancel(self, number: int, *, kill: bool = False) -> None:
+    def cancel(self, number: int, *, kill: bool = False) -> bool:
         """Ends a run with Cancelled; see ``interface.Engine``."""
         cancelled = Outcome(error=Cancelled("the run was cancelled"))
         queued = self._queue.pop(number, None)
@@ -160,9 +167,12 @@ class Dispatcher:
             if connection.is_waiting(run):
                 with contextlib.suppress(Closed):  # the reading task sees it too
                     connection.skip(run)
-            elif kill:
+                return False
+            if kill:
                 connection.was_killed = True
                 connection.process.kill()
+            return True
+        return False
 
     def drain(self) -> bool:
         """Takes the answers that are there, and sends what there is room for then.
@@ -247,18 +257,101 @@ class Dispatcher:
         """
         runs = tuple(connection.in_flight.values())
         if not connection.was_killed:
-            unended = [run.number for run in runs if not run.has_ended]
-            self.quarantine.record_death({run.key for run in runs}, unended, status)
-            for run in runs:
-                run.attempts += 1
+            self._record_death(runs, status)
         for run in reversed(runs):
-            if run.has_ended:
+            if run.has_ended or run.is_copied:
                 run.release_segments()
             else:
-                self._queue[run.number] = run
-                self._queue.move_to_end(run.number, last=False)
+                self._requeue(run)
+        self._answer_statistics()
+
+    def _record_death(self, runs: Sequence[EngineRun], status: int) -> None:
+        """Finds out what a worker died of.
+
+        The user of the last run is accused: most deaths follow the start of a run at once.  An
+        attempt counts only for runs of a user that had the worker alone.
+        """
+        unended = [run.number for run in runs if not (run.has_ended or run.is_copied)]
+        self.quarantine.record_death({run.key for run in runs}, unended, status)
+        if runs:
+            self.accused.append(runs[-1].user)
+        if len({run.user for run in runs}) == 1:
+            for run in runs:
+                run.attempts += 1
+
+    def _requeue(self, run: EngineRun) -> None:
+        """Puts a run before all others of the queue."""
+        self._queue[run.number] = run
+        self._queue.move_to_end(run.number, last=False)
+
+    def _answer_statistics(self) -> None:
+        """Ends the wait for figures that a worker will not send: the last known ones are used."""
         for answered in self.statistics_requests.values():
             answered.set()
+
+    def hand_over(self, user: int, heir: Dispatcher) -> WorkerConnection | None:
+        """Gives all runs of one user to another dispatcher, with the worker if it has any of them.
+
+        The worker's runs of other users go on there, and start a second time in the next worker
+        of this dispatcher: the first result counts.
+
+        Args:
+            user: The user.
+            heir: Has no worker.
+
+        Returns:
+            The connection to the worker, which is the heir's now; None if it stays here.
+        """
+        connection = self.connection
+        runs = tuple(connection.in_flight.values()) if connection is not None else ()
+        given = connection if any(run.user == user for run in runs) else None
+        if given is not None:
+            self.connection, heir.connection = None, given
+            self._copy_to(self, [run for run in runs if run.user != user])
+            self._answer_statistics()
+            for run in runs:
+                if run.user == user:
+                    self.quarantine.forget_run(run.number)
+        self._give_queued(user, heir)
+        return given
+
+    def move(self, user: int, heir: Dispatcher) -> None:
+        """Gives all runs of one user to another dispatcher, where they start again.
+
+        A worker that has some of them is ended: it cannot stop them by itself.
+        """
+        self._give_queued(user, heir)
+        connection = self.connection
+        if connection is None:
+            return
+        runs = [run for run in connection.in_flight.values() if run.user == user]
+        if runs:
+            self._copy_to(heir, runs)
+            connection.was_killed = True
+            connection.process.kill()
+
+    def _copy_to(self, heir: Dispatcher, runs: Sequence[EngineRun]) -> None:
+        """Queues copies of runs in flight, before all others of the heir's queue."""
+        copies = dict[int, EngineRun]()
+        for run in runs:
+            if run.has_ended or run.is_copied:
+                continue
+            try:
+                copies[run.number] = run.copy(self._pool, copies)
+            except OSError as error:  # its worker still writes to its memory
+                run.has_failed = True
+                failure = from_os_error(error, "keeping the inputs of the run")
+                trio.lowlevel.current_trio_token().run_sync_soon(run.end, Outcome(error=failure))
+        for queued in heir._queue.values():
+            queued.follow(copies)
+        for copy in reversed(copies.values()):
+            heir._requeue(copy)
+
+    def _give_queued(self, user: int, heir: Dispatcher) -> None:
+        for run in [run for run in self._queue.values() if run.user == user]:
+            del self._queue[run.number]
+            self.quarantine.forget_run(run.number)
+            heir._queue[run.number] = run
 
     def fail(self, cause: JaxfsError) -> None:
         """Fails every run from now on with ``cause``, or with an earlier one."""

@@ -8,6 +8,7 @@ started when needed and ended when idle.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,9 @@ from jaxfs.engine.interface import Engine
 from jaxfs.engine.protocol import Device, EngineOptions
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.privileges import User
+
+MAX_SEPARATE = 4  # engines besides the shared one: each is a process with a copy of JAX
+SEPARATE_IDLE_S = 30.0  # without a run, then the process ends
 
 
 class UserEngines:
@@ -53,6 +57,12 @@ class UserEngines:
     def all(self) -> tuple[Engine, ...]:
         """Returns the engines of the users that have called something, the owner's first."""
         return tuple(self._engines.values())
+
+    def separate(self, _uid: int, /) -> None:
+        """Returns None: every user has an engine already."""
+
+    def rejoin(self, _uid: int, /) -> None:
+        """Does nothing."""
 
     def _engine(self, uid: int) -> LocalEngine:
         found = self._engines.get(uid)
@@ -90,10 +100,23 @@ async def open_per_user(
 
 
 class SharedEngine:
-    """Implements ``interface.Engines`` with the same engine for all users."""
+    """Implements ``interface.Engines`` with the same engine for all users.
 
-    def __init__(self, engine: LocalEngine) -> None:
+    A user whose runs delay or end those of others gets another one, of ``MAX_SEPARATE`` at most:
+    each is a process.
+
+    Args:
+        engine: The engine.
+        options: How its worker starts; those of other engines start the same way.
+        nursery: For the other engines.
+    """
+
+    def __init__(self, engine: LocalEngine, options: EngineOptions, nursery: trio.Nursery) -> None:
         self._engine = engine
+        self._options = options
+        self._nursery = nursery
+        self._separate: list[LocalEngine] = []
+        self._separated: dict[int, LocalEngine] = {}  # by user
 
     @property
     def toolchain(self) -> str:
@@ -109,8 +132,40 @@ class SharedEngine:
         return self._engine
 
     def all(self) -> tuple[Engine, ...]:
-        """Returns the engine."""
-        return (self._engine,)
+        """Returns the engine, then those of single users."""
+        return (self._engine, *self._separate)
+
+    def separate(self, uid: int, /) -> Engine | None:
+        """Moves a user's runs to another engine, on CPUs; see ``interface.Engines``.
+
+        Other devices are held by one process.
+        """
+        if any(device.platform != "cpu" for device in self._engine.devices()):
+            return None
+        found = self._separated[uid] = self._least_used()
+        self._engine.give_user(uid, found)
+        return found
+
+    def rejoin(self, uid: int, /) -> None:
+        """Lets a user without runs use the shared engine again."""
+        self._separated.pop(uid, None)
+
+    def _least_used(self) -> LocalEngine:
+        """Returns an engine that no user has, or one of the fewest users."""
+        users = Counter(self._separated.values())
+        found = min(self._separate, key=lambda engine: users[engine], default=None)
+        if found is not None and (not users[found] or len(self._separate) == MAX_SEPARATE):
+            return found
+        quarantine = self._engine.quarantine.for_another_worker()
+        added = LocalEngine(self._options, self._engine.pool, SEPARATE_IDLE_S, quarantine)
+        self._separate.append(added)
+        self._nursery.start_soon(added.run)
+        return added
+
+    async def close(self) -> None:
+        """Ends the engines of single users."""
+        for engine in self._separate:
+            await engine.close()
 
 
 @asynccontextmanager
@@ -121,6 +176,12 @@ async def open_shared(options: EngineOptions) -> AsyncIterator[SharedEngine]:
         RunFailed: It cannot be started.
     """
     pool = Pool()
-    async with open_local_engine(options, pool) as engine:
-        yield SharedEngine(engine)
+    async with open_local_engine(options, pool) as engine, trio.open_nursery() as nursery:
+        engines = SharedEngine(engine, options, nursery)
+        try:
+            yield engines
+        finally:
+            with trio.CancelScope(shield=True):
+                await engine.close()
+                await engines.close()
     pool.close()

@@ -42,6 +42,12 @@ write a different program'
         self._faults: Counter[str] = Counter()
         self._kills: Counter[str] = Counter()
 
+    def for_another_worker(self) -> Quarantine:
+        """Returns one that counts the same deaths, and has suspects of its own."""
+        other = Quarantine()
+        other.quarantined, other._faults, other._kills = self.quarantined, self._faults, self._kills
+        return other
+
     def record_death(self, keys: set[str], runs: Iterable[int], status: int) -> None:
         """Records that a worker died.
 

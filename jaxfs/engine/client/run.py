@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
@@ -30,6 +30,8 @@ class EngineRun:
         done: Called once with the outcome.
         shared_as: The number of the producer under which other runs may take its outputs before it
             has ended; 0 if none may.
+        user: For whom it runs.
+        is_copied: Whether it also runs in another worker: it need not start again.
         output: Where large outputs go.
         dependencies: The runs that make inputs of this one.
         attempts: How many workers died while they had it.
@@ -43,6 +45,8 @@ class EngineRun:
     inputs: tuple[Input | OutputRef, ...] | None
     done: Callable[[Outcome], None]
     shared_as: int = 0
+    user: int = 0
+    is_copied: bool = False
     output: Range | None = None
     dependencies: list[EngineRun] = attrs.field(factory=list)
     attempts: int = 0
@@ -102,6 +106,48 @@ class EngineRun:
                 if isinstance(value, Range):
                     value.segment.retain()
 
+    def copy(self, pool: Pool, copies: Mapping[int, EngineRun]) -> EngineRun:
+        """Returns the same run for another worker; this one may go on where it is.
+
+        The outputs have memory of their own, because both may write them at different times.
+
+        Args:
+            pool: For outputs that other runs may take.
+            copies: Of the runs that this one may depend on, by number.
+
+        Raises:
+            OSError: There is no memory.
+        """
+        copy = EngineRun(
+            self.number,
+            self.executable,
+            self.inputs,
+            self.done,
+            self.shared_as,
+            self.user,
+            dependencies=list(self.dependencies),
+            attempts=self.attempts,
+        )
+        for segment in copy.segments:
+            segment.retain()
+        copy.follow(copies)
+        try:
+            if copy.shared_as:
+                copy.reserve_output(pool)
+        except OSError:
+            copy.release_segments()
+            raise
+        self.is_copied = True
+        return copy
+
+    def follow(self, copies: Mapping[int, EngineRun]) -> None:
+        """Takes inputs from the copies of the runs that it depends on."""
+        originals = [other for other in self.dependencies if other.number in copies]
+        if not originals or self.inputs is None:
+            return
+        self.inputs = tuple(_moved(value, originals, copies) for value in self.inputs)
+        self.dependencies = [copies.get(other.number, other) for other in self.dependencies]
+
     def _located(self, value: Input | OutputRef, find: Callable[[int], EngineRun | None]) -> Input:
         """Returns where an input is, or where the run that makes it will put it."""
         if not isinstance(value, OutputRef):
@@ -160,6 +206,22 @@ class EngineRun:
             segment.release()
         self.inputs, self.output = (), None
         self.dependencies.clear()
+
+
+def _moved(
+    value: Input | OutputRef, originals: Sequence[EngineRun], copies: Mapping[int, EngineRun]
+) -> Input | OutputRef:
+    """Returns an input where it lies in an original's outputs as the same part of its copy's."""
+    for original in originals:
+        old, new = original.output, copies[original.number].output
+        if not (isinstance(value, Range) and old is not None and new is not None):
+            continue
+        start = value.offset - old.offset
+        if value.segment is old.segment and 0 <= start < old.nbytes:
+            new.segment.retain()
+            value.segment.release()
+            return Range(new.segment, new.offset + start, value.nbytes, value.value)
+    return value
 
 
 def _ref(place: Range) -> SegmentRef:
