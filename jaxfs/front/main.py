@@ -37,6 +37,7 @@ from jaxfs.options import Options
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs.builder import Builder
 from jaxfs.programs.pickle_policy import PicklePolicy
+from jaxfs.programs.program import SourceProgram
 from jaxfs.programs.program_registry import Programs
 from jaxfs.programs.store import Store
 from jaxfs.vfs.mount import Mount
@@ -157,7 +158,12 @@ async def _open_mount(launch: Launch, store: Store, nursery: trio.Nursery) -> As
         pickles = PicklePolicy(options.pickle, os.getuid(), compiler)
         builder = Builder(store, compiler, engines, pickles, nursery)
         quotas = quotas_of(options)
-        programs = Programs(builder, nursery)
+
+        def note_build(program: SourceProgram, error: JaxfsError) -> None:
+            owner = Credentials(program.attr.uid, program.attr.gid)
+            mount.note(owner, f"programs/{program.source_name}", error)
+
+        programs = Programs(builder, nursery, note_build)
 
         def note_failure(call: Call, error: JaxfsError) -> None:
             caller = Credentials(call.attr.uid, call.attr.gid)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 import attrs
+import trio
 
 from jaxfs.compiler.compiler_interface import Compiler, UserIds
 from jaxfs.compiler.job_protocol import Compile, Compiled, Trace, Traced, UntypedProgram
@@ -18,6 +19,22 @@ from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.jobs import BuildJob, BuildJobs, Kind
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.store import Store
+
+THREAD_BYTES = 1 << 20
+
+
+async def put_source(store: Store, data: bytes | memoryview) -> str:
+    """Writes a source to the state directory and returns its hash.
+
+    Up to ``THREAD_BYTES`` are hashed and written at once, as a thread costs more.
+
+    Raises:
+        NoSpace: The disk of the state directory is full.
+        RunFailed: The state directory cannot be written.
+    """
+    if len(data) < THREAD_BYTES:
+        return store.put_source(data)
+    return await trio.to_thread.run_sync(store.put_source, data)
 
 
 @attrs.frozen
@@ -35,15 +52,10 @@ class BuildRequest:
     program: str
 
     @classmethod
-    def of(cls, program: Program, build_key: BuildKey | None = None) -> BuildRequest:
-        """Returns the request for a program, in the name of its source's owner.
-
-        Args:
-            program: The program, written or derived.
-            build_key: Replaces the program's own key, while a new source is built.
-        """
+    def of(cls, program: Program) -> BuildRequest:
+        """Returns the request for a program, written or derived, in its source's owner's name."""
         root = root_of(program)
-        return cls(build_key or program.build_key, (root.attr.uid, root.attr.gid), root.name)
+        return cls(program.build_key, (root.attr.uid, root.attr.gid), root.name)
 
 
 class BuildSteps:

@@ -11,13 +11,16 @@ import trio
 
 from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.compiler.transforms.table import parse
-from jaxfs.errors import BrokenProgram, Cancelled, Invalid, JaxfsError
+from jaxfs.engine.protocol import Device
+from jaxfs.errors import BrokenProgram, Cancelled, Invalid, JaxfsError, RunFailed
 from jaxfs.programs.build_key import Steps, Types
 from jaxfs.programs.build_steps import BuildRequest
 from jaxfs.programs.builder import Builder
 from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.program import DerivedProgram, Program, SourceProgram, root_of
 from jaxfs.programs.program_records import remember
+from jaxfs.programs.program_versions import BuildTarget
+from jaxfs.types.avals import parse_aval
 from jaxfs.types.partial_avals import check_types
 
 MAX_SPECIALIZATIONS = 256  # of one program; beyond them, the least recently used is dropped
@@ -89,21 +92,21 @@ class Derivations:
         outcome: ProgramVersion | JaxfsError = Cancelled("it was interrupted")
         try:
             await derived.base.wait_compiled()
-            outcome = await self._make(derived)
+            device = self._builder.device(derived.device or root_of(derived).device)
+            target = BuildTarget(derived.build_key, device.name)
+            made = await derived.run_build(number, target, lambda: self._make(derived, device))
+            outcome = made or outcome
         except JaxfsError as error:
             outcome = error
         except Exception as error:
             log.exception("internal error while making %s", derived.path)
-            outcome = Invalid(f"internal error: {error!r}")
+            outcome = RunFailed(f"internal error: {error!r}")
         finally:
             if derived.end_build(number, outcome):
                 self._remember(derived)
 
-    async def _make(self, derived: DerivedProgram) -> ProgramVersion:
-        device = self._builder.device(derived.device or root_of(derived).device)
-        request = BuildRequest.of(derived)
-        derived.building = request.build_key
-        version = await self._builder.build(request, device)
+    async def _make(self, derived: DerivedProgram, device: Device) -> ProgramVersion:
+        version = await self._builder.build(BuildRequest.of(derived), device)
         if isinstance(version, UntypedProgram) and derived.types is not None:
             raise Invalid(f"{version.reason}; the types {derived.types} do not settle that")
         return version
@@ -118,13 +121,32 @@ class Derivations:
         """Drops what was made from ``base``, which was replaced, and begins to build it again."""
         for specialization in base.specializations.values():
             specialization.is_outdated = True
+            specialization.cancel_builds()
         base.specializations.clear()
         for derived in tuple(base.transformed.values()):
             self.outdate(derived)
             derived.forget()
             self.start(derived)
 
-    def recall(self, base: SourceProgram, steps: Steps, types: Types | None) -> None:
+    def recall_kept(self, base: SourceProgram) -> None:
+        """Lists the derived programs of before a remount.
+
+        Those that only another version of jaxfs knows stay in the program's record.
+        """
+        transformed, base.kept_transformed = base.kept_transformed, []
+        for steps in transformed:
+            try:
+                self._recall(base, tuple(steps), None)
+            except JaxfsError:
+                base.kept_transformed.append(steps)
+        specializations, base.kept_specializations = base.kept_specializations, []
+        for types in specializations:
+            try:
+                self._recall(base, (), tuple(map(parse_aval, types)))
+            except JaxfsError:
+                base.kept_specializations.append(types)
+
+    def _recall(self, base: SourceProgram, steps: Steps, types: Types | None) -> None:
         """Lists a derived program of before a remount, ready if it is in the state directory.
 
         Otherwise, as after an upgrade of jax, its next use builds it.

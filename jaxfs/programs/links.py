@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from jaxfs.errors import NameTaken
+from jaxfs.errors import Invalid, NameTaken
 from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.posix.node_object import OwnedNodeObject
 from jaxfs.programs import names
@@ -76,7 +76,7 @@ class Links:
         """
         if names.check(name) in self._links:
             raise NameTaken(f"programs/{name} is there already")
-        self._store.put_link(LinkRecord(name, target, attr.uid, attr.gid))
+        self._put(name, target, attr)
         link = self._links[name] = Link(name, target, attr)
         return link
 
@@ -85,8 +85,8 @@ class Links:
 
         The record goes too, so that the link is not there after a remount.
         """
-        del self._links[link.name]
         self._store.drop_link(link.name)
+        del self._links[link.name]
 
     def rename(self, link: Link, new: str) -> None:
         """Gives a link another name, and replaces a link that has it.
@@ -97,11 +97,21 @@ class Links:
             NoSpace: The disk of the state directory is full.
             RunFailed: The state directory cannot be written.
         """
-        names.check(new)
+        self._put(names.check(new), link.target, link.attr)
         self.remove(link)
-        other = self._links.get(new)
-        if other is not None:
-            self.remove(other)
         link.name = new
-        self._store.put_link(LinkRecord(new, link.target, link.attr.uid, link.attr.gid))
         self._links[new] = link
+
+    def _put(self, name: str, target: str, attr: InodeAttr) -> None:
+        """Writes the record of a link, instead of an older one.
+
+        Raises:
+            Invalid: The target is not UTF-8, which records are.
+            NoSpace: The disk of the state directory is full.
+            RunFailed: The state directory cannot be written.
+        """
+        try:
+            target.encode()
+        except UnicodeEncodeError:
+            raise Invalid("the target of the link is not UTF-8") from None
+        self._store.put_link(LinkRecord(name, target, attr.uid, attr.gid))

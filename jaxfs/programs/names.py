@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 
 from jaxfs.compiler.transforms.table import TRANSFORMATIONS
@@ -45,8 +46,9 @@ def check(name: str) -> str:
         Invalid: It has characters that are not allowed, or begins with one.
         NameTooLong: It is longer than ``MAX_NAME_BYTES``.
     """
-    if len(name.encode()) > MAX_NAME_BYTES:
-        raise NameTooLong(f"the name is {len(name.encode())} bytes long; {MAX_NAME_BYTES} are most")
+    nbytes = len(os.fsencode(name))
+    if nbytes > MAX_NAME_BYTES:
+        raise NameTooLong(f"the name is {nbytes} bytes long; {MAX_NAME_BYTES} are most")
     if not (_STAGING if is_staging(name) else _NAME).match(name):
         raise Invalid(f"{name!r} is no name here; names are [A-Za-z0-9_][A-Za-z0-9_.-]*")
     return name
@@ -56,7 +58,8 @@ def split_source(filename: str) -> tuple[str, str]:
     """Returns name and extension of a source's file.
 
     Raises:
-        Invalid: It is no name, has no known extension, or is the name of a transformation.
+        Invalid: It is no name, has no known extension or two of them, or is the name of a
+            transformation.
         NameTooLong: It is longer than ``MAX_NAME_BYTES``.
     """
     name, dot, extension = check(filename).rpartition(".")
@@ -65,7 +68,19 @@ def split_source(filename: str) -> tuple[str, str]:
         raise Invalid(f"{filename!r} does not end like a program; use one of {known}")
     if name in RESERVED:
         raise Invalid(f"{name!r} is the name of a transformation; call the program otherwise")
+    if is_source_like(name):
+        raise Invalid(f"programs/{name} would be the file of another program; use one extension")
     return name, extension
+
+
+def is_source_like(name: str) -> bool:
+    """Whether a name has the extension of a source, so that a directory of it could hide a file.
+
+    >>> is_source_like("col.mlir"), is_source_like("v1.2")
+    (True, False)
+    """
+    _, dot, extension = name.rpartition(".")
+    return bool(dot) and extension in EXTENSIONS
 
 
 def types_name(types: tuple[Aval, ...]) -> str:

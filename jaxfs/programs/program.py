@@ -6,21 +6,20 @@ another program: transformed, as ``transformations/grad/loss`` is, or specialize
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 import attrs
-import trio
 
-from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import BrokenProgram, Invalid, JaxfsError, NotSupported, recorded
 from jaxfs.posix.credentials import SERIALS, InodeAttr, allowed_to_readers
 from jaxfs.posix.node_object import NodeMode, OwnedNodeObject
 from jaxfs.programs.build_key import BuildKey, Steps, Types
-from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
+from jaxfs.programs.compiled import ProgramVersion
 from jaxfs.programs.names import types_name
+from jaxfs.programs.program_versions import ProgramVersions
 from jaxfs.programs.stats import Stats
 from jaxfs.programs.store import BindingRecord
 
@@ -44,18 +43,14 @@ class InputBinding(Protocol):
 
 
 @attrs.define(eq=False, kw_only=True)
-class Program(OwnedNodeObject, ABC):
+class Program(ProgramVersions, OwnedNodeObject):
     """What all programs have.
 
     Attributes:
         device: the name of its device; empty: the first one.
         modes: permissions that chmod set, by file name, instead of the defaults of the node table.
-        compiled: the version that calls run; None if there is none or it is untyped.
-        untyped: set instead of ``compiled`` if the input types come with each call.
-        error: why the last build failed; None after one that did not.
         stats: figures of its calls.
         inputs: bindings by the key path of the input.
-        building: what is built now, the last one where there are several builds.
         checked: the report of each user's last comparison with the reference interpreter, by uid:
             the inputs may be private.
         serial: distinguishes node objects for as long as the daemon runs.
@@ -67,27 +62,13 @@ class Program(OwnedNodeObject, ABC):
 
     device: str = ""
     modes: dict[str, int] = attrs.field(factory=dict)
-    compiled: CompiledProgram | None = None
-    untyped: UntypedProgram | None = None
-    error: JaxfsError | None = attrs.field(default=None, converter=recorded)
     stats: Stats = attrs.field(factory=Stats)
     inputs: dict[str, InputBinding] = attrs.field(factory=dict)
-    building: BuildKey | None = None
     checked: dict[int, str] = attrs.field(factory=dict)
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     specializations: dict[Types, DerivedProgram] = attrs.field(factory=dict)
     transformed: dict[Steps, DerivedProgram] = attrs.field(factory=dict)
     known: WeakValueDictionary[Steps, DerivedProgram] = attrs.field(factory=WeakValueDictionary)
-    _builds: int = 0  # under way
-    _building_since_s: float = 0.0
-    _last_build: int = 0
-    _current_build: int = 0  # the one that made the current version
-    _changed: trio.Event = attrs.field(factory=trio.Event)
-
-    @property
-    @abstractmethod
-    def path(self) -> str:
-        """Its directory, relative to the mount point."""
 
     @property
     def label(self) -> str:
@@ -104,34 +85,11 @@ class Program(OwnedNodeObject, ABC):
     def build_key(self) -> BuildKey:
         """Everything that decides what it computes."""
 
-    @property
-    @abstractmethod
-    def removed(self) -> bool:
-        """Whether it is no longer in the mount."""
-
-    @property
-    def state(self) -> str:
-        """Returns compiling, ready, untyped, failed or unused.
-
-        A program with a version stays ready or untyped while that is replaced.
-        """
-        if self.compiled is not None:
-            return "ready"
-        if self.untyped is not None:
-            return "untyped"
-        if self._builds:
-            return "compiling"
-        return "failed" if self.error is not None else "unused"
-
-    @property
-    def current(self) -> ProgramVersion | None:
-        """The version that calls use, compiled or untyped."""
-        return self.compiled or self.untyped
-
-    @property
-    def changed(self) -> trio.Event:
-        """Set at the next change of state."""
-        return self._changed
+    def cancel_builds(self) -> None:
+        """Ends the builds that no call waits for, also those of programs made from this one."""
+        super().cancel_builds()
+        for derived in (*self.specializations.values(), *self.known.values()):
+            derived.cancel_builds()
 
     def drop_inputs(self) -> None:
         """Unbinds all inputs, also those of programs made from this one."""
@@ -140,56 +98,6 @@ class Program(OwnedNodeObject, ABC):
         self.inputs.clear()
         for derived in (*self.specializations.values(), *self.transformed.values()):
             derived.drop_inputs()
-
-    @property
-    def building_usec(self) -> int:
-        """Microseconds since the build under way began; 0 if there is none."""
-        since_s = trio.current_time() - self._building_since_s
-        return int(since_s * 1e6) if self._builds else 0
-
-    def begin_build(self) -> int:
-        """Notes that a build begins.  Returns its number, for `end_build`."""
-        if not self._builds:
-            self._building_since_s = trio.current_time()
-        self._builds += 1
-        self._last_build += 1
-        self._wake()
-        return self._last_build
-
-    def end_build(self, number: int, outcome: ProgramVersion | JaxfsError) -> bool:
-        """Notes that a build has ended.  Returns whether it made the current version.
-
-        A build that ends after a younger one was installed changes nothing.
-        """
-        self._builds -= 1
-        if not self._builds:
-            self.building = None
-        is_latest = number > self._current_build
-        is_made = not isinstance(outcome, JaxfsError)
-        if is_latest and isinstance(outcome, JaxfsError):
-            self.error = outcome
-        elif is_latest:
-            self.compiled = outcome if isinstance(outcome, CompiledProgram) else None
-            self.untyped = outcome if isinstance(outcome, UntypedProgram) else None
-            self.error, self._current_build = None, number
-        self._wake()
-        return is_latest and is_made
-
-    async def wait_compiled(self) -> ProgramVersion:
-        """Returns the current version, after the first build if there is none yet.
-
-        Raises:
-            BrokenProgram: no build has worked.
-        """
-        while self.current is None and self._builds:
-            await self._changed.wait()
-        if self.current is None:
-            raise BrokenProgram(f"{self.path} has no version that works; read {self.path}/error")
-        return self.current
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
 
     def mode_of(self, spec: NodeMode) -> int:
         """Returns the mode of the source for the source file.
@@ -214,6 +122,10 @@ class Program(OwnedNodeObject, ABC):
             self.modes[spec.name] = mode & spec.mode
 
 
+def _stay_as_it_is(program: SourceProgram) -> None:
+    """Begins no build: the program is in no mount."""
+
+
 @attrs.define(eq=False, kw_only=True)
 class SourceProgram(Program):
     """A program whose source is a file of ``programs/``.
@@ -226,7 +138,13 @@ class SourceProgram(Program):
         source_sha256: hash of the source; empty before the first one is written.
         source_bytes: size of the source.
         is_removed: whether its file was removed or replaced by a rename.
+        start: begins to build its source again.
+        is_recorded: whether the state directory has its record.
+        pending_sha256: hash of a source that a rename put in the place of this one, and that no
+            build has ended for; empty if there is none.
         kept_bindings: symbolic links in ``inputs/`` from before a remount, not bound again yet.
+        kept_transformed: steps of transformed programs from before a remount, not listed again yet.
+        kept_specializations: likewise, the types of specializations.
     """
 
     name: str
@@ -239,7 +157,12 @@ class SourceProgram(Program):
         factory=lambda: Invalid("nothing was written to it yet"), converter=recorded
     )
     is_removed: bool = False
+    start: Callable[[SourceProgram], None] = _stay_as_it_is
+    is_recorded: bool = False
+    pending_sha256: str = ""
     kept_bindings: list[BindingRecord] = attrs.field(factory=list)
+    kept_transformed: list[list[str]] = attrs.field(factory=list)
+    kept_specializations: list[list[str]] = attrs.field(factory=list)
 
     @property
     def path(self) -> str:
@@ -270,6 +193,20 @@ class SourceProgram(Program):
     def removed(self) -> bool:
         """Whether its file was removed."""
         return self.is_removed
+
+    def start_build(self) -> None:
+        """Begins to build its source again."""
+        self.start(self)
+
+    @property
+    def _is_unwanted(self) -> bool:
+        """Whether it was removed: calls that wait for it could not use it."""
+        return self.is_removed
+
+    def cancel_builds(self) -> None:
+        """Ends all its builds: a call that waits for one could not use it."""
+        self._end_builds()
+        super().cancel_builds()
 
     def bindings(self) -> list[BindingRecord]:
         """Returns the symbolic links in ``inputs/`` of this program and of transformed ones."""
@@ -322,6 +259,10 @@ class DerivedProgram(Program):
         """Whether the base was removed, or replaced under a specialization."""
         return self.base.removed or self.is_outdated
 
+    def start_build(self) -> None:
+        """Begins to make it from its base."""
+        self.start(self)
+
     def forget(self) -> None:
         """Drops the current version, because the base was replaced."""
         self.compiled, self.untyped, self.error = None, None, None
@@ -333,8 +274,6 @@ class DerivedProgram(Program):
             NotSupported: the base cannot be transformed so; with the reason.
             BrokenProgram: no build has worked.
         """
-        if self.state == "unused":
-            self.start(self)
         try:
             return await super().wait_compiled()
         except BrokenProgram:
@@ -357,29 +296,3 @@ def root_of(program: Program) -> SourceProgram:
         program = program.base
     assert isinstance(program, SourceProgram)
     return program
-
-
-@attrs.define(eq=False)
-class StagedFile(OwnedNodeObject):
-    """A file whose name begins with a dot: it is stored as it is until it is renamed.
-
-    Attributes:
-        name: with the dot.
-        attr: owner, mode and times.
-        data: its bytes.
-        serial: distinguishes node objects for as long as the daemon runs.
-    """
-
-    name: str
-    attr: InodeAttr
-    data: bytes = b""
-    serial: int = attrs.field(factory=lambda: next(SERIALS))
-
-    def mode_of(self, spec: NodeMode) -> int:
-        """Returns its own mode: it is one file."""
-        del spec
-        return self.attr.mode
-
-    def set_mode(self, spec: NodeMode, mode: int) -> None:
-        """Changes its own mode."""
-        self.attr.mode = mode & spec.mode

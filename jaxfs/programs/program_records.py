@@ -8,15 +8,32 @@ from jaxfs.programs.store import ProgramRecord, Store
 
 
 def remember(store: Store, program: SourceProgram) -> None:
-    """Writes the program's record, unless it has no version or was removed.
+    """Writes the program's record, unless it was removed or never was more than a bad source.
 
     Raises:
         NoSpace: The disk of the state directory is full.
         RunFailed: The state directory cannot be written.
     """
-    if program.current is None or program.removed:
-        return
-    record = ProgramRecord(
+    if outlives(program):
+        store.put_record(record_of(program))
+        program.is_recorded = True
+
+
+def outlives(program: SourceProgram) -> bool:
+    """Whether a program outlives the daemon.
+
+    One that has a record does, whatever has become of its version: its device may come back, or
+    another version of jax compile it.  A new one does unless its source is bad.
+    """
+    if program.removed or not program.source_sha256:
+        return False
+    is_bad = program.current is None and program.error is not None and program.error.is_verdict
+    return program.is_recorded or not is_bad
+
+
+def record_of(program: SourceProgram) -> ProgramRecord:
+    """Returns the record of a program as it is now."""
+    return ProgramRecord(
         name=program.name,
         extension=program.extension,
         sha256=program.source_sha256,
@@ -27,11 +44,12 @@ def remember(store: Store, program: SourceProgram) -> None:
         device=program.device,
         modes=program.modes,
         options=program.options,
-        transformed=[list(steps) for steps in program.transformed],
-        specializations=[list(map(str, types)) for types in program.specializations],
+        transformed=[list(steps) for steps in program.transformed] + program.kept_transformed,
+        specializations=[list(map(str, types)) for types in program.specializations]
+        + program.kept_specializations,
         bindings=program.bindings(),
+        pending_sha256=program.pending_sha256,
     )
-    store.put_record(record)
 
 
 def program_of(record: ProgramRecord) -> SourceProgram:
@@ -44,5 +62,9 @@ def program_of(record: ProgramRecord) -> SourceProgram:
         modes=dict(record.modes),
         options=dict(record.options),
         source_sha256=record.sha256,
+        is_recorded=True,
+        pending_sha256=record.pending_sha256,
         kept_bindings=list(record.bindings),
+        kept_transformed=list(record.transformed),
+        kept_specializations=list(record.specializations),
     )

@@ -1,31 +1,48 @@
 """The names in ``programs/``: sources, symbolic links and staging files.
 
-What happens when a source is written is in `source_builds`, after a remount in `restore`.
+A program has two names, that of its source and that of its directory.  No two of all these are the
+same.  What happens when a source is written is in `source_builds`, after a remount in `restore`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 
+import msgspec
 import trio
 
-from jaxfs.errors import Invalid, NameTaken, NotFound
+from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotFound
 from jaxfs.posix.credentials import InodeAttr
 from jaxfs.programs import names
 from jaxfs.programs.builder import Builder
 from jaxfs.programs.derived import Derivations
 from jaxfs.programs.links import Link, Links
-from jaxfs.programs.program import SourceProgram, StagedFile
-from jaxfs.programs.program_records import remember
+from jaxfs.programs.program import SourceProgram
+from jaxfs.programs.program_records import outlives, remember
 from jaxfs.programs.restore import Restorer
 from jaxfs.programs.source_builds import SourceBuilds
+from jaxfs.programs.staged_file import StagedFile
 from jaxfs.programs.staging import StagingFiles
+from jaxfs.programs.store import ProgramRecord
+from jaxfs.programs.wanted_version import WantedVersion
 
 MAX_LINKS = 40  # in a chain, as the kernel follows them
+Named = SourceProgram | Link | StagedFile
+log = logging.getLogger(__name__)
+
+
+def _ignore(program: SourceProgram, error: JaxfsError) -> None:
+    """Does nothing with the error of a build that nothing waited for."""
 
 
 class Programs:
-    """The programs of a mount, by name; all but staging files outlive the daemon.
+    """The programs of a mount, by name; they outlive the daemon.
+
+    Args:
+        builder: Compiles them.
+        nursery: Must live longer than every build.
+        failed: Is called with the error of a build that nothing waited for.
 
     Attributes:
         jobs: build steps under way and ended.
@@ -35,12 +52,17 @@ class Programs:
         staging: files that wait for a rename.
     """
 
-    def __init__(self, builder: Builder, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        builder: Builder,
+        nursery: trio.Nursery,
+        failed: Callable[[SourceProgram, JaxfsError], None] = _ignore,
+    ) -> None:
         self.jobs = builder.jobs
         self.derivations = Derivations(builder, nursery)
-        self.builds = SourceBuilds(builder, self.derivations, nursery)
+        self.builds = SourceBuilds(builder, self.derivations, nursery, failed)
         self.links = Links(builder.store)
-        self.staging = StagingFiles()
+        self.staging = StagingFiles(builder, nursery, self._drop_source)
         self._store = builder.store
         self._restorer = Restorer(builder, self.builds, self.derivations, nursery)
         self._programs: dict[str, SourceProgram] = {}
@@ -54,20 +76,44 @@ class Programs:
     def restore(self) -> None:
         """Brings the programs of the state directory back; see `Restorer`.
 
-        Removes the sources that no program uses any more.
+        Removes the sources that nothing uses any more.
         """
-        for record in self._store.records():
+        records = self._store.records()
+        for record in sorted(records, key=lambda record: names.is_source_like(record.name)):
+            record = self._with_free_names(record)  # noqa: PLW2901  # the same program
             self._programs[record.name] = self._restorer.restore(record)
-        self._store.drop_unused_sources({program.source_sha256 for program in self})
+        used = {program.source_sha256 for program in self}
+        used |= {program.pending_sha256 for program in self}
+        self._store.drop_unused_sources(used | {file.sha256 for file in self.staging})
+
+    def _with_free_names(self, record: ProgramRecord) -> ProgramRecord:
+        """Returns a record whose names are free.
+
+        Earlier versions took two programs of which one had the other's source as its directory.
+        """
+        name = record.name
+        while any(map(self._find, (name, f"{name}.{record.extension}"))):
+            name = f"{name.replace('.', '_')}_"
+        if name == record.name:
+            return record
+        log.warning("programs/%s is now programs/%s: the name is that of a file", record.name, name)
+        renamed = msgspec.structs.replace(record, name=name)
+        try:
+            self._store.put_record(renamed)
+            self._store.drop_record(record.name)
+        except JaxfsError as error:
+            log.warning("programs/%s will be renamed at the next mount: %s", record.name, error)
+        return renamed
 
     def remember(self, program: SourceProgram) -> None:
-        """Writes the program's record, for the next mount.
+        """Writes the program's record, for the next mount, and compiles what has no verdict yet.
 
         Raises:
             NoSpace: The disk of the state directory is full.
             RunFailed: The state directory cannot be written.
         """
         remember(self._store, program)
+        self.builds.retry(program)
 
     def get(self, name: str) -> SourceProgram | None:
         """Returns the program of this name."""
@@ -102,18 +148,28 @@ class Programs:
         return None
 
     def create(self, filename: str, attr: InodeAttr) -> SourceProgram | StagedFile:
-        """Adds an empty file: a program's source, or a staging file.
+        """Returns an empty file: a program's source, or a staging file; or the one that is there.
 
         Raises:
             Invalid: It is no name of such a file.
             NameTooLong: The name is too long.
             NameTaken: A link, or a program with another extension, has the name.
         """
+        found = self.find_file(filename)
+        if found is not None:
+            return found
         if names.is_staging(filename):
+            self._check_free((filename,))
             return self.staging.create(filename, attr)
+        return self._add(self._new_program(filename, attr))
+
+    def _new_program(self, filename: str, attr: InodeAttr) -> SourceProgram:
         name, extension = names.split_source(filename)
-        self._check_free(name, extension)
-        program = self._programs[name] = SourceProgram(name=name, extension=extension, owner=attr)
+        self._check_free((name, filename))
+        return SourceProgram(name=name, extension=extension, owner=attr, start=self.builds.retry)
+
+    def _add(self, program: SourceProgram) -> SourceProgram:
+        self._programs[program.name] = program
         return program
 
     def link(self, name: str, target: str, attr: InodeAttr) -> Link:
@@ -126,8 +182,7 @@ class Programs:
             NoSpace: The disk of the state directory is full.
             RunFailed: The state directory cannot be written.
         """
-        if self._has_file(name):
-            raise NameTaken(f"programs/{name} is there already")
+        self._check_free((name,))
         if name in names.RESERVED:
             raise Invalid(f"{name!r} is the name of a transformation; choose another one")
         return self.links.create(name, target, attr)
@@ -146,88 +201,111 @@ class Programs:
         if isinstance(file, StagedFile):
             self.staging.remove(file)
         else:
+            self._store.drop_record(file.name)
             self._forget(file)
 
-    async def rename(self, old: str, new: str, *, replace: bool = True) -> None:
-        """Renames a file; a staging file that gets a program's name is compiled first.
+    def rename(self, old: str, new: str, *, replace: bool = True) -> None:
+        """Renames a file; a staging file that gets a program's name becomes its source.
 
-        Nothing has changed if it raises.
+        The kernel locks the directory meanwhile, so that this waits for nothing: a compile that has
+        not ended goes on.  Nothing has changed if it raises.
 
         Raises:
             NotFound: There is no file ``old``.
             NameTaken: There is a file ``new``, and ``replace`` is off or it is of another kind.
             Invalid: The new name is no name of such a file.
-            JaxfsError: What the compile raised.
+            JaxfsError: The compile of the staging file has ended with it.
         """
-        link = self.links.get(old)
-        if link is not None:
-            self._rename_link(link, new, replace=replace)
-            return
-        file = self._existing_file(old)
-        if not replace and self.find_file(new) is not None:
+        source = self.links.get(old) or self._existing_file(old)
+        target = self.links.get(new) or self.find_file(new)
+        if not replace and target is not None:
             raise NameTaken(f"programs/{new} is there already")
         if old == new:
             return
-        if isinstance(file, SourceProgram):
-            self._rename_program(file, new)
+        if isinstance(source, Link):
+            self._check_free((new,), target if isinstance(target, Link) else None)
+            self.links.rename(source, new)
         elif names.is_staging(names.check(new)):
-            self.staging.rename(file, new)
+            self._check_free((new,), target if isinstance(target, StagedFile) else None)
+            self._rename_to_staging(source, new)
+        elif isinstance(source, SourceProgram):
+            self._rename_program(source, new)
         else:
-            staged = file
-            await self.builds.finish(lambda: self._rename_staged(staged, new))
+            self._rename_staged(source, new)
 
-    def _rename_link(self, link: Link, new: str, *, replace: bool) -> None:
-        """Renames a symbolic link, within ``programs/``.
+    def _rename_to_staging(self, file: SourceProgram | StagedFile, new: str) -> None:
+        if isinstance(file, StagedFile):
+            self.staging.rename(file, new)
+            return
+        self.staging.put(StagedFile(new, file.attr, file.source_sha256, file.source_bytes))
+        self._store.drop_record(file.name)
+        self._forget(file)
+
+    def _rename_staged(self, staged: StagedFile, new: str) -> None:
+        """Makes a staging file the source of a program, whose new version serves when it is there.
 
         Raises:
-            NameTaken: A program or its source has the name, or a link that may not be replaced.
+            JaxfsError: The compile of the staging file has ended with it.
         """
-        if self._has_file(new) or (not replace and self.links.get(new) is not None):
-            raise NameTaken(f"programs/{new} is there already")
-        if link.name != new:
-            self.links.rename(link, new)
-
-    async def _rename_staged(self, staged: StagedFile, new: str) -> None:
-        """Compiles a staging file under a program's name, which it gets if that works."""
         found = self.find_file(new)
-        program = found if isinstance(found, SourceProgram) else self.create(new, staged.attr)
-        assert isinstance(program, SourceProgram)
-        try:
-            number, device = program.begin_build(), program.device
-            await self.builds.build(program, number, staged.data, device, shows_failed=False)
-        except BaseException:
-            if found is None and not program.removed:
-                self._forget(program)
-            raise
-        program.owner = staged.attr
-        self.remember(program)
-        self.staging.remove(staged)
+        program = found if isinstance(found, SourceProgram) else self._new_program(new, staged.attr)
+        self.staging.check_is_program(staged)
+        wanted = WantedVersion(
+            staged.sha256, staged.nbytes, program.device, program.options, owner=staged.attr
+        )
+        self.builds.replace(program, wanted, staged.build)
+        self._add(program)
+        self.staging.forget(staged)
 
     def _rename_program(self, program: SourceProgram, new: str) -> None:
-        if names.is_staging(new):
-            self.staging.create(new, program.attr, self.builds.read_source(program))
-            self._forget(program)
-            return
-        name, extension = names.split_source(new)
-        self._check_free(name, extension, program)
-        other = self._programs.get(name)
-        if other is not None and other is not program:
-            self._forget(other)
-        del self._programs[program.name]
-        self._store.drop_record(program.name)
+        """Renames a program, and replaces one that has its new name.
+
+        The new record is written before the old one is dropped.
+        """
+        other = self.find_file(new)
+        name, extension = (
+            (other.name, other.extension)
+            if isinstance(other, SourceProgram)
+            else names.split_source(new)
+        )
+        self._check_free((name, new), program, other)
+        before = program.name, program.extension
         program.name, program.extension = name, extension
-        self._programs[name] = program
-        self.remember(program)
+        try:
+            remember(self._store, program)
+        except JaxfsError:
+            program.name, program.extension = before
+            raise
+        if not outlives(program):
+            self._store.drop_record(name)
+        if name != before[0]:
+            self._store.drop_record(before[0])
+            del self._programs[before[0]]
+        if isinstance(other, SourceProgram):
+            self._forget(other)
+        self._add(program)
 
     def _forget(self, program: SourceProgram) -> None:
-        """Removes a program and its record.
-
-        ``is_removed`` makes a build that is under way raise Cancelled.
-        """
+        """Removes a program that has no record; its builds end."""
         program.is_removed = True
+        program.cancel_builds()
         program.drop_inputs()
-        del self._programs[program.name]
-        self._store.drop_record(program.name)
+        if self._programs.get(program.name) is program:
+            del self._programs[program.name]
+
+    def _drop_source(self, sha256: str) -> None:
+        """Removes a content that a staging file had, unless something else has it."""
+        is_used = (
+            any(
+                sha256 in (program.source_sha256, program.pending_sha256)
+                or sha256 in program.sources_in_use
+                for program in self
+            )
+            or any(file.sha256 == sha256 for file in self.staging)
+            or self.builds.puts
+        )
+        if sha256 and not is_used:
+            self._store.source_path(sha256).unlink(missing_ok=True)
 
     def _existing_file(self, filename: str) -> SourceProgram | StagedFile:
         """Returns the file of a name, as `find_file`.
@@ -240,21 +318,29 @@ class Programs:
             raise NotFound(f"there is no programs/{filename}")
         return file
 
-    def _has_file(self, name: str) -> bool:
-        """Whether a program or its source has this name; they are different files."""
-        return self.get(name) is not None or self.find_file(name) is not None
+    def _find(self, name: str) -> Named | None:
+        """Returns what has a name in ``programs/``, a program also by that of its directory."""
+        return self.get(name) or self.links.get(name) or self.find_file(name)
 
-    def _check_free(self, name: str, extension: str, renamed: SourceProgram | None = None) -> None:
-        """Checks that a program can have a name.
+    def _check_free(self, wanted: Iterable[str], *but: Named | None) -> None:
+        """Checks that names are free.
+
+        Args:
+            wanted: The names.
+            but: What may have them.
 
         Raises:
-            NameTaken: A link, or a program with another extension, has it.
+            NameTaken: Something else has one.
         """
-        if self.links.get(name) is not None:
-            raise NameTaken(f"programs/{name} is a link; remove it first")
-        twin = self._programs.get(name)
-        if twin is not None and twin is not renamed and twin.extension != extension:
-            raise NameTaken(
-                f"programs/{name} is made from {twin.source_name}; remove that first, "
-                f"or write to it: the content decides what it is, not the name"
-            )
+        for name in wanted:
+            found = self._find(name)
+            if found is None or any(found is one for one in but):
+                continue
+            if isinstance(found, Link):
+                raise NameTaken(f"programs/{name} is a link; remove it first")
+            if isinstance(found, SourceProgram) and found.name == name:
+                raise NameTaken(
+                    f"programs/{name} is made from {found.source_name}; remove that first, "
+                    f"or write to it: the content decides what it is, not the name"
+                )
+            raise NameTaken(f"programs/{name} is there already")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 
 import trio
 
@@ -11,10 +10,10 @@ from jaxfs.errors import BrokenProgram, JaxfsError
 from jaxfs.programs.builder import Builder
 from jaxfs.programs.derived import Derivations
 from jaxfs.programs.program import SourceProgram
-from jaxfs.programs.program_records import program_of, remember
+from jaxfs.programs.program_records import program_of
 from jaxfs.programs.source_builds import SourceBuilds
 from jaxfs.programs.store import ProgramRecord
-from jaxfs.types.avals import parse_aval
+from jaxfs.programs.wanted_version import WantedVersion
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +40,7 @@ class Restorer:
     def restore(self, record: ProgramRecord) -> SourceProgram:
         """Returns the program of a record, ready, failed or still compiling."""
         program = program_of(record)
+        program.start = self._builds.retry
         number = program.begin_build()
         try:
             source = self._builder.store.source_path(record.sha256)
@@ -52,27 +52,17 @@ class Restorer:
             program.end_build(number, BrokenProgram(f"its source is gone: {error}"))
         else:
             if version is None:
-                self._nursery.start_soon(self._rebuild, program, number, record)
+                self._nursery.start_soon(self._rebuild, program, number)
             else:
                 program.end_build(number, version)
-                self._restore_derived(program, record)
+                self._derivations.recall_kept(program)
+                self._builds.retry(program)  # a source that a rename put in its place
         return program
 
-    def _restore_derived(self, program: SourceProgram, record: ProgramRecord) -> None:
-        """Lists derived programs again; those that another version of jaxfs knew are skipped."""
-        for steps in record.transformed:
-            with suppress(JaxfsError):
-                self._derivations.recall(program, tuple(steps), None)
-        for types in record.specializations:
-            with suppress(JaxfsError):
-                self._derivations.recall(program, (), tuple(map(parse_aval, types)))
-
-    async def _rebuild(self, program: SourceProgram, number: int, record: ProgramRecord) -> None:
+    async def _rebuild(self, program: SourceProgram, number: int) -> None:
         try:
-            source = self._builder.store.source_path(program.source_sha256).read_bytes()
-            await self._builds.build(program, number, source, program.device)
-            if program.source_sha256 == record.sha256:  # not overwritten meanwhile
-                self._restore_derived(program, record)
-                remember(self._builder.store, program)  # the build wrote a record without them
-        except (JaxfsError, OSError) as error:
+            await self._builds.build(program, number, WantedVersion.again(program))
+        except JaxfsError as error:
             log.warning("programs/%s did not compile again: %s", program.name, error)
+        if program.pending_sha256:
+            self._builds.retry(program)

@@ -1,12 +1,14 @@
 """Work that continues when those who wait for it are interrupted, and is done once for all of them.
 
 A compile that close(2) began is not undone by Ctrl-C: the wait ends, the work does not, and the
-next close(2) of the same source finds it under way.  The name is that of Go's x/sync package.
+next close(2) of the same source finds it under way.  Where several programs share a job, it goes on
+as long as one of them needs it.  The name is that of Go's x/sync package.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -28,6 +30,7 @@ class SingleFlight(Generic[Product]):
     def __init__(self, nursery: trio.Nursery, work: Callable[[], Awaitable[Product]]) -> None:
         self._work = work
         self._ended = trio.Event()
+        self._scope = trio.CancelScope()
         self._products: list[Product] = []
         self._error: JaxfsError | None = None
         nursery.start_soon(self._run)
@@ -39,7 +42,8 @@ class SingleFlight(Generic[Product]):
 
     async def _run(self) -> None:
         try:
-            self._products.append(await self._work())
+            with self._scope:
+                self._products.append(await self._work())
         except JaxfsError as error:
             self._error = error.recorded()
         except Exception as error:
@@ -47,6 +51,10 @@ class SingleFlight(Generic[Product]):
             self._error = RunFailed(f"internal error: {error!r}")
         finally:
             self._ended.set()
+
+    def cancel(self) -> None:
+        """Ends the work: nothing waits for it."""
+        self._scope.cancel()
 
     async def wait(self) -> Product:
         """Returns what the work makes.
@@ -64,11 +72,15 @@ class SingleFlight(Generic[Product]):
 
 
 class SingleFlights(Generic[Product]):
-    """Work under way by key: at most one piece of work per key at a time."""
+    """Work under way by key: at most one piece of work per key at a time.
+
+    Work that nothing waits for any more ends: its program was removed or overwritten.
+    """
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._flights: dict[str, SingleFlight[Product]] = {}
+        self._waiters: Counter[SingleFlight[Product]] = Counter()
 
     async def do(self, key: str, work: Callable[[], Awaitable[Product]]) -> Product:
         """Returns what ``work`` makes, or the work of this key that is under way already."""
@@ -79,7 +91,19 @@ class SingleFlights(Generic[Product]):
                 try:
                     return await work()
                 finally:
-                    del self._flights[key]
+                    self._forget(key, flight)
 
             flight = self._flights[key] = SingleFlight(self._nursery, work_and_forget)
-        return await flight.wait()
+        self._waiters[flight] += 1
+        try:
+            return await flight.wait()
+        finally:
+            self._waiters[flight] -= 1
+            if not self._waiters[flight]:
+                del self._waiters[flight]
+                self._forget(key, flight)
+                flight.cancel()
+
+    def _forget(self, key: str, flight: SingleFlight[Product] | None) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]

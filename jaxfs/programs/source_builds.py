@@ -1,39 +1,59 @@
-"""Builds of source programs: a source is written, an option or the device changes.
+"""Builds of source programs: a source is written or renamed, an option or the device changes.
 
 `Derivations` is the same for programs made from others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import attrs
+import msgspec
 import trio
 
-from jaxfs.errors import Cancelled, Invalid, JaxfsError, RunFailed
-from jaxfs.programs.build_steps import BuildRequest
+from jaxfs.errors import Cancelled, Invalid, JaxfsError
+from jaxfs.programs.build_steps import BuildRequest, put_source
 from jaxfs.programs.builder import Builder
 from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.derived import Derivations
 from jaxfs.programs.program import DerivedProgram, Program, SourceProgram
-from jaxfs.programs.program_records import remember
+from jaxfs.programs.program_records import record_of, remember
 from jaxfs.programs.single_flight import SingleFlight
-from jaxfs.programs.store import sha256
+from jaxfs.programs.staged_file import StagedBuild
+from jaxfs.programs.wanted_version import WantedVersion
 
-THREAD_BYTES = 1 << 20
+log = logging.getLogger(__name__)
 
 
 class SourceBuilds:
     """Compiles source programs again and installs what works; a failed build changes no version.
 
     Builds continue when those who wait for them are interrupted.
+
+    Args:
+        builder: makes versions.
+        derivations: the programs made from programs.
+        nursery: must live longer than every build.
+        failed: is called with the error of a build that nothing waited for.
+
+    Attributes:
+        puts: how many sources are being written to the state directory.
     """
 
-    def __init__(self, builder: Builder, derivations: Derivations, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        builder: Builder,
+        derivations: Derivations,
+        nursery: trio.Nursery,
+        failed: Callable[[SourceProgram, JaxfsError], None],
+    ) -> None:
         self._builder = builder
         self._derivations = derivations
         self._nursery = nursery
+        self._failed = failed
+        self.puts = 0
 
     async def finish(self, work: Callable[[], Awaitable[None]]) -> None:
         """Waits for work that continues when the wait is interrupted.
@@ -49,23 +69,119 @@ class SourceBuilds:
         The build has begun when this returns, so that calls wait for it.
 
         Returns:
-            What waits for its end; it raises Cancelled if the program was removed meanwhile, and
-            errors as `Builder.build`.
+            What waits for its end; it raises Cancelled if the program was removed or overwritten
+            meanwhile, and errors as `Builder.build`.
         """
         number = program.begin_build()
         data = bytes(source)  # the writer may be gone before the compile is done
-        return self.finish(
-            lambda: self.build(program, number, data, program.device, is_written=True)
-        )
+        return self.finish(lambda: self._commit(program, number, data))
+
+    async def _commit(self, program: SourceProgram, number: int, data: bytes) -> None:
+        outcome: JaxfsError = Cancelled("the compile was interrupted")
+        digest = ""
+        try:
+            if not data:
+                raise Invalid("the file is empty; write a program to it")
+            self.puts += 1
+            try:
+                digest = await put_source(self._builder.store, data)
+            finally:
+                self.puts -= 1
+        except JaxfsError as error:
+            outcome = error
+            raise
+        finally:
+            if not digest:
+                program.end_build(number, outcome)
+        wanted = WantedVersion(digest, len(data), program.device, program.options, is_written=True)
+        await self.build(program, number, wanted)
+
+    def replace(
+        self, program: SourceProgram, wanted: WantedVersion, staged: StagedBuild | None
+    ) -> None:
+        """Puts a source in the place of the program's, at once; nothing has changed if it raises.
+
+        Args:
+            program: Serves its version until the new one is there.
+            wanted: The new source.
+            staged: The compile that was begun for it, if there is one.
+
+        Raises:
+            NoSpace: The disk of the state directory is full.
+            RunFailed: The state directory cannot be written.
+            JaxfsError: The compile has ended with it.
+        """
+        if staged is not None and (staged.target, staged.uid) != (wanted.target, wanted.uid):
+            staged.scope.cancel()
+            staged = None
+        outcome = staged.outcome if staged is not None else None
+        if isinstance(outcome, JaxfsError) and outcome.is_verdict:
+            raise type(outcome)(outcome.reason, outcome.diagnostics)
+        if outcome is None or isinstance(outcome, JaxfsError):
+            self._accept(program, wanted)
+            self._start(program, wanted, staged)
+            return
+        number = program.begin_build()
+        try:
+            self._install(program, number, wanted, outcome)
+        except JaxfsError as error:
+            program.end_build(number, error)
+            raise
+
+    def _accept(self, program: SourceProgram, wanted: WantedVersion) -> None:
+        """Records a source before it is built: it is not lost if the daemon ends meanwhile."""
+        if program.is_recorded:
+            record = msgspec.structs.replace(record_of(program), pending_sha256=wanted.sha256)
+            self._builder.store.put_record(record)
+            program.pending_sha256 = wanted.sha256
+            return
+        attr = wanted.attr_for(program)
+        self._builder.store.put_record(wanted.record_for(program, attr))
+        program.is_recorded, program.error, program.owner = True, None, attr
+        program.source_sha256, program.source_bytes = wanted.sha256, wanted.nbytes
+
+    def retry(self, program: SourceProgram) -> None:
+        """Begins to build what no build has given a verdict on, as after a full disk."""
+        wanted = WantedVersion.again(program)
+        if program.pending_sha256:
+            wanted = attrs.evolve(wanted, sha256=program.pending_sha256)
+        elif not program.needs_build:
+            return
+        try:
+            nbytes = self._builder.store.source_path(wanted.sha256).stat().st_size
+        except OSError:  # it is lost: the error of the last build stays
+            return
+        if not (program.is_building or program.removed):
+            self._start(program, attrs.evolve(wanted, nbytes=nbytes))
+
+    def _start(
+        self, program: SourceProgram, wanted: WantedVersion, staged: StagedBuild | None = None
+    ) -> None:
+        number = program.begin_build()
+        self._nursery.start_soon(self._build_unwatched, program, number, wanted, staged)
+
+    async def _build_unwatched(
+        self,
+        program: SourceProgram,
+        number: int,
+        wanted: WantedVersion,
+        staged: StagedBuild | None,
+    ) -> None:
+        """Builds, and keeps the compile of the staging file going for so long."""
+        try:
+            await self.build(program, number, wanted)
+        except JaxfsError as error:
+            if not isinstance(error, Cancelled):
+                self._failed(program, error)
+        except Exception:
+            log.exception("internal error while making %s", program.path)
+        finally:
+            if staged is not None:
+                staged.scope.cancel()
 
     async def set_options(self, program: SourceProgram, options: dict[str, str]) -> None:
         """Compiles the program with other options; the old ones stay if that fails."""
-        before, program.options = program.options, options
-        try:
-            await self._rebuild(program, program.device)
-        except BaseException:
-            program.options = before
-            raise
+        await self._rebuild(program, program.device, options)
 
     async def move(self, program: Program, device_name: str) -> None:
         """Lets a program run on another device.
@@ -75,6 +191,12 @@ class SourceBuilds:
             Invalid: the program runs on several devices at once.
             JaxfsError: as `Builder.build`.
         """
+        is_failed = program.state == "failed"
+        if isinstance(program, SourceProgram) and is_failed and program.is_recorded:
+            # what it ran on is gone, perhaps
+            device = self._builder.device(device_name)
+            await self._rebuild(program, device.name, program.options)
+            return
         current = await program.wait_compiled()
         if isinstance(current, CompiledProgram) and len(current.devices) > 1:
             if device_name == current.device:
@@ -92,66 +214,88 @@ class SourceBuilds:
                 program.device = device.name
                 remember(self._builder.store, program)
                 return
-            await self._rebuild(program, device.name)
+            await self._rebuild(program, device.name, program.options)
 
-    async def _rebuild(self, program: SourceProgram, device_name: str) -> None:
-        source, number = self.read_source(program), program.begin_build()
-        await self.finish(lambda: self.build(program, number, source, device_name))
-
-    async def build(
-        self,
-        program: SourceProgram,
-        number: int,
-        source: bytes | memoryview,
-        device_name: str,
-        *,
-        shows_failed: bool = True,
-        is_written: bool = False,
+    async def _rebuild(
+        self, program: SourceProgram, device_name: str, options: Mapping[str, str]
     ) -> None:
+        """Compiles the program as it is when the writes under way have ended."""
+        while program.is_building:
+            await program.changed.wait()
+        if not program.source_sha256:
+            raise Invalid("the file is empty; write a program to it")
+        number = program.begin_build()
+        wanted = attrs.evolve(WantedVersion.again(program), device=device_name, options=options)
+        await self.finish(lambda: self.build(program, number, wanted))
+
+    async def build(self, program: SourceProgram, number: int, wanted: WantedVersion) -> None:
         """Runs one build to its end.
 
         Args:
             program: gets the version, or the error.
             number: of the build, from `Program.begin_build`; it has ended when this returns.
-            source: the program as it was written.
-            device_name: the program's device if the build works.
-            shows_failed: whether the source can be read although it did not compile.
-            is_written: whether a user wrote the source: its time of modification changes even if
-                its content does not, because make(1) compares times.
+            wanted: what to build.
         """
-        outcome: ProgramVersion | JaxfsError = Cancelled("the compile was interrupted")
-        digest = ""
+        has_ended = False
         try:
-            digest, outcome = await self._make(program, source, device_name)
+            version = await program.run_build(
+                number, wanted.target, lambda: self._make(program, wanted)
+            )
+            if program.removed:
+                raise Cancelled(f"{program.path} was removed meanwhile, while it compiled")
+            if version is not None:
+                self._install(program, number, wanted, version)
+                has_ended = True
         except JaxfsError as error:
-            outcome = error
-            if shows_failed and program.current is None:  # else it would hide one that works
-                _note_source(program, await _off_loop(sha256, source), len(source))
+            program.end_build(number, error)
+            has_ended = True
+            self._note_failure(program, wanted, error)
             raise
         finally:
-            is_current = program.end_build(number, outcome)
-        if is_current:
-            program.device = device_name
-            _note_source(program, digest, len(source))
-            if is_written:
-                program.attr.touch()
-            self._derivations.outdate(program)
-            remember(self._builder.store, program)
+            if not has_ended:
+                program.end_build(number, Cancelled("the compile was interrupted"))
 
-    async def _make(
-        self, program: SourceProgram, source: bytes | memoryview, device_name: str
-    ) -> tuple[str, ProgramVersion]:
-        """Returns the source's hash and the version that it gives."""
-        if not len(source):
-            raise Invalid("the file is empty; write a program to it")
-        digest = await _off_loop(self._builder.store.put_source, source)
-        build_key = attrs.evolve(program.build_key, source_sha256=digest)
-        program.building = build_key
-        device = self._builder.device(device_name)
-        version = await self._builder.build(BuildRequest.of(program, build_key), device)
-        if program.removed:
-            raise Cancelled(f"programs/{program.source_name} was removed meanwhile")
-        return digest, version
+    async def _make(self, program: SourceProgram, wanted: WantedVersion) -> ProgramVersion:
+        owner = wanted.owner or program.attr
+        request = BuildRequest(wanted.target.build_key, (owner.uid, owner.gid), program.name)
+        return await self._builder.build(request, self._builder.device(wanted.device))
+
+    def _install(
+        self, program: SourceProgram, number: int, wanted: WantedVersion, version: ProgramVersion
+    ) -> None:
+        """Makes a version the current one, unless a younger build has made that.
+
+        The record is written first: what serves is there after a remount.
+        """
+        if not program.is_latest(number):
+            program.end_build(number, version)
+            return
+        attr, pending = wanted.attr_for(program), wanted.pending_after(program)
+        self._builder.store.put_record(wanted.record_for(program, attr))
+        program.end_build(number, version)
+        if wanted.sha256 != program.source_sha256:
+            program.kept_specializations = []
+        program.is_recorded, program.pending_sha256, program.owner = True, pending, attr
+        program.device, program.options = wanted.device, dict(wanted.options)
+        program.source_sha256, program.source_bytes = wanted.sha256, wanted.nbytes
+        self._derivations.outdate(program)
+        self._derivations.recall_kept(program)
+
+    def _note_failure(
+        self, program: SourceProgram, wanted: WantedVersion, error: JaxfsError
+    ) -> None:
+        """Shows the source of a program that never worked; drops one that is known to be bad."""
+        if program.current is None and not program.is_recorded and not program.removed:
+            program.source_sha256, program.source_bytes = wanted.sha256, wanted.nbytes
+            program.attr.touch()
+        if error.is_verdict and program.pending_sha256 == wanted.sha256:
+            program.pending_sha256 = ""
+        try:
+            remember(self._builder.store, program)
+        except JaxfsError as failure:
+            log.warning("%s may not be there after a remount: %s", program.path, failure)
+        if error.is_verdict and program.pending_sha256:  # a bad write has ended its build
+            self.retry(program)
 
     def source_path(self, program: SourceProgram) -> Path | None:
         """Returns the file with the source.
@@ -163,18 +307,6 @@ class SourceBuilds:
         path = self._builder.store.source_path(digest) if digest else None
         return path if path is not None and path.exists() else None
 
-    def read_source(self, program: SourceProgram) -> bytes:
-        """Returns the source, byte for byte; empty if nothing was written yet.
-
-        Raises:
-            RunFailed: The file with the source cannot be read.
-        """
-        path = self.source_path(program)
-        try:
-            return path.read_bytes() if path else b""
-        except OSError as error:
-            raise RunFailed(f"the source of programs/{program.name} is gone: {error}") from error
-
     async def draw(self, program: Program, compiled: CompiledProgram) -> Path:
         """Returns the file of a picture of the program, drawn at the first call.
 
@@ -185,28 +317,3 @@ class SourceBuilds:
             RunFailed: Drawing failed for another reason.
         """
         return await self._builder.draw(BuildRequest.of(program), compiled)
-
-
-def _note_source(program: SourceProgram, digest: str, nbytes: int) -> None:
-    """Records which source a program has; its times change only with the content.
-
-    Args:
-        program: The program.
-        digest: The source's hash.
-        nbytes: The source's length.
-    """
-    if program.source_sha256 != digest:
-        program.source_sha256, program.source_bytes = digest, nbytes
-        program.attr.touch()
-
-
-async def _off_loop(function: Callable[[bytes | memoryview], str], data: bytes | memoryview) -> str:
-    """Calls a function that hashes or writes ``data``, in a thread if there is much of it.
-
-    Args:
-        function: The function; it returns the hash.
-        data: A source; up to ``THREAD_BYTES`` are handled at once, as a thread costs more.
-    """
-    if len(data) < THREAD_BYTES:
-        return function(data)
-    return await trio.to_thread.run_sync(function, data)

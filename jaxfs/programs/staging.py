@@ -1,23 +1,76 @@
-"""Staging files: files whose names begin with a dot, stored as they are.
+"""Staging files: files with names that programs cannot have, stored as they are.
 
 Editors, rsync and ``tmp=$(mktemp) ... mv`` write a file under such a name and rename it onto the
-real one.  The rename compiles it, and fails if the compile fails.
+real one.  What looks like a program is compiled when it is closed, so that the rename has little
+to wait for: the kernel locks the whole directory during a rename.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import trio
+
+from jaxfs.compiler.sources.detect import detect
+from jaxfs.errors import Invalid, JaxfsError, RunFailed
 from jaxfs.posix.credentials import InodeAttr
 from jaxfs.programs import names
-from jaxfs.programs.program import StagedFile
+from jaxfs.programs.build_key import BuildKey
+from jaxfs.programs.build_steps import BuildRequest, put_source
+from jaxfs.programs.builder import Builder
+from jaxfs.programs.program_versions import BuildTarget
+from jaxfs.programs.staged_file import StagedBuild, StagedFile
+from jaxfs.programs.store import StagedRecord
+
+HEAD_BYTES = 1 << 16  # enough to find the format
+_OFFSET_BYTES = 4  # of the root table, with which a jax.export artifact begins
+log = logging.getLogger(__name__)
+
+
+def check_is_program(head: bytes, nbytes: int) -> None:
+    """Checks that a content may be a program, without reading all of it.
+
+    Args:
+        head: Its first ``HEAD_BYTES``.
+        nbytes: Its size.
+
+    Raises:
+        Invalid: It is none.
+    """
+    if not nbytes:
+        raise Invalid("the file is empty; write a program to it")
+    found = detect(head)
+    if found == "stablehlo_text" and b"(" not in head:
+        raise Invalid("not a program: this is text without any function")
+    root = int.from_bytes(head[:_OFFSET_BYTES], "little")
+    if found == "jax_export" and not _OFFSET_BYTES <= root < nbytes:
+        raise Invalid("not a program: neither text nor one of the binary formats")
 
 
 class StagingFiles:
-    """The staging files of a mount, by name.  They do not outlive the daemon."""
+    """The staging files of a mount, by name; they outlive the daemon.
 
-    def __init__(self) -> None:
+    Args:
+        builder: Compiles what looks like a program.
+        nursery: Must live longer than every compile.
+        unused: Is called with the hash of a content that a file had.
+    """
+
+    def __init__(
+        self, builder: Builder, nursery: trio.Nursery, unused: Callable[[str], None]
+    ) -> None:
+        self._builder = builder
+        self._store = builder.store
+        self._nursery = nursery
+        self._unused = unused
         self._files: dict[str, StagedFile] = {}
+        for record in self._store.staged():
+            attr = InodeAttr(record.uid, record.gid, record.mode, mtime_ns=record.mtime_ns)
+            nbytes = record.nbytes if self._store.source_path(record.sha256).exists() else 0
+            digest = record.sha256 if nbytes else ""
+            self._files[record.name] = StagedFile(record.name, attr, digest, nbytes)
 
     def __iter__(self) -> Iterator[StagedFile]:
         return iter(tuple(self._files.values()))
@@ -26,29 +79,141 @@ class StagingFiles:
         """Returns the file of this name."""
         return self._files.get(name)
 
-    def create(self, name: str, attr: InodeAttr, data: bytes = b"") -> StagedFile:
-        """Adds a file, instead of one of the same name.
+    def create(self, name: str, attr: InodeAttr) -> StagedFile:
+        """Returns an empty file of a name, or the one that is there.
 
         Raises:
             Invalid: It is no name.
             NameTooLong: The name is too long.
         """
-        file = self._files[names.check(name)] = StagedFile(name, attr, data)
-        return file
+        return self._files.setdefault(names.check(name), StagedFile(name, attr))
+
+    def put(self, file: StagedFile) -> None:
+        """Adds a file, instead of one of the same name.
+
+        Raises:
+            NoSpace: The disk of the state directory is full.
+            RunFailed: The state directory cannot be written.
+        """
+        self._put_record(file)
+        self._replace(file)
+
+    async def commit(self, file: StagedFile, data: bytes | memoryview) -> None:
+        """Gives a file another content, and begins to compile what looks like a program.
+
+        Raises:
+            NoSpace: The disk of the state directory is full.
+            RunFailed: The state directory cannot be written.
+        """
+        before, head = file.sha256, bytes(data[:HEAD_BYTES])
+        digest = await put_source(self._store, data) if len(data) else ""
+        file.sha256, file.nbytes = digest, len(data)
+        file.attr.touch()
+        if self._files.get(file.name) is not file:  # removed while it was written
+            self._unused(digest)
+            return
+        self.remember(file)
+        if before != digest or file.build is None:
+            self._compile(file, head)
+            self._unused(before)
+
+    def remember(self, file: StagedFile) -> None:
+        """Writes the file's record, for the next mount, unless it was removed.
+
+        Raises:
+            NoSpace: The disk of the state directory is full.
+            RunFailed: The state directory cannot be written.
+        """
+        if self._files.get(file.name) is file:
+            self._put_record(file)
+
+    def _put_record(self, file: StagedFile) -> None:
+        attr = file.attr
+        record = StagedRecord(
+            file.name, file.sha256, file.nbytes, attr.uid, attr.gid, attr.mode, attr.mtime_ns
+        )
+        self._store.put_staged(record)
 
     def rename(self, file: StagedFile, name: str) -> None:
         """Gives a file another staging name, and replaces a file that has it.
 
-        The caller has checked the name: nothing has changed when that raises.
+        Raises:
+            NoSpace: The disk of the state directory is full.
+            RunFailed: The state directory cannot be written.
         """
-        self.remove(file)
-        file.name = name
-        self._files[name] = file
+        old, file.name = file.name, name
+        try:
+            self._put_record(file)
+        except JaxfsError:
+            file.name = old
+            raise
+        self._store.drop_staged(old)
+        del self._files[old]
+        self._replace(file)
 
     def remove(self, file: StagedFile) -> None:
-        """Removes a file.
+        """Removes a file and ends its compile."""
+        self.forget(file)
+        _cancel(file)
+        self._unused(file.sha256)
 
-        Nothing happens if another file has its name by now: a compile takes its time.
+    def forget(self, file: StagedFile) -> None:
+        """Removes a file that has become a program."""
+        self._store.drop_staged(file.name)
+        del self._files[file.name]
+
+    def content(self, file: StagedFile) -> Path | None:
+        """Returns the file of the state directory with the content; None if it is empty."""
+        return self._store.source_path(file.sha256) if file.sha256 else None
+
+    def check_is_program(self, file: StagedFile) -> None:
+        """Checks that a file may be a program.
+
+        Raises:
+            Invalid: It is none.
+            RunFailed: Its content cannot be read.
         """
-        if self._files.get(file.name) is file:
-            del self._files[file.name]
+        path, head = self.content(file), b""
+        try:
+            if path is not None:
+                with path.open("rb") as content:
+                    head = content.read(HEAD_BYTES)
+        except OSError as error:
+            raise RunFailed(f"the content of programs/{file.name} is gone: {error}") from error
+        check_is_program(head, file.nbytes)
+
+    def _replace(self, file: StagedFile) -> None:
+        other = self._files.get(file.name)
+        self._files[file.name] = file
+        if other is not None and other is not file:
+            _cancel(other)
+            self._unused(other.sha256)
+
+    def _compile(self, file: StagedFile, head: bytes) -> None:
+        _cancel(file)
+        file.build = None
+        try:
+            check_is_program(head, file.nbytes)
+        except Invalid:  # the rename reports it
+            return
+        file.build = StagedBuild(BuildTarget(BuildKey(file.sha256), ""), file.attr.uid)
+        request = BuildRequest(
+            file.build.target.build_key, (file.attr.uid, file.attr.gid), file.name
+        )
+        self._nursery.start_soon(self._build, file.build, request)
+
+    async def _build(self, build: StagedBuild, request: BuildRequest) -> None:
+        try:
+            with build.scope:
+                device = self._builder.device(build.target.device)
+                build.outcome = await self._builder.build(request, device)
+        except JaxfsError as error:
+            build.outcome = error.recorded()
+        except Exception as error:
+            log.exception("internal error while compiling programs/%s", request.program)
+            build.outcome = RunFailed(f"internal error: {error!r}")
+
+
+def _cancel(file: StagedFile) -> None:
+    if file.build is not None:
+        file.build.scope.cancel()

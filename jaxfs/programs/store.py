@@ -6,7 +6,8 @@
     lock                            flock(2) of the daemon that uses it
     programs/<name>.json            `ProgramRecord`                      the program
     links/<name>.json               `LinkRecord`                         the link
-    sources/<sha256>                a source, byte for byte              its programs
+    staging/<sha256 of name>.json   `StagedRecord`                       the staging file
+    sources/<sha256>                a source or staging file, as it is   its programs
     artifacts/<key>/artifact        StableHLO portable artifact          time: traced again
     artifacts/<key>/stablehlo.mlir  the same as text
     artifacts/<key>/info.json       `Traced`, or `UntypedProgram` alone
@@ -72,6 +73,7 @@ class ProgramRecord(msgspec.Struct, frozen=True):
         transformed: the steps of transformed programs that were used.
         specializations: the input types, as text, of specializations that were used.
         bindings: symbolic links in ``inputs/``.
+        pending_sha256: of a source that a rename put in its place and that no build has ended for.
     """
 
     name: str
@@ -87,6 +89,7 @@ class ProgramRecord(msgspec.Struct, frozen=True):
     transformed: list[list[str]] = []
     specializations: list[list[str]] = []
     bindings: list[BindingRecord] = []
+    pending_sha256: str = ""
 
 
 class LinkRecord(msgspec.Struct, frozen=True):
@@ -103,6 +106,28 @@ class LinkRecord(msgspec.Struct, frozen=True):
     target: str
     uid: int
     gid: int
+
+
+class StagedRecord(msgspec.Struct, frozen=True):
+    """One staging file.
+
+    Attributes:
+        name: in ``programs/``.
+        sha256: of its content; empty if it is empty.
+        nbytes: its size.
+        uid: owner.
+        gid: group.
+        mode: permission bits.
+        mtime_ns: when it was written.
+    """
+
+    name: str
+    sha256: str
+    nbytes: int
+    uid: int
+    gid: int
+    mode: int
+    mtime_ns: int
 
 
 def sha256(data: bytes | memoryview) -> str:
@@ -126,7 +151,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("programs", "links", "sources", "artifacts", "executables"):
+        for name in ("programs", "links", "staging", "sources", "artifacts", "executables"):
             (root / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = (root / "lock").open("a+")
         try:
@@ -191,6 +216,26 @@ class Store:
     def drop_link(self, name: str) -> None:
         """Removes the record of a link."""
         (self.root / "links" / f"{name}.json").unlink(missing_ok=True)
+
+    def staged(self) -> list[StagedRecord]:
+        """Returns the records of all staging files; as `records`."""
+        return self._read_all("staging", StagedRecord)
+
+    def put_staged(self, record: StagedRecord) -> None:
+        """Writes the record of a staging file.
+
+        Raises:
+            NoSpace: The disk of the directory is full.
+            RunFailed: The directory cannot be written.
+        """
+        self.put_file(self._staged_path(record.name), msgspec.json.encode(record))
+
+    def drop_staged(self, name: str) -> None:
+        """Removes the record of a staging file."""
+        self._staged_path(name).unlink(missing_ok=True)
+
+    def _staged_path(self, name: str) -> Path:
+        return self.root / "staging" / f"{sha256(name.encode())}.json"
 
     def put_source(self, data: bytes | memoryview) -> str:
         """Writes a source unless it is there.

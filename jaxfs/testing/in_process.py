@@ -20,6 +20,7 @@ from jaxfs.options import Options
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs.builder import Builder
 from jaxfs.programs.pickle_policy import PicklePolicy
+from jaxfs.programs.program import SourceProgram
 from jaxfs.programs.program_registry import Programs
 from jaxfs.programs.store import Store
 from jaxfs.testing.fake_compiler import FakeCompiler
@@ -121,7 +122,13 @@ def _assemble(
     """Puts a mount together as ``front.main`` does."""
     pickles = PicklePolicy(options.pickle, OWNER.uid, compiler)
     quotas = quotas_of(options)
-    programs = Programs(Builder(store, compiler, engines, pickles, nursery), nursery)
+    builder = Builder(store, compiler, engines, pickles, nursery)
+
+    def build_failed(program: SourceProgram, error: JaxfsError) -> None:
+        user = Credentials(program.attr.uid, program.attr.gid)
+        mount.note(user, f"programs/{program.source_name}", error)
+
+    programs = Programs(builder, nursery, build_failed)
 
     def failed(call: Call, error: JaxfsError) -> None:
         user = Credentials(call.attr.uid, call.attr.gid)

@@ -19,6 +19,7 @@ from jaxfs.posix.credentials import SERIALS, Credentials, InodeAttr
 from jaxfs.posix.node_object import FixedNodeObject, NodeObject
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.program_registry import Programs
+from jaxfs.programs.staged_file import StagedFile
 from jaxfs.quotas import Quotas
 from jaxfs.vfs.monitoring.error_log import ErrorLog
 from jaxfs.vfs.monitoring.perfetto import Timeline
@@ -167,6 +168,8 @@ class Mount(FixedNodeObject):
         """
         if isinstance(node_object, Program):
             self.programs.remember(root_of(node_object))
+        elif isinstance(node_object, StagedFile):
+            self.programs.staging.remember(node_object)
 
     def note(self, caller: Credentials, path: str, error: JaxfsError) -> None:
         """Keeps an error for `error_log`."""

@@ -48,6 +48,24 @@ func.func public @main(%n: tensor<i64>) -> (tensor<i64> {jax.result_info = "turn
 SECONDS = 600_000_000  # turns of SPIN that take about a second; only the order of magnitude counts
 FOREVER = 1 << 62
 
+
+def sines(count: int) -> str:
+    """A program that takes long to compile: 20,000 operations take many seconds."""
+    lines = [
+        f"  %{n + 1} = stablehlo.sine %{n} : tensor<4xf32>".replace("%0 ", "%x ")
+        for n in range(count)
+    ]
+    return "\n".join(
+        [
+            "func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {",
+            *lines,
+            f"  return %{count} : tensor<4xf32>",
+            "}",
+            "",
+        ]
+    )
+
+
 # The functions are made in another process, as users make theirs: nothing of it is left here.
 MAKE = """
 import sys, cloudpickle, jax, jax.numpy as jnp, numpy as np

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from jaxfs.testing import eventually
 from tests.conftest import SAXPY, Mount
-from tests.e2e.programs import DOUBLE, SECONDS, SPIN
+from tests.e2e.programs import DOUBLE, SECONDS, SPIN, sines
 from tests.e2e.requests import (
     numbers,
 )
@@ -19,26 +21,51 @@ def moved_away(mount: Mount) -> None:
     os.rename(mount.path / "arrays/w", mount.path / "arrays/z")
 
 
-def test_staging_file_is_compiled_when_it_is_renamed(mount: Mount) -> None:
+def compiled(path: Path) -> str:
+    """Waits for the compile of a staging file, and returns its state."""
+
+    def state() -> str:
+        return os.getxattr(path, "user.jaxfs.state").decode()
+
+    eventually(lambda: state() != "compiling")
+    return state()
+
+
+def test_staging_file_is_a_program_when_it_is_renamed(mount: Mount) -> None:
     staged = mount.path / "programs/.saxpy.mlir.tmp"
     staged.write_text(SAXPY)
     assert os.listdir(mount.path / "programs") == [".saxpy.mlir.tmp"]
     assert staged.read_text() == SAXPY
+    assert compiled(staged) == "ready"
     os.rename(staged, mount.path / "programs/saxpy.mlir")
     assert mount.keyed("programs/saxpy/status")["state"] == "ready"
     assert sorted(os.listdir(mount.path / "programs")) == ["saxpy", "saxpy.mlir"]
 
 
-def test_rename_of_a_bad_staging_file_fails_as_its_compile_does(mount: Mount) -> None:
+@pytest.mark.parametrize("text", ["garbage", "module { garbage() }"])
+def test_rename_of_a_bad_staging_file_fails_as_its_compile_did(mount: Mount, text: str) -> None:
     mount.add("saxpy.mlir", SAXPY)
     staged = mount.path / "programs/.new"
-    staged.write_text("garbage")
+    staged.write_text(text)
+    if "(" in text:
+        assert compiled(staged).startswith("EINVAL")
     with pytest.raises(OSError) as caught:
         os.rename(staged, mount.path / "programs/saxpy.mlir")
     assert caught.value.errno == errno.EINVAL
-    assert staged.read_text() == "garbage"
+    assert staged.read_text() == text
     assert (mount.path / "programs/saxpy.mlir").read_text() == SAXPY
     mount.sh("cat programs/saxpy/status | grep -q 'state ready'")
+
+
+def test_listing_waits_for_no_compile_of_a_renamed_program(own_mount: Mount) -> None:
+    own_mount.add("saxpy.mlir", SAXPY)
+    slow = own_mount.path / "programs/.slow"
+    slow.write_text(sines(20_000))
+    os.rename(slow, own_mount.path / "programs/slow.mlir")
+    own_mount.sh("ls programs && touch programs/.other && ln -s saxpy programs/link")
+    assert own_mount.keyed("programs/slow/status")["state"] == "compiling"
+    own_mount.sh("rm programs/slow.mlir")  # and with it the compile
+    eventually(lambda: "jaxfs_running_jobs 0" in (own_mount.path / "metrics").read_text())
 
 
 def test_program_can_be_renamed(mount: Mount) -> None:
@@ -55,7 +82,7 @@ def test_install_and_mv_replace_a_program(mount: Mount) -> None:
     mount.sh(
         "install -m 644 ../double.mlir programs/.s.mlir && mv programs/.s.mlir programs/saxpy.mlir"
     )
-    assert (mount.path / "programs/saxpy.mlir").read_text() == DOUBLE
+    eventually(lambda: (mount.path / "programs/saxpy.mlir").read_text() == DOUBLE)
 
 
 def test_rsync_deploys_a_program(mount: Mount) -> None:
@@ -63,7 +90,7 @@ def test_rsync_deploys_a_program(mount: Mount) -> None:
         pytest.skip("rsync is not installed")
     (mount.path.parent / "saxpy.mlir").write_text(SAXPY)
     mount.sh("rsync -a ../saxpy.mlir programs/")
-    assert mount.keyed("programs/saxpy/status")["state"] == "ready"
+    eventually(lambda: mount.keyed("programs/saxpy/status")["state"] == "ready")
 
 
 def test_result_moves_to_an_array_before_it_is_there(mount: Mount) -> None:

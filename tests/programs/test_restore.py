@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxfs.errors import BrokenProgram, Busy, NoSpace, RunFailed, from_os_error
+from jaxfs.errors import BrokenProgram, Busy, NoDevice, NoSpace, RunFailed, from_os_error
 from jaxfs.programs.store import Store
 from jaxfs.testing import FakeCompiler, FakeEngines, InProcessMount, eventually_async, open_vfs
 from tests.unmounted import ADD, ALICE, DOUBLE, UNTYPED
@@ -62,16 +62,19 @@ async def test_a_lost_cache_costs_only_time(tmp_path: Path) -> None:
         assert await mount.client.ask("programs/add/call", REQUEST) == SUM
 
 
-async def test_a_program_that_does_not_compile_again_shows_why(tmp_path: Path) -> None:
+async def test_a_program_that_does_not_compile_again_shows_why_and_is_tried_again_when_used(
+    tmp_path: Path,
+) -> None:
     async with open_vfs(state_dir=tmp_path) as mount:
         await mount.client.write("programs/add.mlir", ADD)
     shutil.rmtree(tmp_path / "executables")
     compiler = FakeCompiler()
     compiler.fail("compile", NoSpace("full"))
     async with open_vfs(state_dir=tmp_path, compiler=compiler) as mount:
-        with pytest.raises(BrokenProgram):
-            await mount.client.ask("programs/add/call", REQUEST)
+        (program,) = mount.mount.programs
+        await eventually_async(lambda: not program.is_building)
         assert await mount.client.text("programs/add/error") == "ENOSPC: full\n"
+        assert await mount.client.ask("programs/add/call", REQUEST) == SUM
 
 
 async def test_a_lost_source_is_shown_in_the_programs_error(tmp_path: Path) -> None:
@@ -127,6 +130,7 @@ async def test_a_broken_or_removed_program_does_not_come_back(tmp_path: Path) ->
         mount.client.symlink("new", "programs/link")
         mount.client.unlink("programs/link")
         await mount.client.write("programs/.staged", "text")
+        mount.client.unlink("programs/.staged")
     async with open_vfs(state_dir=tmp_path) as mount:
         assert mount.client.ls("programs") == ["new", "new.mlir"]
         assert len(list((tmp_path / "sources").iterdir())) == 1
@@ -167,3 +171,126 @@ async def test_a_full_disk_fails_the_write_and_loses_nothing(
 def test_a_failed_system_call_becomes_an_error_of_jaxfs() -> None:
     assert isinstance(from_os_error(OSError(28, ""), "x"), NoSpace)
     assert isinstance(from_os_error(OSError(5, ""), "x"), RunFailed)
+
+
+async def without_a_version(tmp_path: Path) -> None:
+    """Leaves a state directory with a program whose device is gone, and all that it has."""
+    engines = FakeEngines(devices=2)
+    async with open_vfs(state_dir=tmp_path, engines=engines) as mount:
+        await mount.client.write("programs/p.pkl", UNTYPED)
+        await mount.client.write("programs/p/device", "cpu:1")
+        await mount.client.ask("programs/p/call", "[1, 2]")
+        await mount.client.ask("transformations/jit/p/call", "[1, 2]")
+        mount.client.symlink("../../../arrays/w", "programs/p/inputs/x")
+
+
+@pytest.mark.parametrize("change", ["rename", "chmod", "chown", "bind", "bad write", "nothing"])
+async def test_a_program_without_a_version_outlives_every_change_of_it(
+    tmp_path: Path, change: str
+) -> None:
+    await without_a_version(tmp_path)
+    name = "q" if change == "rename" else "p"
+    async with open_vfs(state_dir=tmp_path) as mount:  # with one device
+        client = mount.client
+        assert (await client.keyed("programs/p/status"))["state"] == "failed"
+        if change == "rename":
+            await client.rename("programs/p.pkl", "programs/q.pkl")
+        elif change == "chmod":
+            await client.chmod("programs/p.pkl", 0o600)
+        elif change == "chown":
+            await mount.user(0).chown("programs/p.pkl", ALICE)
+        elif change == "bind":
+            client.symlink("../../../arrays/v", "programs/p/inputs/y")
+        elif change == "bad write":
+            with pytest.raises(NoDevice):
+                await client.write("programs/p.pkl", "no program")
+            assert await client.text("programs/p.pkl") == UNTYPED
+    async with open_vfs(state_dir=tmp_path, engines=FakeEngines(devices=2)) as mount:
+        client = mount.user(0)
+        assert client.ls("programs") == [name, f"{name}.pkl"]
+        assert await client.text(f"programs/{name}.pkl") == UNTYPED
+        assert await client.text(f"programs/{name}/device") == "cpu:1\n"
+        assert client.ls(f"programs/{name}/specializations") == ["i32_2"]
+        assert client.ls("transformations/jit") == sorted(["help", name])
+        assert "x" in client.ls(f"programs/{name}/inputs")
+
+
+async def test_a_program_whose_device_is_gone_moves_to_another(tmp_path: Path) -> None:
+    await without_a_version(tmp_path)
+    async with open_vfs(state_dir=tmp_path) as mount:
+        await mount.client.write("programs/p/device", "cpu:0")
+        assert (await mount.client.keyed("programs/p/status"))["state"] == "untyped"
+        assert mount.client.ls("programs/p/specializations") == ["i32_2"]
+
+
+async def test_a_failed_rename_of_a_program_leaves_both_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with open_vfs(state_dir=tmp_path) as mount:
+        await mount.client.write("programs/add.mlir", ADD)
+        await mount.client.write("programs/double.mlir", DOUBLE)
+        mount.client.symlink("add", "programs/one")
+        renames = [("add.mlir", "new.mlir"), ("add.mlir", "double.mlir"), ("add.mlir", ".add")]
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", lambda *args, **kwargs: full())
+            for old, new in (*renames, ("one", "two")):
+                with pytest.raises(NoSpace):
+                    await mount.client.rename(f"programs/{old}", f"programs/{new}")
+        names = ["add", "add.mlir", "double", "double.mlir", "one"]
+        assert mount.client.ls("programs") == names
+        assert await mount.client.text("programs/double.mlir") == DOUBLE
+    async with open_vfs(state_dir=tmp_path) as mount:
+        assert mount.client.ls("programs") == names
+        assert await mount.client.text("programs/double.mlir") == DOUBLE
+
+
+async def test_a_recompile_that_is_killed_loses_no_derived_programs(tmp_path: Path) -> None:
+    async with open_vfs(state_dir=tmp_path) as mount:
+        await fill(mount)
+    for place in ("artifacts", "executables"):
+        shutil.rmtree(tmp_path / place)
+    compiler = FakeCompiler()
+    compiler.hold("trace")
+    async with open_vfs(state_dir=tmp_path, compiler=compiler) as mount:
+        await eventually_async(lambda: compiler.count("trace") == 2)
+        await mount.client.chmod("programs/add.mlir", 0o600)
+        await mount.user(ALICE).chmod("programs/twice.pkl", 0o600)
+    async with open_vfs(state_dir=tmp_path) as mount:
+        client = mount.user(0)
+        await eventually_async(lambda: client.exists("programs/twice/specializations/i32_2"))
+        await eventually_async(lambda: client.ls("transformations/jit") == ["add", "help"])
+
+
+async def test_a_staging_file_outlives_the_daemon(tmp_path: Path) -> None:
+    async with open_vfs(state_dir=tmp_path) as mount:
+        await mount.client.write("programs/p.mlir", ADD, mode=0o640)
+        await mount.client.rename("programs/p.mlir", "programs/.p.mlir")
+        await mount.client.write("programs/.notes", "text")
+        await mount.client.rename("programs/.notes", "programs/.old")
+    async with open_vfs(state_dir=tmp_path) as mount:
+        assert mount.client.ls("programs") == [".old", ".p.mlir"]
+        assert mount.client.stat("programs/.p.mlir").mode & 0o777 == 0o640
+        assert await mount.client.text("programs/.p.mlir") == ADD
+        await mount.client.rename("programs/.p.mlir", "programs/p.mlir")
+        assert await mount.client.ask("programs/p/call", REQUEST) == SUM
+        mount.client.unlink("programs/.old")
+    async with open_vfs(state_dir=tmp_path) as mount:
+        assert mount.client.ls("programs") == ["p", "p.mlir"]
+        assert len(list((tmp_path / "sources").iterdir())) == 1
+
+
+async def test_programs_of_which_one_hid_the_other_are_both_reachable(tmp_path: Path) -> None:
+    async with open_vfs(state_dir=tmp_path) as mount:
+        await mount.client.write("programs/col.mlir", ADD)
+        await mount.client.write("programs/other.mlir", DOUBLE)
+    record = (tmp_path / "programs/other.json").read_text()
+    (tmp_path / "programs/col.mlir.json").write_text(record.replace('"other"', '"col.mlir"'))
+    (tmp_path / "programs/other.json").unlink()
+    for _ in range(2):
+        async with open_vfs(state_dir=tmp_path) as mount:
+            assert mount.client.ls("programs") == ["col", "col.mlir", "col_mlir_", "col_mlir_.mlir"]
+            assert await mount.client.text("programs/col.mlir") == ADD
+            assert await mount.client.text("programs/col_mlir_.mlir") == DOUBLE

@@ -17,7 +17,8 @@ from jaxfs.errors import NotPermitted
 from jaxfs.posix.credentials import InodeAttr
 from jaxfs.posix.node_object import NodeObject
 from jaxfs.programs.links import Link
-from jaxfs.programs.program import DerivedProgram, SourceProgram, StagedFile
+from jaxfs.programs.program import DerivedProgram, SourceProgram
+from jaxfs.programs.staged_file import StagedFile
 from jaxfs.types.avals import parse_aval
 from jaxfs.types.signature import Param
 from jaxfs.vfs.files import arrays, calls, inputs, programs, results

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
+from pathlib import Path
 
+import trio
+
+from jaxfs.errors import RunFailed
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs.links import Link
-from jaxfs.programs.program import Program, SourceProgram, StagedFile
+from jaxfs.programs.program import Program, SourceProgram
+from jaxfs.programs.staged_file import StagedFile
 from jaxfs.vfs.files.program import PROGRAM
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec, SymlinkSpec
 from jaxfs.vfs.open_files.base import OpenFile
 from jaxfs.vfs.open_files.disk import DiskFile
-from jaxfs.vfs.open_files.upload import UploadFile
+from jaxfs.vfs.open_files.upload import CommitBytes, UploadFile
 
 Entry = DirEntry[Program] | DirEntry[Link] | DirEntry[StagedFile]
 
@@ -53,33 +58,57 @@ def _symlink(mount: Mount, root: Mount, name: str, target: str, attr: InodeAttr)
 
 
 async def _rename(mount: Mount, old: str, new: str, replace: bool) -> None:
-    await mount.programs.rename(old, new, replace=replace)
+    mount.programs.rename(old, new, replace=replace)
 
 
 async def _open_source(
     mount: Mount, program: SourceProgram, caller: Credentials, flags: int
 ) -> OpenFile:
-    if flags & os.O_ACCMODE == os.O_RDONLY:
-        return DiskFile(mount.programs.builds.source_path(program))
-
     def commit(spool: Spool) -> Awaitable[None]:
         return mount.programs.builds.commit(program, spool.view())
 
-    def before() -> bytes:
-        return mount.programs.builds.read_source(program)
-
-    return UploadFile(mount.calls.admission.spool(caller.uid), commit, flags, before)
+    path = mount.programs.builds.source_path(program)
+    return await _open_content(mount, path, commit, caller, flags)
 
 
 async def _open_staged(
     mount: Mount, staged: StagedFile, caller: Credentials, flags: int
 ) -> OpenFile:
     async def commit(spool: Spool) -> None:
-        staged.data = bytes(spool.view())
-        staged.attr.touch()
+        await mount.programs.staging.commit(staged, spool.view())
 
+    path = mount.programs.staging.content(staged)
+    return await _open_content(mount, path, commit, caller, flags, plain=True)
+
+
+async def _open_content(
+    mount: Mount,
+    path: Path | None,
+    commit: CommitBytes,
+    caller: Credentials,
+    flags: int,
+    *,
+    plain: bool = False,
+) -> OpenFile:
+    """Opens a file whose content is in the state directory.
+
+    Raises:
+        RunFailed: The content is lost.
+    """
+    if flags & os.O_ACCMODE == os.O_RDONLY:
+        return DiskFile(path)
+    before = b""
+    if path is not None and not flags & os.O_TRUNC:
+        try:
+            before = await trio.to_thread.run_sync(path.read_bytes)
+        except OSError as error:
+            raise RunFailed(f"the state directory has lost {path}: {error}") from error
     spool = mount.calls.admission.spool(caller.uid)
-    return UploadFile(spool, commit, flags, lambda: staged.data, plain=True)
+    return UploadFile(spool, commit, flags, lambda: before, plain=plain)
+
+
+def _staged_xattrs(mount: Mount, staged: StagedFile) -> Mapping[str, str]:
+    return {"state": staged.build.state} if staged.build is not None else {}
 
 
 def _discard(mount: Mount, program: SourceProgram) -> None:
@@ -102,9 +131,10 @@ STAGING = FileSpec[StagedFile](
     "programs/.<name>",
     0o666,
     "binary or text",
-    "a staging file: compiled when it is renamed to a program's name",
+    "a staging file: renamed to a program's name, it is the program's source",
     open=_open_staged,
-    size=lambda mount, staged: len(staged.data),
+    size=lambda mount, staged: staged.nbytes,
+    xattrs=_staged_xattrs,
     settles=True,
     is_primary=True,
 )

@@ -1,0 +1,66 @@
+"""A staging file, and the compile that is begun when it is closed."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from jaxfs.errors import JaxfsError
+from jaxfs.posix.credentials import SERIALS, InodeAttr
+from jaxfs.posix.node_object import NodeMode, OwnedNodeObject
+from jaxfs.programs.compiled import ProgramVersion
+from jaxfs.programs.program_versions import BuildTarget
+
+
+@attrs.define(eq=False)
+class StagedBuild:
+    """The compile of a staging file.
+
+    Attributes:
+        target: what is built, under the options and for the device that new programs have.
+        uid: the user it is built for.
+        outcome: the version or the error; None while it is under way.
+        scope: ends it.
+    """
+
+    target: BuildTarget
+    uid: int
+    outcome: ProgramVersion | JaxfsError | None = None
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+    @property
+    def state(self) -> str:
+        """Returns compiling or ready; of a failed compile, its error in a line."""
+        if isinstance(self.outcome, JaxfsError):
+            return f"{self.outcome.errno_name}: {self.outcome.reason}"
+        return "compiling" if self.outcome is None else "ready"
+
+
+@attrs.define(eq=False)
+class StagedFile(OwnedNodeObject):
+    """A file with a staging name: it is stored as it is until it is renamed.
+
+    Attributes:
+        name: in ``programs/``.
+        attr: owner, mode and times.
+        sha256: hash of its content in the state directory; empty if it is empty.
+        nbytes: size of its content.
+        build: the compile that was begun when it was closed; None if it looks like no program.
+        serial: distinguishes node objects for as long as the daemon runs.
+    """
+
+    name: str
+    attr: InodeAttr
+    sha256: str = ""
+    nbytes: int = 0
+    build: StagedBuild | None = None
+    serial: int = attrs.field(factory=lambda: next(SERIALS))
+
+    def mode_of(self, spec: NodeMode) -> int:
+        """Returns its own mode: it is one file."""
+        del spec
+        return self.attr.mode
+
+    def set_mode(self, spec: NodeMode, mode: int) -> None:
+        """Changes its own mode."""
+        self.attr.mode = mode & spec.mode
