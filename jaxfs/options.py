@@ -185,6 +185,15 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Option("how long a call may run, as 90, 90s, 5m, 1h; default no limit", "TIME", duration),
     ] = 0.0
+    share_after: Annotated[
+        float,
+        Option(
+            "after how long a call that keeps another user waiting gets an engine of its own, or "
+            "is ETIMEDOUT where a device takes one engine only; default 5s",
+            "TIME",
+            duration,
+        ),
+    ] = 5.0
     compile_timeout: Annotated[
         float, Option("how long a compile may take; default 10m", "TIME", duration)
     ] = 600.0

@@ -14,7 +14,8 @@ import trio
 from jaxfs.arrays.producers import Producer
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.calls.memory_check import MemoryCheck
-from jaxfs.calls.scheduler import Run, Scheduler
+from jaxfs.calls.scheduler import Scheduler
+from jaxfs.calls.user_queue import Run
 from jaxfs.engine.interface import Engine, Engines, Outcome
 from jaxfs.errors import JaxfsError, NoSpace
 from jaxfs.ipc.shared_memory import Pool
@@ -90,8 +91,10 @@ class Admission:
             scheduler = self._schedulers[engine] = Scheduler(
                 engine,
                 self._nursery,
+                self._engines,
                 max_calls=self._options.max_calls_per_user,
                 limit_s=self._options.call_timeout,
+                share_after_s=self._options.share_after,
             )
         return scheduler
 
@@ -103,6 +106,11 @@ class Admission:
     def waiting(self) -> int:
         """How many runs wait for a place in an engine."""
         return sum(scheduler.waiting for scheduler in self._schedulers.values())
+
+    @property
+    def separated(self) -> int:
+        """How many users have an engine apart from that of the others."""
+        return sum(scheduler.separated for scheduler in self._schedulers.values())
 
     def pool(self, uid: int) -> Pool:
         """Returns the shared memory of a user's engine."""

@@ -13,7 +13,7 @@ from jaxfs.calls.admission import Admission
 from jaxfs.calls.call import Call, now_usec, release_outcome
 from jaxfs.calls.record import CallRecord, CallStats
 from jaxfs.calls.request_reader import RequestReader
-from jaxfs.calls.scheduler import call_soon
+from jaxfs.calls.user_queue import call_soon
 from jaxfs.codecs.formats import FORMATS
 from jaxfs.engine.interface import Engines, Outcome
 from jaxfs.errors import (

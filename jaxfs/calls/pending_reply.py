@@ -9,7 +9,7 @@ import trio
 
 from jaxfs.calls.call import now_usec, release_outcome
 from jaxfs.calls.record import CallRecord, CallStats
-from jaxfs.calls.scheduler import Run
+from jaxfs.calls.user_queue import Run
 from jaxfs.engine.interface import Outcome
 from jaxfs.errors import Cancelled, OverQuota
 from jaxfs.programs.compiled import CompiledProgram

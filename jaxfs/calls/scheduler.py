@@ -9,19 +9,21 @@ follow each other there; otherwise the later one is parked here until the earlie
 
 The scheduler also enforces the time limit.  An engine cannot stop a run alone: a run that
 does not end is ended together with its worker, and the engine starts the others' runs again.
+A user whose runs are in the way of others gets an engine of its own; see ``separation``.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import logging
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
-from typing import TypeVarTuple
 
-import attrs
 import trio
 
-from jaxfs.arrays.run_inputs import PendingInput, RunInput, ScheduledRun, release_inputs
-from jaxfs.engine.interface import Engine, Executable, Input, Outcome, OutputRef, Range
+from jaxfs.arrays.run_inputs import PendingInput, RunInput, release_inputs
+from jaxfs.calls.separation import Head, UserLoad, user_to_separate
+from jaxfs.calls.user_queue import Place, Run, UserQueue, call_soon
+from jaxfs.engine.interface import Engine, Engines, Executable, Input, Outcome, OutputRef, Range
 from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut, from_os_error
 
 MAX_IN_ENGINE = 192  # fewer than an engine takes, so that none waits in a queue there
@@ -29,103 +31,10 @@ MAX_IN_ENGINE_PER_USER = 64  # leaves places for others where one user's runs do
 KILL_GRACE_S = 0.5  # most runs end by themselves sooner than a worker starts
 ABANDONED_LIMIT_S = 10.0  # for a run of a conversation that was closed: its result is not read
 CHECKS_PER_LIMIT = 20  # how often the time limit is checked while a run may take
+CHECKS_PER_SHARE = 5  # the same for ``share_after``
 MAX_PAUSE_S = 1.0  # between two checks
+log = logging.getLogger(__name__)
 _READY = frozenset({Range, bytes})  # the types of inputs that no run has to make first
-Arguments = TypeVarTuple("Arguments")
-
-
-def call_soon(do: Callable[[*Arguments], object], *arguments: *Arguments) -> None:
-    """Calls a function from the event loop: in a long chain of runs the stack must not grow.
-
-    Args:
-        do: The function; it must not raise.
-        *arguments: Its arguments.
-    """
-    trio.lowlevel.current_trio_token().run_sync_soon(do, *arguments)
-
-
-@attrs.define(eq=False)
-class Run:
-    """One execution of an executable, from submission to its end.
-
-    Attributes:
-        scheduler: The scheduler it was submitted to.
-        user: The queue of its user.
-        executable: What is executed.
-        inputs: The inputs, retained; empty once the engine has them.
-        done: Called once, with the outcome.
-        shared_as: The producer's number if other runs may take its outputs before it has ended.
-        awaited: The inputs that were not in memory at submission.
-        is_parked: Whether it is in no queue: it waits for a run of another user or engine.
-        number: The engine's number of it; 0 while it waits here.
-        limit_s: How long it may take in the engine; 0 for no limit.
-        since_s: When it was first seen in the engine, by trio's clock; 0 before.
-        has_ended: Whether ``done`` was called.
-    """
-
-    scheduler: Scheduler
-    user: _UserQueue
-    executable: Executable
-    inputs: tuple[RunInput, ...]
-    done: Callable[[Outcome], None]
-    shared_as: int = 0
-    awaited: tuple[PendingInput, ...] = ()
-    is_parked: bool = False
-    number: int = 0
-    limit_s: float = 0.0
-    since_s: float = 0.0
-    has_ended: bool = False
-
-    def end(self, outcome: Outcome) -> None:
-        """Ends the run.  Only the first outcome counts: one that follows a timeout is released."""
-        if self.has_ended:
-            release_inputs((outcome.outputs,))
-            return
-        self.has_ended = True
-        self.done(self._with_cause(outcome) if self.awaited else outcome)
-        self.scheduler.finish(self)  # after done(): the next run may take outputs of this one
-        awaited, self.awaited = self.awaited, ()
-        for value in awaited:
-            value.dependents.discard(self)
-            call_soon(value.release)  # may end another run, and so on down a long chain
-
-    def _with_cause(self, outcome: Outcome) -> Outcome:
-        """Replaces the error of a failed outcome by that of the input that caused it.
-
-        Returns:
-            A new outcome; the same one if the run did not fail, or no input of it did.
-        """
-        failures = [value.failure() for value in self.awaited] if outcome.error else []
-        cause = next((failure for failure in failures if failure is not None), None)
-        return outcome if cause is None else Outcome(error=cause)
-
-    def kill(self) -> None:
-        """Cancels the run, and ends the worker if the run continues; see ``Scheduler.kill``."""
-        self.scheduler.kill(self)
-
-    def precedes(self, other: ScheduledRun) -> bool:
-        """Returns whether an engine that gets both runs gets this one first: they share a queue.
-
-        A parked run is in no queue yet, so that nothing is known of its place.
-        """
-        return isinstance(other, Run) and other.user is self.user and not self.is_parked
-
-
-@attrs.define(eq=False)
-class _UserQueue:
-    """The unfinished runs of one user.
-
-    Attributes:
-        uid: The user.
-        running: Those in the engine.
-        waiting: Those that wait for a place in it, in order.
-        unfinished: How many there are, parked ones included.
-    """
-
-    uid: int
-    running: set[Run] = attrs.field(factory=set)
-    waiting: OrderedDict[Run, None] = attrs.field(factory=OrderedDict)
-    unfinished: int = 0
 
 
 class Scheduler:
@@ -134,21 +43,32 @@ class Scheduler:
     Args:
         engine: The engine.
         nursery: For tasks that wait, as long as the mount exists.
+        engines: Gives a user an engine of its own; None if there is only the one.
         max_calls: How many unfinished runs a user may have; 0 for no limit.
         limit_s: How long a run may take in the engine; 0 for no limit.
+        share_after_s: How long a run may take while another user waits; 0 for no limit.
     """
 
     def __init__(
-        self, engine: Engine, nursery: trio.Nursery, *, max_calls: int = 0, limit_s: float = 0.0
+        self,
+        engine: Engine,
+        nursery: trio.Nursery,
+        engines: Engines | None = None,
+        *,
+        max_calls: int = 0,
+        limit_s: float = 0.0,
+        share_after_s: float = 0.0,
     ) -> None:
-        self._engine = engine
+        self._shared = Place(engine, engine.restarts)
+        self._places = {engine: self._shared}
+        self._engines = engines
         self._nursery = nursery
         self._max_calls = max_calls
         self._limit_s = limit_s
-        self._users: dict[int, _UserQueue] = {}  # never shrinks: there are not many users
-        self._turns: OrderedDict[int, _UserQueue] = OrderedDict()  # of those that wait, next first
-        self._in_engine = 0
-        self._restarts = engine.restarts
+        self._share_after_s = share_after_s
+        self._users: dict[int, UserQueue] = {}  # never shrinks: there are not many users
+        self._turns: OrderedDict[int, UserQueue] = OrderedDict()  # of those that wait, next first
+        self._heads: defaultdict[int, Head] = defaultdict(Head)  # what each shared device works on
         nursery.start_soon(self._watch)
 
     @property
@@ -160,6 +80,11 @@ class Scheduler:
         """Returns how many runs of a user have not ended."""
         user = self._users.get(uid)
         return user.unfinished if user is not None else 0
+
+    @property
+    def separated(self) -> int:
+        """How many users have an engine apart from that of the others."""
+        return sum(user.place is not self._shared for user in self._users.values())
 
     def submit(
         self,
@@ -184,7 +109,7 @@ class Scheduler:
         """
         user = self._users.get(uid)
         if user is None:
-            user = self._users[uid] = _UserQueue(uid)
+            user = self._users[uid] = UserQueue(uid, self._shared)
         if 0 < self._max_calls <= user.unfinished:
             release_inputs(inputs)
             raise OverQuota(
@@ -236,10 +161,10 @@ class Scheduler:
         Args:
             wait_s: How long to wait for one if there is none; this blocks the event loop.
         """
-        self._engine.poll(wait_s)
+        self._shared.engine.poll(wait_s)
 
-    def _has_place(self, user: _UserQueue) -> bool:
-        return self._in_engine < MAX_IN_ENGINE and len(user.running) < MAX_IN_ENGINE_PER_USER
+    def _has_place(self, user: UserQueue) -> bool:
+        return user.place.running < MAX_IN_ENGINE and len(user.running) < MAX_IN_ENGINE_PER_USER
 
     def _start(self, run: Run) -> None:
         """Passes a run to the engine, or ends it where an input of it failed."""
@@ -250,9 +175,13 @@ class Scheduler:
             except JaxfsError as error:
                 call_soon(run.end, Outcome(error=error.recorded()))
                 return
-        self._in_engine += 1
-        run.user.running.add(run)
-        run.number = self._engine.submit(run.executable, inputs, run.end, shared_as=run.shared_as)
+        user = run.user
+        place = user.place
+        place.running += 1
+        user.running.add(run)
+        run.number = place.engine.submit(
+            run.executable, inputs, run.end, shared_as=run.shared_as, user=user.uid
+        )
         release_inputs(value for value in inputs if not isinstance(value, OutputRef))
         run.inputs = ()
 
@@ -289,8 +218,13 @@ class Scheduler:
             release_inputs(value for value in run.inputs if isinstance(value, Range))
             run.inputs = ()
             return
-        self._in_engine -= 1
+        user.place.running -= 1
         user.running.discard(run)
+        if self._turns:
+            self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        """Starts the runs that have a place now."""
         while self._turns:
             following = next(filter(self._has_place, self._turns.values()), None)
             if following is None:
@@ -309,7 +243,7 @@ class Scheduler:
             kill: Whether to end the worker where the run continues, as ``Engine.cancel``.
         """
         if run.number:
-            self._engine.cancel(run.number, kill=kill)
+            run.user.place.engine.cancel(run.number, kill=kill)
         elif not run.has_ended:
             run.end(Outcome(error=Cancelled("the run was cancelled")))
 
@@ -323,8 +257,20 @@ class Scheduler:
             self._nursery.start_soon(self._kill_later, run)
 
     async def _kill_later(self, run: Run) -> None:
-        """Ends the worker of a cancelled run, unless the run has ended within ``KILL_GRACE_S``."""
+        """Ends the worker of a cancelled run, unless the run has ended within ``KILL_GRACE_S``.
+
+        Its user is separated first if that ends the worker of others: their runs go on.
+        """
         await trio.sleep(KILL_GRACE_S)
+        user = run.user
+        if not user.place.engine.cancel(run.number):
+            return
+        has_killed_again = user.stay.has_killed_again(trio.current_time())
+        others = [other for other in self._users.values() if other is not user]
+        if any(other.running and other.place is user.place for other in others):
+            self._separate(user, "a run of it has to be ended")
+        elif has_killed_again and others:
+            self._separate(user, "runs of it had to be ended")
         self.cancel(run, kill=True)
 
     def abandon(self, runs: Iterable[Run]) -> None:
@@ -339,10 +285,16 @@ class Scheduler:
 
     async def _watch(self) -> None:
         """Enforces the time limits, at short intervals for short limits, until it is cancelled."""
-        pause_s = min(MAX_PAUSE_S, self._limit_s / CHECKS_PER_LIMIT or MAX_PAUSE_S)
+        pause_s = min(
+            MAX_PAUSE_S,
+            self._limit_s / CHECKS_PER_LIMIT or MAX_PAUSE_S,
+            self._share_after_s / CHECKS_PER_SHARE or MAX_PAUSE_S,
+        )
         while True:
             await trio.sleep(pause_s)
-            self.expire_overdue(trio.current_time())
+            now_s = trio.current_time()
+            self.expire_overdue(now_s)
+            self.share(now_s)
 
     def expire_overdue(self, now_s: float) -> None:
         """Ends the runs that exceed their time limit.
@@ -353,12 +305,11 @@ class Scheduler:
         Args:
             now_s: The time by trio's clock.
         """
-        restarted = self._engine.state != "ready" or self._engine.restarts != self._restarts
-        self._restarts = self._engine.restarts
+        restarted = {place for place in self._places.values() if place.has_restarted()}
         running = [run for user in self._users.values() for run in user.running]
         for run in running:
             waits = any(not value.done.is_set() for value in run.awaited)
-            if restarted or waits or not run.since_s:
+            if waits or not run.since_s or run.user.place in restarted:
                 run.since_s = now_s
             elif 0 < run.limit_s <= now_s - run.since_s:
                 reason = (
@@ -367,3 +318,80 @@ class Scheduler:
                 )
                 run.end(Outcome(error=TimedOut(reason)))
                 self.kill(run)
+
+    def share(self, now_s: float) -> None:
+        """Separates a user whose runs keep others waiting, or whose runs workers died of.
+
+        Users that were separated are back after a time without runs.  Where the platform has one
+        engine only, the run in the way is ended.
+
+        Args:
+            now_s: The time by trio's clock.
+        """
+        for user in self._users.values():
+            if user.place is not self._shared and user.stay.is_over(
+                now_s, is_idle=not user.unfinished
+            ):
+                user.place = self._shared
+                if self._engines is not None:
+                    self._engines.rejoin(user.uid)
+        for uid in self._shared.engine.take_accused():
+            if uid in self._users and len(self._users) > 1:
+                self._separate(self._users[uid], "a worker died of its run")
+        if self._share_after_s:
+            self._free_devices(now_s)
+
+    def _free_devices(self, now_s: float) -> None:
+        """Finds out whether a user keeps others waiting, and separates it or ends its run."""
+        users = [user for user in self._users.values() if user.place is self._shared]
+        uid = user_to_separate([self._load_of(user, now_s) for user in users])
+        by_device = defaultdict[int, list[Run]](list)
+        running = (run for user in users for run in user.running)
+        for run in sorted(running, key=lambda run: run.number):
+            for device in run.executable.device_ids:
+                by_device[device].append(run)
+        ages = {
+            device: self._heads[device].age_s(runs[0], now_s) for device, runs in by_device.items()
+        }
+        if uid is None or self._separate(self._users[uid], "its runs keep others waiting"):
+            return
+        for device, (first, *others) in by_device.items():
+            waits = any(run.user is not first.user and self._is_long(run, now_s) for run in others)
+            if waits and ages[device] >= self._share_after_s:
+                reason = (
+                    f"the run took over {self._share_after_s:g} s while another user waited for "
+                    f"the device (-o share_after) and was ended; ask for less, or mount with a "
+                    f"longer time"
+                )
+                first.end(Outcome(error=TimedOut(reason)))
+                self.kill(first)
+
+    def _is_long(self, run: Run, now_s: float) -> bool:
+        return bool(run.since_s) and now_s - run.since_s >= self._share_after_s
+
+    def _load_of(self, user: UserQueue, now_s: float) -> UserLoad:
+        long = [run.number for run in user.running if self._is_long(run, now_s)]
+        waited_s = user.head.age_s(next(iter(user.waiting), None), now_s)
+        return UserLoad(user.uid, len(long), min(long, default=0), waited_s >= self._share_after_s)
+
+    def _separate(self, user: UserQueue, reason: str) -> bool:
+        """Gives a user another engine than the others have.
+
+        Returns:
+            Whether it has one; the platform may have no second engine.
+        """
+        if user.place is not self._shared:
+            return True
+        engine = self._engines.separate(user.uid) if self._engines is not None else None
+        if engine is None:
+            return False
+        log.info("user %d has an engine apart from that of others: %s", user.uid, reason)
+        place = self._places.setdefault(engine, Place(engine, engine.restarts))
+        self._shared.running -= len(user.running)
+        place.running += len(user.running)
+        user.place = place
+        user.stay.begin()
+        for run in (run for other in self._users.values() for run in other.running):
+            run.since_s = 0.0  # most of them start again
+        self._start_waiting()
+        return True

@@ -248,8 +248,8 @@ async def _trim(engines: Engines) -> None:
     """Gives unused memory back to the system, some time after its last use."""
     while True:
         await trio.sleep(TRIM_S)
-        for engine in engines.all():
-            engine.pool.trim()
+        for pool in {engine.pool for engine in engines.all()}:
+            pool.trim()
 
 
 async def _stop_on_signal(served: session.Session) -> None:

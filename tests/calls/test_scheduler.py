@@ -13,9 +13,9 @@ from jaxfs.calls.scheduler import (
     ABANDONED_LIMIT_S,
     MAX_IN_ENGINE,
     MAX_IN_ENGINE_PER_USER,
-    Run,
     Scheduler,
 )
+from jaxfs.calls.user_queue import Run
 from jaxfs.engine.interface import Executable, Input, Range
 from jaxfs.errors import JaxfsError, OverQuota, TimedOut
 from jaxfs.testing import FakeEngine

@@ -18,6 +18,7 @@ from tests.conftest import SAXPY, Mount
 UNITS = re.compile(r"_(total|seconds|bytes|info)$")
 COUNTS = {
     "jaxfs_engines",
+    "jaxfs_separated_users",
     "jaxfs_programs",
     "jaxfs_inodes",
     "jaxfs_waiters",

@@ -115,6 +115,12 @@ METRICS = (
         _one(lambda mount: sum(engine.pid != 0 for engine in mount.engines.all())),
     ),
     Metric(
+        "jaxfs_separated_users",
+        "gauge",
+        "Users with an engine of their own because their calls delayed those of others.",
+        _one(lambda mount: mount.calls.admission.separated),
+    ),
+    Metric(
         "jaxfs_tracer_restarts_total",
         "counter",
         "Times the tracer died and was started again.",
@@ -216,7 +222,8 @@ METRICS = (
         "Shared memory in use or kept for the next use.",
         _one(
             lambda mount: sum(
-                engine.pool.used_bytes + engine.pool.free_bytes for engine in mount.engines.all()
+                pool.used_bytes + pool.free_bytes
+                for pool in {engine.pool for engine in mount.engines.all()}
             )
         ),
     ),

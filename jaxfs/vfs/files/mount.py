@@ -21,6 +21,7 @@ def _version(mount: Mount, root: Mount, caller: Credentials) -> bytes:
 
 def _health(mount: Mount, root: Mount, caller: Credentials) -> bytes:
     engines = mount.engines.all()
+    pools = {engine.pool for engine in engines}
     states = (*(engine.state for engine in engines), mount.compiler.state)
     degraded = any(state not in ("ready", "idle") for state in states)
     return flat_keyed(
@@ -30,6 +31,7 @@ def _health(mount: Mount, root: Mount, caller: Credentials) -> bytes:
             ("engine_pid", engines[0].pid),
             ("engines", sum(engine.pid != 0 for engine in engines)),
             ("engine_restarts", sum(engine.restarts for engine in engines)),
+            ("separated_users", mount.calls.admission.separated),
             ("tracer", mount.compiler.state),
             ("tracer_restarts", mount.compiler.restarts),
             ("sandbox", ",".join(mount.compiler.sandbox)),
@@ -39,8 +41,8 @@ def _health(mount: Mount, root: Mount, caller: Credentials) -> bytes:
             ("queued_calls", mount.calls.admission.waiting),
             ("result_bytes", mount.calls.admission.quotas.result_bytes),
             ("result_limit_bytes", mount.calls.admission.quotas.limit_bytes),
-            ("shared_memory_used_bytes", sum(engine.pool.used_bytes for engine in engines)),
-            ("shared_memory_free_bytes", sum(engine.pool.free_bytes for engine in engines)),
+            ("shared_memory_used_bytes", sum(pool.used_bytes for pool in pools)),
+            ("shared_memory_free_bytes", sum(pool.free_bytes for pool in pools)),
             ("internal_errors", mount.internal_errors),
             ("uptime_usec", now_usec() - mount.started_usec),
         ]
