@@ -76,6 +76,33 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("read_file", "read another file", "open('{secret}').read()\nraise Succeeded"),
     Attack("read_passwd", "read /etc/shadow", "open('/etc/shadow').read()\nraise Succeeded"),
     Attack(
+        "read_checkout",
+        "read what jaxfs runs from, beside its package",
+        "for name in ('setup.cfg', 'README.md', '.git/config', '.git/HEAD', '.git'):\n"
+        "    try: open(os.path.join('{checkout}', name)).read()\n"
+        "    except OSError: continue\n"
+        "    raise Succeeded\n"
+        "raise PermissionError('nothing can be read')",
+    ),
+    Attack(
+        "list_processes",
+        "find out which processes there are",
+        "def running(pid):\n"
+        "    yield lambda: os.getpgid(pid)\n"
+        "    yield lambda: os.getsid(pid)\n"
+        "    yield lambda: os.getpriority(os.PRIO_PROCESS, pid)\n"
+        "    yield lambda: os.sched_getaffinity(pid)\n"
+        "    yield lambda: time.clock_gettime(~pid << 3 | 2)\n"
+        "    yield lambda: os.stat(f'/proc/{{pid}}')\n"
+        "    yield lambda: os.listdir('/proc').index(str(pid))\n"
+        "    yield lambda: syscall(125, (ctypes.c_uint32 * 2)(0x20080522, pid), None)\n"
+        "for look in running({front}):\n"
+        "    try: look()\n"
+        "    except (OSError, ValueError): continue\n"
+        "    raise Succeeded\n"
+        "raise PermissionError('no process is seen')",
+    ),
+    Attack(
         "proc_of_others",
         "read the daemon's environment",
         "open('/proc/{front}/environ', 'rb').read()\nraise Succeeded",

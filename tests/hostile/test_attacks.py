@@ -15,6 +15,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+import jaxfs
 from jaxfs.testing import eventually
 from tests.conftest import Mount, children_of, front_of, mounting
 from tests.e2e.test_permissions import ALICE, as_user
@@ -59,6 +60,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         mount.empty()
         places = {
             "secret": secret,
+            "checkout": Path(jaxfs.__file__).parents[1],
             "mount": mount.path,
             "front": front_of(mount),
             "port": tcp.getsockname()[1],
