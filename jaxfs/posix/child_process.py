@@ -1,9 +1,10 @@
-"""Child processes: start one and supervise it, and what a child does to itself.
+"""Child processes: start one and supervise it.
 
 The parent starts a ``ChildProcess`` by exec, because a fork of a process with threads, locks or a
 live JAX backend is broken.  It must do so from its first thread, trio's: "parent death" in prctl(2)
 is the death of the *thread* that forked, and trio's own ``open_process`` forks in a worker thread,
-which ends after ten seconds without work.  The child calls ``die_with_parent`` at its start.
+which ends after ten seconds without work.  The child calls
+``child_setup.die_with_parent`` at its start.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import trio
 
-from jaxfs.posix import syscalls
 from jaxfs.posix.stderr_log import StderrLog
 
 Message = TypeVar("Message")
@@ -162,22 +162,3 @@ def exit_status_text(status: int) -> str:
         return signal.Signals(-status).name
     except ValueError:
         return f"signal {-status}"
-
-
-def die_with_parent(parent: int) -> None:
-    """Makes the kernel send this process SIGKILL when ``parent`` ends.
-
-    Exits at once if the parent has ended before the request reached the kernel.
-    """
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def keep_only(fds: Iterable[int]) -> None:
-    """Closes every descriptor but these and standard input, output and error."""
-    start = 3
-    for fd in sorted(fds):
-        os.closerange(start, fd)
-        start = max(start, fd + 1)
-    os.closerange(start, os.sysconf("SC_OPEN_MAX"))

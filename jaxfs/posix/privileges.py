@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from jaxfs.posix import syscalls
-from jaxfs.posix.child_process import die_with_parent
+from jaxfs.posix.child_setup import die_with_parent
 
 _PR_CAPBSET_DROP = 24
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "JAXFS_SPIN")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -188,3 +190,15 @@ def test_a_known_user_has_the_groups_the_system_knows() -> None:
     assert 0 not in user.groups
     assert Path(user.home).is_absolute()
     assert User.known_as(3_999_999_999) == User(3_999_999_999, 3_999_999_999, (), "/")
+
+
+def test_nothing_heavy_is_imported_before_a_worker_gives_up_its_rights() -> None:
+    code = (
+        "import os, sys\n"
+        "import jaxfs.engine.worker.user_main\n"
+        "roots = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(*sorted(roots & {'trio', 'numpy', 'jax', 'ml_dtypes', 'attrs', 'pyfuse3', 'ssl'}))\n"
+        "print(len(os.listdir('/proc/self/task')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n1\n"

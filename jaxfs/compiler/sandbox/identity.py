@@ -7,7 +7,7 @@ import os
 import msgspec
 
 from jaxfs.posix import syscalls
-from jaxfs.posix.child_process import die_with_parent
+from jaxfs.posix.child_setup import die_with_parent
 
 NOBODY = 65534
 _CLONE_NEWUSER = 0x10000000

@@ -36,7 +36,7 @@ from jaxfs.compiler.zygote.job import run_job
 from jaxfs.compiler.zygote.warm_up import warm_up
 from jaxfs.ipc.channel import Channel, Closed
 from jaxfs.jaxcompat import mlir
-from jaxfs.posix.child_process import die_with_parent, keep_only
+from jaxfs.posix.child_setup import die_with_parent, keep_only
 from jaxfs.posix.page_cache import drop_code
 
 MAX_OUTPUT_BYTES = 4096  # of what a child printed, for the error that reports its death

@@ -19,7 +19,7 @@ import msgspec
 from jaxfs.engine.protocol import DIAGNOSTICS_BYTES, EngineOptions, Ready, Request, StartFailed
 from jaxfs.ipc.channel import Channel, Closed
 from jaxfs.posix import privileges
-from jaxfs.posix.child_process import die_with_parent
+from jaxfs.posix.child_setup import die_with_parent
 
 MEETING_S = 7 * 24 * 3600
 MORE_THREADS = 64
