@@ -6,7 +6,7 @@ Private names of jax and jaxlib:
   ``ShapedArray``: compile a module as it is.  The public ways start from a Python function, or give
   no executable that can be serialized.
 - ``use_shardy_partitioner``: modules with Shardy's meshes need it on, those of GSPMD off.
-- ``_JaxPjrtPickler``, ``_JaxPjrtUnpickler``, ``_unloaded_executable``: the executable alone.
+- ``_JaxPjrtPickler``, ``_unloaded_executable``: the executable alone.
   ``serialize_executable.serialize`` adds pytrees, which are pickled.
 - ``Compiled``, ``ArgInfo``: JAX's C++ dispatch for an executable that no ``jit`` made.
 - ``unsafe_call``, ``xla_executable``: run without that dispatch; statistics and HLO of XLA.
@@ -31,6 +31,7 @@ from jaxlib.lapack import _lapack  # type: ignore[attr-defined]  # private
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
+from jaxfs.jaxcompat.executable_pickles import unpickle
 from jaxfs.jaxcompat.mlir import make_context
 from jaxfs.types.avals import Aval
 from jaxfs.types.signature import Signature
@@ -133,11 +134,12 @@ def serialize(executable: Any) -> bytes:
 
 
 def deserialize(data: bytes, devices: Sequence[jax.Device]) -> Any:
-    """Returns the executable of ``serialize``'s bytes: native code, so only from trusted files."""
-    file = io.BytesIO(data)
-    make_unpickler: Any = serialize_executable._JaxPjrtUnpickler
-    unpickler = make_unpickler(file, devices[0].client, devices)
-    return unpickler.load().load()
+    """Returns the executable of ``serialize``'s bytes: native code, so only from trusted files.
+
+    Raises:
+        pickle.UnpicklingError: They would do more than to make an executable.
+    """
+    return unpickle(data, devices).load()
 
 
 def make_callable(executable: Any, signature: Signature) -> Callable[..., Sequence[jax.Array]]:
