@@ -4,7 +4,7 @@
 
 Each file runs in a pytest of its own, with another hash seed in each round.  What ran is kept in
 build/stress.json: a run that was interrupted goes on where it was, and more rounds add to those
-there are.  A test that fails once in ten rounds is a defect.
+there are.  On another Python it begins anew.  A test that fails once in ten rounds is a defect.
 """
 
 from __future__ import annotations
@@ -58,6 +58,16 @@ class State(msgspec.Struct):
 
     machine: dict[str, str] = msgspec.field(default_factory=dict)
     runs: dict[str, list[FileRun]] = msgspec.field(default_factory=dict)
+
+
+def load(here: dict[str, str]) -> State:
+    """Returns what ran so far with this Python."""
+    if STATE.exists():
+        state = msgspec.json.decode(STATE.read_bytes(), type=State)
+        if state.machine.get("python") == here.get("python"):
+            state.machine = here
+            return state
+    return State(here)
 
 
 def files_in(places: Sequence[str]) -> list[str]:
@@ -177,8 +187,7 @@ def main(
     places: tuple[str, ...], rounds: int, file_timeout: float, fresh: bool, report: Path | None
 ) -> None:
     """Exits 1 where a test failed."""
-    state = msgspec.json.decode(STATE.read_bytes(), type=State) if STATE.exists() else State()
-    state.machine = dict(machine.describe())
+    state = load(dict(machine.describe()))
     files = files_in(places or ("tests",))
     for file in files if fresh else ():
         state.runs.pop(file, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -37,6 +38,14 @@ def test_runs_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert rounds == [0, 1]
     assert CliRunner().invoke(main, [*command, "2", "--fresh"]).exit_code == 0
     assert rounds == [0, 1, 0, 1]
+
+
+def test_another_python_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stress, "STATE", tmp_path / "stress.json")
+    kept = State({"python": "3.11.7"}, {"tests/test_a.py": [PASSES]})
+    stress.STATE.write_bytes(msgspec.json.encode(kept))
+    assert stress.load({"python": "3.11.7", "cores": "2"}).runs == kept.runs
+    assert stress.load({"python": "3.13.0"}).runs == {}
 
 
 def test_report_names_a_failed_test_with_its_error() -> None:
