@@ -166,7 +166,7 @@ def test_users_take_turns(limited: Callable[[str], Mount]) -> None:
     """Bob's one call and Carol's are answered while most of Alice's hundreds still wait."""
     mount = limited("allow_other")
     mount.add("spin.mlir", SPIN)
-    flood = f"for n in $(seq 400); do echo {SECONDS // 50} > programs/spin/calls/a$n; done"
+    flood = f"for n in $(seq 400); do echo {SECONDS // 20} > programs/spin/calls/a$n; done"
     assert as_user(ALICE, mount, flood).returncode == 0
     for uid in (BOB, CAROL):
         done = as_user(uid, mount, f"echo 9 > programs/spin/calls/u{uid}; cat results/u{uid}.json")
