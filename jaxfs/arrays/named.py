@@ -33,6 +33,19 @@ from jaxfs.types.signature import Param, Signature
 
 
 @attrs.define(eq=False)
+class EarlierContents:
+    """Contents of an array from before, kept while later ones may still fail.
+
+    Attributes:
+        refs: The newest last; each has a link.
+        array: The array of the name: another one replaced it perhaps.
+    """
+
+    refs: list[ArrayRef] = attrs.field(factory=list)
+    array: NamedArray | None = None
+
+
+@attrs.define(eq=False)
 class NamedArray(OwnedNodeObject):
     """A name for arrays: for one, or for the leaves of a pytree.
 
@@ -43,7 +56,8 @@ class NamedArray(OwnedNodeObject):
         place: The directory of the file.
         charge: What the name costs its user, besides the memory.
         ref: The arrays; None until something was written.
-        error: Why the last write failed.
+        error: Why the last write failed, or what was to replace the content.
+        earlier: Contents from before, while later ones are not there yet.
         is_removed: Whether the name is gone, or leads to another object.
         serial: Numbers its inodes.  Changes with the content, so that the kernel keeps no pages of
             the old one.
@@ -57,6 +71,7 @@ class NamedArray(OwnedNodeObject):
     charge: Charge | None = None
     ref: ArrayRef | None = None
     error: JaxfsError | None = attrs.field(default=None, converter=recorded)
+    earlier: EarlierContents = attrs.field(factory=EarlierContents)
     is_removed: bool = False
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     owner_id: int = attrs.field(factory=lambda: next(SERIALS))
@@ -81,15 +96,55 @@ class NamedArray(OwnedNodeObject):
         return "failed" if self.ref.producer.error is not None else "ready"
 
     def point_to(self, ref: ArrayRef | None) -> None:
-        """Makes this the name of other arrays, or of none."""
+        """Makes this the name of other arrays, or of none.
+
+        The content from before is kept until the arrays are there: they may fail.
+        """
         old, self.ref = self.ref, None
+        if old is not None:
+            self.earlier.refs.append(old)
+            self.serial = next(SERIALS)
         if ref is not None:
             ref.producer.add_link()
             self.ref = ArrayRef(ref.producer, self.path, ref.indices, ref.prefix)
             self.error = None
-        if old is not None:
-            old.producer.drop_link()
-            self.serial = next(SERIALS)
+        if ref is None or ref.producer.has_ended:
+            dropped, self.earlier.refs = self.earlier.refs, []
+            for one in dropped:
+                one.producer.drop_link()
+
+    def take_earlier(self, other: NamedArray) -> None:
+        """Takes the content of an array that this one replaces, to come back to it."""
+        other.earlier, taken = EarlierContents(), other.earlier
+        if other.ref is not None:
+            other.ref.producer.add_link()
+            taken.refs.append(other.ref)
+        taken.refs += self.earlier.refs
+        self.earlier, taken.array = taken, self
+
+    def review(self) -> bool:
+        """Returns to the last content that did not fail, and frees those that are not needed.
+
+        Returns:
+            Whether the content is another one now.
+        """
+        if self.ref is None:
+            return False
+        refs = [*self.earlier.refs, self.ref]
+        whole = [ref for ref in refs if not ref.producer.is_failed]
+        if not whole:
+            return False
+        ready = [number for number, ref in enumerate(whole) if ref.producer.has_ended]
+        kept = whole[ready[-1] if ready else 0 :]
+        is_changed = self.ref is not kept[-1]
+        if is_changed:
+            self.error, self.serial = self.ref.producer.error, next(SERIALS)
+        self.ref, self.earlier.refs = kept[-1], kept[:-1]
+        numbers = set(map(id, kept))
+        for ref in refs:
+            if id(ref) not in numbers:
+                ref.producer.drop_link()
+        return is_changed
 
     def remove(self) -> None:
         """Drops the content, also that of a write which is not complete yet.
@@ -186,10 +241,30 @@ class NamedArrays:
     def _put(self, name: str, ref: ArrayRef, attr: InodeAttr, charge: Charge | None) -> NamedArray:
         old = self._arrays.get(name)
         array = self._arrays[name] = NamedArray(name, attr, charge=charge)
-        array.point_to(ref)
+        if old is not None and not ref.producer.has_ended:
+            array.take_earlier(old)
+        self._point(array, ref)
         if old is not None:
             self._drop(old)
         return array
+
+    def _point(self, array: NamedArray, ref: ArrayRef) -> None:
+        """Gives an array other content, and comes back to what it had if that fails."""
+        array.point_to(ref)
+        self.views.drop(array)
+        self._watch(array, ref)
+
+    def _watch(self, array: NamedArray, ref: ArrayRef) -> None:
+        """Has the contents of an array reviewed when one of them has ended."""
+        earlier = array.earlier
+        earlier.array = array
+        if not ref.producer.has_ended:
+            ref.producer.watchers.append(lambda: self._review(earlier))
+
+    def _review(self, earlier: EarlierContents) -> None:
+        array = earlier.array
+        if array is not None and array.review():
+            self.views.drop(array)
 
     def _check_free(self, filename: str, *, replace: bool) -> None:
         """Checks the new name of an array.
@@ -220,6 +295,9 @@ class NamedArrays:
         array.ref = ArrayRef(ref.producer, array.path, ref.indices, ref.prefix)
         self._arrays[new] = self._arrays.pop(old_name)
         if old is not None:
+            if not ref.producer.has_ended:
+                array.take_earlier(old)
+                self._watch(array, ref)
             self._drop(old)
 
     def remove(self, array: NamedArray) -> None:
@@ -273,10 +351,9 @@ class NamedArrays:
             await settle(array)
             if array.is_removed:
                 raise Cancelled(f"{array.path} was removed before it was written")
-            array.point_to(ref)
+            self._point(array, ref)
         finally:
             ref.producer.drop_link()
-        self.views.drop(array)
         array.attr.touch()
 
     async def _read(

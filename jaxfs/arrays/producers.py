@@ -39,6 +39,7 @@ class Producer:
         dependents: The runs that were submitted before it had ended, and wait for it.
         refund: Ends the charge of its memory to a user.
         run: The run that makes its arrays, if one does.
+        watchers: Called once it has ended or was refused.
     """
 
     number: int = attrs.field(factory=lambda: next(_NUMBERS))
@@ -49,6 +50,7 @@ class Producer:
     dependents: set[ScheduledRun] = attrs.field(factory=set)
     refund: Callable[[], None] | None = None
     run: ScheduledRun | None = None
+    watchers: list[Callable[[], None]] = attrs.field(factory=list)
 
     @property
     def params(self) -> tuple[Param, ...]:
@@ -86,6 +88,17 @@ class Producer:
     def is_rejected(self) -> bool:
         """Whether its inputs were refused: there is no run to wait for."""
         return False
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it has ended without arrays, or was refused."""
+        return self.error is not None and (self.has_ended or self.is_rejected)
+
+    def wake_watchers(self) -> None:
+        """Calls the watchers, each once."""
+        watchers, self.watchers = self.watchers, []
+        for watcher in watchers:
+            watcher()
 
     def extent(self, index: int) -> tuple[int, int]:
         """Returns where one array lies in ``memory``.

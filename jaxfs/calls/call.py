@@ -129,6 +129,7 @@ class Call(Producer, OwnedNodeObject):
             error: Why; readers of the result get its reason.
         """
         self.state, self.error = "failed", error
+        self.wake_watchers()
 
     def end(self, outcome: Outcome) -> None:
         """Records how the run ended; ignores the outcome of a call that was cancelled before."""
@@ -157,6 +158,7 @@ class Call(Producer, OwnedNodeObject):
         self.run = None  # results are kept by the thousand
         self.attr.touch()
         self.done.set()
+        self.wake_watchers()
 
     def content(self) -> ArrayRef:
         """Returns a reference to all outputs."""

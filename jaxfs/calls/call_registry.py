@@ -137,6 +137,8 @@ class Calls:
                 f"call takes it unnamed; name {path} in the call, or chmod it"
             )
         self.commits.check_settled(owner)
+        if isinstance(owner, NamedArray) and owner.ref is not None:
+            self.commits.check_settled(owner.ref.producer)
         if not isinstance(owner, NamedArray) and not owner.submitted_usec:
             raise Invalid(f"call {name} was not submitted: there is no results/{name} yet")
         ref = owner.content()
@@ -201,7 +203,7 @@ class Calls:
         """
         if call.submitted_usec:
             raise NameTaken(f"call {call.id} was submitted already; use another id")
-        if self._calls.get(call.id) is not call:
+        if not call.link_count:
             raise Cancelled(f"call {call.id} was removed before it was submitted")
 
     def _finish(self, call: Call, outcome: Outcome) -> None:
@@ -233,33 +235,18 @@ class Calls:
             self._log_failure(call, outcome.error)
 
     def remove(self, call: Call) -> None:
-        """Removes ``results/<id>``, and the call with it.
+        """Removes the name ``results/<id>``.
 
-        A run that has not ended is killed, with all that wait for it, unless its outputs have
-        another name in ``arrays/``.
+        A run that has not ended is killed, unless its outputs have another name in ``arrays/`` or
+        another run waits for them.
         """
         if self._calls.get(call.id) is not call:
             return
-        self._forget(call)
-        if call.link_count == 1 and not call.has_ended:
-            call.cancel()
-            _kill_dependents(call)
-        call.drop_link()
-
-    def give_away(self, call: Call) -> None:
-        """Removes only the name ``results/<id>``: the result was moved to ``arrays/``.
-
-        A run that has not ended continues, because the array's name still needs its outputs.
-        """
-        if self._calls.get(call.id) is call:
-            self._forget(call)
-            call.drop_link()
-
-    def _forget(self, call: Call) -> None:
         del self._calls[call.id]
         if call.place is not None:
             call.place.refund()
         self.arrays.views.drop(call)
+        call.drop_link()
 
     def discard(self, call: Call) -> None:
         """Removes a call that was never complete: its writer was killed, and its id is free."""

@@ -79,10 +79,10 @@ async def _rename(mount: Mount, old: str, new: str, replace: bool) -> None:
 def _take(mount: Mount, entry: DirEntry[NodeObject], new: str, replace: bool) -> None:
     """Does ``mv results/1 arrays/w``: a whole result loses its old name, a part of it does not."""
     view = entry.node_object
-    ref, attr = _nameable(view)
+    ref, attr = _nameable(mount, view)
     mount.calls.arrays.put(new, ref, attr, replace=replace)
     if isinstance(view, View) and view.is_whole and isinstance(view.owner, Call):
-        mount.calls.give_away(view.owner)
+        mount.calls.remove(view.owner)
 
 
 def _link(mount: Mount, node_object: NodeObject, new: str) -> Entry:
@@ -92,11 +92,11 @@ def _link(mount: Mount, node_object: NodeObject, new: str) -> Entry:
         NameTaken: There is an array of that name.
         JaxfsError: The object cannot have a name in ``arrays/``, see `_nameable`.
     """
-    ref, attr = _nameable(node_object)
+    ref, attr = _nameable(mount, node_object)
     return ARRAY.entry(new, mount.calls.arrays.put(new, ref, attr, replace=False))
 
 
-def _nameable(node_object: NodeObject) -> tuple[ArrayRef, InodeAttr]:
+def _nameable(mount: Mount, node_object: NodeObject) -> tuple[ArrayRef, InodeAttr]:
     """Returns the arrays of an object that can have a name, and the attributes of the name.
 
     Raises:
@@ -111,9 +111,9 @@ def _nameable(node_object: NodeObject) -> tuple[ArrayRef, InodeAttr]:
         mode = node_object.owner.result_mode | owner.mode & 0o222  # keeps the result's chmod(1)
     else:
         raise NotPermitted("only arrays and results have names in arrays/")
-    if isinstance(ref.producer, Call):
+    if isinstance(ref.producer, Call) and not mount.calls.commits.under_way(ref.producer):
         ref.producer.raise_error()
-    if not ref.params:
+    if not ref.params and not mount.calls.commits.under_way(ref.producer):
         raise Invalid(f"{ref.path} has no arrays")
     return ref, InodeAttr(owner.uid, owner.gid, mode)
 
@@ -192,7 +192,8 @@ def _error(mount: Mount, array: NamedArray, caller: Credentials) -> bytes:
 
 def _status(mount: Mount, array: NamedArray, caller: Credentials) -> bytes:
     ref = array.ref
-    rows: list[tuple[str, object]] = [("state", array.state)]
+    errno_name = array.error.errno_name if array.error is not None else ""
+    rows: list[tuple[str, object]] = [("state", array.state), ("errno", errno_name)]
     if ref is not None:
         is_there = ref.producer.memory is not None
         rows += [

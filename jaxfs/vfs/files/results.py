@@ -79,9 +79,11 @@ def _unlink(mount: Mount, entry: DirEntry[View | Call]) -> None:
 
 async def open_view(mount: Mount, view: View, caller: Credentials, flags: int) -> OpenFile:
     """Opens arrays for reading, after waiting for those that are not there yet."""
-    commits = mount.calls.commits.under_way(view.owner)
-    if commits and flags & os.O_NONBLOCK:
-        return PendingResultFile(view, commits[-1].ended)
+    commits = mount.calls.commits
+    early = commits.under_way(view.owner) or commits.under_way(view.producer)
+    if early and flags & os.O_NONBLOCK:
+        return PendingResultFile(view, early[-1].ended)
+    await commits.settle(view.producer)
     if not view.producer.has_ended and not view.producer.is_rejected:
         if flags & os.O_NONBLOCK:
             return PendingResultFile(view)
@@ -174,7 +176,7 @@ SPECS: tuple[NodeSpec, ...] = (
     DirectorySpec[Mount, View | Call](
         "results",
         0o1777,
-        "outputs by call id; opening one waits for it, removing one cancels its call",
+        "outputs by call id; opening one waits for it; rm stops a call that nothing waits for",
         entries=_list,
         find=_find,
         unlink=_unlink,
