@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -14,6 +15,7 @@ import msgspec
 
 from jaxfs.posix.syscalls import punch_hole
 
+_SLOW_BYTES = 32 << 20  # to free the pages of a larger segment takes over 10 ms
 NEVER_USED = -1  # ``idle_since`` of a range without pages
 
 
@@ -156,7 +158,10 @@ class Segment:
     def close(self) -> None:
         """Frees the pages.  Windows still in use keep them until they are gone."""
         self._map = None  # not .close(): a reply may still be reading from it
-        os.close(self.fd)
+        if self.capacity < _SLOW_BYTES:
+            os.close(self.fd)
+        else:
+            threading.Thread(target=os.close, args=(self.fd,), name="free memory").start()
 
     def __enter__(self) -> Segment:
         return self

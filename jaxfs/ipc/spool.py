@@ -6,15 +6,19 @@ and the compiler take them without another copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 
 from jaxfs.errors import OverQuota, TooBig
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool, Segment
+from jaxfs.posix.syscalls import punch_hole
 from jaxfs.quotas import SHARED_BYTES, MemoryCharge
 
+STEP_BYTES = 8 << 20  # moved or filled at once
 _ZEROS = bytes(1 << 16)
 MAX_STEP_BYTES = 4 << 20  # that are charged at once
+_log = logging.getLogger(__name__)
 
 
 class Spool:
@@ -62,7 +66,7 @@ class Spool:
         """The shared memory the bytes are in, if they are not few."""
         return self._segment
 
-    def write(self, offset: int, data: bytes) -> int:
+    def write(self, offset: int, data: bytes | memoryview) -> int:
         """Stores ``data`` at ``offset`` and returns its length; a gap before it reads as zeros."""
         end = offset + len(data)
         self._make_room(end)
@@ -72,7 +76,7 @@ class Spool:
         self.size = max(self.size, end)
         return len(data)
 
-    def append(self, data: bytes) -> int:
+    def append(self, data: bytes | memoryview) -> int:
         """Stores ``data`` at the end and returns its length."""
         return self.write(self.size, data)
 
@@ -94,6 +98,29 @@ class Spool:
         elif self._segment is None:
             del self._small[size:]
         self.size = size
+
+    def is_slow(self, offset: int, end: int) -> bool:
+        """Returns whether a write there would copy or fill much at once."""
+        moves = self.size > STEP_BYTES and not self._fits(end)
+        return moves or self.size + STEP_BYTES < offset
+
+    def prepare(self, offset: int, end: int) -> Iterator[None]:
+        """Makes room up to ``end`` and zeros up to ``offset``, in steps of a few milliseconds.
+
+        A write does both at once, which may take a second.  Between the steps the spool may be
+        read, shared and closed, not written.
+
+        Raises:
+            TooBig: The file would be over its limit.
+            OverQuota: The user would exceed its share.
+        """
+        self._check(end)
+        if self.size and not self._fits(end):
+            yield from self._move(end)
+        while self.size + STEP_BYTES < offset:
+            self._make_room(offset)
+            self.truncate(self.size + STEP_BYTES)
+            yield
 
     def view(self) -> memoryview:
         """Returns all bytes, read-only.
@@ -127,62 +154,79 @@ class Spool:
         self._small = bytearray()
         self.size = 0
 
-    def _make_room(self, end: int) -> None:
+    def _check(self, end: int) -> None:
         if end > self._limit:
             raise TooBig(f"{end} bytes are over the limit of {self._limit} (-o max_write_bytes)")
-        segment = self._segment
-        if segment is None:
-            fits = end <= INLINE_BYTES
-        else:  # an array or a run may have what was written so far: that stays as it is
-            fits = end <= segment.usable_bytes and not segment.is_shared
-        if not fits:
-            self._move(end)
-        elif end > self._charged_bytes:
-            self._charge_up_to(end)
 
-    def _charge_up_to(self, end: int) -> None:
+    def _fits(self, end: int) -> bool:
+        """Returns whether the memory that it has can be written up to ``end``.
+
+        An array, a run or another spool may have what was written so far: that stays as it is.
+        """
+        if self._segment is None:
+            return end <= INLINE_BYTES
+        return end <= self._segment.usable_bytes and not self._segment.is_shared
+
+    def _make_room(self, end: int) -> None:
+        self._check(end)
+        if not self._fits(end):
+            for _ in self._move(end):
+                pass
+        elif end > self._charged_bytes:
+            self._charge, self._charged_bytes = self._charged_up_to(self._charge, end)
+
+    def _charged_up_to(
+        self, charge: MemoryCharge | None, end: int
+    ) -> tuple[MemoryCharge | None, int]:
         """Charges more bytes than those written so far, in steps that grow with the size.
+
+        Returns:
+            The charge, perhaps a new one, and the number of bytes.
 
         Raises:
             OverQuota: The writer would exceed its limit.
         """
         if self._new_charge is None:
-            return
-        if self._charge is None:
-            self._charge = self._new_charge(0)
+            return None, 0
+        charge = charge or self._new_charge(0)
         step = min(MAX_STEP_BYTES, 1 << max(10, (end - 1).bit_length() - 2))
         nbytes = min(self._limit, -(-end // step) * step)
         try:
-            self._charge.resize(nbytes)
+            charge.resize(nbytes)
         except OverQuota:  # what is left may be less than a step
-            self._charge.resize(nbytes := end)
-        self._charged_bytes = nbytes
+            charge.resize(nbytes := end)
+        return charge, nbytes
 
-    def _move(self, end: int) -> None:
-        """Moves the bytes to other shared memory, of at least ``end`` bytes."""
-        old, old_charge = self._segment, self._charge
-        if old is not None:  # its charge ends with its last holder
-            self._charge = None
+    def _move(self, end: int) -> Iterator[None]:
+        """Moves the bytes to other shared memory, of at least ``end`` bytes, in steps.
+
+        Memory that is left keeps its charge until its last holder releases it.
+        """
+        old, end = self._segment, max(end, self.size)
+        charge, nbytes = self._charged_up_to(self._charge if old is None else None, end)
+        segment = None
         try:
-            self._charge_up_to(end)
-            segment, start = self._take(max(end, self._hint))
-        except BaseException:
-            if old is not None:
-                if self._charge is not None:
-                    self._charge.refund()
-                self._charge = old_charge
+            segment, start = self._take(max(end, self._hint), charge)
+            for done in range(0, self.size, STEP_BYTES):
+                if done:
+                    yield
+                segment.write(start + done, self.view()[done : done + STEP_BYTES])
+        except BaseException:  # also where the steps are given up
+            if segment is not None:
+                segment.release()
+            if charge is not None and old is not None:
+                charge.refund()
             raise
-        if self.size:
-            segment.write(start, self.view())
+        if charge is not None:
+            segment.on_return = charge.refund
         if old is not None:
             old.release()
-        if self._charge is not None:
-            segment.on_return = self._charge.refund
         self._segment, self.start, self._small = segment, start, bytearray()
+        self._charge, self._charged_bytes = charge, nbytes
 
-    def _take(self, nbytes: int) -> tuple[Segment, int]:
-        if nbytes > SHARED_BYTES and self._charge is not None:
-            self._charge.hold_descriptor()
+    def _take(self, nbytes: int, charge: MemoryCharge | None) -> tuple[Segment, int]:
+        if nbytes > SHARED_BYTES and charge is not None:
+            charge.hold_descriptor()
         return self._pool.take_range(max(nbytes, INLINE_BYTES + 1))  # not of the short-lived ones
 
     def _put(self, offset: int, data: bytes | memoryview) -> None:
@@ -192,7 +236,18 @@ class Spool:
             self._small[offset : offset + len(data)] = data
 
     def _fill(self, start: int, end: int) -> None:
-        while start < end:  # pooled memory has the bytes of its last use
-            zeros = _ZEROS[: end - start]
-            self._put(start, zeros)
-            start += len(zeros)
+        """Makes a range read as zeros: pooled memory has the bytes of its last use."""
+        if self._segment is None or not self._punch(self._segment, start, end):
+            while start < end:
+                zeros = _ZEROS[: end - start]
+                self._put(start, zeros)
+                start += len(zeros)
+
+    def _punch(self, segment: Segment, start: int, end: int) -> bool:
+        """Frees the pages of a range, and returns whether the kernel can."""
+        try:
+            punch_hole(segment.fd, self.start + start, end - start)
+        except OSError as error:
+            _log.debug("writing zeros instead: %s", error)
+            return False
+        return True

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 
+import trio
+
 from jaxfs.ipc.spool import Spool
 from jaxfs.programs.commits import Work
 from jaxfs.vfs.open_files.base import OpenFile
@@ -47,6 +49,7 @@ class UploadFile(OpenFile):
         self._commit_bytes = commit
         self.is_plain = plain
         self._appends = bool(flags & os.O_APPEND)
+        self._preparing = trio.Lock()
         self._dirty = plain and bool(flags & os.O_TRUNC)
         try:
             kept = b"" if flags & os.O_TRUNC else before()
@@ -69,6 +72,7 @@ class UploadFile(OpenFile):
         """
         self._dirty, self.mtime_ns = True, None
         self.commit, self.is_half_written = None, False
+        await self._prepare(offset, offset + len(data))
         if self._appends:  # the kernel's offset may be the end of what another writer has
             return self._spool.append(data)
         return self._spool.write(offset, data)
@@ -77,7 +81,18 @@ class UploadFile(OpenFile):
         """Cuts or extends what was written."""
         if size != self._spool.size:
             self._dirty, self.commit, self.is_half_written = True, None, False
+        await self._prepare(size, size)
         self._spool.truncate(size)
+
+    async def _prepare(self, offset: int, end: int) -> None:
+        """Lets others have their turn while the spool makes much room.
+
+        Other writes of this file wait meanwhile.
+        """
+        if self._spool.is_slow(offset, end) or self._preparing.locked():
+            async with self._preparing:
+                for _ in self._spool.prepare(offset, end):
+                    await trio.lowlevel.checkpoint()
 
     def is_dirty(self) -> bool:
         """Whether there is something new; nothing at all counts only where it is right."""
