@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from jaxfs.errors import RunFailed
+from jaxfs.posix.durable_files import open_regular
 from jaxfs.vfs.open_files.base import OpenFile
 
 
@@ -33,7 +34,7 @@ class DiskFile(OpenFile):
             RunFailed: The file is not there any more.
         """
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if path else -1
+            self._fd = open_regular(path) if path else -1
         except OSError as error:
             raise RunFailed(f"the state directory has lost {path}: {error}") from error
 
