@@ -34,6 +34,7 @@ class Executable(msgspec.Struct, frozen=True):
         signature: The types of its inputs and outputs.
         serialized: Whether the file is a compiled executable, or else an artifact that the engine
             compiles itself.
+        digest: The SHA-256 of the file; empty where it is not known.
         output_bytes: The size of all outputs, each at a 64-byte boundary; computed here.
 
     >>> from jaxfs.types.avals import Aval
@@ -48,10 +49,19 @@ class Executable(msgspec.Struct, frozen=True):
     device_ids: tuple[int, ...]
     signature: Signature
     serialized: bool = True
+    digest: str = ""
     output_bytes: int = -1
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "output_bytes", output_offsets(self.signature)[1])
+
+
+# Called with an executable that an engine cannot load, and the error; makes the file again where it
+# is damaged, and calls its last argument once, with what can be loaded now or with an error.
+Repair = Callable[
+    [Executable, JaxfsError, Callable[[Executable | JaxfsError], None]],
+    None,
+]
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -233,3 +243,9 @@ class Engines(Protocol):
 
     def rejoin(self, uid: int, /) -> None:
         """Ends what ``separate`` began: the user, who has no run, is back with all others."""
+
+    def repair_with(self, repair: Repair, /) -> None:
+        """Lets all engines, also later ones, ask for executables that they cannot load.
+
+        The runs that need one wait for it.
+        """

@@ -103,12 +103,14 @@ class Load(msgspec.Struct, frozen=True, tag=True):
         signature: The types of its inputs and outputs, without names.
         serialized: Whether the file is a compiled executable, or else an artifact that the worker
             compiles itself (platforms with a compiler that needs the device).
+        digest: The SHA-256 that the file has to have; empty for any.
     """
 
     executable: int
     device_ids: tuple[int, ...]
     signature: Signature
     serialized: bool = True
+    digest: str = ""
 
 
 class Execute(msgspec.Struct, frozen=True, tag=True):

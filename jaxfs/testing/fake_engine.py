@@ -5,16 +5,27 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import attrs
 import trio
 
-from jaxfs.engine.interface import Engine, Executable, Input, Outcome, OutputRef, Range, State
+from jaxfs.engine.interface import (
+    Engine,
+    Executable,
+    Input,
+    Outcome,
+    OutputRef,
+    Range,
+    Repair,
+    State,
+)
 from jaxfs.engine.protocol import INPUT_FAILED, Device
 from jaxfs.errors import Cancelled, JaxfsError, RunFailed
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool
+from jaxfs.posix.durable_files import sha256_of
 from jaxfs.testing.fake_program import FUNCTIONS, FakeProgram, Function
 
 TOOLCHAIN = "jax 0.0.0 jaxlib 0.0.0"
@@ -110,6 +121,9 @@ class FakeEngine:
         self.run_usec = 10
         self._devices = tuple(devices)
         self._is_held = False
+        self._repair: Repair | None = None
+        self._repairing: set[str] = set()  # executables, by key
+        self._intact: set[str] = set()  # likewise: those that were loaded
         self.numbers = numbers or itertools.count(1)
         self._shared: dict[int, bytes | None] = {}  # outputs of ended runs; None: it failed
 
@@ -199,6 +213,7 @@ class FakeEngine:
     def die(self) -> None:
         """Ends the process: runs stay under way, to run again after ``restart``."""
         self.state, self.pid, self._is_held = "restarting", 0, True
+        self._intact.clear()
 
     def restart(self) -> None:
         """Starts another process after ``die``, which runs what is under way again."""
@@ -220,8 +235,38 @@ class FakeEngine:
         for run in tuple(self.runs.values()):
             if self._is_held:
                 return
-            if run.number in self.runs and not run.awaited & self.runs.keys():
+            if run.number not in self.runs or run.awaited & self.runs.keys():
+                continue
+            if self._repair is None or not self._is_damaged(run):
                 self._end(run, self._outcome(run))
+
+    def repair_with(self, repair: Repair, /) -> None:
+        """Lets runs wait for ``repair`` where the file of their executable is damaged."""
+        self._repair = repair
+
+    def _is_damaged(self, run: FakeRun) -> bool:
+        """Returns whether a run cannot begin; its executable is repaired then."""
+        key, executable = run.executable.key, run.executable
+        if key not in self._repairing and key not in self._intact:
+            try:
+                digest = sha256_of(Path(executable.path))
+            except OSError:
+                digest = "missing"
+            if executable.digest in ("", digest):
+                self._intact.add(key)
+            elif self._repair is not None:
+                self._repairing.add(key)
+                self._repair(executable, RunFailed("it is damaged"), partial(self._repaired, key))
+        return key in self._repairing
+
+    def _repaired(self, key: str, outcome: Executable | JaxfsError) -> None:
+        self._repairing.discard(key)
+        for run in [run for run in self.runs.values() if run.executable.key == key]:
+            if isinstance(outcome, JaxfsError):
+                self._end(run, Outcome(error=outcome))
+            else:
+                run.executable = outcome
+        self._run_ready()
 
     def _outcome(self, run: FakeRun) -> Outcome:
         reason = self.quarantined.get(run.executable.key)
@@ -318,6 +363,11 @@ class FakeEngines:
     def rejoin(self, uid: int) -> None:
         """Lets the user use the owner's engine again."""
         self.separated.pop(uid, None)
+
+    def repair_with(self, repair: Repair, /) -> None:
+        """Lets all engines ask for executables that are damaged."""
+        for engine in (*self._engines.values(), *self.separated.values()):
+            engine.repair_with(repair)
 
     async def close(self) -> None:
         """Ends all runs and frees the shared memory."""

@@ -18,7 +18,7 @@ from jaxfs.engine.client.dispatcher import Dispatcher
 from jaxfs.engine.client.process import WorkerProcess
 from jaxfs.engine.client.quarantine import GRACE_S, Quarantine
 from jaxfs.engine.client.run import EngineRun
-from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef, State
+from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef, Repair, State
 from jaxfs.engine.protocol import Device, EngineOptions
 from jaxfs.errors import Cancelled, JaxfsError, from_os_error
 from jaxfs.ipc.channel import Closed
@@ -113,6 +113,10 @@ class LocalEngine:
         await self._started.wait()
         if self._dispatcher.failure is not None:
             raise self._dispatcher.failure.recorded()
+
+    def repair_with(self, repair: Repair | None) -> None:
+        """Lets runs wait for ``repair`` where their executable cannot be loaded."""
+        self._dispatcher.repairs.repair = repair
 
     # Submitting
 

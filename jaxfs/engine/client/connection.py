@@ -13,15 +13,20 @@ from jaxfs.engine.client.process import WorkerProcess
 from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.interface import Executable
 from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Skip, Statistics
-from jaxfs.errors import Invalid, from_os_error
+from jaxfs.errors import Invalid, RunFailed, from_os_error
 from jaxfs.ipc.channel import MessageTooLong
 from jaxfs.ipc.shared_memory import Pool
+from jaxfs.posix.durable_files import open_regular
 from jaxfs.types.memory_layout import first_value
 from jaxfs.types.signature import Param, Signature
 
 
 class ProtocolError(Exception):
     """The worker answers what it was not asked: it is broken, or under a user's control."""
+
+
+class CannotLoad(RunFailed):
+    """The file of an executable cannot be loaded."""
 
 
 class WorkerConnection:
@@ -95,8 +100,12 @@ class WorkerConnection:
             executable.device_ids,
             _without_names(executable.signature),
             executable.serialized,
+            executable.digest,
         )
-        fd = os.open(executable.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fd = open_regular(executable.path)
+        except OSError as error:
+            raise CannotLoad(f"{executable.path} cannot be read: {error.strerror}") from error
         try:
             sent = self.channel.send_nowait(load, [fd])
         finally:
@@ -166,16 +175,21 @@ class WorkerConnection:
         self._loaded.add(number)
         return self._take_loads(number)
 
-    def take_load_failed(self, number: int) -> Iterator[EngineRun]:
+    def take_load_failed(self, number: int) -> tuple[list[EngineRun], list[EngineRun]]:
         """Records that an executable cannot be loaded; the next run of it tries again.
 
         Returns:
-            The runs that only waited for this.
+            The runs that only waited for this, and those that will fail by it.
+
+        Raises:
+            ProtocolError: It was not being loaded.
         """
         _remove(self._loading, number)
         waiting = list(self._take_loads(number))
+        runs = self.in_flight.values()
+        failing = [run for run in runs if self._numbers.get(run.key) == number]
         self._numbers = {key: n for key, n in self._numbers.items() if n != number}
-        return iter(waiting)
+        return waiting, failing
 
     def _take_loads(self, number: int) -> Iterator[EngineRun]:
         for run in tuple(self.in_flight.values()):

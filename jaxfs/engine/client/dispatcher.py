@@ -12,8 +12,9 @@ import msgspec
 import trio
 
 from jaxfs.engine import protocol
-from jaxfs.engine.client.connection import ProtocolError, WorkerConnection
+from jaxfs.engine.client.connection import CannotLoad, ProtocolError, WorkerConnection
 from jaxfs.engine.client.quarantine import GRACE_S, Quarantine
+from jaxfs.engine.client.repairs import Repairs
 from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.interface import Outcome
 from jaxfs.engine.protocol import INPUT_FAILED, MAX_UNDER_WAY
@@ -32,6 +33,7 @@ class Dispatcher:
         connection: To the worker that serves now, None while there is none.
         failure: Why there will be none for now; every run fails with it.
         quarantine: The programs that are refused.
+        repairs: Of executables that the worker cannot load.
         socket_full: Set when the socket has no room: call ``pump`` when it has.
         memory_statistics: The last figures the worker sent, by device id.
         statistics_requests: Set when newer figures have arrived, by request.
@@ -52,6 +54,7 @@ class Dispatcher:
         self.statistics_requests: dict[int, trio.Event] = {}
         self._pool = pool
         self._queue: OrderedDict[int, EngineRun] = OrderedDict()
+        self.repairs = Repairs(self._queue, self._fail_run, self.pump)
         self._handlers: dict[type, Callable[[WorkerConnection, Any], None]] = {
             protocol.Done: self._on_done,
             protocol.Failed: self._on_failed,
@@ -64,7 +67,7 @@ class Dispatcher:
     def has_work(self) -> bool:
         """Whether any run is queued or under way, except for those that another worker has too."""
         in_flight = self.connection.in_flight.values() if self.connection is not None else ()
-        return bool(self._queue) or any(not run.is_copied for run in in_flight)
+        return bool(self._queue or self.repairs.held) or any(not run.is_copied for run in in_flight)
 
     def submit(self, run: EngineRun) -> None:
         """Sends a run, or queues it until it can be sent."""
@@ -87,13 +90,16 @@ class Dispatcher:
             None for a run that has ended or was never submitted.
         """
         in_flight = self.connection.in_flight if self.connection is not None else {}
-        return self._queue.get(number) or in_flight.get(number)
+        return self._queue.get(number) or in_flight.get(number) or self.repairs.held.get(number)
 
     def pump(self) -> None:
         """Sends queued runs while there is room."""
         connection = self.connection
         while self._queue and self._may_send(connection):
             run = next(iter(self._queue.values()))
+            if self.repairs.under_way and self.repairs.must_hold(run):
+                self.repairs.hold(run)
+                continue
             try:
                 refusal = self._refusal(run)
                 if refusal is not None:
@@ -102,6 +108,8 @@ class Dispatcher:
                     return
             except Closed:
                 return  # the reading task sees it too
+            except CannotLoad as error:
+                self.repairs.fail_load(run, error)
             except JaxfsError as error:
                 self._fail_run(run, error)
             self._queue.pop(run.number, None)
@@ -153,7 +161,7 @@ class Dispatcher:
     def cancel(self, number: int, *, kill: bool = False) -> bool:
         """Ends a run with Cancelled; see ``interface.Engine``."""
         cancelled = Outcome(error=Cancelled("the run was cancelled"))
-        queued = self._queue.pop(number, None)
+        queued = self._queue.pop(number, None) or self.repairs.held.pop(number, None)
         connection = self.connection
         if queued is not None:
             self._end_soon(queued, cancelled)
@@ -225,6 +233,9 @@ class Dispatcher:
     def _on_failed(self, connection: WorkerConnection, message: protocol.Failed) -> None:
         run = connection.take_ended(message.run)
         self.quarantine.forget_run(run.number)
+        if not run.has_ended and (run.is_held or self.repairs.must_hold(run)):
+            self.repairs.hold(run)
+            return
         run.has_failed = True
         run.release_segments()
         error = from_errno(message.errno, message.reason, message.diagnostics)
@@ -235,10 +246,15 @@ class Dispatcher:
             self._end_soon(run, Outcome())
 
     def _on_load_failed(self, connection: WorkerConnection, message: protocol.LoadFailed) -> None:
-        """Fails every run that needs an executable which the worker could not load."""
+        """Repairs an executable that the worker could not load, or fails the runs that need it."""
         error = from_errno(message.errno, message.reason, message.diagnostics)
-        for run in connection.take_load_failed(message.executable):
-            self._fail_run(run, error)
+        waiting, failing = connection.take_load_failed(message.executable)
+        for run in failing:
+            run.is_held = self.repairs.repair is not None  # until the worker has answered it too
+        for run in waiting:
+            self.repairs.fail_load(run, error)
+        if failing:
+            self.repairs.begin(failing[0].executable, error)
 
     def _on_statistics(
         self, connection: WorkerConnection, message: protocol.MemoryStatistics
@@ -262,6 +278,7 @@ class Dispatcher:
             if run.has_ended or run.is_copied:
                 run.release_segments()
             else:
+                run.is_held = False
                 self._requeue(run)
         self._answer_statistics()
 
@@ -348,12 +365,17 @@ class Dispatcher:
             heir._requeue(copy)
 
     def _give_queued(self, user: int, heir: Dispatcher) -> None:
-        for run in [run for run in self._queue.values() if run.user == user]:
-            del self._queue[run.number]
-            self.quarantine.forget_run(run.number)
-            heir._queue[run.number] = run
+        waiting = {**self._queue, **self.repairs.held}
+        for number, run in sorted(waiting.items()):
+            if run.user == user:
+                self._queue.pop(number, None)
+                self.repairs.held.pop(number, None)
+                run.is_held = False  # the heir begins a repair of its own
+                self.quarantine.forget_run(number)
+                heir._queue[number] = run
 
     def fail(self, cause: JaxfsError) -> None:
         """Fails every run from now on with ``cause``, or with an earlier one."""
         self.failure = self.failure or cause.recorded()
+        self.repairs.end_all()
         self.pump()

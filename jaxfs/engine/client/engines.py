@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from jaxfs.engine.client.client import LocalEngine, open_local_engine
-from jaxfs.engine.interface import Engine
+from jaxfs.engine.interface import Engine, Repair
 from jaxfs.engine.protocol import Device, EngineOptions
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.privileges import User
@@ -39,6 +39,7 @@ class UserEngines:
         self._idle_s = idle_s
         self._nursery = nursery
         self._engines: dict[int, LocalEngine] = {}
+        self._repair: Repair | None = None
         self.owner = self._engine(owner_uid)
 
     @property
@@ -69,8 +70,15 @@ class UserEngines:
         if found is None:
             options = msgspec.structs.replace(self._options, user=User.known_as(uid))
             found = self._engines[uid] = LocalEngine(options, Pool(), self._idle_s)
+            found.repair_with(self._repair)
             self._nursery.start_soon(found.run)
         return found
+
+    def repair_with(self, repair: Repair, /) -> None:
+        """Lets all engines ask for executables that they cannot load."""
+        self._repair = repair
+        for engine in self._engines.values():
+            engine.repair_with(repair)
 
     async def close(self) -> None:
         """Ends all of them."""
@@ -117,6 +125,7 @@ class SharedEngine:
         self._nursery = nursery
         self._separate: list[LocalEngine] = []
         self._separated: dict[int, LocalEngine] = {}  # by user
+        self._repair: Repair | None = None
 
     @property
     def toolchain(self) -> str:
@@ -158,9 +167,16 @@ class SharedEngine:
             return found
         quarantine = self._engine.quarantine.for_another_worker()
         added = LocalEngine(self._options, self._engine.pool, SEPARATE_IDLE_S, quarantine)
+        added.repair_with(self._repair)
         self._separate.append(added)
         self._nursery.start_soon(added.run)
         return added
+
+    def repair_with(self, repair: Repair, /) -> None:
+        """Lets all engines ask for executables that they cannot load."""
+        self._repair = repair
+        for engine in (self._engine, *self._separate):
+            engine.repair_with(repair)
 
     async def close(self) -> None:
         """Ends the engines of single users."""

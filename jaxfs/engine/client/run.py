@@ -38,6 +38,7 @@ class EngineRun:
         has_failed: Whether it will have no outputs.
         sent_usec: When it was sent last, by CLOCK_MONOTONIC.
         has_ended: Whether ``done`` was called, or will be.
+        is_held: Whether it waits for the repair of its executable, or for a run that does.
     """
 
     number: int
@@ -53,6 +54,7 @@ class EngineRun:
     has_failed: bool = False
     sent_usec: int = 0
     has_ended: bool = False
+    is_held: bool = False
 
     @property
     def key(self) -> str:

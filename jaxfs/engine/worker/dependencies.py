@@ -41,6 +41,8 @@ class Dependencies:
             self._failed[number] = None
             while len(self._failed) > KEPT_FAILURES:
                 self._failed.popitem(last=False)
+        elif self._failed:
+            self._failed.pop(number, None)  # it was sent again
         self._skipped.discard(number)
         future = self._unfinished.pop(number, None)
         if future is not None:

@@ -5,6 +5,7 @@ Only the worker imports this module.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from jaxfs.engine.worker.device_cache import DeviceCache
 from jaxfs.engine.worker.mappings import Mappings
 from jaxfs.ipc.shared_memory import SegmentRef
 from jaxfs.jaxcompat import executables
+from jaxfs.posix import cpu_features
 from jaxfs.types.avals import Aval
 from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Signature
@@ -37,15 +39,35 @@ def load(message: Load, fd: int, devices: Sequence[jax.Device]) -> LoadedExecuta
     """Makes the file behind ``fd``, which this closes, ready to run on all of ``devices``.
 
     Raises:
+        ValueError: The file is damaged, or was made for another CPU.
         Exception: What jax raises: the bytes are no executable, or the artifact does not compile.
     """
     with os.fdopen(fd, "rb") as file:
         data = file.read()
+    if message.digest and hashlib.sha256(data).hexdigest() != message.digest:
+        raise ValueError("the executable is damaged: its checksum differs")
     if message.serialized:
+        _check_cpu(data, devices)
         executable = executables.deserialize(data, devices)
     else:
         executable = executables.compile_artifact(data, message.signature, devices)
     return LoadedExecutable(executable, message.signature, devices)
+
+
+def _check_cpu(data: bytes, devices: Sequence[jax.Device]) -> None:
+    """Checks that this machine's CPU has what an executable was made for.
+
+    The kernel may not list all that the CPU has, so that XLA is asked too before one is refused.
+
+    Raises:
+        ValueError: It lacks something: an instruction may end the process.
+    """
+    missing = cpu_features.missing_features(cpu_features.recorded_features(data))
+    if missing:
+        missing -= cpu_features.recorded_features(executables.compile_nothing(devices))
+    if missing:
+        names = " ".join(sorted(missing))
+        raise ValueError(f"it was made for another CPU: this one has no {names}")
 
 
 class LoadedExecutable:
