@@ -178,6 +178,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             _size,
         ),
     ] = 16 << 30
+    max_compiles_per_user: Annotated[
+        int, Option("unfinished compiles of one user; more is EDQUOT; default 1024", "N", _calls)
+    ] = 1 << 10
     keep_arrays: Annotated[
         bool, Option("arrays of arrays/ are there again after a remount, from the state directory")
     ] = False

@@ -69,6 +69,12 @@ CALLS = Resource(
     "-o max_calls_per_user",
     "wait for some, or remove their results",
 )
+COMPILES = Resource(
+    "compiles",
+    "unfinished compiles",
+    "-o max_compiles_per_user",
+    "wait until some have ended, or remove their programs",
+)
 RESULTS = Resource(
     "results",
     "calls and results",
@@ -110,6 +116,7 @@ RESOURCES = (
     PROGRAMS,
     STAGING,
     CALLS,
+    COMPILES,
     RESULTS,
     ARRAYS,
     OPEN_FILES,

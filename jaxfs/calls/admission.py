@@ -25,6 +25,7 @@ from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.quotas import (
     ARRAYS,
     CALLS,
+    COMPILES,
     DESCRIPTORS,
     DISK,
     FRONT,
@@ -54,6 +55,7 @@ def quotas_of(options: Options) -> Quotas:
             PROGRAMS: options.max_programs_per_user,
             STAGING: options.max_programs_per_user,
             CALLS: options.max_calls_per_user,
+            COMPILES: options.max_compiles_per_user,
             RESULTS: options.max_results_per_user,
             ARRAYS: options.max_arrays_per_user,
             OPEN_FILES: options.max_open_files_per_user,

@@ -170,6 +170,7 @@ async def _open_mount(launch: Launch, store: Store, nursery: trio.Nursery) -> As
             mount.note(caller, f"results/{call.id}", error)
 
         calls = Calls(engines, programs.derivations, options, quotas, note_failure, nursery)
+        compiler.slots.quotas = quotas
         root_attr = InodeAttr(os.getuid(), os.getgid(), 0o755)
         mount = Mount(options, programs, calls, engines, compiler, root_attr)
         mount.add_devices()

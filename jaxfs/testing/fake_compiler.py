@@ -10,6 +10,7 @@ from typing import Literal
 import attrs
 import trio
 
+from jaxfs.compiler.client.job_slots import JobSlots
 from jaxfs.compiler.compiler_interface import (
     CompileResult,
     CompilerState,
@@ -61,6 +62,7 @@ class FakeCompiler:
         functions: As of the engine; they find the types of outputs.
         holds_pickles: Whether there is a sandbox for a user's code.
         why_no_pickles: What ``holds_pickles`` lacks.
+        slots: As of ``CompilerClient``, ``limit`` of them.
 
     >>> async def main():
     ...     compiler = FakeCompiler()
@@ -84,7 +86,7 @@ class FakeCompiler:
         self.sandbox: tuple[str, ...] = ()
         self.holds_pickles = True
         self.why_no_pickles = ""
-        self._slots = trio.CapacityLimiter(limit)
+        self.slots = JobSlots(limit)
         self._held: dict[JobKind, trio.Event] = {}
         self._errors: dict[JobKind, list[JaxfsError]] = defaultdict(list)
 
@@ -199,7 +201,7 @@ class FakeCompiler:
 
     async def _do(self, job: FakeJob, began: Callable[[], None] | None) -> None:
         await self.start()
-        async with self._slots:
+        async with self.slots.turn(job.user[0] if job.user else 0):
             if began is not None:
                 began()
             self.jobs.append(job)

@@ -135,6 +135,7 @@ def _assemble(
         mount.note(user, f"results/{call.id}", error)
 
     calls = Calls(engines, programs.derivations, options, quotas, failed, nursery)
+    compiler.slots.quotas = quotas
     owner = InodeAttr(OWNER.uid, OWNER.gid, 0o755)
     mount = Mount(options, programs, calls, engines, compiler, owner)
     mount.add_devices()

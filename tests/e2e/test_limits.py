@@ -14,7 +14,7 @@ import pytest
 
 from jaxfs.testing import eventually
 from tests.conftest import SAXPY, Mount, mounting
-from tests.e2e.programs import FOREVER, SECONDS, SPIN
+from tests.e2e.programs import FOREVER, SECONDS, SPIN, sines
 from tests.e2e.test_permissions import ALICE, BOB, as_user
 
 CAROL = 20003
@@ -236,3 +236,20 @@ def test_result_limit_is_enospc_until_results_are_removed(tmp_path: Path) -> Non
         os.unlink(mount.path / "results/a")
         (mount.path / "programs/saxpy/calls/c").write_text("[1,1,1,1] [0,0,0,0]\n")
         assert mount.sh("cat results/c.json").stdout.strip() == "[2.0, 2.0, 2.0, 2.0]"
+
+
+@root_only
+def test_compiles_of_one_user_delay_no_tiny_one_of_another(limited: Callable[[str], Mount]) -> None:
+    mount = limited("allow_other")
+    (mount.path.parent / "slow.mlir").write_text(sines(20_000))
+    for number in range(4):
+        make = f"(cat ../slow.mlir; echo '// {number}') > programs/.s{number}"
+        done = as_user(ALICE, mount, f"{make} && mv programs/.s{number} programs/s{number}.mlir")
+        assert done.returncode == 0
+    (mount.path.parent / "tiny.mlir").write_text(SAXPY)
+    done = as_user(BOB, mount, "cat ../tiny.mlir > programs/b.mlir && cat programs/b/status")
+    assert "state ready" in done.stdout
+    states = as_user(ALICE, mount, "grep -h ^state programs/s*/status").stdout.split()
+    assert states.count("compiling") >= 2
+    assert as_user(ALICE, mount, "rm programs/s*.mlir").returncode == 0
+    eventually(lambda: mount.keyed("metrics")["jaxfs_running_jobs"] == "0")

@@ -1,8 +1,8 @@
 """The front's compiler: runs jobs in throw-away processes and checks their answers.
 
-Imports no jax.  At most ``limit`` jobs run at a time, in the order in which they were asked for.  A
-process that has read a user's bytes may do anything: crash, hang, answer nonsense.  Each becomes an
-error of that job alone.
+Imports no jax.  Users take turns with the slots for jobs, see `job_slots`.  A process that has read
+a user's bytes may do anything: crash, hang, answer nonsense.  Each becomes an error of that job
+alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 import trio
 
+from jaxfs.compiler.client.job_slots import JobSlots
 from jaxfs.compiler.client.replies import MAX_FILE_BYTES, Answer, checked, crash, read_file
 from jaxfs.compiler.client.zygote_supervisor import RunningJob, ZygoteDied, ZygoteSupervisor
 from jaxfs.compiler.compiler_interface import CompileResult, CompilerState, TraceResult, UserIds
@@ -38,6 +39,7 @@ from jaxfs.types.signature import Signature
 DEADLINE_S = 600.0
 TRACE_DEADLINE_S = 60.0  # damaged bytecode can keep MLIR's reader busy for ever
 MAX_ATTEMPTS = 2  # a job during which the zygote died twice is not tried again
+BIG_JOB_BYTES = 16 << 30
 _BIG_BYTES = 4 << 20  # from here on, reading takes long enough for a thread
 
 _ACTIVITIES = {
@@ -53,10 +55,13 @@ class CompilerClient:
 
     Args:
         nursery: must live longer than every job.
-        limit: how many jobs may run at a time; None: one for each core.
+        limit: how many jobs may run at a time; None: one for each core and one more, so that one
+            user's jobs may take each core.
         deadline_s: the time of one job; tracing has at most ``TRACE_DEADLINE_S``.
-        memory_bytes: the memory of one job; None: half of the machine's, because the other half
-            is for what runs.
+        memory_bytes: the memory of one job; None: see `default_memory_bytes`.
+
+    Attributes:
+        slots: in which jobs run.
     """
 
     def __init__(
@@ -67,8 +72,10 @@ class CompilerClient:
         memory_bytes: int | None = None,
     ) -> None:
         self._deadline_s = deadline_s
-        self._slots = trio.CapacityLimiter(limit or os.cpu_count() or 1)
-        self._supervisor = ZygoteSupervisor(nursery, _job_limits(deadline_s, memory_bytes))
+        count = limit or (os.cpu_count() or 1) + 1
+        self.slots = JobSlots(count)
+        limits = _job_limits(deadline_s, memory_bytes or default_memory_bytes(count))
+        self._supervisor = ZygoteSupervisor(nursery, limits)
 
     @property
     def state(self) -> CompilerState:
@@ -200,10 +207,11 @@ class CompilerClient:
 
         Raises:
             TimedOut: ``limit_s``, which begins with the job's turn, is over.
+            OverQuota: the user has too many unfinished jobs.
             Invalid: the program is bad, or ended its process.
             RunFailed: the tracer itself failed.
         """
-        async with self._slots:
+        async with self.slots.turn(user[0] if user else os.getuid()):
             if began is not None:
                 began()
             for _ in range(MAX_ATTEMPTS):
@@ -249,15 +257,28 @@ def _unexpected(reply: Answer, request: str) -> RunFailed:
     return RunFailed(f"the tracer answered {type(reply).__name__} to {request}")
 
 
-def _job_limits(deadline_s: float, memory_bytes: int | None) -> Limits:
+def default_memory_bytes(slots: int) -> int:
+    """Returns how much memory a job may take.
+
+    Half of the machine's is for what runs.  The other half is divided by the slots, but by no more
+    than lets a job have ``BIG_JOB_BYTES``: few compiles take that much, and where many do at once,
+    the kernel ends one of them before anything else.  Two jobs together never exceed that half.
+
+    Args:
+        slots: How many jobs may run at a time.
+    """
+    half_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return max(half_bytes // slots, min(half_bytes // 2, BIG_JOB_BYTES))
+
+
+def _job_limits(deadline_s: float, memory_bytes: int) -> Limits:
     """Returns the limits of a job's process.
 
     CPU time is that of every core until the deadline.  A file may be one byte longer than `replies`
     takes, so that it notices files that are too long.
     """
-    half_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     cpu_s = math.ceil(deadline_s * (os.cpu_count() or 1))
-    return Limits(memory_bytes or half_bytes, MAX_FILE_BYTES + 1, cpu_s)
+    return Limits(memory_bytes, MAX_FILE_BYTES + 1, cpu_s)
 
 
 @asynccontextmanager
