@@ -8,16 +8,79 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import time
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import msgspec
 
+from jaxfs.errors import shortened
 from jaxfs.front import systemd
 from jaxfs.options import LOG_LEVELS, Options
 
 LEVEL_NAME = "log_level"  # in the state directory; read at SIGHUP
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}  # syslog(3)
+
+
+BURST = 10  # records of one kind in a period; then they are counted
+BURSTS = {"jaxfs.posix.stderr_log": 200}  # by logger: a traceback is a record for each line
+PERIOD_S = 60.0
+KINDS = 1000  # that are counted at once
+MAX_MESSAGE_CHARS = 4000
+
+
+@attrs.define
+class _Kind:
+    """Records of one logger with one text before its arguments are filled in.
+
+    Attributes:
+        since_s: When the period began, in seconds of the monotonic clock.
+        written: How many were written in it.
+        left_out: How many were not.
+    """
+
+    since_s: float
+    written: int = 0
+    left_out: int = 0
+
+
+class RepeatFilter(logging.Filter):
+    """Counts records that repeat instead of letting them all through.
+
+    A user decides how often something goes wrong, and each record may have a traceback.  ``BURST``
+    of one kind pass in ``PERIOD_S``; the next one after that has the number of those left out.
+
+    Args:
+        clock: Returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._kinds: OrderedDict[tuple[str, int, str], _Kind] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Returns whether a record is written; shortens it, and adds how often it was not."""
+        now_s, key = self._clock(), (record.name, record.levelno, str(record.msg))
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = _Kind(now_s)
+            if len(self._kinds) > KINDS:
+                self._kinds.popitem(last=False)
+        repeated = ""
+        if now_s - kind.since_s >= PERIOD_S:
+            if kind.left_out:
+                repeated = f" (repeated {kind.left_out} times)"
+            kind.since_s, kind.written, kind.left_out = now_s, 0, 0
+        if kind.written >= BURSTS.get(record.name, BURST):
+            kind.left_out += 1
+            return False
+        kind.written += 1
+        record.msg = shortened(record.getMessage(), MAX_MESSAGE_CHARS) + repeated
+        record.args = None
+        return True
 
 
 class JsonLine(logging.Formatter):
@@ -87,8 +150,9 @@ def configure(options: Options, mountpoint: str, state_dir: Path) -> None:
 
     The level that was set at runtime for an earlier daemon of this mount is removed.
     """
-    handlers = [FORMATS[options.log_format](mountpoint)]
-    logging.basicConfig(level=options.log_level.upper(), handlers=handlers)
+    handler = FORMATS[options.log_format](mountpoint)
+    handler.addFilter(RepeatFilter())
+    logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
     with contextlib.suppress(OSError):
         (state_dir / LEVEL_NAME).unlink()
 
