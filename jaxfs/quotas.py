@@ -243,13 +243,19 @@ class Quotas:
         """Returns each resource with a user's use, and the limit or None."""
         return [(one, self.used(uid, one), self.limits.get(one)) for one in RESOURCES]
 
-    def charge(self, uid: int, resource: Resource, amount: int) -> Charge:
+    def charge(self, uid: int, resource: Resource, amount: int, *, force: bool = False) -> Charge:
         """Charges a user until the charge is refunded.
+
+        Args:
+            uid: The user.
+            resource: What is charged.
+            amount: How much of it.
+            force: Whether it is charged past the limit too: it was there before a remount.
 
         Raises:
             OverQuota: The user would exceed its limit; nothing is charged.
         """
-        self.add(uid, resource, amount)
+        self.add(uid, resource, amount, force=force)
         return Charge(self, uid, resource, amount)
 
     def charge_memory(self, uid: int, nbytes: int) -> MemoryCharge:
@@ -267,7 +273,7 @@ class Quotas:
                 raise
         return held
 
-    def add(self, uid: int, resource: Resource, amount: int) -> None:
+    def add(self, uid: int, resource: Resource, amount: int, *, force: bool = False) -> None:
         """Adds to a user's use, or takes off where ``amount`` is negative.
 
         A user that holds nothing is forgotten.
@@ -276,19 +282,19 @@ class Quotas:
             OverQuota: The user would exceed its limit; nothing is added.
         """
         if resource.front_bytes:
-            self._add(uid, FRONT, amount * resource.front_bytes)
+            self._add(uid, FRONT, amount * resource.front_bytes, force=force)
             try:
-                self._add(uid, resource, amount)
+                self._add(uid, resource, amount, force=force)
             except OverQuota:
                 self._add(uid, FRONT, -amount * resource.front_bytes)
                 raise
         else:
-            self._add(uid, resource, amount)
+            self._add(uid, resource, amount, force=force)
 
-    def _add(self, uid: int, resource: Resource, amount: int) -> None:
+    def _add(self, uid: int, resource: Resource, amount: int, *, force: bool = False) -> None:
         key, used = (uid, resource), self._used[uid, resource] + amount
         limit = self.limits.get(resource)
-        if amount > 0 and limit is not None and used > limit:
+        if amount > 0 and limit is not None and used > limit and not force:
             raise OverQuota(
                 f"user {uid} holds {used - amount} {resource.unit}, {amount} more would exceed the "
                 f"{limit} a user may have ({resource.option}); {resource.remedy}"

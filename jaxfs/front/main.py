@@ -163,7 +163,7 @@ async def _open_mount(launch: Launch, store: Store, nursery: trio.Nursery) -> As
             owner = Credentials(program.attr.uid, program.attr.gid)
             mount.note(owner, f"programs/{program.source_name}", error)
 
-        programs = Programs(builder, nursery, note_build)
+        programs = Programs(builder, quotas, nursery, note_build)
 
         def note_failure(call: Call, error: JaxfsError) -> None:
             caller = Credentials(call.attr.uid, call.attr.gid)

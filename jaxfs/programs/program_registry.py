@@ -26,6 +26,7 @@ from jaxfs.programs.staged_file import StagedFile
 from jaxfs.programs.staging import StagingFiles
 from jaxfs.programs.store import ProgramRecord
 from jaxfs.programs.wanted_version import WantedVersion
+from jaxfs.quotas import Quotas
 
 MAX_LINKS = 40  # in a chain, as the kernel follows them
 Named = SourceProgram | Link | StagedFile
@@ -41,6 +42,7 @@ class Programs:
 
     Args:
         builder: Compiles them.
+        quotas: What each user may cost.
         nursery: Must live longer than every build.
         failed: Is called with the error of a build that nothing waited for.
 
@@ -55,6 +57,7 @@ class Programs:
     def __init__(
         self,
         builder: Builder,
+        quotas: Quotas,
         nursery: trio.Nursery,
         failed: Callable[[SourceProgram, JaxfsError], None] = _ignore,
     ) -> None:
@@ -62,7 +65,7 @@ class Programs:
         self.derivations = Derivations(builder, nursery)
         self.builds = SourceBuilds(builder, self.derivations, nursery, failed)
         self.links = Links(builder.store)
-        self.staging = StagingFiles(builder, nursery, self._drop_source)
+        self.staging = StagingFiles(builder, quotas, nursery, self._drop_source)
         self._store = builder.store
         self._restorer = Restorer(builder, self.builds, self.derivations, nursery)
         self._programs: dict[str, SourceProgram] = {}

@@ -116,7 +116,7 @@ class SourceBuilds:
             staged = None
         outcome = staged.outcome if staged is not None else None
         if isinstance(outcome, JaxfsError) and outcome.is_verdict:
-            raise type(outcome)(outcome.reason, outcome.diagnostics)
+            raise outcome.recorded()
         if outcome is None or isinstance(outcome, JaxfsError):
             self._accept(program, wanted)
             self._start(program, wanted, staged)

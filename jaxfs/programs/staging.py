@@ -23,6 +23,7 @@ from jaxfs.programs.builder import Builder
 from jaxfs.programs.program_versions import BuildTarget
 from jaxfs.programs.staged_file import StagedBuild, StagedFile
 from jaxfs.programs.store import StagedRecord
+from jaxfs.quotas import Quotas
 
 HEAD_BYTES = 1 << 16  # enough to find the format
 _OFFSET_BYTES = 4  # of the root table, with which a jax.export artifact begins
@@ -54,15 +55,21 @@ class StagingFiles:
 
     Args:
         builder: Compiles what looks like a program.
+        quotas: What each user may cost.
         nursery: Must live longer than every compile.
         unused: Is called with the hash of a content that a file had.
     """
 
     def __init__(
-        self, builder: Builder, nursery: trio.Nursery, unused: Callable[[str], None]
+        self,
+        builder: Builder,
+        quotas: Quotas,
+        nursery: trio.Nursery,
+        unused: Callable[[str], None],
     ) -> None:
         self._builder = builder
         self._store = builder.store
+        self._quotas = quotas
         self._nursery = nursery
         self._unused = unused
         self._files: dict[str, StagedFile] = {}
@@ -70,7 +77,8 @@ class StagingFiles:
             attr = InodeAttr(record.uid, record.gid, record.mode, mtime_ns=record.mtime_ns)
             nbytes = record.nbytes if self._store.source_path(record.sha256).exists() else 0
             digest = record.sha256 if nbytes else ""
-            self._files[record.name] = StagedFile(record.name, attr, digest, nbytes)
+            file = self._files[record.name] = StagedFile(record.name, attr, digest, nbytes)
+            file.charge(quotas, force=True)
 
     def __iter__(self) -> Iterator[StagedFile]:
         return iter(tuple(self._files.values()))
@@ -85,28 +93,49 @@ class StagingFiles:
         Raises:
             Invalid: It is no name.
             NameTooLong: The name is too long.
+            OverQuota: The user has too many staging files.
         """
-        return self._files.setdefault(names.check(name), StagedFile(name, attr))
+        found = self._files.get(names.check(name))
+        if found is None:
+            found = StagedFile(name, attr)
+            found.charge(self._quotas)
+            self._files[name] = found
+        return found
 
     def put(self, file: StagedFile) -> None:
         """Adds a file, instead of one of the same name.
 
         Raises:
+            OverQuota: The user has too many staging files, or too much on the disk.
             NoSpace: The disk of the state directory is full.
             RunFailed: The state directory cannot be written.
         """
-        self._put_record(file)
+        file.charge(self._quotas)
+        try:
+            self._put_record(file)
+        except JaxfsError:
+            file.drop(ends_build=True)
+            raise
         self._replace(file)
 
     async def commit(self, file: StagedFile, data: bytes | memoryview) -> None:
         """Gives a file another content, and begins to compile what looks like a program.
 
         Raises:
+            OverQuota: The user has too much on the disk; the content stays as it was.
             NoSpace: The disk of the state directory is full.
             RunFailed: The state directory cannot be written.
         """
+        if file.disk is None:  # its name is gone
+            return
         before, head = file.sha256, bytes(data[:HEAD_BYTES])
-        digest = await put_source(self._store, data) if len(data) else ""
+        file.disk.resize(len(data))
+        try:
+            digest = await put_source(self._store, data) if len(data) else ""
+        except JaxfsError:
+            if file.disk is not None:
+                file.disk.resize(file.nbytes)
+            raise
         file.sha256, file.nbytes = digest, len(data)
         file.attr.touch()
         if self._files.get(file.name) is not file:  # removed while it was written
@@ -153,14 +182,16 @@ class StagingFiles:
 
     def remove(self, file: StagedFile) -> None:
         """Removes a file and ends its compile."""
-        self.forget(file)
-        _cancel(file)
+        self._store.drop_staged(file.name)
+        del self._files[file.name]
+        file.drop(ends_build=True)
         self._unused(file.sha256)
 
     def forget(self, file: StagedFile) -> None:
-        """Removes a file that has become a program."""
+        """Removes a file that has become a program, which needs its compile."""
         self._store.drop_staged(file.name)
         del self._files[file.name]
+        file.drop(ends_build=False)
 
     def content(self, file: StagedFile) -> Path | None:
         """Returns the file of the state directory with the content; None if it is empty."""
@@ -186,12 +217,13 @@ class StagingFiles:
         other = self._files.get(file.name)
         self._files[file.name] = file
         if other is not None and other is not file:
-            _cancel(other)
+            other.drop(ends_build=True)
             self._unused(other.sha256)
 
     def _compile(self, file: StagedFile, head: bytes) -> None:
-        _cancel(file)
-        file.build = None
+        if file.build is not None:
+            file.build.scope.cancel()
+            file.build = None
         try:
             check_is_program(head, file.nbytes)
         except Invalid:  # the rename reports it
@@ -212,8 +244,3 @@ class StagingFiles:
         except Exception as error:
             log.exception("internal error while compiling programs/%s", request.program)
             build.outcome = RunFailed(f"internal error: {error!r}")
-
-
-def _cancel(file: StagedFile) -> None:
-    if file.build is not None:
-        file.build.scope.cancel()

@@ -177,7 +177,7 @@ class FakeEngine:
     async def load(self, executable: Executable) -> None:
         """Records the key.  Raises ``load_error``."""
         if self.load_error is not None:
-            raise self.load_error
+            raise self.load_error.recorded()
         self.loaded.append(executable.key)
 
     async def statistics(self) -> dict[int, dict[str, int]]:

@@ -128,7 +128,7 @@ def _assemble(
         user = Credentials(program.attr.uid, program.attr.gid)
         mount.note(user, f"programs/{program.source_name}", error)
 
-    programs = Programs(builder, nursery, build_failed)
+    programs = Programs(builder, quotas, nursery, build_failed)
 
     def failed(call: Call, error: JaxfsError) -> None:
         user = Credentials(call.attr.uid, call.attr.gid)

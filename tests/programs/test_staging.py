@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from jaxfs.errors import Invalid, NoSpace, RunFailed
+from jaxfs.errors import Invalid, NoSpace, OverQuota, RunFailed
+from jaxfs.options import Options
 from jaxfs.programs.staging import check_is_program
+from jaxfs.quotas import DISK, STAGING
 from jaxfs.testing import PICKLE, InProcessMount, eventually_async, open_vfs
 from tests.unmounted import ADD, ALICE, DOUBLE, serving
 
@@ -197,3 +199,39 @@ async def test_a_copy_of_a_staging_file_keeps_its_content() -> None:
         await mount.client.write("programs/.one", "other")
         mount.client.unlink("programs/.one")
         assert await mount.client.text("programs/.two") == ADD
+
+
+async def test_a_staging_file_is_charged_until_it_is_a_program_or_gone(tmp_path: Path) -> None:
+    async with open_vfs(state_dir=tmp_path) as mount:
+
+        def used() -> list[int]:
+            return [mount.mount.quotas.used(1000, kind) for kind in (STAGING, DISK)]
+
+        await mount.client.write("programs/.one", ADD)
+        await mount.client.write("programs/.two", ADD * 2)
+        assert used() == [2, 3 * len(ADD)]
+        await mount.client.write("programs/.two", ADD)
+        await mount.client.rename("programs/.two", "programs/.one")
+        assert used() == [1, len(ADD)]
+        await mount.client.rename("programs/.one", "programs/p.mlir")
+        assert used() == [0, 0]
+        await mount.client.rename("programs/p.mlir", "programs/.p")
+        assert used() == [1, len(ADD)]
+    async with open_vfs(state_dir=tmp_path) as mount:
+        assert mount.mount.quotas.used(1000, DISK) == len(ADD)
+        mount.client.unlink("programs/.p")
+        assert mount.mount.quotas.used(1000, DISK) == 0
+
+
+async def test_staging_files_past_the_share_of_a_user_are_refused() -> None:
+    options = Options(max_disk_per_user=100, max_programs_per_user=2)
+    async with serving(options) as mount:
+        await mount.client.write("programs/.one", "x" * 60)
+        with pytest.raises(OverQuota, match="max_disk_per_user"):
+            await mount.client.write("programs/.two", "x" * 60)
+        assert await mount.client.text("programs/.two") == ""
+        with pytest.raises(OverQuota, match="max_programs_per_user"):
+            await mount.client.write("programs/.three", "x")
+        await mount.user(ALICE).write("programs/.four", "x" * 60)
+        mount.client.unlink("programs/.one")
+        await mount.client.write("programs/.two", "x" * 60)
