@@ -8,6 +8,7 @@ number or the name of an input, or a prefix of several names, as in a pytree's k
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from collections.abc import Mapping, Sequence
 
@@ -24,9 +25,13 @@ from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.credentials import SERIALS, InodeAttr, allowed_to_readers
 from jaxfs.posix.node_object import FixedNodeObject, NodeMode
 from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
+from jaxfs.programs.names import check as check_name
 from jaxfs.programs.program import DerivedProgram, Program, SourceProgram
+from jaxfs.programs.program_records import check_target
 from jaxfs.programs.program_registry import Programs
 from jaxfs.types.buffers import Parameter
+
+log = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False)
@@ -96,14 +101,20 @@ class Binding(FixedNodeObject):
 
 
 def restore_bindings(programs: Programs) -> None:
-    """Binds the symbolic links that were there before a remount."""
+    """Binds the symbolic links that were there before a remount; logs those that cannot be."""
     for program in programs:
-        for record in program.kept_bindings:
+        records, program.kept_bindings = program.kept_bindings, []
+        for record in records:
             owner: Program = program
-            if record.steps:
-                owner = programs.derivations.transform(program, tuple(record.steps))
-            bind(Binding(owner, record.key, target=record.target))
-        program.kept_bindings = []
+            try:
+                check_target(record.target)
+                check_name(record.key)
+                if record.steps:
+                    owner = programs.derivations.transform(program, tuple(record.steps))
+                bind(Binding(owner, record.key, target=record.target))
+            except JaxfsError as error:
+                place = f"{program.path}/inputs/{record.key}"
+                log.warning("a binding %s is left out: %s", place[:200], error.reason)
 
 
 def bind(binding: Binding) -> None:

@@ -6,7 +6,8 @@ of each output is reported.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,17 @@ MAX_BYTES = 64 << 20  # of inputs; the interpreter is slow
 
 
 async def check(
-    calls: Calls, compiler: Compiler, program: Program, caller: Credentials, spool: Spool
+    intact: Callable[[CompiledProgram, Path], Awaitable[Path]],
+    calls: Calls,
+    compiler: Compiler,
+    program: Program,
+    caller: Credentials,
+    spool: Spool,
 ) -> str:
     """Returns ``out.0 name=... max_abs_difference=...`` for each output, a line each.
 
     Args:
+        intact: Returns a file of a version, made again if it is damaged.
         calls: The calls of the mount.
         compiler: Runs the reference interpreter.
         program: The program to check.
@@ -58,7 +65,7 @@ async def check(
         raise Invalid(f"{len(data)} bytes of inputs; the interpreter takes {MAX_BYTES} at most")
     outcome = await _run(calls, caller.uid, compiled, inputs)
     try:
-        artifact = (compiled.stablehlo_path.parent / "artifact").read_bytes()
+        artifact = (await intact(compiled, compiled.artifact_path)).read_bytes()
         owner = root_of(program).attr
         expected = await compiler.interpret(
             artifact, data, compiled.signature, user=(owner.uid, owner.gid)

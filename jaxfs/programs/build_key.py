@@ -6,12 +6,16 @@ computed; `Builder` adds them.
 
 from __future__ import annotations
 
+import os
+
 import attrs
 
+from jaxfs.posix.cpu_features import instruction_set
 from jaxfs.types.avals import Aval
 
 JitOptions = tuple[tuple[str, str], ...]  # sorted by name
 Types = tuple[Aval, ...]
+_WITHOUT_EFFECT = frozenset({"JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR", "JAX_LOG_COMPILES"})
 Steps = tuple[str, ...]  # as in a path: ("vmap", "grad") is vmap of grad
 
 
@@ -52,3 +56,14 @@ class BuildKey:
         """
         types = None if self.types is None else [str(aval) for aval in self.types]
         return [self.options, self.steps, types] if self.options or self.steps or types else []
+
+
+def machine_fingerprint() -> str:
+    """Returns what an executable depends on beside its artifact, its devices and the toolchain."""
+    flags = [f"{name}={value}" for name, value in sorted(os.environ.items()) if _decides(name)]
+    return " ".join([instruction_set(), *flags])
+
+
+def _decides(variable: str) -> bool:
+    """Returns whether an environment variable decides what XLA compiles."""
+    return variable.startswith(("XLA_FLAGS", "JAX_")) and variable not in _WITHOUT_EFFECT

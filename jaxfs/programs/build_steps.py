@@ -6,35 +6,30 @@ owner.  What the compiler makes goes to the state directory under the key that `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 import attrs
-import trio
+import msgspec
 
 from jaxfs.compiler.compiler_interface import Compiler, UserIds
 from jaxfs.compiler.job_protocol import Compile, Compiled, Trace, Traced, UntypedProgram
 from jaxfs.engine.interface import Engines, Executable
 from jaxfs.programs.build_key import BuildKey
-from jaxfs.programs.compiled import CompiledProgram
+from jaxfs.programs.compiled import BuildOrigin, CompiledProgram
 from jaxfs.programs.jobs import BuildJob, BuildJobs, Kind
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.store import Store
-
-THREAD_BYTES = 1 << 20
 
 
 async def put_source(store: Store, data: bytes | memoryview) -> str:
     """Writes a source to the state directory and returns its hash.
 
-    Up to ``THREAD_BYTES`` are hashed and written at once, as a thread costs more.
-
     Raises:
         NoSpace: The disk of the state directory is full.
         RunFailed: The state directory cannot be written.
     """
-    if len(data) < THREAD_BYTES:
-        return store.put_source(data)
-    return await trio.to_thread.run_sync(store.put_source, data)
+    return await store.off_loop(store.put_source, data)
 
 
 @attrs.frozen
@@ -56,6 +51,11 @@ class BuildRequest:
         """Returns the request for a program, written or derived, in its source's owner's name."""
         root = root_of(program)
         return cls(program.build_key, (root.attr.uid, root.attr.gid), root.name)
+
+    @classmethod
+    def again(cls, origin: BuildOrigin) -> BuildRequest:
+        """Returns the request for something that was built before."""
+        return cls(origin.build_key, origin.user, origin.program)
 
 
 class BuildSteps:
@@ -89,10 +89,10 @@ class BuildSteps:
                 source.fileno(), work, user=request.user, began=job.begin
             )
         if isinstance(result, UntypedProgram):
-            self._store.put_entry("artifacts", key, result, {})
+            await self._put("artifacts", key, result, {})
             return result
         files = {"artifact": result.artifact, "stablehlo.mlir": result.stablehlo}
-        self._store.put_entry("artifacts", key, result.traced, files)
+        await self._put("artifacts", key, result.traced, files)
         return result.traced
 
     async def compile(
@@ -111,8 +111,13 @@ class BuildSteps:
                 artifact.fileno(), work, user=request.user, began=job.begin
             )
         files = {"executable": result.executable, "hlo.txt": result.hlo}
-        self._store.put_entry("executables", key, result.compiled, files)
+        await self._put("executables", key, result.compiled, files)
         return result.compiled
+
+    async def _put(
+        self, kind: str, key: str, info: msgspec.Struct, files: Mapping[str, bytes]
+    ) -> None:
+        await self._store.off_loop(self._store.put_entry, kind, key, info, files)
 
     async def load(self, key: str, request: BuildRequest, executable: Executable) -> None:
         """Lets the owner's engine compile and load an artifact.
@@ -139,7 +144,7 @@ class BuildSteps:
             picture = await self._compiler.draw(
                 artifact.fileno(), compiled.signature, user=request.user, began=job.begin
             )
-        self._store.put_file(path, picture)
+        await self._store.off_loop(self._store.add_file, path, picture)
 
     def _job(self, kind: Kind, key: str, request: BuildRequest) -> AbstractContextManager[BuildJob]:
         job = BuildJob(kind, request.user[0], request.program, request.build_key)

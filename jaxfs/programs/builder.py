@@ -7,8 +7,10 @@ after a remount; a build under way serves everyone who asks for the same.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import msgspec
@@ -19,14 +21,20 @@ from jaxfs.compiler.job_protocol import Compile, Compiled, Traced, UntypedProgra
 from jaxfs.compiler.sources.detect import is_pickle
 from jaxfs.engine.interface import Engines, Executable
 from jaxfs.engine.protocol import Device
-from jaxfs.errors import NoDevice
-from jaxfs.programs.build_key import BuildKey
+from jaxfs.errors import NoDevice, RunFailed
+from jaxfs.programs.build_key import BuildKey, machine_fingerprint
 from jaxfs.programs.build_steps import BuildRequest, BuildSteps
-from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
+from jaxfs.programs.cache_entries import CacheEntry
+from jaxfs.programs.compiled import BuildOrigin, CompiledProgram, ProgramVersion
 from jaxfs.programs.pickle_policy import PicklePolicy
+from jaxfs.programs.repairs import Repairs
 from jaxfs.programs.single_flight import SingleFlights
-from jaxfs.programs.store import Store, sha256
+from jaxfs.programs.store import UNREADABLE, Store, sha256
+from jaxfs.types.avals import BY_SHORT
 
+PICKLE_FORMAT = "pickle"  # as `Traced.source_format`
+_TRACED: Any = Traced | UntypedProgram  # msgspec takes unions, typing knows no type for them
+log = logging.getLogger(__name__)
 SERIALIZES = frozenset({"cpu"})  # platforms for which the compiler makes executables
 
 
@@ -39,12 +47,14 @@ class _Target:
         artifact_key: names the artifact in the store.
         devices: those it runs on, all at once.
         executable_key: names the executable, in the store and for the engine.
+        old_executable_key: its name before the machine was part of it.
     """
 
     traced: Traced
     artifact_key: str
     devices: tuple[Device, ...]
     executable_key: str
+    old_executable_key: str
 
     @property
     def device_ids(self) -> tuple[int, ...]:
@@ -59,6 +69,7 @@ class Builder:
     Attributes:
         store: the state directory.
         jobs: the steps under way and those that have ended.
+        repairs: makes damaged files of the state directory again.
     """
 
     def __init__(
@@ -78,6 +89,10 @@ class Builder:
         self._compiles = SingleFlights[Compiled](nursery)
         self._loads = SingleFlights[None](nursery)
         self._drawings = SingleFlights[None](nursery)
+        self._nursery = nursery
+        self._machine = machine_fingerprint()
+        self.repairs = Repairs(store, nursery, self._build_again, self._trace_again)
+        engines.repair_with(self.repairs.repair)
 
     def device(self, name: str) -> Device:
         """Returns the device called ``name``, the first one for an empty name.
@@ -100,39 +115,72 @@ class Builder:
             NoDevice: the program needs more devices than there are.
             Invalid, NotSupported, NoSpace, TimedOut, RunFailed: as the steps raise them.
         """
-        takes_pickles = self._is_pickle(request.build_key)
-        if takes_pickles:
-            await self._pickles.check(request.user[0])
-        key, platform = self._artifact_key(request.build_key, device), device.platform
+        key = self._artifact_key(request.build_key, device)
         traced = self._find_traced(key)
         if traced is None:
-            traced = await self._traces.do(
-                key,
-                lambda: self._steps.trace(key, request, platform, takes_pickles=takes_pickles),
-            )
+            traced = await self._trace(key, request, device)
+        elif traced.source_format == PICKLE_FORMAT:
+            await self._pickles.check(request.user[0])
         if isinstance(traced, UntypedProgram):
             return traced
         return await self._compile(request, self._target(key, traced, device))
 
+    async def _trace(
+        self, key: str, request: BuildRequest, device: Device
+    ) -> Traced | UntypedProgram:
+        """Makes an artifact from its source.
+
+        Raises:
+            RunFailed: the source is damaged.
+            JaxfsError: as `build`.
+        """
+        digest = request.build_key.source_sha256
+        await self.store.off_loop(self.store.check_source, digest, request.program)
+        takes_pickles = self._is_pickle(digest)
+        if takes_pickles:
+            await self._pickles.check(request.user[0])
+        return await self._traces.do(
+            key,
+            lambda: self._steps.trace(key, request, device.platform, takes_pickles=takes_pickles),
+        )
+
     async def _compile(self, request: BuildRequest, target: _Target) -> CompiledProgram:
-        key, digest = target.executable_key, request.build_key.source_sha256
-        platform = target.devices[0].platform
-        if platform not in SERIALIZES:
-            version = self._assemble(digest, target, None)
+        key, device = target.executable_key, target.devices[0]
+        if device.platform not in SERIALIZES:
+            target = await self._with_artifact(request, target)
+            version = self._assemble(request, target, None)
             await self._loads.do(key, lambda: self._steps.load(key, request, version.executable))
             return version
-        compiled = self.store.info("executables", key, Compiled)
+        compiled = self._find_compiled(target)
         if compiled is None:
+            target = await self._with_artifact(request, target)
             count = len(self._engines.devices())
-            work = Compile(platform, target.device_ids, count, target.traced.signature)
+            work = Compile(device.platform, target.device_ids, count, target.traced.signature)
             compiled = await self._compiles.do(
                 key, lambda: self._steps.compile(key, request, target.artifact_key, work)
             )
-        return self._assemble(digest, target, compiled)
+        return self._assemble(request, target, compiled)
 
-    def recall(self, build_key: BuildKey, device: Device) -> ProgramVersion | None:
+    async def _with_artifact(self, request: BuildRequest, target: _Target) -> _Target:
+        """Returns a target with an undamaged artifact, which is made again if necessary."""
+        path = self.store.entry("artifacts", target.artifact_key) / "artifact"
+        if await self.repairs.is_intact(path):
+            return target
+        log.warning("%s is damaged and is made again", path)
+        traced = await self._trace(target.artifact_key, request, target.devices[0])
+        if isinstance(traced, UntypedProgram):
+            raise RunFailed(f"{path} is damaged; write the program again")
+        return self._target(target.artifact_key, traced, target.devices[0])
+
+    async def _build_again(self, origin: BuildOrigin) -> ProgramVersion:
+        return await self.build(BuildRequest.again(origin), self.device(origin.device))
+
+    async def _trace_again(self, artifact_key: str, origin: BuildOrigin) -> None:
+        await self._trace(artifact_key, BuildRequest.again(origin), self.device(origin.device))
+
+    def recall(self, request: BuildRequest, device: Device) -> ProgramVersion | None:
         """Returns the version of a key if all of it is in the state directory, else None."""
-        artifact_key = self._artifact_key(build_key, device)
+        artifact_key = self._artifact_key(request.build_key, device)
         traced = self._find_traced(artifact_key)
         if traced is None or isinstance(traced, UntypedProgram):
             return traced
@@ -140,10 +188,28 @@ class Builder:
             target = self._target(artifact_key, traced, device)
         except NoDevice:
             return None
-        compiled = self.store.info("executables", target.executable_key, Compiled)
-        if compiled is None and device.platform in SERIALIZES:
+        serializes = device.platform in SERIALIZES
+        compiled = self._find_compiled(target) if serializes else None
+        if compiled is None and serializes:
             return None
-        return self._assemble(build_key.source_sha256, target, compiled)
+        return self._assemble(request, target, compiled)
+
+    def _find_compiled(self, target: _Target) -> Compiled | None:
+        """Returns what compiling made of an artifact before, for a machine like this one.
+
+        Versions before the machine was part of the key left executables that may be of any
+        machine: they are adopted, and checked when they are loaded.
+        """
+        self.store.adopt("executables", target.old_executable_key, target.executable_key)
+        found = self.store.info("executables", target.executable_key, Compiled)
+        self._seal_old()
+        return found
+
+    def _seal_old(self) -> None:
+        """Gives entries of versions before the checksums theirs, in a thread."""
+        entries, self.store.unsealed = self.store.unsealed, []
+        if entries:
+            self._nursery.start_soon(self.store.off_loop, _seal_all, entries)
 
     async def draw(self, request: BuildRequest, compiled: CompiledProgram) -> Path:
         """Returns the file of a picture, made once for each content.
@@ -155,12 +221,13 @@ class Builder:
             RunFailed: Drawing failed for another reason.
         """
         path = compiled.graph_path
-        if not path.exists():
+        if not path.exists() or not await self.repairs.is_intact(path):
+            await self.repairs.intact(compiled, compiled.artifact_path)
             await self._drawings.do(str(path), lambda: self._steps.draw(request, compiled))
         return path
 
-    def _is_pickle(self, build_key: BuildKey) -> bool:
-        with self.store.source_path(build_key.source_sha256).open("rb") as source:
+    def _is_pickle(self, source_sha256: str) -> bool:
+        with self.store.source_path(source_sha256).open("rb") as source:
             return is_pickle(source.read(16))
 
     def _find_traced(self, key: str) -> Traced | UntypedProgram | None:
@@ -170,9 +237,14 @@ class Builder:
             The description of the artifact, or an untyped program if its types come with the call;
             None if the source was not traced.
         """
-        return self.store.info("artifacts", key, Traced) or self.store.info(
-            "artifacts", key, UntypedProgram
-        )
+        found: Traced | UntypedProgram | None = self.store.info("artifacts", key, _TRACED)
+        self._seal_old()
+        if isinstance(found, Traced) and not all(
+            aval.dtype in BY_SHORT and all(size >= 0 for size in aval.shape)
+            for aval in (*found.signature.input_avals, *found.signature.output_avals)
+        ):
+            return None  # of another version
+        return found
 
     def _target(self, artifact_key: str, traced: Traced, device: Device) -> _Target:
         """Returns where an artifact runs: on ``device``, or on as many as it has partitions.
@@ -191,19 +263,24 @@ class Builder:
                 f"or on a CPU, mount with -o devices={traced.partitions}"
             )
         count = len(self._engines.devices())
-        key = self._key("executable", artifact_key, *(one.name for one in devices), count)
-        return _Target(traced, artifact_key, tuple(devices), key)
+        parts = ("executable", artifact_key, *(one.name for one in devices), count)
+        key, old_key = self._key(*parts, self._machine), self._key(*parts)
+        return _Target(traced, artifact_key, tuple(devices), key, old_key)
 
     def _assemble(
-        self, source_sha256: str, target: _Target, compiled: Compiled | None
+        self, request: BuildRequest, target: _Target, compiled: Compiled | None
     ) -> CompiledProgram:
         """Puts a version together; ``compiled`` is None where the engine compiles the artifact."""
         traced, key = target.traced, target.executable_key
+        build_key, device = request.build_key, target.devices[0].name
+        origin = self.repairs.origins.setdefault(
+            key, BuildOrigin(build_key, request.user, request.program, device)
+        )
         artifact = self.store.entry("artifacts", target.artifact_key)
         built = self.store.entry("executables", key)
         path = built / "executable" if compiled else artifact / "artifact"
         return CompiledProgram(
-            sha256=source_sha256,
+            sha256=build_key.source_sha256,
             source_format=traced.source_format,
             platforms=traced.platforms,
             signature=traced.signature,
@@ -214,12 +291,14 @@ class Builder:
                 target.device_ids,
                 traced.signature,
                 serialized=compiled is not None,
+                digest=CacheEntry(path.parent).checksum(path.name),
             ),
             compile_usec=compiled.compile_usec if compiled else 0,
             cost=compiled.cost if compiled else {},
             memory=compiled.memory if compiled else {},
             stablehlo_path=artifact / "stablehlo.mlir",
             hlo_path=built / "hlo.txt",
+            origin=origin,
         )
 
     def _artifact_key(self, build_key: BuildKey, device: Device) -> str:
@@ -238,3 +317,11 @@ class Builder:
             *parts: What the file is made from, as JSON; their form must never change.
         """
         return sha256(msgspec.json.encode([self._engines.toolchain, *parts]))
+
+
+def _seal_all(entries: Sequence[CacheEntry]) -> None:
+    for entry in entries:
+        try:
+            entry.seal()
+        except UNREADABLE as error:
+            log.debug("%s has no checksums yet: %s", entry.path, error)

@@ -9,6 +9,7 @@ import attrs
 
 from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.engine.interface import Executable
+from jaxfs.programs.build_key import BuildKey
 from jaxfs.types.signature import Signature
 
 GRAPH_NAME = "graph-1.svg"  # the number changes when pictures do: they are kept
@@ -59,6 +60,23 @@ class MemoryNeed:
 
 
 @attrs.frozen
+class BuildOrigin:
+    """What a version was built from, so that a damaged file of it can be made again.
+
+    Attributes:
+        build_key: what was built.
+        user: uid and gid of the program's owner.
+        program: the name of the source program.
+        device: the name of the first device it runs on.
+    """
+
+    build_key: BuildKey
+    user: tuple[int, int]
+    program: str
+    device: str
+
+
+@attrs.frozen
 class CompiledProgram:
     """What a source was compiled to.  A call keeps the one it began with.
 
@@ -75,6 +93,7 @@ class CompiledProgram:
         stablehlo_path: the artifact as text, beside the artifact itself.
         hlo_path: the optimized HLO; the file is missing where the engine compiles.
         need: the memory of one run.
+        origin: what it was built from.
         is_small: ``need.is_small``, computed once, because every run asks for it.
     """
 
@@ -89,6 +108,7 @@ class CompiledProgram:
     memory: dict[str, int]
     stablehlo_path: Path
     hlo_path: Path
+    origin: BuildOrigin
     need: MemoryNeed = attrs.field(init=False)
     is_small: bool = attrs.field(init=False)
 

@@ -152,7 +152,7 @@ class Derivations:
         Otherwise, as after an upgrade of jax, its next use builds it.
         """
         derived = self.specialize(base, types) if types else self.transform(base, steps)
-        version = self._builder.recall(derived.build_key, self._builder.device(base.device))
+        version = self._builder.recall(BuildRequest.of(derived), self._builder.device(base.device))
         if version is not None:
             derived.end_build(derived.begin_build(), version)
         if types is None:

@@ -73,12 +73,13 @@ class BuildJobs:
         """Returns the step under way for a key.
 
         Returns:
-            The kind of the job, ``waiting`` if its turn has not come; empty if there is none.
+            The kind of the job; ``waiting`` if its turn has not come, or a file is written before
+            it; empty if nothing is built.
         """
         for job in self.under_way.values():
             if job.build_key == build_key:
                 return job.kind if job.started_usec else "waiting"
-        return ""
+        return "waiting" if build_key is not None else ""
 
     @contextlib.contextmanager
     def doing(self, key: str, job: BuildJob) -> Iterator[BuildJob]:

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import attrs
 
-from jaxfs.errors import Invalid, NameTaken
+from jaxfs.errors import Invalid, JaxfsError, NameTaken
 from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.posix.node_object import OwnedNodeObject
 from jaxfs.programs import names
+from jaxfs.programs.program_records import check_link
 from jaxfs.programs.store import LinkRecord, Store
 
 HERE = "/programs"
@@ -54,6 +55,11 @@ class Links:
         self._store = store
         self._links: dict[str, Link] = {}
         for record in store.links():
+            try:
+                check_link(record)
+            except JaxfsError as error:
+                store.skip(store.record_path("links", record.name), error.reason)
+                continue
             attr = InodeAttr(record.uid, record.gid, 0o777)
             self._links[record.name] = Link(record.name, record.target, attr)
 
@@ -63,6 +69,12 @@ class Links:
     def get(self, name: str) -> Link | None:
         """Returns the link of this name."""
         return self._links.get(name)
+
+    def drop_shadowed(self, name: str) -> None:
+        """Leaves out a link with the name of a program; its record stays."""
+        if self._links.pop(name, None) is not None:
+            path = self._store.record_path("links", name)
+            self._store.skip(path, f"there is a program programs/{name}")
 
     def create(self, name: str, target: str, attr: InodeAttr) -> Link:
         """Adds a link.

@@ -19,7 +19,7 @@ from jaxfs.programs.builder import Builder
 from jaxfs.programs.derived import Derivations
 from jaxfs.programs.links import Link, Links
 from jaxfs.programs.program import SourceProgram
-from jaxfs.programs.program_records import outlives, remember
+from jaxfs.programs.program_records import check_program, outlives, remember
 from jaxfs.programs.restore import Restorer
 from jaxfs.programs.source_builds import SourceBuilds
 from jaxfs.programs.staged_file import StagedFile
@@ -83,11 +83,20 @@ class Programs:
         """
         records = self._store.records()
         for record in sorted(records, key=lambda record: names.is_source_like(record.name)):
-            record = self._with_free_names(record)  # noqa: PLW2901  # the same program
-            self._programs[record.name] = self._restorer.restore(record)
+            try:
+                check_program(record)
+                free = self._with_free_names(record)
+                self._programs[free.name] = self._restorer.restore(free)
+            except Exception as error:  # whatever is in one record, the others are served
+                path = self._store.record_path("programs", record.name)
+                self._store.skip(path, str(error) or repr(error))
+        for program in self:
+            self.links.drop_shadowed(program.name)
+            self.links.drop_shadowed(program.source_name)
         used = {program.source_sha256 for program in self}
         used |= {program.pending_sha256 for program in self}
         self._store.drop_unused_sources(used | {file.sha256 for file in self.staging})
+        self._restorer.check_sources(tuple(self))
 
     def _with_free_names(self, record: ProgramRecord) -> ProgramRecord:
         """Returns a record whose names are free.

@@ -307,6 +307,28 @@ class SourceBuilds:
         path = self._builder.store.source_path(digest) if digest else None
         return path if path is not None and path.exists() else None
 
+    async def intact_source(self, digest: str, filename: str) -> Path:
+        """Returns the file with a content of ``programs/``, after a look at its checksum.
+
+        Args:
+            digest: The hash of the content.
+            filename: The file that has it, for the reason.
+
+        Raises:
+            RunFailed: It is damaged or gone.
+        """
+        store = self._builder.store
+        await store.off_loop(store.check_source, digest, filename)
+        return store.source_path(digest)
+
+    async def intact(self, compiled: CompiledProgram, path: Path) -> Path:
+        """Returns a file of a version, which is made again if it is damaged.
+
+        Raises:
+            JaxfsError: It is damaged, and cannot be made again.
+        """
+        return await self._builder.repairs.intact(compiled, path)
+
     async def draw(self, program: Program, compiled: CompiledProgram) -> Path:
         """Returns the file of a picture of the program, drawn at the first call.
 

@@ -20,6 +20,7 @@ from jaxfs.programs import names
 from jaxfs.programs.build_key import BuildKey
 from jaxfs.programs.build_steps import BuildRequest, put_source
 from jaxfs.programs.builder import Builder
+from jaxfs.programs.program_records import check_staged
 from jaxfs.programs.program_versions import BuildTarget
 from jaxfs.programs.staged_file import StagedBuild, StagedFile
 from jaxfs.programs.store import StagedRecord
@@ -74,6 +75,12 @@ class StagingFiles:
         self._unused = unused
         self._files: dict[str, StagedFile] = {}
         for record in self._store.staged():
+            try:
+                check_staged(record)
+            except JaxfsError as error:
+                path = self._store.record_path("staging", record.name)
+                self._store.skip(path, error.reason)
+                continue
             attr = InodeAttr(record.uid, record.gid, record.mode, mtime_ns=record.mtime_ns)
             nbytes = record.nbytes if self._store.source_path(record.sha256).exists() else 0
             digest = record.sha256 if nbytes else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from jaxfs.programs.builder import Builder
 from jaxfs.programs.pickle_policy import PicklePolicy
 from jaxfs.programs.program import SourceProgram
 from jaxfs.programs.program_registry import Programs
+from jaxfs.programs.record_writer import Arguments, Returned
 from jaxfs.programs.store import Store
 from jaxfs.testing.fake_compiler import FakeCompiler
 from jaxfs.testing.fake_engine import FakeEngine, FakeEngines
@@ -89,7 +90,7 @@ async def open_vfs(
     engines, compiler = engines or FakeEngines(owner_uid=OWNER.uid), compiler or FakeCompiler()
     failure: BaseException | None = None
     with tempfile.TemporaryDirectory(prefix="jaxfs-testing-") as scratch:
-        store = Store(state_dir or Path(scratch))
+        store = Store(state_dir or Path(scratch), _at_once)
         try:
             async with trio.open_nursery() as nursery:
                 mount = _assemble(options, store, engines, compiler, nursery)
@@ -110,6 +111,14 @@ async def open_vfs(
             store.close()
     if failure is not None:
         raise failure
+
+
+async def _at_once(
+    function: Callable[[*Arguments], Returned], /, *arguments: *Arguments
+) -> Returned:
+    """Calls a function that waits for the disk: a clock that jumps would not wait for a thread."""
+    await trio.lowlevel.checkpoint()
+    return function(*arguments)
 
 
 def _assemble(

@@ -192,16 +192,17 @@ async def _open_hlo(mount: Mount, program: Program, caller: Credentials, flags: 
         NotFound: The platform's engine compiles the artifact, and shows no HLO.
         JaxfsError: There is no compiled version, see `compiled_of`.
     """
-    path = compiled_of(program).hlo_path
-    if not path.exists():
+    compiled = compiled_of(program)
+    if not compiled.executable.serialized:
         raise NotFound("the compiler of this platform does not show what it made")
-    return DiskFile(path)
+    return DiskFile(await mount.programs.builds.intact(compiled, compiled.hlo_path))
 
 
 async def _open_stablehlo(
     mount: Mount, program: Program, caller: Credentials, flags: int
 ) -> OpenFile:
-    return DiskFile(compiled_of(program).stablehlo_path)
+    compiled = compiled_of(program)
+    return DiskFile(await mount.programs.builds.intact(compiled, compiled.stablehlo_path))
 
 
 async def _open_graph(mount: Mount, program: Program, caller: Credentials, flags: int) -> OpenFile:
@@ -218,8 +219,9 @@ async def _open_check(mount: Mount, program: Program, caller: Credentials, flags
         return SnapshotFile(_checked(mount, program, caller))
 
     async def commit(spool: Spool) -> None:
+        builds = mount.programs.builds
         try:
-            report = await check(mount.calls, mount.compiler, program, caller, spool)
+            report = await check(builds.intact, mount.calls, mount.compiler, program, caller, spool)
         except Exception as error:
             program.checked[caller.uid] = from_exception(error, "checking").text()
             raise

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Iterable, Mapping
-from pathlib import Path
 
+import attrs
 import trio
 
 from jaxfs.errors import RunFailed
@@ -67,8 +67,8 @@ async def _open_source(
     def commit(spool: Spool) -> Awaitable[None]:
         return mount.programs.builds.commit(program, spool.view())
 
-    path = mount.programs.builds.source_path(program)
-    return await _open_content(mount, path, commit, caller, flags)
+    content = Content(program.source_sha256, program.source_name)
+    return await _open_content(mount, content, commit, caller, flags)
 
 
 async def _open_staged(
@@ -77,13 +77,26 @@ async def _open_staged(
     async def commit(spool: Spool) -> None:
         await mount.programs.staging.commit(staged, spool.view())
 
-    path = mount.programs.staging.content(staged)
-    return await _open_content(mount, path, commit, caller, flags, plain=True)
+    content = Content(staged.sha256, staged.name)
+    return await _open_content(mount, content, commit, caller, flags, plain=True)
+
+
+@attrs.frozen
+class Content:
+    """The content of a file in `programs/`.
+
+    Attributes:
+        sha256: Its hash in the state directory; empty if there is none.
+        filename: The name of the file.
+    """
+
+    sha256: str
+    filename: str
 
 
 async def _open_content(
     mount: Mount,
-    path: Path | None,
+    content: Content,
     commit: CommitBytes,
     caller: Credentials,
     flags: int,
@@ -93,12 +106,16 @@ async def _open_content(
     """Opens a file whose content is in the state directory.
 
     Raises:
-        RunFailed: The content is lost.
+        RunFailed: The content is damaged or lost.
     """
-    if flags & os.O_ACCMODE == os.O_RDONLY:
+    reads = flags & os.O_ACCMODE == os.O_RDONLY
+    path = None
+    if content.sha256 and (reads or not flags & os.O_TRUNC):
+        path = await mount.programs.builds.intact_source(content.sha256, content.filename)
+    if reads:
         return DiskFile(path)
     before = b""
-    if path is not None and not flags & os.O_TRUNC:
+    if path is not None:
         try:
             before = await trio.to_thread.run_sync(path.read_bytes)
         except OSError as error:

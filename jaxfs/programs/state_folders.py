@@ -1,0 +1,70 @@
+"""The folders and the lock of a state directory when a daemon starts.
+
+Whatever lies where they belong is moved out of the way, and what a killed daemon left is finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+from pathlib import Path
+
+from jaxfs.posix import durable_files
+from jaxfs.posix.durable_files import ASIDE, SCRATCH
+from jaxfs.programs.record_writer import place_of_scratch
+from jaxfs.programs.seals import Damaged, is_sealed
+
+MAX_RECORD_BYTES = 16 << 20
+log = logging.getLogger(__name__)
+
+
+def open_lock(path: Path) -> int:
+    """Opens the lock file, and returns its descriptor.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        durable_files.clear_place(path)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except PermissionError:
+        path.chmod(0o600)
+        return os.open(path, flags)
+
+
+def prepare_folder(folder: Path, *, finish: bool) -> None:
+    """Makes a folder usable, and clears what a killed daemon left in it.
+
+    Args:
+        folder: The folder; created if it is missing.
+        finish: Whether whole records that are not in their places yet are put there.
+
+    Raises:
+        OSError: It cannot be created or read.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        log.warning("%s is no directory and is replaced by an empty one", folder)
+        durable_files.clear_place(folder)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        folder.chmod(0o700)
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(SCRATCH) and finish:
+            _finish_record(path)
+        elif path.name.startswith((SCRATCH, ASIDE)):
+            durable_files.remove_left_over(path)
+
+
+def _finish_record(scratch: Path) -> None:
+    """Puts a record in its place if it is whole; removes it if not."""
+    place = place_of_scratch(scratch)
+    with contextlib.suppress(OSError, Damaged):
+        data = durable_files.read_regular(scratch, MAX_RECORD_BYTES)
+        if is_sealed(f"{place.parent.name}/{place.name}", data):
+            durable_files.put_in_place(scratch, place)
+            return
+    durable_files.remove_left_over(scratch)
