@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import shutil
@@ -17,6 +16,7 @@ from mountctl import mounts, processes
 from mountctl.errors import StateDirUnusable
 
 LOG_NAME = "log"
+MODE_NAME = "mountpoint_mode"  # of mountctl.mountpoint_guard
 LOCK_NAME = "lock"  # held by the daemon that uses the directory (jaxfs.programs.store)
 ENDING_S, POLL_S = 5.0, 0.02
 
@@ -50,6 +50,8 @@ def prepared(path: Path, mountpoint: str) -> Iterator[Path]:
     try:
         _create(path)
         _refuse_used(path, mountpoint)
+        for name in (LOG_NAME, MODE_NAME):
+            _clear_place(path / name)
         yield path
     except BaseException:
         if missing:
@@ -69,6 +71,25 @@ def _create(path: Path) -> None:
         raise StateDirUnusable(
             f"the state directory {path} is not writable; name another with --state-dir"
         )
+
+
+def _clear_place(path: Path) -> None:
+    """Moves what is no file and lies in a file's place aside, to a name with ``.damaged``.
+
+    Raises:
+        StateDirUnusable: if that is not possible.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        if not path.is_file():
+            path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
+        elif not os.access(path, os.R_OK | os.W_OK):
+            path.chmod(0o600)
+    except OSError as error:
+        raise StateDirUnusable(
+            f"{path} is no file that can be written: {error.strerror}; remove it"
+        ) from None
 
 
 def _refuse_used(path: Path, mountpoint: str) -> None:
@@ -95,9 +116,14 @@ def _refuse_used(path: Path, mountpoint: str) -> None:
 
 
 def _is_locked(path: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError), (path / LOCK_NAME).open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    try:
+        fd = os.open(path / LOCK_NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # missing, or the daemon replaces it: it is no lock
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
     return False

@@ -1,13 +1,15 @@
 """``-o keep_arrays``: arrays that are there again after a remount.
 
-Each array is a file of the state directory: a header, which is a line of JSON, and from the next
-page on the memory of the array.  Changes are written some seconds later and when the mount ends,
-so that a loop which replaces an array a thousand times a second does not wait for a disk.  Arrays
-that a run had yet to make are lost, as is everything in ``results/``.
+Each array is a file of the state directory: a header, which is a sealed line of JSON, and from the
+next page on the memory of the array, with its checksum in the header.  Changes are written some
+seconds later and when the mount ends, so that a loop which replaces an array a thousand times a
+second does not wait for a disk.  Arrays that a run had yet to make are lost, as is everything in
+``results/``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from pathlib import Path
@@ -17,18 +19,24 @@ import msgspec
 import trio
 
 from jaxfs.arrays.array_refs import ArrayRef
-from jaxfs.arrays.named import NamedArray, NamedArrays
+from jaxfs.arrays.named import NamedArray, NamedArrays, split_name
 from jaxfs.arrays.producers import WrittenArrays, join_outputs
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import JaxfsError
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import PAGE_BYTES, Pool, Segment
 from jaxfs.posix.credentials import InodeAttr
+from jaxfs.posix.durable_files import open_regular, remove_left_over, write_durably
+from jaxfs.programs.program_records import check_attributes
+from jaxfs.programs.seals import Damaged, is_sealed, seal
+from jaxfs.programs.state_folders import prepare_folder
 from jaxfs.types.avals import parse_aval
-from jaxfs.types.signature import Param
+from jaxfs.types.memory_layout import output_offsets
+from jaxfs.types.signature import Param, Signature
 
 PAUSE_S = 5.0
 PIECE_BYTES = 16 << 20
+MAX_HEADER_BYTES = 64 << 20
 SUFFIX = ".array"
 log = logging.getLogger(__name__)
 
@@ -43,6 +51,7 @@ class ArrayFileHeader(msgspec.Struct, frozen=True):
         mtime_ns: When it was written, since the epoch.
         nbytes: The length of its memory.
         params: The name and the type of each array, in order.
+        sha256: Of its memory; empty in files of versions before the checksums.
     """
 
     uid: int
@@ -51,6 +60,7 @@ class ArrayFileHeader(msgspec.Struct, frozen=True):
     mtime_ns: int
     nbytes: int
     params: tuple[tuple[str, str], ...]
+    sha256: str = ""
 
 
 class ArrayStore:
@@ -60,7 +70,7 @@ class ArrayStore:
         self._arrays = arrays
         self._directory = directory
         self._saved: dict[str, tuple[int, InodeAttr]] = {}  # the state of each array, by name
-        directory.mkdir(mode=0o700, exist_ok=True)
+        prepare_folder(directory, finish=False)
 
     async def run(self) -> None:
         """Saves changes every few seconds, until it is cancelled.
@@ -78,14 +88,14 @@ class ArrayStore:
                 await self._save(array)
         for name in set(self._saved) - {array.name for array in self._arrays}:
             del self._saved[name]
-            self._path(name).unlink(missing_ok=True)
+            remove_left_over(self._path(name))
 
     async def _save(self, array: NamedArray) -> None:
         ref, state = array.content(), _state(array)
         held = ref.producer.retain()
         try:
             pieces = join_outputs(ref.outputs())
-            header = _header(array, ref, sum(map(len, pieces)))
+            header = _header(array, ref)
             await trio.to_thread.run_sync(_write, self._path(array.name), header, pieces)
             self._saved[array.name] = state
         except (OSError, JaxfsError) as error:
@@ -95,18 +105,28 @@ class ArrayStore:
                 held.release()
 
     def restore(self, pool: Pool) -> None:
-        """Adds the saved arrays to the mount; logs those that cannot be read and leaves them."""
+        """Adds the saved arrays to the mount; logs those that cannot be read and leaves them.
+
+        A file of a version before the checksums is written again with them.
+        """
         for path in sorted(self._directory.glob(f"*{SUFFIX}")):
             try:
                 header, memory = _read(path, pool)
-            except (OSError, ValueError, msgspec.MsgspecError) as error:
-                log.warning("%s cannot be read: %s", path, error)
-                continue
-            params = tuple(Param(name, parse_aval(aval)) for name, aval in header.params)
-            attr = InodeAttr(header.uid, header.gid, header.mode, mtime_ns=header.mtime_ns)
-            producer = WrittenArrays(params, memory)
-            array = self._arrays.restore(path.name.removesuffix(SUFFIX), attr, producer)
-            self._saved[array.name] = _state(array)
+                self._restore_one(path.name.removesuffix(SUFFIX), header, memory)
+            except Exception as error:  # whatever is in one file, the others are served
+                log.warning(
+                    "%s cannot be read and is left out: %s; write the array again, or remove the "
+                    "file",
+                    path,
+                    error,
+                )
+
+    def _restore_one(self, name: str, header: ArrayFileHeader, memory: Input) -> None:
+        params = tuple(Param(name, parse_aval(aval)) for name, aval in header.params)
+        attr = InodeAttr(header.uid, header.gid, header.mode, mtime_ns=header.mtime_ns)
+        array = self._arrays.restore(name, attr, WrittenArrays(params, memory))
+        if header.sha256:
+            self._saved[name] = _state(array)
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}{SUFFIX}"
@@ -121,33 +141,28 @@ def _state(array: NamedArray) -> tuple[int, InodeAttr]:
     return array.serial, InodeAttr(attr.uid, attr.gid, attr.mode, 0, attr.mtime_ns, 0)
 
 
-def _header(array: NamedArray, ref: ArrayRef, nbytes: int) -> ArrayFileHeader:
-    """Returns the header of an array's file.
+def _header(array: NamedArray, ref: ArrayRef) -> ArrayFileHeader:
+    """Returns the header of an array's file, without the length and the checksum.
 
     Args:
         array: The array.
         ref: Its content.
-        nbytes: The length of the arrays that follow the header, with the padding between them.
     """
     attr = array.attr
     params = tuple((param.name, str(param.aval)) for param in ref.params)
-    return ArrayFileHeader(attr.uid, attr.gid, attr.mode, attr.mtime_ns, nbytes, params)
+    return ArrayFileHeader(attr.uid, attr.gid, attr.mode, attr.mtime_ns, 0, params)
 
 
 def _write(path: Path, header: ArrayFileHeader, pieces: list[bytes | memoryview]) -> None:
     """Replaces the file in one step: after a crash it holds the old array or the new one."""
-    scratch = path.with_name(f".new-{path.name}")
-    line = msgspec.json.encode(header) + b"\n"
-    try:
-        with open(scratch, "wb") as file:
-            file.write(line + bytes(-len(line) % PAGE_BYTES))
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    header = msgspec.structs.replace(
+        header, nbytes=sum(map(len, pieces)), sha256=digest.hexdigest()
+    )
+    line = seal(f"arrays/{path.name}", msgspec.json.encode(header)) + b"\n"
+    write_durably(path, [line, bytes(-len(line) % PAGE_BYTES), *pieces])
 
 
 def _read(path: Path, pool: Pool) -> tuple[ArrayFileHeader, Input]:
@@ -156,37 +171,70 @@ def _read(path: Path, pool: Pool) -> tuple[ArrayFileHeader, Input]:
     Raises:
         OSError: The file cannot be read, or there is no shared memory for it.
         ValueError: The file is too short.
+        Damaged: It is not what was written.
+        JaxfsError: Its name, owner or types are none.
         msgspec.MsgspecError: The header is not one.
     """
-    with open(path, "rb") as file:
-        line = file.readline()
+    with os.fdopen(open_regular(path), "rb") as file:
+        line = file.readline(MAX_HEADER_BYTES)
+        is_sealed(f"arrays/{path.name}", line.rstrip(b"\n"))
         header = msgspec.json.decode(line, type=ArrayFileHeader)
-        file.seek(-(-len(line) // PAGE_BYTES) * PAGE_BYTES)
+        _check(path, header)
+        start = -(-len(line) // PAGE_BYTES) * PAGE_BYTES
+        if os.fstat(file.fileno()).st_size < start + header.nbytes:
+            raise ValueError("it is cut short")
+        file.seek(start)
         if header.nbytes <= INLINE_BYTES:
             data = file.read(header.nbytes)
-            if len(data) != header.nbytes:
-                raise ValueError("it is cut short")
+            _compare(header, hashlib.sha256(data).hexdigest())
             return header, data
         segment, start = pool.take_range(header.nbytes)
         try:
-            _fill(segment, start, file, header.nbytes)
+            _compare(header, _fill(segment, start, file, header.nbytes))
         except BaseException:
             segment.release()
             raise
         return header, Range(segment, start, header.nbytes)
 
 
-def _fill(segment: Segment, start: int, file: BinaryIO, nbytes: int) -> None:
-    """Copies the rest of a file into shared memory, to the offset ``start``.
+def _check(path: Path, header: ArrayFileHeader) -> None:
+    """Checks that an array can be made from a header.
+
+    Raises:
+        Damaged: Its length does not follow from its types.
+        JaxfsError: Its name, owner or types are none.
+    """
+    name, format_name = split_name(path.name.removesuffix(SUFFIX))
+    avals = [parse_aval(aval) for _, aval in header.params]
+    outputs = Signature((), tuple(Param("", aval) for aval in avals))
+    if format_name or not name or output_offsets(outputs)[1] != header.nbytes:
+        raise Damaged(f"{header.nbytes} bytes are not the length of its arrays")
+    check_attributes(header.uid, header.gid, header.mode, header.mtime_ns)
+
+
+def _compare(header: ArrayFileHeader, digest: str) -> None:
+    """Compares a checksum with that of a header that has one.
+
+    Raises:
+        Damaged: They differ.
+    """
+    if header.sha256 not in ("", digest):
+        raise Damaged("its checksum differs")
+
+
+def _fill(segment: Segment, start: int, file: BinaryIO, nbytes: int) -> str:
+    """Copies the rest of a file to an offset of shared memory, and returns the SHA-256 of it.
 
     Raises:
         OSError: The file cannot be read.
         ValueError: It is too short.
     """
-    offset = 0
+    offset, digest = 0, hashlib.sha256()
     while offset < nbytes:
         piece = file.read(min(PIECE_BYTES, nbytes - offset))
         if not piece:
             raise ValueError("it is cut short")
+        digest.update(piece)
         segment.write(start + offset, piece)
         offset += len(piece)
+    return digest.hexdigest()
