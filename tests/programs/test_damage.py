@@ -98,7 +98,7 @@ async def test_a_damaged_file_is_made_again_at_its_next_use(
         assert made(mount)
     async with open_vfs(state_dir=tmp_path) as mount:
         await assert_serves(mount)
-        assert made(mount) == []
+        assert set(made(mount)) <= {"draw"}  # a picture goes with its artifact
 
 
 @pytest.mark.parametrize("kind", FILES)
