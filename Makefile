@@ -9,6 +9,7 @@ ALONE_SECONDS ?= $(SECONDS)
 # of make stress: rounds, and files or directories
 N ?= 10
 FILES ?= tests
+FUZZ_STATES ?= 500
 TEST_JOBS ?= 2
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/pinned.txt
@@ -65,8 +66,9 @@ stress: setup-dev ## FILES (tests) N times (10) beside a busy core; goes on wher
 captures: setup ## make the pictures in docs/ anew: mountctl top, mountctl doctor, a program
 	$(BIN)/python -m docs.tools.captures
 
-fuzz: setup-dev ## damage good programs for FUZZ_SECONDS (120): only throw-away processes may suffer
+fuzz: setup-dev ## damage good programs for FUZZ_SECONDS (120), and FUZZ_STATES (500) state directories
 	$(BIN)/python -m tests.tools.fuzz --seconds $(FUZZ_SECONDS) --report docs/reports/fuzz.md
+	$(BIN)/python -m tests.tools.state_fuzz --states $(FUZZ_STATES) --report docs/reports/fuzz_state
 
 clean: ## remove what was built, .venv included
 	rm -rf .venv .venv-* build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
