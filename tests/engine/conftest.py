@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from jaxfs.engine.client.client import LocalEngine, open_local_engine
-from jaxfs.engine.interface import Executable, Input, Outcome, Range
+from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef, Range
 from jaxfs.engine.protocol import EngineOptions
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.types.memory_layout import output_offsets
@@ -75,7 +75,9 @@ def arrays_of(executable: Executable, outcome: Outcome) -> list[np.ndarray]:
 class Submitted:
     """One run whose outcome can be awaited."""
 
-    def __init__(self, engine: LocalEngine, executable: Executable, inputs: Sequence[Input]):
+    def __init__(
+        self, engine: LocalEngine, executable: Executable, inputs: Sequence[Input | OutputRef]
+    ):
         self.executable = executable
         self.outcomes: list[Outcome] = []
         self._ended = trio.Event()

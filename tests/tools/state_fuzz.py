@@ -228,7 +228,7 @@ class Fuzzer:
         for name, source in self._sources.items():
             if name.partition(".")[0] in names:
                 await mount.client.write(f"programs/{name}", source)
-        if not mount.client.exists("programs/loss/inputs/w") and "loss" in names:
+        if not mount.client.exists("programs/loss/inputs/0") and "loss" in names:
             mount.client.symlink(WEIGHTS, "programs/loss/inputs/0")
         if "alias" in names and not mount.client.exists("programs/alias"):
             mount.client.symlink("text", "programs/alias")
