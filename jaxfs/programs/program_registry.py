@@ -104,7 +104,8 @@ class Programs:
         Earlier versions took two programs of which one had the other's source as its directory.
         """
         name = record.name
-        while any(map(self._find, (name, f"{name}.{record.extension}"))):
+        taken = {name for program in self for name in (program.name, program.source_name)}
+        while taken & {name, f"{name}.{record.extension}"}:
             name = f"{name.replace('.', '_')}_"
         if name == record.name:
             return record

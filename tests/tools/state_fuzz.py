@@ -163,10 +163,11 @@ class Fuzzer:
         connection = self._engine._dispatcher.connection
         if connection is not None:
             connection._numbers.clear()  # a fresh worker for each state would take seconds
-        engines = cast(FakeEngines, _KeptEngines(self._engine))
         compiler = cast(FakeCompiler, self._compiler)
-        async with open_vfs(KEEP, state_dir=state, engines=engines, compiler=compiler) as mount:
-            yield mount
+        async with trio.open_nursery() as nursery:
+            engines = cast(FakeEngines, _KeptEngines(self._engine, EngineOptions(), nursery))
+            async with open_vfs(KEEP, state_dir=state, engines=engines, compiler=compiler) as mount:
+                yield mount
 
     async def make(self) -> None:
         """Makes the pristine state directory, and the right answers."""
