@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import trio
 
+from jaxfs.arrays.run_inputs import release_inputs
 from jaxfs.calls.scheduler import Scheduler
 from jaxfs.engine.client.client import LocalEngine
 from jaxfs.engine.client.engines import MAX_SEPARATE, SharedEngine, open_shared
@@ -26,7 +27,7 @@ SQUARE = np.full((512, 512), 0.5, "f4")
 
 
 class UserRun:
-    """One run of a user, whose outcome can be awaited."""
+    """One run of a user, whose outcome can be awaited; only the first one counts."""
 
     def __init__(
         self,
@@ -45,6 +46,9 @@ class UserRun:
         )
 
     def _done(self, outcome: Outcome) -> None:
+        if self.outcomes:
+            release_inputs([outcome.outputs])
+            return
         self.outcomes.append(outcome)
         self._ended.set()
 
