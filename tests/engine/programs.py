@@ -94,6 +94,11 @@ ENDLESS_DOT = """func.func public @main(%x: tensor<512x512xf32>) -> tensor<512x5
   return %0#0 : tensor<512x512xf32>
 }"""
 
+BITS = """func.func public @main(%x: tensor<i8>) -> tensor<8xi1> {
+  %0 = stablehlo.bitcast_convert %x : (tensor<i8>) -> tensor<8xi1>
+  return %0 : tensor<8xi1>
+}"""
+
 CRASH = """func.func public @main(%x: tensor<4xf32>) -> tensor<4xf32> {
   %0 = stablehlo.custom_call @xla_ffi_python_cpu_callback(%x) {
     api_version = 4 : i32, backend_config = {index = 1234567 : ui64}
@@ -147,6 +152,7 @@ TEXTS = {  # name: text, device
     "no_outputs": (NO_OUTPUTS, 0),
     "donated": (DONATED, 0),
     "count_to_zero": (COUNT_TO_ZERO, 0),
+    "bits": (BITS, 0),
     "dot": (DOT, 0),
     "endless_dot": (ENDLESS_DOT, 0),
     "crash": (CRASH, 0),

@@ -112,6 +112,15 @@ def test_64_mebibytes_go_in_and_out_through_shared_memory(
     assert shared.pool.used_bytes == 0
 
 
+def test_an_output_of_another_shape_than_the_programs_is_refused(
+    shared: SharedEngine, programs: Programs
+) -> None:
+    """XLA makes one bool of a bit cast of i8 to eight i1; it was broadcast over the result."""
+    for _ in range(2):
+        with pytest.raises(RunFailed, match=r"output 0 as bool\[\], and the program has bool\[8\]"):
+            shared.call(programs["bits"], np.int8(5))
+
+
 def test_a_donated_input_is_left_as_it_was(shared: SharedEngine, programs: Programs) -> None:
     """A retry after the engine's death needs the inputs."""
 

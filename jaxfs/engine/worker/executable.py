@@ -94,6 +94,7 @@ class LoadedExecutable:
         self._inputs = [(aval.row.numpy, aval.shape) for aval in signature.input_avals]
         offsets, nbytes = output_offsets(signature)
         self._nbytes = nbytes
+        self._is_checked = False  # whether XLA's outputs are what the signature says
         self._outputs = list(zip(offsets, map(_Output, signature.output_avals), strict=True))
         whole = sum(aval.nbytes for aval in signature.input_avals) + nbytes
         moved = executables.bytes_accessed(executable) or whole
@@ -139,7 +140,14 @@ class LoadedExecutable:
 
         Returns:
             The outputs at ``output_offsets`` if it names none, else nothing.
+
+        Raises:
+            WrongOutput: XLA computes another type than the program was compiled for.
         """
+        if not self._is_checked:
+            for number, (array, (_, output)) in enumerate(zip(arrays, self._outputs, strict=True)):
+                output.check(number, array)
+            self._is_checked = True
         if message.output is not None:
             for array, (offset, output) in zip(arrays, self._outputs, strict=True):
                 slot = mappings.slot(message.output, offset, output.dtype, output.shape)
@@ -186,6 +194,14 @@ def _one_at_a_time(run: Run) -> Run:
     return run_alone
 
 
+class WrongOutput(Exception):
+    """An executable computes an array of another shape or dtype than its signature has.
+
+    JAX takes the types from the signature and never compares them with XLA's, which differ where
+    XLA's compiler has a bug: the array would be broadcast over the result.
+    """
+
+
 class _Output:
     """How one output is copied.
 
@@ -197,6 +213,22 @@ class _Output:
         self.shape = aval.shape
         self._widen = aval.dtype in ("i2", "i4")
         self.dtype = np.dtype(np.int8) if self._widen else aval.row.numpy
+
+    def check(self, number: int, array: jax.Array) -> None:
+        """Compares the type that XLA has computed with that of the signature.
+
+        Raises:
+            WrongOutput: They differ.
+        """
+        if not array.is_fully_replicated:
+            return  # XLA's shards have shapes of their own
+        found = self.as_numpy(array)
+        if (found.shape, found.dtype) != (self.shape, self.dtype):
+            raise WrongOutput(
+                f"XLA computes output {number} as {found.dtype}{list(found.shape)}, and the "
+                f"program has {self.dtype}{list(self.shape)}: its compiler has a bug; write the "
+                f"operation that makes this output in another way"
+            )
 
     def as_numpy(self, array: jax.Array) -> NDArray[np.generic]:
         """Returns the array's memory, without a copy if it is on one CPU device."""
