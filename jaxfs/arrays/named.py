@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable, Iterator
 import attrs
 
 from jaxfs.arrays.array_loading import check_strides, load_arrays
+from jaxfs.arrays.array_names import is_staging, split_name
 from jaxfs.arrays.array_refs import ArrayRef, key_path_order
 from jaxfs.arrays.inputs import FindArray, Request
 from jaxfs.arrays.producers import WrittenArrays
+from jaxfs.arrays.staged_upload import StagedUploads
 from jaxfs.arrays.views import ViewTable
 from jaxfs.codecs import formats
 from jaxfs.engine.interface import Range
@@ -194,10 +196,12 @@ class NamedArrays:
 
     Attributes:
         views: The views of these arrays and of the mount's results.
+        staged: The staging files beside them.
     """
 
     def __init__(self, quotas: Quotas) -> None:
         self.views = ViewTable()
+        self.staged = StagedUploads(quotas)
         self._quotas = quotas
         self._arrays: dict[str, NamedArray] = {}
 
@@ -270,10 +274,13 @@ class NamedArrays:
         """Checks the new name of an array.
 
         Raises:
-            Invalid: It is no name of an array, or ends in a format.
+            Invalid: It is no name of an array or of a staging file, or ends in a format.
             NameTaken: There is an array of that name, and ``replace`` is off.
         """
-        name, format_name = split_name(filename)
+        if is_staging(filename):
+            name, format_name = names.check(filename), ""
+        else:
+            name, format_name = split_name(filename)
         if format_name:
             raise Invalid(f"arrays/{filename}: names of arrays have no dot; use {name}")
         if name in self._arrays and not replace:
@@ -408,24 +415,3 @@ class NamedArrays:
             charge = self._quotas.charge(attr.uid, ARRAYS, 1)
         producer.done.set()
         return self._put(name, ArrayRef(producer, f"arrays/{name}"), attr, charge)
-
-
-def split_name(filename: str) -> tuple[str, str]:
-    """Returns the name of an array and a format, as ``w`` and ``npz`` of ``w.npz``.
-
-    Raises:
-        Invalid: It is no such name: names of arrays have no dot.
-
-    >>> split_name("w.npz")
-    ('w', 'npz')
-    >>> split_name("w")
-    ('w', '')
-    """
-    name, dot, format_name = names.check(filename).partition(".")
-    accepted = [row.name for row in formats.FORMATS if row.decode is not None]
-    if not name or (dot and format_name not in accepted):
-        raise Invalid(
-            f"{filename!r} is no name of an array; they have no dot, and may end in one of "
-            + " ".join(f".{word}" for word in accepted)
-        )
-    return name, format_name

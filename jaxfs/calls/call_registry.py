@@ -9,6 +9,7 @@ import trio
 from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.named import NamedArray, NamedArrays
 from jaxfs.arrays.run_inputs import release_inputs
+from jaxfs.arrays.staged_upload import StagedUploads
 from jaxfs.calls.admission import Admission
 from jaxfs.calls.call import Call, now_usec, release_outcome
 from jaxfs.calls.record import CallRecord, CallStats
@@ -74,6 +75,7 @@ class Calls:
         self.stats = CallStats()
         self._log_failure = log_failure
         self._calls: dict[str, Call] = {}
+        self._staged: dict[Program, StagedUploads] = {}
 
     def __iter__(self) -> Iterator[Call]:
         return iter(tuple(self._calls.values()))
@@ -109,6 +111,30 @@ class Calls:
         call = self._calls[call_id] = Call(call_id, program, attr, format=format_name, place=place)
         call.add_link()
         return call
+
+    def staged(self, program: Program) -> StagedUploads:
+        """Returns the staging files in ``calls/`` of a program."""
+        for removed in [one for one in self._staged if one.removed]:
+            for file in (files := self._staged.pop(removed)):
+                files.remove(file)
+        return self._staged.setdefault(program, StagedUploads(self.admission.quotas))
+
+    def to_submit(self, program: Program, filename: str, attr: InodeAttr, *, replace: bool) -> Call:
+        """Returns the call that a staging file becomes: a new one, or one without inputs.
+
+        Raises:
+            Invalid: It is no id of a call.
+            NameTaken: There is a result of this id.
+        """
+        call_id, format_name = split_id(filename)
+        known = self._calls.get(call_id)
+        is_open = known is not None and not known.submitted_usec
+        if known is None or not is_open or not replace or self.commits.under_way(known):
+            return self.create(program, filename, attr)
+        if known.program is not program:
+            return self.create(program, filename, attr)
+        known.attr, known.format = attr, format_name
+        return known
 
     def find(self, path: str, caller: Credentials, binder: InodeAttr | None = None) -> ArrayRef:
         """Looks up ``arrays/<name>``, ``results/<id>`` or arrays of it, as in ``results/<id>.0``.

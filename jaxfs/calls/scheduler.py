@@ -253,7 +253,7 @@ class Scheduler:
         It gets ``KILL_GRACE_S`` to end by itself, as the worker's other runs have to start again.
         """
         self.cancel(run)
-        if run.number and not run.has_ended:
+        if run.number:
             self._nursery.start_soon(self._kill_later, run)
 
     async def _kill_later(self, run: Run) -> None:

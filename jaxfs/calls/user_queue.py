@@ -93,7 +93,8 @@ class Run:
 
     def kill(self) -> None:
         """Cancels the run, and ends the worker if the run continues; see ``Scheduler.kill``."""
-        self.scheduler.kill(self)
+        if not self.has_ended:
+            self.scheduler.kill(self)
 
     def precedes(self, other: ScheduledRun) -> bool:
         """Returns whether an engine that gets both runs gets this one first: they share a queue.

@@ -24,16 +24,31 @@ EXTENSIONS = {
 }
 RESERVED = frozenset({*TRANSFORMATIONS, "help"})  # as programs they would be ambiguous in paths
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", re.ASCII)
-_STAGING = re.compile(r"\.[A-Za-z0-9_.~-]+\Z", re.ASCII)
+_STAGING = re.compile(r"[A-Za-z0-9_.~#+@,=%-]+\Z", re.ASCII)
+# Names under which programs write a file that they rename afterwards.  The file 4913, with which
+# vim finds out whether it may create files, is none: it may be a call's id, and is removed at once.
+STAGING_NAMES = {
+    r"\..+": "rsync (.w.Ab12Cd), safetensors (.tmpAb12Cd), gedit, vim (.w.swp), emacs (.#w)",
+    r".+~": "backups of editors (w~)",
+    r"#.+#": "emacs (#w#)",
+    r".+\.(tmp|temp|part|partial|filepart|crdownload|new)": "many (w.tmp)",
+    r".+\.(swp|swo|swx|bak|orig|lock)": "editors and patch(1) (w.bak)",
+    r".+\.tmp[.-]?[A-Za-z0-9_-]+": "libraries that write atomically (w.tmp1234)",
+    r"tmp\.[A-Za-z0-9]{6,}": "mktemp(1) (tmp.Ab12Cd34Ef)",
+    r".+\.(?=\w*[A-Z])[A-Za-z0-9]{6}": "mktemp w.XXXXXX, Qt (w.Ab12Cd)",
+    r"tmp[a-z0-9_]{8}": "Python's tempfile (tmpab12cd_4)",
+    r"sed[A-Za-z0-9]{6}": "sed -i (sedAb12Cd)",
+}
+_STAGING_NAME = re.compile("|".join(f"(?:{pattern})" for pattern in STAGING_NAMES), re.ASCII)
 
 
 def is_staging(name: str) -> bool:
-    """Whether a file of this name is only stored, and compiled when it is renamed.
+    """Whether a file of this name is only stored, and used when it gets another name.
 
-    >>> is_staging(".loss.py.swp"), is_staging("loss.py")
-    (True, False)
+    >>> is_staging(".loss.py.swp"), is_staging("loss.mlir~"), is_staging("loss.mlir")
+    (True, True, False)
     """
-    return name.startswith(".")
+    return _STAGING_NAME.fullmatch(name) is not None
 
 
 def check(name: str) -> str:

@@ -131,7 +131,7 @@ def check_staged(record: StagedRecord) -> None:
 
 def _check_name(name: str) -> None:
     """Checks the name of a program or link; earlier versions took some that end like a source."""
-    if names.is_staging(names.check(name)) or name in names.RESERVED:
+    if names.check(name).startswith(".") or name in names.RESERVED:
         raise Invalid(f"{name!r} is no name of a program or link")
 
 

@@ -130,7 +130,8 @@ class DirectorySpec(BaseSpec[T], Generic[T, ChildT]):
         take: Moves an entry of another directory here, as rename(2): entry, new name, and whether
             it replaces.
         unlink: Removes an entry, as unlink(2).
-        rename: Renames within the directory: old name, new name, and whether it replaces.
+        rename: Renames within the directory: its object, old name, new name, and whether it
+            replaces.
     """
 
     file_type = stat.S_IFDIR
@@ -144,7 +145,7 @@ class DirectorySpec(BaseSpec[T], Generic[T, ChildT]):
     link: Callable[[Mount, NodeObject, str], DirEntry[ChildT]] | None = None
     take: Callable[[Mount, DirEntry[NodeObject], str, bool], None] | None = None
     unlink: Callable[[Mount, DirEntry[ChildT]], None] | None = None
-    rename: Callable[[Mount, str, str, bool], Awaitable[None]] | None = None
+    rename: Callable[[Mount, T, str, str, bool], Awaitable[None]] | None = None
 
 
 @attrs.frozen

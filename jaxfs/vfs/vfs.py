@@ -295,7 +295,7 @@ class Vfs:
         that the kernel knows: see `stale_names`.
         """
         file = self._open_files.release(fh)
-        if not file.is_half_written or self._open_files.has_writers(file.ino):
+        if not file.is_half_written or self._open_files.writers(file.ino):
             return []
         node = self.node(file.ino)
         self._commits.discard(file, node)
@@ -366,8 +366,11 @@ class Vfs:
     ) -> list[tuple[int, str]]:
         """Renames or moves.  Returns the other names that are gone with it: see `stale_names`."""
         spec = self._directory(parent)
+        for file in self._open_files.writers(self._child(self.node(parent), old).ino):
+            if file.is_plain:  # a staging file, which may be closed later
+                await self._commits.flush(file)
         if parent == new_parent and spec.rename is not None:
-            await spec.rename(self.mount, old, new, replace)
+            await spec.rename(self.mount, self.node(parent).node_object, old, new, replace)
             return []
         target = self._directory(new_parent)
         entry = self._find(self.node(parent), old)

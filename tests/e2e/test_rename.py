@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from jaxfs.testing import eventually
 from tests.conftest import SAXPY, Mount
@@ -138,3 +141,21 @@ def test_failed_rename_leaves_a_failed_program_as_it_was(mount: Mount) -> None:
     with pytest.raises(OSError):
         os.rename(mount.path / "programs/.new", mount.path / "programs/bad.mlir")
     assert (mount.path / "programs/bad.mlir").read_text() == "first"
+
+
+def test_tools_that_write_a_temporary_file_write_arrays_and_calls(mount: Mount) -> None:
+    mount.add("saxpy.mlir", SAXPY)
+    arrays, calls = mount.path / "arrays", mount.path / "programs/saxpy/calls"
+    save_file({"w": np.ones(3, np.float32)}, arrays / "w.safetensors")
+    assert (arrays / "w.json").read_text() == "[1.0, 1.0, 1.0]\n"
+    (calls / ".c.Ab12Cd").write_text("[1,1,1,1] [0,0,0,0]")
+    os.rename(calls / ".c.Ab12Cd", calls / "c")
+    assert (mount.path / "results/c.json").read_text() == "[2.0, 2.0, 2.0, 2.0]\n"
+    with tempfile.NamedTemporaryFile("wb", dir=arrays, delete=False) as file:
+        np.save(file, np.zeros(2))
+    os.replace(file.name, arrays / "z")
+    assert np.load(arrays / "z").tolist() == [0, 0]
+    (arrays / "s.json").write_text("[1, 2]")
+    mount.sh("sed -i s/1/3/ arrays/s.json")
+    assert (arrays / "s.json").read_text() == "[3, 2]\n"
+    assert mount.keyed("health")["internal_errors"] == "0"

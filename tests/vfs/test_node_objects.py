@@ -223,7 +223,9 @@ def test_exactly_the_objects_own_files_are_primary() -> None:
         "programs/<program>.<ext>",
         "programs/.<name>",
         "programs/<program>/calls/<id>",
+        "programs/<program>/calls/.<name>",
         "arrays/<name>",
+        "arrays/.<name>",
     }
 
 

@@ -5,32 +5,40 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 
+from jaxfs.arrays.array_names import is_staging, split_name
 from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.named import NamedArray
+from jaxfs.arrays.staged_upload import StagedUpload
 from jaxfs.arrays.views import View, encode, make_view
 from jaxfs.calls.call import Call
 from jaxfs.codecs import formats
-from jaxfs.errors import Invalid, JaxfsError, NotPermitted
+from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotPermitted
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.posix.node_object import NodeObject
 from jaxfs.vfs.files.results import open_view, view_size, view_xattrs, xattrs_of_ref
+from jaxfs.vfs.files.staged import commit_staged, staging_spec
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
 from jaxfs.vfs.open_files.base import OpenFile
 from jaxfs.vfs.open_files.upload import UploadFile
 from jaxfs.vfs.text import flat_keyed, lines
 
-Entry = DirEntry[NamedArray] | DirEntry[View]
+Entry = DirEntry[NamedArray] | DirEntry[View] | DirEntry[StagedUpload]
 Read = Callable[[Mount, NamedArray, Credentials], bytes]
 
 
 def _list(mount: Mount, root: Mount) -> Iterable[Entry]:
-    return [ARRAY.entry(array.name, array) for array in mount.calls.arrays]
+    arrays = mount.calls.arrays
+    yield from (ARRAY.entry(array.name, array) for array in arrays)
+    yield from (STAGING.entry(staged.name, staged) for staged in arrays.staged)
 
 
 def _find(mount: Mount, root: Mount, name: str) -> Entry | None:
-    base, _, suffix = name.partition(".")
+    staged = mount.calls.arrays.staged.get(name)
+    if staged is not None:
+        return STAGING.entry(name, staged)
+    base, _, suffix = name.partition(".") if not is_staging(name) else (name, "", "")
     array = mount.calls.arrays.get(base)
     if array is None:
         return None
@@ -48,32 +56,62 @@ def _find(mount: Mount, root: Mount, name: str) -> Entry | None:
 
 
 def _create(mount: Mount, root: Mount, name: str, attr: InodeAttr) -> Entry:
+    if is_staging(name):
+        return STAGING.entry(name, mount.calls.arrays.staged.create(name, attr))
     return ARRAY.entry(name, mount.calls.arrays.create(name, attr))
 
 
-def _unlink(mount: Mount, entry: DirEntry[NamedArray | View]) -> None:
-    """Removes an array with all its views.
+def _unlink(mount: Mount, entry: DirEntry[NamedArray | View | StagedUpload]) -> None:
+    """Removes an array with all its views, or a staging file.
 
     Raises:
         NotPermitted: The name is that of a view, such as ``w.npz``.
     """
     array = entry.node_object
+    if isinstance(array, StagedUpload):
+        array.remove()
+        return
     if not isinstance(array, NamedArray) or array.name != entry.name:
         raise NotPermitted(f"{entry.name} is one way to look at an array; remove the array")
     mount.calls.arrays.remove(array)
 
 
-async def _rename(mount: Mount, old: str, new: str, replace: bool) -> None:
-    """Renames an array.
+async def _rename(mount: Mount, root: Mount, old: str, new: str, replace: bool) -> None:
+    """Renames an array or a staging file, which becomes an array by a name of one.
 
     Raises:
         NotPermitted: The old name is that of a view, such as ``w.npz``.
-        JaxfsError: As `NamedArrays.rename`.
+        JaxfsError: As `NamedArrays.rename` and `NamedArrays.write`.
     """
+    staged = mount.calls.arrays.staged.get(old)
+    if staged is not None:
+        await _rename_staged(mount, staged, new, replace=replace)
+        return
     array = mount.calls.arrays.get(old)
     if array is None:
         raise NotPermitted(f"arrays/{old} is one way to look at an array; use ln")
     mount.calls.arrays.rename(array, new, replace=replace)
+
+
+async def _rename_staged(mount: Mount, staged: StagedUpload, new: str, *, replace: bool) -> None:
+    calls = mount.calls
+    if not replace and _find(mount, mount, new) is not None:
+        raise NameTaken(f"arrays/{new} is there already")
+    if is_staging(new):
+        calls.arrays.staged.rename(staged, new)
+        return
+    name, format_ = split_name(new)
+    array = calls.arrays.get(name) or calls.arrays.create(new, staged.attr)
+
+    async def write(spool: Spool, owner: Credentials) -> None:
+        if not spool.size:
+            raise Invalid(f"arrays/{staged.name} is empty")
+        pool, find = calls.admission.pool(owner.uid), lambda path: calls.find(path, owner)
+        settle = calls.commits.settle
+        await calls.arrays.write(array, spool, pool, owner.uid, find, settle, format_)
+        array.attr = staged.attr
+
+    await commit_staged(mount, staged, array, f"arrays/{new}", write)
 
 
 def _take(mount: Mount, entry: DirEntry[NodeObject], new: str, replace: bool) -> None:
@@ -235,6 +273,7 @@ def discard(mount: Mount, array: NamedArray) -> None:
         mount.calls.arrays.remove(array)
 
 
+STAGING = staging_spec("arrays", "a staging file: an array once it is renamed to a name of one")
 ARRAY = FileSpec[NamedArray](
     "arrays/<name>",
     0o666,
@@ -300,7 +339,7 @@ PROPERTIES = {
 }
 
 SPECS: tuple[NodeSpec, ...] = (
-    DirectorySpec[Mount, NamedArray | View](
+    DirectorySpec[Mount, NamedArray | View | StagedUpload](
         "arrays",
         0o1777,
         "arrays that stay: write .npy, .npz, .safetensors or text; mv or ln results here",
@@ -313,6 +352,7 @@ SPECS: tuple[NodeSpec, ...] = (
         rename=_rename,
     ),
     ARRAY,
+    STAGING,
     FORMAT,
     VIEW,
     *PROPERTIES.values(),

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from jaxfs.arrays.staged_upload import StagedUpload
 from jaxfs.calls.call import Call
 from jaxfs.calls.call_registry import split_id
 from jaxfs.calls.conversation import Conversation
 from jaxfs.codecs.formats import FORMATS
-from jaxfs.errors import JaxfsError, NameTaken
+from jaxfs.errors import JaxfsError, NameTaken, NotPermitted
 from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Credentials, InodeAttr
+from jaxfs.programs import names
 from jaxfs.programs.program import Program
 from jaxfs.vfs.files.program import PROGRAM
 from jaxfs.vfs.files.results import call_status
+from jaxfs.vfs.files.staged import commit_staged, staging_spec
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
 from jaxfs.vfs.open_files.base import OpenFile
@@ -65,12 +68,20 @@ def _call_file(name: str, format_: str, shown_format: str, help_text: str) -> Fi
     )
 
 
-def _list(mount: Mount, program: Program) -> Iterable[DirEntry[Call]]:
+Entry = DirEntry[Call] | DirEntry[StagedUpload]
+
+
+def _list(mount: Mount, program: Program) -> Iterable[Entry]:
+    for staged in mount.calls.staged(program):
+        yield STAGING.entry(staged.name, staged)
     for call in mount.calls.of(program):
         yield CALL.entry(f"{call.id}.{call.format}" if call.format else call.id, call)
 
 
-def _find(mount: Mount, program: Program, name: str) -> DirEntry[Call] | None:
+def _find(mount: Mount, program: Program, name: str) -> Entry | None:
+    if names.is_staging(name):
+        staged = mount.calls.staged(program).get(name)
+        return STAGING.entry(name, staged) if staged is not None else None
     try:
         call_id, format_ = split_id(name)
     except JaxfsError:
@@ -81,8 +92,43 @@ def _find(mount: Mount, program: Program, name: str) -> DirEntry[Call] | None:
     return CALL.entry(name, call) if format_ in ("", call.format) else None
 
 
-def _create(mount: Mount, program: Program, name: str, attr: InodeAttr) -> DirEntry[Call]:
+def _create(mount: Mount, program: Program, name: str, attr: InodeAttr) -> Entry:
+    if names.is_staging(name):
+        return STAGING.entry(name, mount.calls.staged(program).create(name, attr))
     return CALL.entry(name, mount.calls.create(program, name, attr))
+
+
+def _unlink(mount: Mount, entry: DirEntry[Call | StagedUpload]) -> None:
+    file = entry.node_object
+    if isinstance(file, StagedUpload):
+        file.remove()
+    else:
+        mount.calls.unlist(file)
+
+
+async def _rename(mount: Mount, program: Program, old: str, new: str, replace: bool) -> None:
+    """Renames a staging file; one that gets an id is submitted.
+
+    Raises:
+        NotPermitted: It is a call: its id is used once.
+        NameTaken: There is a file of the new name, and ``replace`` is off; or a result.
+        JaxfsError: What submitting it raised.
+    """
+    files = mount.calls.staged(program)
+    staged = files.get(old)
+    if staged is None:
+        raise NotPermitted(f"calls/{old} was written under its id, which cannot be changed")
+    if not replace and _find(mount, program, new) is not None:
+        raise NameTaken(f"calls/{new} is there already")
+    if names.is_staging(new):
+        files.rename(staged, new)
+        return
+    call = mount.calls.to_submit(program, new, staged.attr, replace=replace)
+
+    async def submit(spool: Spool, owner: Credentials) -> None:
+        await mount.calls.submit(call, spool, owner)
+
+    await commit_staged(mount, staged, call, f"{program.path}/calls/{new}", submit)
 
 
 async def _open(mount: Mount, call: Call, caller: Credentials, flags: int) -> OpenFile:
@@ -100,6 +146,7 @@ async def _open(mount: Mount, call: Call, caller: Credentials, flags: int) -> Op
     return UploadFile(mount.calls.admission.spool(caller.uid, expected_bytes), commit, flags)
 
 
+STAGING = staging_spec(CALLS, "a staging file: submitted when it is renamed to an id")
 CALL = FileSpec[Call](
     f"{CALLS}/<id>",
     0o666,
@@ -129,14 +176,16 @@ SPECS: tuple[NodeSpec, ...] = (
         for row in FORMATS
         if row.decode is not None
     ),
-    DirectorySpec[Program, Call](
+    DirectorySpec[Program, Call | StagedUpload](
         CALLS,
         0o1777,
         "create a file, write the inputs, close: that submits a call",
         entries=_list,
         find=_find,
         create=_create,
-        unlink=lambda mount, entry: mount.calls.unlist(entry.node_object),
+        unlink=_unlink,
+        rename=_rename,
     ),
     CALL,
+    STAGING,
 )

@@ -57,7 +57,7 @@ def _symlink(mount: Mount, root: Mount, name: str, target: str, attr: InodeAttr)
     return LINK.entry(name, mount.programs.link(name, target, attr))
 
 
-async def _rename(mount: Mount, old: str, new: str, replace: bool) -> None:
+async def _rename(mount: Mount, root: Mount, old: str, new: str, replace: bool) -> None:
     mount.programs.rename(old, new, replace=replace)
 
 

@@ -59,9 +59,9 @@ class OpenFileTable:
             self._readers[ino].append(file)
         return fh
 
-    def has_writers(self, ino: int) -> bool:
-        """Whether a file is open for writing."""
-        return ino in self._writers
+    def writers(self, ino: int) -> list[OpenFile]:
+        """Returns the open files that write a file."""
+        return list(self._writers.get(ino, ()))
 
     def release(self, fh: int) -> OpenFile:
         """Removes an open file, frees what it holds, and returns it."""
