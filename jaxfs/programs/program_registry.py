@@ -262,11 +262,16 @@ class Programs:
         """
         found = self.find_file(new)
         program = found if isinstance(found, SourceProgram) else self._new_program(new, staged.attr)
-        self.staging.check_is_program(staged)
         wanted = WantedVersion(
             staged.sha256, staged.nbytes, program.device, program.options, owner=staged.attr
         )
-        self.builds.replace(program, wanted, staged.build)
+        try:
+            self.staging.check_is_program(staged)
+            self.builds.replace(program, wanted, staged.build)
+        except JaxfsError as error:
+            if program.current is not None:  # its error file shows why it was not replaced
+                program.error = error
+            raise
         self._add(program)
         self.staging.forget(staged)
 

@@ -184,8 +184,20 @@ class Machine(RuleBasedStateMachine):
         writer.truncate(size)
         self.same(found, writer.commit())
 
+    def settle(self, name: str) -> None:
+        """Waits for the compile of a staging file: a rename reports what has ended."""
+
+        def is_compiling() -> bool:
+            try:
+                return os.getxattr(self.path(name), "user.jaxfs.state") == b"compiling"
+            except OSError:
+                return False
+
+        eventually(lambda: not is_compiling())
+
     @rule(old=st.sampled_from(NAMES), new=st.sampled_from(NAMES))
     def rename(self, old: str, new: str) -> None:
+        self.settle(old)
         found, _ = attempt(os.rename, self.path(old), self.path(new))
         self.same(found, self.reference.rename(old, new, replace=True))
 
@@ -194,6 +206,8 @@ class Machine(RuleBasedStateMachine):
         for opened in self.sources:  # the shell is a child, in which the open files are closed
             if opened.writer.target.plain:
                 opened.writer.commit()
+        self.mount.sh("true")
+        self.settle(old)
         self.mount.sh(f"mv -n programs/{old} programs/{new}", check=False)  # is silent about EEXIST
         if old != new:
             self.reference.rename(old, new, replace=False)

@@ -82,7 +82,7 @@ async def test_a_rename_reports_a_compile_that_has_ended_and_changes_nothing() -
             await mount.client.rename("programs/.new", "programs/p.mlir")
         assert mount.client.ls("programs") == [".new", "p", "p.mlir"]
         assert await mount.client.text("programs/p.mlir") == DOUBLE
-        assert await mount.client.text("programs/p/error") == "ok\n"
+        assert await mount.client.text("programs/p/error") == "EINVAL: bad\n"
 
 
 async def test_a_verdict_after_the_rename_is_in_status_error_and_error_log() -> None:
