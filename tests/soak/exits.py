@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,30 +23,17 @@ ANSWERED_S = 30.0  # after the program is there
 INPUT = "[0, 0, 0, 0]"
 
 
-def _by_sh(path: Path) -> int:
-    return subprocess.Popen(["sh", "-c", f"echo '{INPUT}' > '{path}'"]).pid
-
-
-def _by_bash(path: Path) -> int:
-    """Another shell than the one that opened the file writes it."""
-    command = f"sh -c \"echo '{INPUT}'\" > '{path}'"
-    return subprocess.Popen(["bash", "-c", command]).pid
-
-
-def _by_exit(path: Path) -> int:
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-            os.write(fd, INPUT.encode())
-            status = 0
-        finally:
-            os._exit(status)
-    return pid
-
-
-WRITERS: tuple[Callable[[Path], int], ...] = (_by_sh, _by_bash, _by_exit)
+EXIT = f"""
+import os, sys
+os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), b"{INPUT}")
+os._exit(0)
+"""
+# commands that write the file that is named by their last argument
+WRITERS = (
+    ("sh", "-c", f"echo '{INPUT}' > \"$0\""),
+    ("bash", "-c", f'sh -c "echo \'{INPUT}\'" > "$0"'),  # another shell opens it
+    (sys.executable, "-S", "-c", EXIT),
+)
 
 
 def calls_of_processes_that_exit(mount: Mount) -> list[Figure]:
@@ -84,8 +71,11 @@ def _have_results(mount: Path, ids: list[str]) -> bool:
 
 def _write_all(paths: list[Path]) -> int:
     """Writes each file by a process of its own, and returns how many processes failed."""
-    pids = [WRITERS[number % len(WRITERS)](path) for number, path in enumerate(paths)]
-    return sum(os.waitpid(pid, 0)[1] != 0 for pid in pids)
+    processes = [
+        subprocess.Popen([*WRITERS[number % len(WRITERS)], str(path)], stdin=subprocess.DEVNULL)
+        for number, path in enumerate(paths)
+    ]
+    return sum(process.wait() != 0 for process in processes)
 
 
 def _answer(results: Path, call_id: str) -> str:

@@ -124,14 +124,15 @@ def _attacked(name: str, attacks: list[str], seconds: float) -> Row:
     with users() as start, mounted("allow_other") as mount:
         place, shown_s = str(mount.path), str(seconds)
         third = start("tests.soak.third_user", place, str(THIRD), shown_s)
-        if _line(third, READY_S) != "ready":
-            raise RuntimeError("the third user could not use the quiet mount; see above")
-        memory = PrivateMemory(mount.front.pid)
         attackers = [
             start("tests.soak.attacks", place, str(uid), shown_s, *attacks) for uid in ATTACKERS
         ]
-        assert third.stdin is not None
-        print("begin", file=third.stdin, flush=True)
+        if any(_line(process, READY_S) != "ready" for process in (third, *attackers)):
+            raise RuntimeError("the users could not begin on a quiet mount; see above")
+        memory = PrivateMemory(mount.front.pid)
+        for process in (third, *attackers):
+            assert process.stdin is not None
+            print("begin", file=process.stdin, flush=True)
         usage = msgspec.json.decode(_line(third, seconds + END_S) or "{}", type=Usage)
         outcomes: Counter[str] = Counter()
         for process in attackers:

@@ -1,7 +1,8 @@
 """``python -m tests.soak.attacks MOUNT UID SECONDS ATTACK...``: one user does all of them at once.
 
-Started by root; each attack is a process of that user.  Prints a JSON object: how many steps
-succeeded, and how many were refused, by errno.
+Started by root; each attack is a process of that user.  Prints ``ready``, begins when a line comes
+on standard input, and prints a JSON object in the end: how many steps succeeded, and how many were
+refused, by errno.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ GRACE_S = 15.0  # for a step that the mount still works on
 def main(mount: str, uid: int, seconds: float, names: list[str]) -> None:
     """Returns when all attacks have ended; processes that the mount does not let go may be left."""
     outcomes: Counter[str] = Counter()
+    print("ready", flush=True)
+    sys.stdin.readline()
     processes = [_start(Path(mount), uid, seconds, name) for name in names]
     for pid, pipe in processes:
         with os.fdopen(pipe) as outcome:
