@@ -57,6 +57,7 @@ STRESS_HEADER = (
     "of the attackers' steps",
     "",
 )
+TERMINAL = (0, 2, 4, 5, 6, 11)  # columns of it
 STRESS_TEXT = """
 ## Stress
 
@@ -109,17 +110,20 @@ def save(path: Path, report: Report) -> None:
 
 
 def show(report: Report) -> None:
-    """On the terminal."""
+    """On the terminal; of the stress, what fits."""
     _show(HEADER, _figure_rows(report))
-    if report.stress:
-        _show(STRESS_HEADER, [_stress_row(row) for row in report.stress])
+    _show(
+        [STRESS_HEADER[place] for place in TERMINAL],
+        [[_stress_row(row)[place] for place in TERMINAL] for row in report.stress],
+    )
 
 
 def _show(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*header)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    if rows:
+        Console().print(table)
 
 
 def as_markdown(report: Report) -> str:
