@@ -95,6 +95,7 @@ class Row(msgspec.Struct, frozen=True):
 # at most; a third user's seconds, unless the name is of something else
 LIMITS: dict[str, tuple[float, Callable[[Row], float]]] = {
     "stat p99": (0.05, lambda row: row.steps["stat"].p99_s),
+    "ls": (1.0, lambda row: row.steps["ls"].longest_s),
     "compile": (3.0, lambda row: row.steps["compile"].longest_s),
     "call": (1.0, lambda row: row.steps["call"].longest_s),
     "growth in MiB": (100.0, lambda row: row.growth_mib),
