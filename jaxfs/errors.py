@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 
 _NAMES = {errno.EOPNOTSUPP: "EOPNOTSUPP"}  # Linux has two names for it; this one is documented
 MAX_REASON_CHARS = 4 << 10  # one line
-MAX_DIAGNOSTICS_CHARS = 64 << 10  # a compiler may write any number, with constants of the program
+MAX_DIAGNOSTICS_CHARS = 16 << 10  # a compiler may write any number, with constants of the program
 
 
 class JaxfsError(Exception):

@@ -34,6 +34,7 @@ from jaxfs.fuse.error_boundary import (
 from jaxfs.fuse.poll import Pollers
 from jaxfs.fuse.written_files import leaves_whole
 from jaxfs.posix.credentials import Credentials
+from jaxfs.quotas import Charge
 from jaxfs.vfs.nodes import Attributes, Changes
 from jaxfs.vfs.vfs import Vfs
 
@@ -48,11 +49,13 @@ class Listing:
         inode: The directory.
         caller: The process that opened it.
         entries: Names and attributes, in the order they are listed.
+        held: What they cost the user.
     """
 
     inode: InodeT
     caller: Credentials
     entries: list[tuple[str, Attributes]]
+    held: Charge
 
 
 class Filesystem(pyfuse3.Operations):
@@ -127,14 +130,11 @@ class Filesystem(pyfuse3.Operations):
 
     @answering(at_inode)
     async def opendir(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileHandleT:
-        """Opens a directory, and lists its entries.
-
-        They are listed now, so that a reader that comes in several calls sees one state. The
-        kernel has checked the permissions (default_permissions).
-        """
-        number = next(self._numbers)
-        caller = credentials_of(ctx)
-        self.listings[number] = Listing(inode, caller, self.vfs.listing(inode, caller))
+        """Opens and lists a directory: a reader that comes in several calls sees one state."""
+        number, caller = next(self._numbers), credentials_of(ctx)
+        entries = self.vfs.listing(inode, caller)
+        held = self.vfs.charge_listing(caller, len(entries))
+        self.listings[number] = Listing(inode, caller, entries, held)
         return FileHandleT(number)
 
     @answering(at_listing)
@@ -152,7 +152,7 @@ class Filesystem(pyfuse3.Operations):
     @answering(at_listing)
     async def releasedir(self, fh: FileHandleT) -> None:
         """Closes a directory."""
-        del self.listings[fh]
+        self.listings.pop(fh).held.refund()
 
     @answering(at_inode)
     @waiting

@@ -12,6 +12,7 @@ import stat
 from jaxfs.errors import Invalid, JaxfsError, NotFound, NotPermitted
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.posix.node_object import NodeObject
+from jaxfs.quotas import Charge
 from jaxfs.vfs.file_commits import FileCommits, target_of
 from jaxfs.vfs.inodes import Inodes, inode_number
 from jaxfs.vfs.mount import Mount
@@ -91,6 +92,10 @@ class Vfs:
             found += parent.spec.entries(self.mount, parent.node_object)
         nodes = [self._inodes.node_of(entry, parent) for entry in found]
         return [(node.name, self._attributes(node, caller)) for node in nodes]
+
+    def charge_listing(self, caller: Credentials, entries: int) -> Charge:
+        """Charges an open directory; see `OpenFileTable.charge_listing`."""
+        return self._open_files.charge_listing(caller, entries)
 
     def count_listed(self, parent: int, name: str, ino: int) -> None:
         """Counts the reference that the kernel took with a name of a listing.

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from jaxfs.errors import OverQuota
 from jaxfs.posix.credentials import Credentials
-from jaxfs.quotas import Quotas
+from jaxfs.quotas import OPEN_FILES, Quotas
 from jaxfs.vfs.open_files.base import OpenFile
 from jaxfs.vfs.open_files.control import SnapshotFile
 from jaxfs.vfs.open_files.open_file_table import OpenFileTable
@@ -97,3 +98,15 @@ def test_a_set_time_is_kept_by_writers_of_that_inode_only() -> None:
     table.add(other, INO + 1, "arrays/v", os.O_WRONLY, ALICE)
     table.keep_mtime(INO, 42)
     assert (writer.mtime_ns, reader.mtime_ns, other.mtime_ns) == (42, None, None)
+
+
+def test_open_directories_are_charged_by_their_names() -> None:
+    quotas = Quotas({OPEN_FILES: 100}, limit_bytes=0)
+    table = OpenFileTable(quotas)
+    large = table.charge_listing(ALICE, 10_000)  # the first one is always allowed
+    with pytest.raises(OverQuota, match="max_open_files_per_user"):
+        table.charge_listing(ALICE, 10)
+    large.refund()
+    for _ in range(50):
+        table.charge_listing(ALICE, 10).refund()
+    assert quotas.used(ALICE.uid, OPEN_FILES) == 0

@@ -61,6 +61,12 @@ class Greed:
     holds: bool = False
 
 
+async def open_a_control_file(user: VfsClient, _number: int) -> ClientFile:
+    if not user.exists("programs/mine"):
+        await user.write("programs/mine.mlir", ADD)
+    return await user.open_file("programs/mine/device", os.O_WRONLY)
+
+
 async def leave_a_result(user: VfsClient, number: int) -> None:
     await user.write(f"programs/add/calls/u{user.credentials.uid}n{number}", REQUEST)
 
@@ -107,6 +113,7 @@ GREEDS = {
     "results": Greed(RESULTS, leave_a_result),
     "arrays": Greed(ARRAYS, name_an_array),
     "open files": Greed(OPEN_FILES, open_a_file),
+    "control files": Greed(MEMORY, open_a_control_file),
     "uploads": Greed(MEMORY, upload),
     "small uploads": Greed(MEMORY, upload_a_little),
     "unread replies": Greed(UNREAD, leave_replies),
@@ -259,3 +266,13 @@ async def test_file_that_could_not_be_opened_costs_nothing() -> None:
         with pytest.raises(JaxfsError):
             await mount.vfs.create(1, "new", 0o644, os.O_WRONLY, Credentials(ALICE, ALICE))
         assert_nothing_is_charged(mount, ALICE)
+
+
+async def test_user_at_a_limit_can_still_read_why() -> None:
+    async with open_vfs(Options(max_front_bytes_per_user=20_000, max_open_files_per_user=1)) as m:
+        await m.client.write("programs/add.mlir", ADD)
+        alice = m.user(ALICE)
+        await take_all(alice, Greed(RESULTS, leave_a_result))
+        assert "max_front_bytes_per_user" in await alice.text("error_log")
+        used, limit = map(int, (await alice.keyed("quota"))["front_memory"].split())
+        assert used > limit - RESULTS.front_bytes

@@ -22,6 +22,7 @@ class OpenFile:
         caller: Who opened it; set by open.
         ino: Its inode; set by open.
         descriptors: How many descriptors of the daemon it has.
+        held_bytes: What it keeps in memory besides what is charged by a spool.
         writer: The thread that wrote last, 0 if none did.
         is_plain: Whether what was written is of use if the writer was killed before the end.
         is_half_written: Whether a signal killed the process that wrote last.
@@ -36,6 +37,7 @@ class OpenFile:
     caller = Credentials(0, 0)
     ino = 0
     descriptors = 0
+    held_bytes = 0
     writer = 0
     is_plain = True
     is_half_written = False

@@ -16,6 +16,7 @@ class SnapshotFile(OpenFile):
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self.held_bytes = len(data)
 
     async def read(self, offset: int, size: int) -> bytes:
         """Returns a part of the snapshot."""
@@ -39,6 +40,7 @@ class StatusFile(OpenFile):
         self._read = read
         self._changed = changed
         self._take_snapshot()
+        self.held_bytes = len(self._data)
 
     def _take_snapshot(self) -> None:
         """Reads the text.
@@ -72,6 +74,7 @@ class ControlFile(OpenFile):
 
     LIMIT_BYTES = 1 << 16
     is_plain = False  # half a text may mean something else
+    held_bytes = LIMIT_BYTES
 
     def __init__(self, write: Callable[[str], Awaitable[None]]) -> None:
         """Starts with no text.

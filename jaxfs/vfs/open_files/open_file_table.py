@@ -8,8 +8,11 @@ from collections import defaultdict
 
 from jaxfs.errors import OverQuota
 from jaxfs.posix.credentials import Credentials
-from jaxfs.quotas import DESCRIPTORS, OPEN_FILES, Quotas
+from jaxfs.quotas import DESCRIPTORS, MEMORY, OPEN_FILES, Charge, Quotas
 from jaxfs.vfs.open_files.base import OpenFile
+
+ENTRIES_PER_FILE = 7  # so many names of an open directory take the memory of an open file
+ALWAYS_ALLOWED = 16  # open files of a user, at whatever limit: to read why it is refused
 
 
 class OpenFileTable:
@@ -32,7 +35,19 @@ class OpenFileTable:
         Raises:
             OverQuota: The user has too many open files.
         """
-        self._quotas.add(caller.uid, OPEN_FILES, 1)
+        few = self._quotas.used(caller.uid, OPEN_FILES) < ALWAYS_ALLOWED
+        self._quotas.add(caller.uid, OPEN_FILES, 1, force=few)
+
+    def charge_listing(self, caller: Credentials, entries: int) -> Charge:
+        """Charges an open directory, by the number of its entries.
+
+        Raises:
+            OverQuota: The user has too many open files.
+        """
+        few = self._quotas.used(caller.uid, OPEN_FILES) < ALWAYS_ALLOWED
+        return self._quotas.charge(
+            caller.uid, OPEN_FILES, 1 + entries // ENTRIES_PER_FILE, force=few
+        )
 
     def cancel(self, caller: Credentials) -> None:
         """Ends the charge of a file that could not be opened."""
@@ -42,10 +57,17 @@ class OpenFileTable:
         """Adds an open file that was reserved, and returns its file handle.
 
         Raises:
-            OverQuota: The user has too many descriptors of the daemon; the file is released.
+            OverQuota: The user has too much memory, or too many descriptors of the daemon; the
+                file is released.
         """
+        force = self._quotas.used(caller.uid, OPEN_FILES) <= ALWAYS_ALLOWED
         try:
-            self._quotas.add(caller.uid, DESCRIPTORS, file.descriptors)
+            self._quotas.add(caller.uid, MEMORY, file.held_bytes, force=force)
+            try:
+                self._quotas.add(caller.uid, DESCRIPTORS, file.descriptors)
+            except OverQuota:
+                self._quotas.add(caller.uid, MEMORY, -file.held_bytes)
+                raise
         except OverQuota:
             file.release()
             self.cancel(caller)
@@ -68,6 +90,7 @@ class OpenFileTable:
         file = self.by_handle.pop(fh)
         self.cancel(file.caller)
         self._quotas.add(file.caller.uid, DESCRIPTORS, -file.descriptors)
+        self._quotas.add(file.caller.uid, MEMORY, -file.held_bytes)
         for opened in (self._writers, self._readers):
             others = opened.get(file.ino, [])
             if file in others:
