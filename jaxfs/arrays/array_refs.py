@@ -45,6 +45,13 @@ class ArrayRef:
             for index in self.indices
         )
 
+    def param(self, number: int) -> Param:
+        """Returns the name and type of one of the arrays, without a look at the others."""
+        if self.indices is None:
+            return self.producer.params[number]
+        found = self.producer.params[self.indices[number]]
+        return Param(found.name.removeprefix(self.prefix), found.aval)
+
     @property
     def nbytes(self) -> int:
         """The bytes of the arrays, without padding between them."""
@@ -68,7 +75,7 @@ class ArrayRef:
             Cancelled: What makes the array was cancelled.
             OSError: There is no memory for a copy.
         """
-        if not self.params[number].aval.nbytes:
+        if not self.param(number).aval.nbytes:
             return b""
         index = number if self.indices is None else self.indices[number]
         found = FutureInput(self.producer, index, pool, self.path)
@@ -111,13 +118,14 @@ def leaf_order(names: Sequence[str], leaves: Sequence[str]) -> Sequence[int]:
     >>> leaf_order(["x", "y"], ["w", "b"])
     range(0, 2)
     """
-    paths = [name.split(".") for name in names]
-    for cut in range(min(map(len, paths), default=0)):
-        if len({tuple(path[:cut]) for path in paths}) > 1:
-            break
+    paths, ends = [name.split(".") for name in names], [name.split(".") for name in leaves]
+    cut, rest = divmod(sum(map(len, paths)) - sum(map(len, ends)), max(len(names), 1))
+    if len(names) == len(leaves) and not rest and 0 <= cut < min(map(len, paths), default=0):
+        index_of = {name: number for number, name in enumerate(leaves)}
         wanted = [".".join(path[cut:]) for path in paths]
-        if len(set(wanted)) == len(wanted) == len(leaves) and set(wanted) == set(leaves):
-            return [leaves.index(name) for name in wanted]
+        has_prefix = len({tuple(path[:cut]) for path in paths}) == 1
+        if has_prefix and len(set(wanted)) == len(wanted) and set(wanted) == index_of.keys():
+            return [index_of[name] for name in wanted]
     return range(len(leaves))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from jaxfs.arrays.array_refs import ArrayRef, leaf_order
-from jaxfs.arrays.inputs import FindArray, Request, input_of_ref
+from jaxfs.arrays.inputs import Charge, FindArray, Request, input_of_ref
 from jaxfs.arrays.named import NamedArray
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.codecs.infer import ExpectedParams
@@ -210,20 +210,31 @@ async def infer_params(
     names, known = [untyped.parameters[n] for n in free], [untyped.inputs[n] for n in free]
     params = list[Parameter](await request.infer(ExpectedParams(names, known)))
     for number, one in sorted(bound.items()):
-        params.insert(number, one.ref.params[one.leaf])
+        params.insert(number, one.ref.param(one.leaf))
     return params
 
 
 async def decode_inputs(
-    request: Request, params: Sequence[Parameter], bound: Mapping[int, BoundInput], pool: Pool
+    request: Request,
+    params: Sequence[Parameter],
+    bound: Mapping[int, BoundInput],
+    pool: Pool,
+    charge: Charge,
 ) -> tuple[RunInput, ...]:
     """Returns all inputs in order, the request's and the bound ones, retained.
+
+    Args:
+        request: What was written.
+        params: The parameters of the program.
+        bound: The inputs that are bound, by number.
+        pool: The memory for what has to be copied.
+        charge: Charges the user for that memory.
 
     Raises:
         JaxfsError: As ``Request.decode``.
     """
     free = [param for number, param in enumerate(params) if number not in bound]
-    decoded = await request.decode(free, pool)
+    decoded = await request.decode(free, pool, charge)
     if not bound:
         return tuple(decoded)
     rest, found = iter(decoded), list[RunInput]()

@@ -9,23 +9,33 @@ from typing import TypeVar
 import trio
 
 from jaxfs.arrays.array_refs import ArrayRef, leaf_order
-from jaxfs.arrays.producers import INLINE_INPUT_BYTES, copy_to_pool
+from jaxfs.arrays.codec_threads import run_codec
+from jaxfs.arrays.producers import INLINE_INPUT_BYTES
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.codecs import formats, text_input
 from jaxfs.codecs.diagnostics import mismatch
 from jaxfs.codecs.infer import ANYTHING, ExpectedParams, InferredParam
 from jaxfs.codecs.infer import infer as infer_types
+from jaxfs.codecs.pieces import BLOCK_BYTES, blocks
 from jaxfs.engine.interface import Range
-from jaxfs.errors import Invalid, JaxfsError, NotFound
+from jaxfs.errors import Invalid, JaxfsError, NotFound, from_os_error
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
 from jaxfs.programs.commits import look_up
 from jaxfs.types.buffers import Argument, Parameter, Reference
 
-THREAD_BYTES = 1 << 18  # more than this is parsed in a thread: it would delay other requests
-CHEAP = frozenset({"npy", "raw"})  # formats that are sliced, not parsed: never in a thread
+THREAD_BYTES = 1 << 18  # more than this is copied in a thread: it would delay other requests
+LOOP_BYTES = 1 << 14  # more than this is parsed in a thread, and the headers of .npy looked at
+LOOP_REFERENCES = 256  # looked up in one turn of the event loop
+LOOP_INPUTS = 1024  # made in one turn
 Parsed = TypeVar("Parsed")
 FindArray = Callable[[str], ArrayRef]  # looks a path up; raises NotFound, AccessDenied
+Charge = Callable[[int], Callable[[], None]]  # charges a user for bytes, returns the refund
+
+
+def no_charge(_nbytes: int) -> Callable[[], None]:
+    """Charges nobody: what is decoded was charged already."""
+    return lambda: None
 
 
 def format_of(spool: Spool, fixed: str) -> str:
@@ -48,39 +58,47 @@ class Request:
         format: The name of the format.
     """
 
-    def __init__(self, spool: Spool, fixed_format: str) -> None:
+    def __init__(self, spool: Spool, fixed_format: str, uid: int) -> None:
         self.format = format_of(spool, fixed_format)
         self._data = spool.view()
         self._segment, self._start = spool.segment, spool.start
-        self._needs_thread = spool.size > THREAD_BYTES and self.format not in CHEAP
+        self._uid = uid
         self._refs: dict[str, ArrayRef | JaxfsError] = {}  # by path
 
     @classmethod
-    async def of(cls, spool: Spool, fixed_format: str, find: FindArray) -> Request:
+    async def of(cls, spool: Spool, fixed_format: str, find: FindArray, uid: int) -> Request:
         """Returns the request in a spool, its references looked up.
 
         Args:
             spool: The bytes; they must stay as long as the request is used.
             fixed_format: The name of a format, or empty to detect it from the first bytes.
             find: Looks a reference up.
+            uid: The user in whose thread a long request is parsed.
+
+        Raises:
+            Invalid: Text has too many references, or is not text.
         """
-        request = cls(spool, fixed_format)
+        request = cls(spool, fixed_format, uid)
         if request.format == "json":
             paths = await request._parse(text_input.references)
-            for path in paths:
+            for number, path in enumerate(sorted(paths), 1):
                 request._refs[path] = await look_up(partial(_find_or_error, find, path))
+                if number % LOOP_REFERENCES == 0:
+                    await trio.lowlevel.checkpoint()
         return request
 
-    async def _parse(self, parse: Callable[..., Parsed], *arguments: object) -> Parsed:
-        """Returns the result of ``parse`` on the data, from a thread if there is much of it.
+    async def _parse(
+        self, parse: Callable[[memoryview], Parsed], unpacked_bytes: int = 0
+    ) -> Parsed:
+        """Returns the result of ``parse`` on the data, from a thread if it takes long.
 
         Args:
-            parse: Is called with the data and ``arguments``.
-            *arguments: What ``parse`` takes after the data.
+            parse: Is called with the data.
+            unpacked_bytes: How long the result may be.
         """
-        if self._needs_thread:
-            return await trio.to_thread.run_sync(parse, self._data, *arguments)
-        return parse(self._data, *arguments)
+        if max(len(self._data), unpacked_bytes) <= LOOP_BYTES:
+            return parse(self._data)
+        return await run_codec(self._uid, lambda: parse(self._data))
 
     def reference(self) -> ArrayRef | None:
         """Returns the reference that the request consists of, or None if it is anything else.
@@ -106,30 +124,75 @@ class Request:
         }
         return await self._parse(lambda data: infer_types(self.format, data, expected, referenced))
 
-    async def decode(self, params: Sequence[Parameter], pool: Pool) -> list[RunInput]:
+    async def decode(
+        self, params: Sequence[Parameter], pool: Pool, charge: Charge = no_charge
+    ) -> list[RunInput]:
         """Returns the inputs, retained.
 
         Arrays in memory of ``pool`` are passed as ranges of it, without a copy; arrays in memory
         of another user's engine are copied.
 
+        Args:
+            params: The parameters of the inputs.
+            pool: The memory for those that have to be copied or unpacked.
+            charge: Charges the user for that memory, before it is taken.
+
         Raises:
             Invalid: The inputs do not fit ``params``; the message has both types.
+            OverQuota: The user would exceed its share.
             JaxfsError: What looking a reference up raised, or the error of its producer.
         """
-        if self.format == "json":
-            counts = {path: len(self._ref(path).params) for path in self._refs}
-            arguments = await self._parse(text_input.decode, params, counts)
-        else:
-            arguments = await self._parse(lambda data: formats.decode(self.format, data, params))
-        arguments = self._match_names(arguments, params)
-        inputs = list[RunInput]()
+        arguments = self._match_names(await self._arguments(params, charge), params)
+        inputs, copies = list[RunInput](), list[tuple[Range, memoryview | bytes]]()
         try:
             for index, argument in enumerate(arguments):
-                inputs.append(self._input(index, params[index], argument, pool))
+                inputs.append(self._input(index, params[index], argument, pool, charge, copies))
+                if index % LOOP_INPUTS == LOOP_INPUTS - 1:
+                    await trio.lowlevel.checkpoint()
+            await self._copy(copies)
         except BaseException:
             release_inputs(inputs)
             raise
         return inputs
+
+    async def _arguments(self, params: Sequence[Parameter], charge: Charge) -> list[Argument]:
+        """Returns what the request consists of.
+
+        An archive is charged as if it were unpacked while that goes on: it may be a thousand times
+        as long.
+        """
+        if self.format == "json":
+            counts = {path: len(self._ref(path).params) for path in self._refs}
+            return await self._parse(lambda data: text_input.decode(data, params, counts))
+
+        def decode(data: memoryview) -> list[Argument]:
+            return formats.decode(self.format, data, params)
+
+        unpacked = sum(param.aval.nbytes for param in params)
+        if self.format != "npz" or unpacked <= LOOP_BYTES:
+            if len(self._data) <= THREAD_BYTES and self.format != "safetensors":
+                return decode(self._data)
+            if formats.is_sliced(self.format, self._data, params):
+                return decode(self._data)
+            return await self._parse(decode)
+        refund = charge(max(unpacked - len(self._data), 0))
+        try:
+            return await self._parse(decode, unpacked)
+        finally:
+            refund()
+
+    async def _copy(self, copies: Sequence[tuple[Range, memoryview | bytes]]) -> None:
+        """Copies arrays to shared memory, many bytes in a thread."""
+
+        def copy() -> None:
+            for place, data in copies:
+                for number, block in enumerate(blocks(memoryview(data))):
+                    place.segment.write(place.offset + number * BLOCK_BYTES, block)
+
+        if sum(len(data) for _, data in copies) > THREAD_BYTES:
+            await run_codec(self._uid, copy)
+        else:
+            copy()
 
     def _match_names(
         self, arguments: list[Argument], params: Sequence[Parameter]
@@ -145,7 +208,16 @@ class Request:
             found[first : first + len(leaves)] = [Reference(argument.path, n) for n in order]
         return found
 
-    def _input(self, index: int, param: Parameter, argument: Argument, pool: Pool) -> RunInput:
+    def _input(
+        self,
+        index: int,
+        param: Parameter,
+        argument: Argument,
+        pool: Pool,
+        charge: Charge,
+        copies: list[tuple[Range, memoryview | bytes]],
+    ) -> RunInput:
+        """Returns an input; what has to be copied to its segment is added to ``copies``."""
         if isinstance(argument, Reference):
             return input_of_ref(index, param, self._ref(argument.path), argument.leaf, pool)
         nbytes = len(argument.data)
@@ -154,7 +226,16 @@ class Request:
         segment = self._segment
         if segment is not None and segment.belongs_to(pool) and argument.offset is not None:
             return Range(segment.retain(), self._start + argument.offset, nbytes)
-        return copy_to_pool(argument.data, pool)
+        refund = charge(nbytes)
+        try:
+            taken, offset = pool.take_range(nbytes)
+        except OSError as error:
+            refund()
+            raise from_os_error(error, "keeping the inputs") from error
+        taken.on_return = refund
+        found = Range(taken, offset, nbytes)
+        copies.append((found, argument.data))
+        return found
 
     def _ref(self, path: str) -> ArrayRef:
         """Returns a reference that was looked up when the request was made.
@@ -175,7 +256,7 @@ def _find_or_error(find: FindArray, path: str) -> ArrayRef | JaxfsError:
     except NotFound as error:
         return Invalid(error.reason)  # ENOENT would be about the file that is written to
     except JaxfsError as error:
-        return error
+        return error.with_traceback(None)  # which would keep the frames that raised it
 
 
 def input_of_ref(index: int, param: Parameter, ref: ArrayRef, leaf: int, pool: Pool) -> RunInput:
@@ -184,7 +265,7 @@ def input_of_ref(index: int, param: Parameter, ref: ArrayRef, leaf: int, pool: P
     Raises:
         Invalid: The types differ; the message has both.
     """
-    found = ref.params[leaf]
+    found = ref.param(leaf)
     if found.aval != param.aval:
         name = f"{ref.path}.{found.name}" if found.name and len(ref.params) > 1 else ref.path
         raise mismatch(index, param, f"{found.aval} of {name}")

@@ -373,7 +373,7 @@ class NamedArrays:
         fixed_format: str,
     ) -> ArrayRef:
         format_name = fixed_format or formats.detect_file(spool.view())
-        request = await Request.of(spool, format_name, find)
+        request = await Request.of(spool, format_name, find, uid)
         referenced = request.reference()
         if referenced is not None:
             return referenced

@@ -51,6 +51,7 @@ class Producer:
     refund: Callable[[], None] | None = None
     run: ScheduledRun | None = None
     watchers: list[Callable[[], None]] = attrs.field(factory=list)
+    _offsets: tuple[int, ...] = attrs.field(default=(), init=False)
 
     @property
     def params(self) -> tuple[Param, ...]:
@@ -109,8 +110,10 @@ class Producer:
         Returns:
             Its offset and its length, in bytes.
         """
-        offsets, _ = output_offsets(Signature((), self.params))
-        return offsets[index], self.params[index].aval.nbytes
+        params = self.params
+        if len(self._offsets) != len(params):
+            self._offsets, _ = output_offsets(Signature((), params))
+        return self._offsets[index], params[index].aval.nbytes
 
     def value_number(self, index: int) -> int:
         """Returns the number by which an engine knows one of the arrays.

@@ -9,16 +9,15 @@ from functools import lru_cache
 from typing import Protocol
 
 import attrs
-import trio
 
 from jaxfs.arrays.array_refs import ArrayRef
-from jaxfs.arrays.inputs import CHEAP, THREAD_BYTES
+from jaxfs.arrays.long_texts import LOOP_BYTES, LOOP_ELEMENTS, Content, TextMemory, encode
 from jaxfs.arrays.producers import Producer
 from jaxfs.codecs import formats
 from jaxfs.errors import NotFound
 from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.posix.node_object import NodeMode, NodeObject, OwnedNodeObject
-from jaxfs.types.buffers import Rope, TypedBuffer
+from jaxfs.types.buffers import Rope
 from jaxfs.types.signature import Param
 
 
@@ -56,6 +55,7 @@ class View(OwnedNodeObject):
     format: str
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     _rope: Rope | None = None
+    _text_bytes: int = 0  # of a long text, once it was made
     _owner_serial: int = attrs.field(init=False)
 
     @_owner_serial.default
@@ -108,24 +108,38 @@ class View(OwnedNodeObject):
         fixed = _encoded_size(self.format, self.ref.params)
         if fixed is not None:
             return fixed
-        if self.producer.memory is None or self.ref.nbytes > THREAD_BYTES:
-            return 0
+        params = self.ref.params
+        is_long = sum(param.aval.size for param in params) > LOOP_ELEMENTS
+        if self.producer.memory is None or is_long or self.ref.nbytes > LOOP_BYTES:
+            return self._text_bytes
         self._rope = formats.encode(self.format, self.ref.params, self.ref.outputs())
         return self._rope.nbytes
 
-    async def load(self) -> Rope:
-        """Returns the bytes of the file, made once; valid while the producer's memory is retained.
+    async def load(self, memory: TextMemory) -> Content:
+        """Returns the bytes of the file; valid while the producer's memory is retained.
+
+        They are made once, but a long text for each reader, who releases it.
+
+        Args:
+            memory: For a long text.
 
         Raises:
             NotReady: The arrays are not there yet.
             Invalid: The format cannot hold them.
+            TooBig: They are too many for text.
+            OverQuota: The reader would exceed the share of one user.
             Cancelled: The result was cancelled or removed.
             JaxfsError: Another error of the producer.
         """
         outputs = self.ref.outputs()
-        if self._rope is None:
-            self._rope = await encode(self.format, self.ref.params, outputs)
-        return self._rope
+        if self._rope is not None:
+            return self._rope
+        content = await encode(self.format, self.ref.params, outputs, memory)
+        if isinstance(content, Rope):
+            self._rope = content
+        else:
+            self._text_bytes = content.nbytes
+        return content
 
     @property
     def owner_id(self) -> int:
@@ -159,17 +173,6 @@ def _encoded_size(format_name: str, params: tuple[Param, ...]) -> int | None:
         The size in bytes; None if it depends on the values.
     """
     return formats.encoded_size(format_name, params)
-
-
-async def encode(format_name: str, params: tuple[Param, ...], buffers: list[TypedBuffer]) -> Rope:
-    """Returns arrays in a format.
-
-    Encodes many bytes in a thread, not to delay other requests; ``CHEAP`` formats copy none and
-    need no thread.
-    """
-    if format_name not in CHEAP and sum(len(buffer.data) for buffer in buffers) > THREAD_BYTES:
-        return await trio.to_thread.run_sync(formats.encode, format_name, params, buffers)
-    return formats.encode(format_name, params, buffers)
 
 
 class ViewTable:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import trio
 
+from jaxfs.arrays.long_texts import TextMemory
 from jaxfs.arrays.producers import Producer
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.calls.memory_check import MemoryCheck
@@ -133,6 +134,14 @@ class Admission:
             hint_bytes,
             lambda nbytes: self.quotas.charge_memory(uid, nbytes),
         )
+
+    def charge_memory(self, uid: int) -> Callable[[int], Callable[[], None]]:
+        """Returns what charges a user for bytes of memory, and returns the refund."""
+        return lambda nbytes: self.quotas.charge_memory(uid, nbytes).refund
+
+    def text_memory(self, uid: int) -> TextMemory:
+        """Returns memory for the long texts that a user reads, charged to the user."""
+        return TextMemory(uid, self.pool(uid), self.charge_memory(uid))
 
     def check_memory(
         self, uid: int, compiled: CompiledProgram, inputs: tuple[RunInput, ...]

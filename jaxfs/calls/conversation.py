@@ -6,19 +6,20 @@ have been answered and read.  Offsets have no meaning: the file is a pipe to the
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable
 
 import trio
 
 from jaxfs.arrays.inputs import format_of
+from jaxfs.arrays.long_texts import encode, release
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
-from jaxfs.arrays.views import encode
 from jaxfs.calls.call import now_usec, typed_outputs
 from jaxfs.calls.call_registry import Calls
 from jaxfs.calls.fast_path import FastPath, fast_path_for
 from jaxfs.calls.pending_reply import Allowance, PendingReply
-from jaxfs.codecs.formats import format_named
+from jaxfs.codecs.formats import detect, format_named
 from jaxfs.codecs.framing import Framer
 from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
 from jaxfs.ipc.channel import INLINE_BYTES
@@ -32,6 +33,7 @@ from jaxfs.programs.single_flight import SingleFlight
 REPLY_WAIT_S = 50e-6  # blocking the event loop so long costs less than a turn of it
 QUICK_WAIT_S = 100e-6  # for programs that mostly run for a fraction of it
 MISS_COST = 8  # after a wait in vain, so many requests do not wait: cores are scarce
+REQUESTS_PER_TURN = 64  # of one write, submitted in one turn of the event loop
 
 
 class Conversation:
@@ -81,6 +83,9 @@ class Conversation:
             await self._finishing.ended.wait()
         try:
             self._prepare_spool(current, len(data))
+            if self._spool.size:
+                for _ in self._spool.prepare(0, self._spool.size + len(data)):
+                    await trio.lowlevel.checkpoint()
             self._spool.append(data)
             if isinstance(current, CompiledProgram):
                 await self._submit_complete(current)
@@ -144,36 +149,54 @@ class Conversation:
 
     async def _submit_complete(self, compiled: CompiledProgram) -> None:
         """Submits the requests in the spool that are complete; the rest stays there."""
-        while self._spool.size:
+        needed = await self._request_bytes(compiled, self._spool.view())
+        if needed is None or needed > self._spool.size:
+            return
+        rest = self._spool.read(needed, self._spool.size - needed)
+        self._spool.truncate(needed)
+        await self._submit()
+        if rest:
+            await self._submit_pipelined(compiled, memoryview(rest))
+
+    async def _submit_pipelined(self, compiled: CompiledProgram, rest: memoryview) -> None:
+        """Submits the requests that came in one write with another one.
+
+        Each is copied once: a megabyte may have ten thousand.
+        """
+        for number in itertools.count(1):
+            needed = await self._request_bytes(compiled, rest) if rest else None
+            if needed is None or needed > len(rest):
+                break
+            self._spool.append(rest[:needed])
+            await self._submit()
+            rest = rest[needed:]
+            if number % REQUESTS_PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
+        if rest:
+            self._spool.append(rest)
+
+    async def _request_bytes(self, compiled: CompiledProgram, data: memoryview) -> int | None:
+        """Returns the length of the first request in ``data``, or None while it is unknown.
+
+        A request in a format without frames ends where the user begins to read.  Waits for commits
+        of arrays that the request names.
+        """
+        self._format = self._format or self._fixed_format or detect(data[:16])
+        if not format_named(self._format).is_framed:
+            return None
+        while True:
             try:
-                needed = self._request_bytes(compiled)
+                self._framer = self._framer or self._make_framer(compiled)
+                return self._framer.needed(data)
             except Unsettled as unsettled:
                 self._framer = None
                 await unsettled.ended.wait()
-                continue
-            if needed is None or needed > self._spool.size:
-                return
-            rest = self._spool.read(needed, self._spool.size - needed)
-            self._spool.truncate(needed)
-            await self._submit()
-            self._spool.append(rest)
 
-    def _request_bytes(self, compiled: CompiledProgram) -> int | None:
-        """Returns the length of the first request in the spool, or None while it is unknown.
-
-        A request in a format without frames ends where the user begins to read.
-        """
-        if self._framer is None:
-            self._format = format_of(self._spool, self._fixed_format)
-            if not format_named(self._format).is_framed:
-                return None
-            params = self._calls.requests.free_params(self._program, compiled, self._caller)
-            self._framer = Framer(
-                self._format,
-                params,
-                lambda path: len(self._calls.find(path, self._caller).params),
-            )
-        return self._framer.needed(self._spool.view())
+    def _make_framer(self, compiled: CompiledProgram) -> Framer:
+        params = self._calls.requests.free_params(self._program, compiled, self._caller)
+        return Framer(
+            self._format, params, lambda path: len(self._calls.find(path, self._caller).params)
+        )
 
     async def _submit(self) -> None:
         """Reads the request in the spool and starts its run."""
@@ -282,8 +305,16 @@ class Conversation:
             raise kind(error.reason, error.diagnostics)
         if reply.rope is None:
             outputs = typed_outputs(reply.compiled, outcome)
-            reply.rope = await encode(reply.format, reply.compiled.signature.outputs, outputs)
+            memory = self._admission.text_memory(self._uid)
+            params = reply.compiled.signature.outputs
+            content = await encode(reply.format, params, outputs, memory)
+            if reply.rope is None and not reply.dropped:
+                reply.rope = content
+            else:  # another thread's read was first
+                release(content)
         rope = reply.rope
+        if rope is None:
+            return b""
         data = rope.read(reply.offset, size)
         reply.offset += len(data)
         if reply.offset >= rope.nbytes:

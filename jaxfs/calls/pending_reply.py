@@ -7,6 +7,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from jaxfs.arrays.long_texts import Content, release
 from jaxfs.calls.call import now_usec, release_outcome
 from jaxfs.calls.record import CallRecord, CallStats
 from jaxfs.calls.user_queue import Run
@@ -15,7 +16,6 @@ from jaxfs.errors import Cancelled, OverQuota
 from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.program import Program
 from jaxfs.quotas import MEMORY, UNREAD, Quotas
-from jaxfs.types.buffers import Rope
 
 MAX_BLOCK = 256  # unread replies that are charged at once
 
@@ -53,7 +53,7 @@ class PendingReply:
     submitted_usec: int = attrs.field(factory=now_usec)
     run: Run | None = None
     outcome: Outcome | None = None
-    rope: Rope | None = None
+    rope: Content | None = None
     offset: int = 0
     dropped: bool = False
     arrived: trio.Event = attrs.field(factory=trio.Event)
@@ -87,6 +87,7 @@ class PendingReply:
 
     def drop(self) -> None:
         """Frees the outputs: the reply was read, or will not be."""
+        release(self.rope)
         self.dropped, self.rope = True, None
         if self.outcome is not None:
             release_outcome(self.outcome)

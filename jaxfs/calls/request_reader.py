@@ -74,17 +74,18 @@ class RequestReader:
         """
         current = await program.wait_compiled()
 
-        request = await Request.of(spool, fixed_format, lambda path: self._find(path, caller))
+        request = await Request.of(spool, fixed_format, lambda path: self._find(path, caller), uid)
         bound: Mapping[int, BoundInput] = {}
         if program.inputs:
             bound = await look_up(lambda: self._bound(program, current, caller))
-        pool = self._admission.pool(uid)
+        pool, charge = self._admission.pool(uid), self._admission.charge_memory(uid)
         if isinstance(current, CompiledProgram):
-            return current, await decode_inputs(request, current.signature.inputs, bound, pool)
+            expected = current.signature.inputs
+            return current, await decode_inputs(request, expected, bound, pool, charge)
         params = await infer_params(request, current, bound)
         types = tuple(param.aval for param in params)
         # decoded first, so that nothing is compiled for inputs that are refused
-        inputs = await decode_inputs(request, params, bound, pool)
+        inputs = await decode_inputs(request, params, bound, pool, charge)
         try:
             return await self._derivations.version_for(program, types), inputs
         except BaseException:

@@ -10,7 +10,7 @@ from jaxfs.errors import Invalid
 from jaxfs.types.buffers import Bytes, Parameter, TypedBuffer
 
 _LISTED = 8  # parameters and names an error message lists before it says how many more there are
-_NAME_CHARS = 255
+NAME_CHARS = 255
 _RESERVED = "__metadata__"  # by safetensors
 # element types that are narrower than the byte each element takes; its other bits must be 0
 _LARGEST_BYTE = {"bool": 1, "i2": 3, "u2": 3, "i4": 15, "u4": 15, "f4_e2m1fn": 15}
@@ -84,7 +84,7 @@ def member_names(params: Sequence[Parameter]) -> tuple[str, ...]:
     """
     names = tuple(param.name for param in params)
     usable = all(
-        0 < len(name) <= _NAME_CHARS and name.isprintable() and name != _RESERVED for name in names
+        0 < len(name) <= NAME_CHARS and name.isprintable() and name != _RESERVED for name in names
     )
     return names if usable and len(set(names)) == len(names) else positional_names(len(params))
 

@@ -20,7 +20,7 @@ jaxfs.errors.Invalid: input 0 x: expected f32[3], got a list of shape [2]
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -39,10 +39,16 @@ class Frames(Protocol):
 
 
 Params = Sequence[Parameter]
+TextPieces = Callable[[Params, Sequence[TypedBuffer]], Iterator[bytes]]
 
 
 def _no_check(_params: Params) -> None:
     """Accepts every output."""
+
+
+def _joined(pieces: TextPieces) -> Callable[[Params, Sequence[TypedBuffer]], Rope]:
+    """Returns an encoder that makes a text at once."""
+    return lambda params, buffers: Rope(pieces(params, buffers))
 
 
 class Format(msgspec.Struct, frozen=True):
@@ -56,6 +62,7 @@ class Format(msgspec.Struct, frozen=True):
         check: Raises Invalid for outputs that the format cannot hold, before there are values.
         decode: Reads a call's inputs; None if calls cannot be written in the format.
         frames: Makes a finder of the end of one request; None if only the end of a file ends it.
+        text: Yields a file in pieces, where it is text: several times as long as the arrays.
     """
 
     name: str
@@ -65,6 +72,7 @@ class Format(msgspec.Struct, frozen=True):
     check: Callable[[Params], None] = _no_check
     decode: Callable[[memoryview, Params], list[Argument]] | None = None
     frames: Callable[[Params], Frames] | None = None
+    text: TextPieces | None = None
 
     @property
     def suffix(self) -> str:
@@ -117,14 +125,24 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "json",
         "numbers, nested lists and references as input; a JSON document as output",
-        text_output.encode_json,
+        _joined(text_output.json_pieces),
         check=text_output.check_json,
         decode=text_input.decode,
         frames=text_input.TextFrames,
+        text=text_output.json_pieces,
     ),
-    Format("txt", "numbers for people, a row a line", text_output.encode_txt),
     Format(
-        "csv", "rows and columns with commas", text_output.encode_csv, check=text_output.check_csv
+        "txt",
+        "numbers for people, a row a line",
+        _joined(text_output.txt_pieces),
+        text=text_output.txt_pieces,
+    ),
+    Format(
+        "csv",
+        "rows and columns with commas",
+        _joined(text_output.csv_pieces),
+        check=text_output.check_csv,
+        text=text_output.csv_pieces,
     ),
     Format("png", "an image", png.encode, check=png.check),
 )
@@ -168,6 +186,13 @@ def detect_file(data: memoryview) -> str:
     return "safetensors" if found == "json" and safetensors.is_likely(data) else found
 
 
+def is_sliced(name: str, data: memoryview, params: Params) -> bool:
+    """Returns whether decoding takes no look at the elements, only slices: not worth a thread."""
+    if name not in ("npy", "raw") or not all(p.aval.row.takes_any_bits for p in params):
+        return False
+    return name == "raw" or npy.is_in_memory_order(data, params)
+
+
 def decode(name: str, data: bytes | memoryview, params: Params) -> list[Argument]:
     """Returns a call's inputs, in signature order.
 
@@ -194,10 +219,30 @@ def encode(name: str, params: Params, buffers: Sequence[TypedBuffer]) -> Rope:
 
     Raises:
         Invalid: The format cannot hold them, or there is no format of this name.
+        TooBig: The text would be too long.
     """
     row = format_named(name)
     row.check(params)
+    if row.text is not None:
+        text_output.check_length(name, params)
     return row.encode(params, buffers)
+
+
+def text_pieces(
+    name: str, params: Params, buffers: Sequence[TypedBuffer]
+) -> Iterator[bytes] | None:
+    """Returns what yields the outputs as text, piece by piece; None if the format is no text.
+
+    Raises:
+        Invalid: The format cannot hold them, or there is no format of this name.
+        TooBig: The text would be too long.
+    """
+    row = format_named(name)
+    row.check(params)
+    if row.text is None:
+        return None
+    text_output.check_length(name, params)
+    return row.text(params, buffers)
 
 
 def encoded_size(name: str, params: Params) -> int | None:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from jaxfs.codecs import safetensors
-from jaxfs.codecs.diagnostics import positional_names
+from jaxfs.codecs.diagnostics import NAME_CHARS, positional_names
 from jaxfs.codecs.literals import Json, Mismatch, parse_value
 from jaxfs.codecs.long_lists import LONG_BYTES, LongList
 from jaxfs.codecs.npy import MAX_HEADER_BYTES, NpyHeader, read_header
@@ -29,7 +29,7 @@ from jaxfs.types.avals import Aval
 from jaxfs.types.buffers import Bytes
 from jaxfs.types.partial_avals import KnownAval, PartialAval
 
-MAX_ARRAYS = 1 << 16  # each costs some hundred bytes here, whatever its own length
+MAX_ARRAYS = 1 << 14  # each costs some hundred bytes here, whatever its own length
 MAX_WORDS = 10_000  # of text, where an array may be as short as one digit
 _TYPES = ({bool}, "bool"), ({int}, "i32"), ({int, float}, "f32")  # the first that has all leaves
 _I32 = range(-(1 << 31), 1 << 31)
@@ -180,6 +180,12 @@ def _safetensors(data: memoryview, _expected: ExpectedParams) -> tuple[InferredP
 
 def _by_position(found: list[InferredParam]) -> tuple[InferredParam, ...]:
     """Returns arrays called arr_0, arr_1 ... in this order: these are positions, not names."""
+    for param in found:
+        if len(param.name) > NAME_CHARS:
+            raise Invalid(
+                f"the name {param.name[:40]!r}... has {len(param.name)} characters; at most "
+                f"{NAME_CHARS} are read"
+            )
     positions = positional_names(len(found))
     if {param.name for param in found} != set(positions):
         return tuple(found)

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from jaxfs.codecs.literals import Mismatch, convert, parse_value
+from jaxfs.codecs.literals import Json, Mismatch, convert, parse_value
 from jaxfs.codecs.pieces import PIECE_BYTES, checkpoint
 from jaxfs.types.avals import BY_SHORT, Aval
 from jaxfs.types.buffers import Bytes, flat_bytes
@@ -26,7 +26,6 @@ LONG_BYTES = 1 << 15  # a longer text is read here, a shorter one at once
 _BEYOND_STRUCTURE = bytes(set(range(256)) - set(b"[],"))
 _SPACES = b" \t\n\r\v\f"
 _NO_BRACKETS = bytes.maketrans(b"[]", b"  ")
-_MISPLACED = re.compile(rb"[^\s\[,]\s*\[|\]\s*[^\s\],]")  # 1[ or ]1
 _CLOSED = re.compile(rb"\]\s*\Z")
 _COMPONENT = {"c64": "f32", "c128": "f64"}
 
@@ -58,7 +57,7 @@ class LongList:
             return cls(text, is_words, (count,))
         return cls(text, is_words, _shape(text))
 
-    def numbers(self) -> Iterator[list[Any]]:
+    def numbers(self) -> Iterator[list[Json]]:
         """Yields the elements in C order, some thousands at a time.
 
         Raises:
@@ -93,18 +92,29 @@ class LongList:
         return flat_bytes(found)
 
 
-def _values_of(piece: bytes, count: int) -> list[Any]:
+def _values_of(piece: bytes, count: int) -> list[Json]:
     """Returns the elements of a piece of nested lists.
 
     Raises:
         Mismatch: They are not ``count`` JSON values.
     """
-    if _MISPLACED.search(piece) is None:
+    if not _is_misplaced(piece):
         body = piece.translate(_NO_BRACKETS)
         values = _values(body.removesuffix(b",") if piece.endswith(b",") else body)
         if len(values) == count:
             return values
     raise Mismatch(f"{_shown(piece)}, which is no JSON value")
+
+
+def _is_misplaced(piece: bytes) -> bool:
+    """Returns whether a bracket opens after a number or closes before one, as in 1[ and ]1."""
+    if b"[" not in piece and b"]" not in piece:
+        return False
+    marks: Array = np.frombuffer(piece.translate(None, _SPACES), np.uint8)
+    before, after = marks[:-1], marks[1:]
+    opens = (after == ord("[")) & (before != ord("[")) & (before != ord(","))
+    closes = (before == ord("]")) & (after != ord("]")) & (after != ord(","))
+    return bool(np.any(opens | closes))
 
 
 def _pieces(text: memoryview, separators: bytes) -> Iterator[bytes]:
@@ -181,7 +191,7 @@ def _check_brackets(skeleton: bytes, shape: tuple[int, ...], first: int, count: 
             raise Mismatch("a ragged list")
 
 
-def _values(text: bytes) -> list[Any]:
+def _values(text: bytes) -> list[Json]:
     """Returns the elements of a list without its brackets.
 
     Raises:

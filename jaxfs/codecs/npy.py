@@ -22,6 +22,7 @@ from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer, flat_byt
 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER_BYTES = 10_000  # numpy's own limit for files it does not trust
+MAX_RANK = 64
 _ALIGNMENT = 64
 _GROWTH_DIGITS = 21  # numpy leaves room for the first dimension to grow in place
 _LENGTH_FORMAT = {(1, 0): "<H", (2, 0): "<I", (3, 0): "<I"}
@@ -102,6 +103,22 @@ def checked_header(data: memoryview, index: int, param: Parameter) -> NpyHeader 
     if found is not None and not found.holds(param.aval):
         raise mismatch(index, param, str(found))
     return found
+
+
+def is_in_memory_order(data: memoryview, params: Sequence[Parameter]) -> bool:
+    """Returns whether ``decode`` copies nothing; true also for data that it refuses."""
+    offset = 0
+    for param in params:
+        try:
+            found = read_header(data[offset:])
+        except Invalid:
+            return True
+        if found is None:
+            return True
+        if found.fortran_order or found.big_endian:
+            return False
+        offset += found.nbytes + param.aval.nbytes
+    return True
 
 
 def _in_memory_order(
@@ -209,11 +226,14 @@ def _parse(header: bytes, nbytes: int) -> NpyHeader:
     descr = _DESCR.match(fields.get("descr", ""))
     if fields.keys() != _VALUE_OF.keys() or descr is None:
         raise Invalid(f"a .npy header that describes no plain array: {text[:200]!r}")
+    shape = tuple(int(n) for n in fields["shape"].replace(",", " ").split())
+    if len(shape) > MAX_RANK:
+        raise Invalid(f"a .npy array of {len(shape)} dimensions; numpy has at most {MAX_RANK}")
     return NpyHeader(
         code=descr["code"],
         big_endian=descr["order"] == ">",
         fortran_order=fields["fortran_order"] == "True",
-        shape=tuple(int(n) for n in fields["shape"].replace(",", " ").split()),
+        shape=shape,
         nbytes=nbytes,
     )
 

@@ -3,6 +3,9 @@
 JSON (RFC 8259, and NaN and Infinity as Python writes them) has the exact value of every element, as
 a double if the type is a float, and complex numbers as [re, im].  .txt and .csv (RFC 4180, without
 a header and with LF) have the shortest number that reads back as the same element.
+
+The text is made some thousand elements at a time: numpy and Python's JSON writer let no other
+thread run while they work.
 """
 
 from __future__ import annotations
@@ -10,19 +13,22 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxfs.codecs.diagnostics import check_single
-from jaxfs.errors import Invalid
+from jaxfs.codecs.pieces import PIECE_BYTES, checkpoint
+from jaxfs.errors import Invalid, TooBig
 from jaxfs.types.avals import DType
-from jaxfs.types.buffers import Parameter, Rope, TypedBuffer
+from jaxfs.types.buffers import Parameter, TypedBuffer
 
 Array = np.ndarray[Any, Any]
 _MAX_EMPTY_LISTS = 1 << 20  # a shape of [10000000000,0] has no elements and a list for each row
 _MAX_DIGITS = 17
+PIECE_ELEMENTS = 1 << 12  # made into text at once: 2 to 5 ms
+MAX_TEXT_ELEMENTS = 1 << 26  # of a file: 64 MiB of bytes, 512 MiB of doubles
 
 
 def check_json(params: Sequence[Parameter]) -> None:
@@ -37,37 +43,97 @@ def check_json(params: Sequence[Parameter]) -> None:
             raise Invalid(f"{param.aval} {param.name} is {lists} empty lists as .json; take .npy")
 
 
-def encode_json(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
-    """Returns one document: the output; several as an object by name, or a list without names."""
-    values = [_value(buffer) for buffer in buffers]
+def json_pieces(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Iterator[bytes]:
+    """Yields one document: the output; several as an object by name, or a list without names."""
     names = [p.name for p in params]
-    document: object = values
-    if len(values) == 1:
-        document = values[0]
+    labels, brackets = [""] * len(buffers), "[]"
+    if len(buffers) == 1:
+        brackets = ""
     elif all(names) and len(set(names)) == len(names):
-        document = dict(zip(names, values, strict=True))
-    return Rope([json.dumps(document).encode() + b"\n"])
+        labels, brackets = [f"{json.dumps(name)}: " for name in names], "{}"
+    return _joined(_document(labels, buffers, brackets))
 
 
-def _value(buffer: TypedBuffer) -> object:
-    """Returns nested lists of Python's bools, ints and floats."""
+def _document(
+    labels: Sequence[str], buffers: Sequence[TypedBuffer], brackets: str
+) -> Iterator[str]:
+    yield brackets[:1]
+    for number, (label, buffer) in enumerate(zip(labels, buffers, strict=True)):
+        yield f"{', ' if number else ''}{label}"
+        yield from _json(_components(buffer))
+    yield f"{brackets[1:]}\n"
+
+
+def _components(buffer: TypedBuffer) -> Array:
+    """Returns an array of real numbers: a complex one as [re, im]."""
     array: Array = buffer.array()
-    if buffer.aval.dtype.startswith("c"):
-        array = np.stack([array.real, array.imag], axis=-1)
-    return array.tolist()
+    if not buffer.aval.dtype.startswith("c"):
+        return array
+    return array.reshape(*array.shape, 1).view(array.real.dtype)
 
 
-def encode_txt(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
-    """Returns a line for each row of the last axis, with blank lines between matrices.
+def _json(array: Array) -> Iterator[str]:
+    """Yields nested lists of Python's bools, ints and floats."""
+    checkpoint()
+    if array.size <= PIECE_ELEMENTS:
+        yield json.dumps(array.tolist())
+        return
+    row = array[0].size
+    yield "["
+    if row > PIECE_ELEMENTS:
+        for index, part in enumerate(array):
+            yield ", " if index else ""
+            yield from _json(part)
+    else:
+        step = PIECE_ELEMENTS // row
+        for start in range(0, len(array), step):
+            checkpoint()
+            yield ", " if start else ""
+            yield json.dumps(array[start : start + step].tolist())[1:-1]
+    yield "]"
+
+
+def _joined(texts: Iterable[str]) -> Iterator[bytes]:
+    """Yields texts in pieces that are not too small: a rope of a million is slow."""
+    some: list[str] = []
+    nbytes = 0
+    for text in texts:
+        some.append(text)
+        nbytes += len(text)
+        if nbytes >= PIECE_BYTES:
+            yield "".join(some).encode()
+            some, nbytes = [], 0
+    yield "".join(some).encode()
+
+
+def check_length(name: str, params: Sequence[Parameter]) -> None:
+    """Checks that the text is not too long to be made.
+
+    Raises:
+        TooBig: It is.
+    """
+    count = sum(param.aval.size for param in params)
+    if count > MAX_TEXT_ELEMENTS:
+        raise TooBig(
+            f"{count} elements as .{name}, which is made of at most {MAX_TEXT_ELEMENTS}; "
+            "read .npy or .raw, or one array alone, as in .0.txt"
+        )
+
+
+def txt_pieces(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Iterator[bytes]:
+    """Yields a line for each row of the last axis, with blank lines between matrices.
 
     Each of several outputs has a heading ``# <index> <name> <type>``.
     """
-    lines: list[str] = []
+    return _joined(_txt(params, buffers))
+
+
+def _txt(params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Iterator[str]:
     for index, (param, buffer) in enumerate(zip(params, buffers, strict=True)):
         if len(buffers) > 1:
-            lines.append(" ".join(["#", str(index), *param.name.split(), str(buffer.aval)]))
-        lines += _spaced(_rows(buffer, " "), buffer.aval.shape)
-    return _text(lines)
+            yield " ".join(["#", str(index), *param.name.split(), str(buffer.aval)]) + "\n"
+        shape = buffer.aval.shape
+        yield from _lines(buffer, " ", shape[-2] if len(shape) > 2 else 0)
 
 
 def check_csv(params: Sequence[Parameter]) -> None:
@@ -81,53 +147,74 @@ def check_csv(params: Sequence[Parameter]) -> None:
         raise Invalid(f".csv has rows and columns; {param.aval} {param.name} has more; take .txt")
 
 
-def encode_csv(_params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
-    """Returns a line for each row of the last axis, with commas and no header."""
-    return _text(_rows(buffers[0], ","))
+def csv_pieces(_params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Iterator[bytes]:
+    """Yields a line for each row of the last axis, with commas and no header."""
+    return _joined(_lines(buffers[0], ","))
 
 
-def _rows(buffer: TypedBuffer, separator: str) -> list[str]:
-    """Returns the lines of an array; none if it has no elements."""
-    texts = literals_of(buffer)
+def _lines(buffer: TypedBuffer, separator: str, height: int = 0) -> Iterator[str]:
+    """Yields the text of an array, a line for each row; nothing if it has no elements.
+
+    Args:
+        buffer: The array.
+        separator: What is between the elements of a row.
+        height: After so many rows there is a blank line; 0 for never.
+    """
+    flat = buffer.array().reshape(-1)
     width = buffer.aval.shape[-1] if buffer.aval.shape else 1
-    starts = range(0, len(texts), max(width, 1))
-    return [separator.join(texts[start : start + width]) for start in starts]
+    literals = _literals(buffer.aval.row)
+    step = max(PIECE_ELEMENTS // max(width, 1), 1) * width if width else 1  # whole rows
+    for start in range(0, len(flat), step):
+        if step <= PIECE_ELEMENTS:
+            checkpoint()
+            texts = literals(flat[start : start + step])
+            for first in range(0, len(texts), width):
+                yield _gap(start + first, width, height)
+                yield separator.join(texts[first : first + width])
+                yield "\n"
+            continue
+        yield _gap(start, width, height)
+        for first in range(start, start + step, PIECE_ELEMENTS):
+            checkpoint()
+            yield separator if first > start else ""
+            yield separator.join(literals(flat[first : min(first + PIECE_ELEMENTS, start + step)]))
+        yield "\n"
 
 
-def _spaced(rows: list[str], shape: tuple[int, ...]) -> Iterator[str]:
-    """Yields the rows, with an empty one between matrices."""
-    height = shape[-2] if len(shape) > 2 else 0
-    for index, row in enumerate(rows):
-        if height and index and index % height == 0:
-            yield ""
-        yield row
+def _gap(start: int, width: int, height: int) -> str:
+    """Returns the blank line before the first row of each matrix but the first."""
+    return "\n" if height and start and start % (width * height) == 0 else ""
 
 
-def _text(lines: list[str]) -> Rope:
-    return Rope(["".join(f"{line}\n" for line in lines).encode()])
-
-
-def literals_of(buffer: TypedBuffer) -> list[str]:
-    """Returns the elements in C order: ``true``, ``-3``, ``0.1``, ``nan``, ``1+2j``."""
-    row, flat = buffer.aval.row, buffer.array().reshape(-1)
+def _literals(row: DType) -> Callable[[Array], list[str]]:
+    """Returns what makes texts of elements: ``true``, ``-3``, ``0.1``, ``nan``, ``1+2j``."""
     if row.short == "bool":
-        return ["true" if value else "false" for value in flat.tolist()]
+        return lambda flat: ["true" if value else "false" for value in flat.tolist()]
     if row.short.startswith("c"):
-        return [_complex(str(value.real), str(value.imag)) for value in flat]
+        return lambda flat: [_complex(str(value.real), str(value.imag)) for value in flat]
     if row.short[0] in "iu":
-        return list(map(str, flat.tolist()))
-    return list(map(str, flat)) if row.is_native else _extension_floats(flat, row)
+        return lambda flat: list(map(str, flat.tolist()))
+    return _ExtensionFloats(row) if not row.is_native else lambda flat: list(map(str, flat))
 
 
 def _complex(real: str, imaginary: str) -> str:
     return f"{real}{'' if imaginary.startswith('-') else '+'}{imaginary}j"
 
 
-def _extension_floats(flat: Array, row: DType) -> list[str]:
-    """Returns elements of an ml_dtypes type; each value is converted once."""
-    bits, which = np.unique(flat.view(f"u{row.itemsize}"), return_inverse=True)
-    texts = [_shortest(value, row) for value in bits.view(row.numpy)]
-    return [texts[index] for index in which.tolist()]
+class _ExtensionFloats:
+    """Makes texts of elements of an ml_dtypes type; each value is converted once."""
+
+    def __init__(self, row: DType) -> None:
+        self._row = row
+        self._texts: dict[int, str] = {}  # by the bits
+
+    def __call__(self, flat: Array) -> list[str]:
+        """Returns the texts of some elements."""
+        bits = flat.view(f"u{self._row.itemsize}")
+        for one in set(bits.tolist()) - self._texts.keys():
+            value = np.array(one, bits.dtype).view(self._row.numpy)[()]
+            self._texts[one] = _shortest(value, self._row)
+        return [self._texts[one] for one in bits.tolist()]
 
 
 def _shortest(value: Any, row: DType) -> str:

@@ -51,6 +51,7 @@ class Tokenizer:
         self._start: int | None = None  # of the incomplete word
         self._depth = 0
         self._in_string = False
+        self._awaits_newline = True
 
     def line_ends(self, text: memoryview) -> Iterator[int]:
         """Yields the offset after each newline outside of words.
@@ -79,7 +80,7 @@ class Tokenizer:
 
     def _scan(self, text: memoryview) -> Iterator[int]:
         """Does the same a block at a time; yields only the first newline after each word."""
-        is_awaited = True
+        self._awaits_newline = True
         while self._position < len(text):
             checkpoint()
             begin = self._position
@@ -88,10 +89,9 @@ class Tokenizer:
             gaps = self._gaps(data)
             newlines = np.flatnonzero(gaps & (data == _NEWLINE)) + begin
             for start, stop in self._words(gaps, begin, end):
-                is_awaited = is_awaited or start > begin
                 first = int(np.searchsorted(newlines, start))
-                if is_awaited and first < len(newlines) and newlines[first] < stop:
-                    is_awaited = False
+                if self._awaits_newline and first < len(newlines) and newlines[first] < stop:
+                    self._awaits_newline = False
                     yield int(newlines[first]) + 1
 
     def _words(self, gaps: Array, begin: int, end: int) -> Iterator[tuple[int, int]]:
@@ -103,7 +103,8 @@ class Tokenizer:
             end: Where it ends.
         """
         if self._enough is not None and len(self.spans) >= self._enough:
-            self._start = None if gaps[-1] else self._start or begin
+            self._start = None if gaps[-1] else begin if self._start is None else self._start
+            self._awaits_newline |= not gaps.all()
             yield begin, end  # later words are not recorded: a newline between any will do
             return
         edges = (np.flatnonzero(np.diff(gaps, prepend=self._start is None)) + begin).tolist()
@@ -114,7 +115,7 @@ class Tokenizer:
                 self._start = edge
             else:
                 self.spans.append((self._start, edge))
-                self._start = None
+                self._start, self._awaits_newline = None, True
                 yield edge, following
 
     def _gaps(self, data: Array) -> Array:

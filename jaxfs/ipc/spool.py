@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 
-from jaxfs.errors import OverQuota, TooBig
+from jaxfs.errors import Busy, OverQuota, TooBig
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.posix.syscalls import punch_hole
@@ -58,6 +58,7 @@ class Spool:
         self._charged_bytes = 0
         self._small = bytearray()
         self._segment: Segment | None = None
+        self._writes = 0
         self.size = 0
         self.start = 0
 
@@ -108,7 +109,7 @@ class Spool:
         """Makes room up to ``end`` and zeros up to ``offset``, in steps of a few milliseconds.
 
         A write does both at once, which may take a second.  Between the steps the spool may be
-        read, shared and closed, not written.
+        read, shared and closed; a write there costs another copy.
 
         Raises:
             TooBig: The file would be over its limit.
@@ -207,10 +208,14 @@ class Spool:
         segment = None
         try:
             segment, start = self._take(max(end, self._hint), charge)
+            writes = self._writes
             for done in range(0, self.size, STEP_BYTES):
                 if done:
                     yield
                 segment.write(start + done, self.view()[done : done + STEP_BYTES])
+            self._check_unmoved(old)
+            if self._writes != writes:  # another write came between the steps
+                segment.write(start, self.view())
         except BaseException:  # also where the steps are given up
             if segment is not None:
                 segment.release()
@@ -224,12 +229,17 @@ class Spool:
         self._segment, self.start, self._small = segment, start, bytearray()
         self._charge, self._charged_bytes = charge, nbytes
 
+    def _check_unmoved(self, old: Segment | None) -> None:
+        if self._segment is not old:
+            raise Busy("two writes of this file make room at once; write one after another")
+
     def _take(self, nbytes: int, charge: MemoryCharge | None) -> tuple[Segment, int]:
         if nbytes > SHARED_BYTES and charge is not None:
             charge.hold_descriptor()
         return self._pool.take_range(max(nbytes, INLINE_BYTES + 1))  # not of the short-lived ones
 
     def _put(self, offset: int, data: bytes | memoryview) -> None:
+        self._writes += 1
         if self._segment is not None:
             self._segment.write(self.start + offset, data)
         else:

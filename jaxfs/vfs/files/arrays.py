@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 
+import trio
+
 from jaxfs.arrays.array_names import is_staging, split_name
 from jaxfs.arrays.array_refs import ArrayRef
+from jaxfs.arrays.long_texts import Content, TextMemory, encode, release
 from jaxfs.arrays.named import NamedArray
 from jaxfs.arrays.staged_upload import StagedUpload
-from jaxfs.arrays.views import View, encode, make_view
+from jaxfs.arrays.views import View, make_view
 from jaxfs.calls.call import Call
 from jaxfs.codecs import formats
 from jaxfs.errors import Invalid, JaxfsError, NameTaken, NotPermitted
@@ -24,6 +27,7 @@ from jaxfs.vfs.open_files.base import OpenFile
 from jaxfs.vfs.open_files.upload import UploadFile
 from jaxfs.vfs.text import flat_keyed, lines
 
+_PIECE_BYTES = 1 << 20  # copied between two turns of the event loop
 Entry = DirEntry[NamedArray] | DirEntry[View] | DirEntry[StagedUpload]
 Read = Callable[[Mount, NamedArray, Credentials], bytes]
 
@@ -174,14 +178,23 @@ async def _open_format(mount: Mount, view: View, caller: Credentials, flags: int
     return await _upload(mount, view.owner, caller, flags, view.format)
 
 
-async def _content(array: NamedArray, format_: str) -> bytes:
-    """Returns what is there in a format; nothing if nothing was written, or it is pending."""
+async def _keep(spool: Spool, array: NamedArray, format_: str, memory: TextMemory) -> None:
+    """Writes what is there in a format; nothing if nothing was written, or it is pending.
+
+    Raises:
+        JaxfsError: It does not fit the format or the user's share.
+    """
     if array.ref is None or not array.ref.producer.has_ended:
-        return b""
+        return
     ref, retained = array.ref, array.ref.producer.retain()
+    content: Content | None = None
     try:
-        return bytes(await encode(format_, ref.params, ref.outputs()))
+        content = await encode(format_, ref.params, ref.outputs(), memory)
+        while spool.size < content.nbytes:
+            spool.append(content.read(spool.size, _PIECE_BYTES))
+            await trio.lowlevel.checkpoint()
     finally:
+        release(content)
         if retained is not None:
             retained.release()
 
@@ -204,8 +217,16 @@ async def _upload(
             format_,
         )
 
-    kept = b"" if flags & os.O_TRUNC else await _content(array, format_ or "npy")
-    return UploadFile(calls.admission.spool(caller.uid), commit, flags, lambda: kept)
+    kept_bytes = 0 if flags & os.O_TRUNC or array.ref is None else array.ref.nbytes
+    spool = calls.admission.spool(caller.uid, kept_bytes)
+    try:
+        if not flags & os.O_TRUNC:
+            memory = calls.admission.text_memory(caller.uid)
+            await _keep(spool, array, format_ or "npy", memory)
+    except BaseException:
+        spool.close()
+        raise
+    return UploadFile(spool, commit, flags)
 
 
 def array_size(mount: Mount, array: NamedArray) -> int:

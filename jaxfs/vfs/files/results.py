@@ -79,16 +79,17 @@ def _unlink(mount: Mount, entry: DirEntry[View | Call]) -> None:
 
 async def open_view(mount: Mount, view: View, caller: Credentials, flags: int) -> OpenFile:
     """Opens arrays for reading, after waiting for those that are not there yet."""
+    memory = mount.calls.admission.text_memory(caller.uid)
     commits = mount.calls.commits
     early = commits.under_way(view.owner) or commits.under_way(view.producer)
     if early and flags & os.O_NONBLOCK:
-        return PendingResultFile(view, early[-1].ended)
+        return PendingResultFile(view, memory, early[-1].ended)
     await commits.settle(view.producer)
     if not view.producer.has_ended and not view.producer.is_rejected:
         if flags & os.O_NONBLOCK:
-            return PendingResultFile(view)
+            return PendingResultFile(view, memory)
         await view.producer.done.wait()
-    return await ResultFile.of(view)
+    return await ResultFile.of(view, memory)
 
 
 def view_size(mount: Mount, view: View) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from jaxfs.arrays.long_texts import Content, TextMemory, release
 from jaxfs.arrays.producers import Producer
 from jaxfs.arrays.views import View
 from jaxfs.errors import JaxfsError, NotReady
@@ -22,21 +23,25 @@ class ResultFile(OpenFile):
     direct_io = False
     keep_cache = True
 
-    def __init__(self, producer: Producer, rope: Rope, retained: Segment | None) -> None:
+    def __init__(self, producer: Producer, content: Content, retained: Segment | None) -> None:
         self._producer = producer
-        self._rope = rope
+        self._content = content
         self._retained = retained
 
     @classmethod
-    async def of(cls, view: View) -> ResultFile:
+    async def of(cls, view: View, memory: TextMemory) -> ResultFile:
         """Returns a file with the bytes of a view.
+
+        Args:
+            view: The view.
+            memory: For a long text.
 
         Raises:
             JaxfsError: As `View.load`.
         """
         retained = view.producer.retain()
         try:
-            return cls(view.producer, await view.load(), retained)
+            return cls(view.producer, await view.load(memory), retained)
         except BaseException:
             if retained is not None:
                 retained.release()
@@ -44,16 +49,17 @@ class ResultFile(OpenFile):
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Returns bytes of the result."""
-        return self._rope.read(offset, size)
+        return self._content.read(offset, size)
 
     def fixed_size(self) -> int:
         """Returns the size of the result."""
-        return self._rope.nbytes
+        return self._content.nbytes
 
     def release(self) -> None:
         """Releases the memory."""
         self._producer.advise_unused()
-        self._rope = Rope()
+        release(self._content)
+        self._content = Rope()
         if self._retained is not None:
             self._retained.release()
 
@@ -61,14 +67,16 @@ class ResultFile(OpenFile):
 class PendingResultFile(OpenFile):
     """A result opened with O_NONBLOCK before it is there: reads fail with EAGAIN until then."""
 
-    def __init__(self, view: View, submitted: trio.Event | None = None) -> None:
+    def __init__(self, view: View, memory: TextMemory, submitted: trio.Event | None = None) -> None:
         """Waits for nothing.
 
         Args:
             view: What is shown.
+            memory: For a long text.
             submitted: Set when its inputs were read, if they are read now.
         """
         self._view = view
+        self._memory = memory
         self._submitted = submitted
         self._result: ResultFile | None = None
 
@@ -82,7 +90,7 @@ class PendingResultFile(OpenFile):
         if not self.is_readable():
             raise NotReady("the result is not there yet")
         if self._result is None:
-            result = await ResultFile.of(self._view)
+            result = await ResultFile.of(self._view, self._memory)
             if self._result is None:
                 self._result = result
             else:  # another thread's read was first
