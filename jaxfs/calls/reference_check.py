@@ -56,13 +56,11 @@ async def check(
     else:
         compiled, inputs = await calls.requests.read(caller.uid, caller, program, spool, "")
     try:
-        data = b"".join(map(_bytes_of, inputs))
-    except Invalid:
+        _check_size(inputs)
+        data = await trio.to_thread.run_sync(lambda: b"".join(map(_bytes_of, inputs)))
+    except BaseException:
         release_inputs(inputs)
         raise
-    if len(data) > MAX_BYTES:
-        release_inputs(inputs)
-        raise Invalid(f"{len(data)} bytes of inputs; the interpreter takes {MAX_BYTES} at most")
     outcome = await _run(calls, caller.uid, compiled, inputs)
     try:
         artifact = (await intact(compiled, compiled.artifact_path)).read_bytes()
@@ -74,6 +72,18 @@ async def check(
         return await trio.to_thread.run_sync(_compare, compiled, outputs, expected)
     finally:
         release_outcome(outcome)
+
+
+def _check_size(inputs: tuple[RunInput, ...]) -> None:
+    """Checks the inputs before they are copied.
+
+    Raises:
+        Invalid: They are too long for the interpreter.
+    """
+    nbytes = sum(value.nbytes for value in inputs if isinstance(value, Range))
+    nbytes += sum(len(value) for value in inputs if isinstance(value, bytes))
+    if nbytes > MAX_BYTES:
+        raise Invalid(f"{nbytes} bytes of inputs; the interpreter takes {MAX_BYTES} at most")
 
 
 def _bytes_of(value: RunInput) -> bytes:

@@ -88,3 +88,14 @@ async def test_a_check_that_is_interrupted_abandons_its_run() -> None:
             await mount.client.write("programs/add/check", "random")
         mount.engine.release()
         assert await mount.client.ask("programs/add/call", "[1, 2] [3, 4]")
+
+
+async def test_inputs_that_are_too_large_are_refused_before_they_are_copied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(big=BIG) as mount:
+        await mount.client.write("arrays/w", npy_of(np.ones(100_000)))
+        monkeypatch.setattr(reference_check, "MAX_BYTES", 1000)
+        monkeypatch.setattr(reference_check, "_bytes_of", lambda _value: pytest.fail("copied"))
+        with pytest.raises(Invalid, match="400000 bytes of inputs"):
+            await mount.client.write("programs/big/check", "arrays/w")
