@@ -150,6 +150,12 @@ class Charge:
         self._quotas.add(self._uid, self._resource, amount - self.amount)
         self.amount = amount
 
+    def move(self, uid: int) -> None:
+        """Charges another user from now on, past its limit too."""
+        self._quotas.add(uid, self._resource, self.amount, force=True)
+        self._quotas.add(self._uid, self._resource, -self.amount)
+        self._uid = uid
+
     def refund(self) -> None:
         """Ends the charge; a second call does nothing."""
         self._quotas.add(self._uid, self._resource, -self.amount)

@@ -17,6 +17,7 @@ from jaxfs.posix.node_object import OwnedNodeObject
 from jaxfs.programs import names
 from jaxfs.programs.program_records import check_link
 from jaxfs.programs.store import LinkRecord, Store
+from jaxfs.quotas import PROGRAMS, Charge, Quotas
 
 HERE = "/programs"
 
@@ -29,12 +30,14 @@ class Link(OwnedNodeObject):
         name: in ``programs/``.
         target: the path as symlink(2) had it.
         attr: owner, mode and times.
+        place: what it costs its user.
         serial: distinguishes node objects for as long as the daemon runs.
     """
 
     name: str
     target: str
     attr: InodeAttr
+    place: Charge | None = None
     serial: int = attrs.field(factory=lambda: next(SERIALS))
 
     def leads_to(self) -> tuple[str, ...]:
@@ -51,8 +54,9 @@ class Link(OwnedNodeObject):
 class Links:
     """All links of a mount, by name; they outlive the daemon."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, quotas: Quotas) -> None:
         self._store = store
+        self._quotas = quotas
         self._links: dict[str, Link] = {}
         for record in store.links():
             try:
@@ -61,7 +65,8 @@ class Links:
                 store.skip(store.record_path("links", record.name), error.reason)
                 continue
             attr = InodeAttr(record.uid, record.gid, 0o777)
-            self._links[record.name] = Link(record.name, record.target, attr)
+            place = quotas.charge(attr.uid, PROGRAMS, 1, force=True)
+            self._links[record.name] = Link(record.name, record.target, attr, place)
 
     def __iter__(self) -> Iterator[Link]:
         return iter(tuple(self._links.values()))
@@ -83,13 +88,19 @@ class Links:
             Invalid: It is no name.
             NameTooLong: The name is too long.
             NameTaken: There is a link of this name.
+            OverQuota: The user has too many programs and links.
             NoSpace: The disk of the state directory is full.
             RunFailed: The state directory cannot be written.
         """
         if names.check(name) in self._links:
             raise NameTaken(f"programs/{name} is there already")
-        self._put(name, target, attr)
-        link = self._links[name] = Link(name, target, attr)
+        place = self._quotas.charge(attr.uid, PROGRAMS, 1)
+        try:
+            self._put(name, target, attr)
+        except JaxfsError:
+            place.refund()
+            raise
+        link = self._links[name] = Link(name, target, attr, place)
         return link
 
     def remove(self, link: Link) -> None:
@@ -97,6 +108,11 @@ class Links:
 
         The record goes too, so that the link is not there after a remount.
         """
+        self._drop(link)
+        if link.place is not None:
+            link.place.refund()
+
+    def _drop(self, link: Link) -> None:
         self._store.drop_link(link.name)
         del self._links[link.name]
 
@@ -110,7 +126,10 @@ class Links:
             RunFailed: The state directory cannot be written.
         """
         self._put(names.check(new), link.target, link.attr)
-        self.remove(link)
+        self._drop(link)
+        replaced = self._links.get(new)
+        if replaced is not None and replaced.place is not None:
+            replaced.place.refund()
         link.name = new
         self._links[new] = link
 

@@ -22,6 +22,7 @@ from jaxfs.programs.names import types_name
 from jaxfs.programs.program_versions import ProgramVersions
 from jaxfs.programs.stats import Stats
 from jaxfs.programs.store import BindingRecord
+from jaxfs.quotas import Charge
 
 
 class InputBinding(Protocol):
@@ -145,6 +146,7 @@ class SourceProgram(Program):
         kept_bindings: symbolic links in ``inputs/`` from before a remount, not bound again yet.
         kept_transformed: steps of transformed programs from before a remount, not listed again yet.
         kept_specializations: likewise, the types of specializations.
+        place: what the program costs its user, besides its files.
     """
 
     name: str
@@ -163,6 +165,7 @@ class SourceProgram(Program):
     kept_bindings: list[BindingRecord] = attrs.field(factory=list)
     kept_transformed: list[list[str]] = attrs.field(factory=list)
     kept_specializations: list[list[str]] = attrs.field(factory=list)
+    place: Charge | None = None
 
     @property
     def path(self) -> str:
@@ -183,6 +186,12 @@ class SourceProgram(Program):
     def attr(self) -> InodeAttr:
         """Its owner's."""
         return self.owner
+
+    def pass_to(self, owner: InodeAttr) -> None:
+        """Gives the program another owner, mode and times; that owner is charged for it."""
+        self.owner = owner
+        if self.place is not None:
+            self.place.move(owner.uid)
 
     @property
     def build_key(self) -> BuildKey:

@@ -26,7 +26,7 @@ from jaxfs.programs.staged_file import StagedFile
 from jaxfs.programs.staging import StagingFiles
 from jaxfs.programs.store import ProgramRecord
 from jaxfs.programs.wanted_version import WantedVersion
-from jaxfs.quotas import Quotas
+from jaxfs.quotas import PROGRAMS, Quotas
 
 MAX_LINKS = 40  # in a chain, as the kernel follows them
 Named = SourceProgram | Link | StagedFile
@@ -61,10 +61,11 @@ class Programs:
         nursery: trio.Nursery,
         failed: Callable[[SourceProgram, JaxfsError], None] = _ignore,
     ) -> None:
+        self._quotas = quotas
         self.jobs = builder.jobs
         self.derivations = Derivations(builder, nursery)
         self.builds = SourceBuilds(builder, self.derivations, nursery, failed)
-        self.links = Links(builder.store)
+        self.links = Links(builder.store, quotas)
         self.staging = StagingFiles(builder, quotas, nursery, self._drop_source)
         self._store = builder.store
         self._restorer = Restorer(builder, self.builds, self.derivations, nursery)
@@ -86,7 +87,8 @@ class Programs:
             try:
                 check_program(record)
                 free = self._with_free_names(record)
-                self._programs[free.name] = self._restorer.restore(free)
+                program = self._programs[free.name] = self._restorer.restore(free)
+                program.place = self._quotas.charge(free.uid, PROGRAMS, 1, force=True)
             except Exception as error:  # whatever is in one record, the others are served
                 path = self._store.record_path("programs", record.name)
                 self._store.skip(path, str(error) or repr(error))
@@ -167,6 +169,7 @@ class Programs:
             Invalid: It is no name of such a file.
             NameTooLong: The name is too long.
             NameTaken: A link, or a program with another extension, has the name.
+            OverQuota: The user has too many programs, or staging files.
         """
         found = self.find_file(filename)
         if found is not None:
@@ -179,7 +182,10 @@ class Programs:
     def _new_program(self, filename: str, attr: InodeAttr) -> SourceProgram:
         name, extension = names.split_source(filename)
         self._check_free((name, filename))
-        return SourceProgram(name=name, extension=extension, owner=attr, start=self.builds.retry)
+        place = self._quotas.charge(attr.uid, PROGRAMS, 1)
+        return SourceProgram(
+            name=name, extension=extension, owner=attr, start=self.builds.retry, place=place
+        )
 
     def _add(self, program: SourceProgram) -> SourceProgram:
         self._programs[program.name] = program
@@ -192,6 +198,7 @@ class Programs:
             Invalid: It is no name, or the name of a transformation.
             NameTooLong: The name is too long.
             NameTaken: A program, its source or a link has the name.
+            OverQuota: The user has too many programs and links.
             NoSpace: The disk of the state directory is full.
             RunFailed: The state directory cannot be written.
         """
@@ -227,6 +234,7 @@ class Programs:
             NotFound: There is no file ``old``.
             NameTaken: There is a file ``new``, and ``replace`` is off or it is of another kind.
             Invalid: The new name is no name of such a file.
+            OverQuota: The user has too many programs, or staging files.
             JaxfsError: The compile of the staging file has ended with it.
         """
         source = self.links.get(old) or self._existing_file(old)
@@ -271,6 +279,8 @@ class Programs:
         except JaxfsError as error:
             if program.current is not None:  # its error file shows why it was not replaced
                 program.error = error
+            if program is not found and program.place is not None:
+                program.place.refund()
             raise
         self._add(program)
         self.staging.forget(staged)
@@ -308,6 +318,8 @@ class Programs:
         program.is_removed = True
         program.cancel_builds()
         program.drop_inputs()
+        if program.place is not None:
+            program.place.refund()
         if self._programs.get(program.name) is program:
             del self._programs[program.name]
 

@@ -137,7 +137,8 @@ class SourceBuilds:
             return
         attr = wanted.attr_for(program)
         self._builder.store.put_record(wanted.record_for(program, attr))
-        program.is_recorded, program.error, program.owner = True, None, attr
+        program.is_recorded, program.error = True, None
+        program.pass_to(attr)
         program.source_sha256, program.source_bytes = wanted.sha256, wanted.nbytes
 
     def retry(self, program: SourceProgram) -> None:
@@ -275,7 +276,8 @@ class SourceBuilds:
         program.end_build(number, version)
         if wanted.sha256 != program.source_sha256:
             program.kept_specializations = []
-        program.is_recorded, program.pending_sha256, program.owner = True, pending, attr
+        program.is_recorded, program.pending_sha256 = True, pending
+        program.pass_to(attr)
         program.device, program.options = wanted.device, dict(wanted.options)
         program.source_sha256, program.source_bytes = wanted.sha256, wanted.nbytes
         self._derivations.outdate(program)

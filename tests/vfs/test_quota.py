@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import attrs
 import pytest
 import trio.testing
 
-from jaxfs.errors import JaxfsError, OverQuota
+from jaxfs.errors import Invalid, JaxfsError, NameTaken, OverQuota
 from jaxfs.options import Options
 from jaxfs.posix.credentials import Credentials
 from jaxfs.quotas import (
     ARRAYS,
     CALLS,
     DESCRIPTORS,
+    DISK,
     FRONT,
     MEMORY,
     OPEN_FILES,
+    PROGRAMS,
     RESOURCES,
     RESULTS,
     SHARED_BYTES,
+    STAGING,
     UNREAD,
     Quotas,
     Resource,
@@ -43,6 +47,7 @@ LIMITED = Options(
     max_open_files_per_user=40,
     max_unread_per_user=50,
     max_programs_per_user=15,
+    max_disk_per_user=1 << 20,
 )
 
 
@@ -73,6 +78,24 @@ async def leave_a_result(user: VfsClient, number: int) -> None:
 
 async def name_an_array(user: VfsClient, number: int) -> None:
     await user.write(f"arrays/u{user.credentials.uid}n{number}", "[1.0]")
+
+
+async def stage_a_file(user: VfsClient, number: int) -> None:
+    await user.write(f"programs/.u{user.credentials.uid}n{number}", "x")
+
+
+async def stage_bytes(user: VfsClient, number: int) -> None:
+    content = number.to_bytes(4) * 25_000
+    await user.write(f"programs/.u{user.credentials.uid}n{number}", content)
+
+
+async def leave_an_empty_program(user: VfsClient, number: int) -> None:
+    path = f"programs/u{user.credentials.uid}n{number}.mlir"
+    (await user.open_file(path, os.O_WRONLY | os.O_CREAT)).release()
+
+
+async def make_a_link(user: VfsClient, number: int) -> None:
+    user.symlink("add", f"programs/u{user.credentials.uid}n{number}")
 
 
 async def open_a_file(user: VfsClient, _number: int) -> ClientFile:
@@ -112,6 +135,10 @@ GREEDS = {
     "calls": Greed(CALLS, leave_a_result, holds=True),
     "results": Greed(RESULTS, leave_a_result),
     "arrays": Greed(ARRAYS, name_an_array),
+    "staging files": Greed(STAGING, stage_a_file),
+    "staged bytes": Greed(DISK, stage_bytes),
+    "empty programs": Greed(PROGRAMS, leave_an_empty_program),
+    "links": Greed(PROGRAMS, make_a_link),
     "open files": Greed(OPEN_FILES, open_a_file),
     "control files": Greed(MEMORY, open_a_control_file),
     "uploads": Greed(MEMORY, upload),
@@ -139,9 +166,10 @@ async def take_all(user: VfsClient, greed: Greed) -> tuple[list[ClientFile], Ove
 def remove_all(user: VfsClient, files: list[ClientFile]) -> None:
     for file in files:
         file.release()
-    for directory in ("results", "arrays"):
+    for directory in ("results", "arrays", "programs"):
         for name in user.ls(directory):
-            if user.stat(f"{directory}/{name}").uid == user.credentials.uid and "." not in name:
+            found = user.stat(f"{directory}/{name}", follow=False)
+            if found.uid == user.credentials.uid and not found.is_dir:
                 user.unlink(f"{directory}/{name}")
     for name in user.ls("programs/add/calls"):
         if user.stat(f"programs/add/calls/{name}").uid == user.credentials.uid:
@@ -276,3 +304,35 @@ async def test_user_at_a_limit_can_still_read_why() -> None:
         assert "max_front_bytes_per_user" in await alice.text("error_log")
         used, limit = map(int, (await alice.keyed("quota"))["front_memory"].split())
         assert used > limit - RESULTS.front_bytes
+
+
+async def test_programs_and_links_cost_until_they_are_gone_also_after_a_remount(
+    tmp_path: Path,
+) -> None:
+    def used(mount: InProcessMount) -> int:
+        return mount.mount.quotas.used(ALICE, PROGRAMS)
+
+    async with open_vfs(state_dir=tmp_path) as mount:
+        alice = mount.user(ALICE)
+        await alice.write("programs/add.mlir", ADD)
+        alice.symlink("add", "programs/sum")
+        await alice.write("programs/.new", ADD)
+        assert used(mount) == 2
+        with pytest.raises(NameTaken):
+            await alice.rename("programs/.new", "programs/sum.mlir")
+        await alice.write("programs/.bad", "not a program")
+        with pytest.raises(Invalid):
+            await alice.rename("programs/.bad", "programs/bad.mlir")
+        assert used(mount) == 2
+        await alice.rename("programs/.new", "programs/plus.mlir")
+        await alice.rename("programs/plus.mlir", "programs/add.mlir")
+        assert used(mount) == 2
+    async with open_vfs(Options(max_programs_per_user=1), state_dir=tmp_path) as mount:
+        alice = mount.user(ALICE)
+        assert used(mount) == 2
+        with pytest.raises(OverQuota, match="max_programs_per_user"):
+            alice.symlink("add", "programs/more")
+        alice.unlink("programs/add.mlir")
+        alice.unlink("programs/sum")
+        assert used(mount) == 0
+        alice.symlink("add", "programs/more")
