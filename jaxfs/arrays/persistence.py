@@ -20,7 +20,8 @@ import trio
 
 from jaxfs.arrays.array_names import split_name
 from jaxfs.arrays.array_refs import ArrayRef
-from jaxfs.arrays.named import NamedArray, NamedArrays
+from jaxfs.arrays.named import NamedArrays
+from jaxfs.arrays.named_array import NamedArray
 from jaxfs.arrays.producers import WrittenArrays, join_outputs
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import JaxfsError

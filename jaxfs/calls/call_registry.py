@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import trio
 
 from jaxfs.arrays.array_refs import ArrayRef
-from jaxfs.arrays.named import NamedArray, NamedArrays
+from jaxfs.arrays.named import NamedArrays
+from jaxfs.arrays.named_array import NamedArray
 from jaxfs.arrays.run_inputs import release_inputs
 from jaxfs.arrays.staged_upload import StagedUploads
 from jaxfs.calls.admission import Admission

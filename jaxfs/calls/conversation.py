@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable
 
 import trio
 
@@ -230,7 +229,7 @@ class Conversation:
         )
         if len(self._replies) >= allowance.count or nbytes + output_bytes > allowance.nbytes:
             try:
-                reply.refund = self._charge(len(self._replies) + 1, nbytes, output_bytes)
+                reply.refund = allowance.charge(len(self._replies) + 1, nbytes, output_bytes)
             except OverQuota:
                 release_inputs(inputs)
                 raise
@@ -245,26 +244,6 @@ class Conversation:
         if self._submitted is not None:
             self._submitted.set()
             self._submitted = None
-
-    def _charge(self, count: int, nbytes: int, output_bytes: int) -> Callable[[], None] | None:
-        """Charges what the allowance does not cover.
-
-        Args:
-            count: How many replies there will be.
-            nbytes: The length of the request.
-            output_bytes: The length of the outputs.
-
-        Returns:
-            What ends the charge of outputs in shared memory; None where there are none.
-
-        Raises:
-            OverQuota: The user has too much memory or too many unread replies.
-        """
-        in_process = sum(n for n in (nbytes, output_bytes) if n <= INLINE_BYTES)
-        self._allowance.cover(count, in_process)
-        if output_bytes <= INLINE_BYTES:
-            return None
-        return self._admission.quotas.charge_memory(self._uid, output_bytes).refund
 
     async def read(self, size: int, *, wait: bool = True) -> bytes | memoryview:
         """Returns the next bytes of the replies; b"" once all requests are answered.

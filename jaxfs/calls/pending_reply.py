@@ -13,6 +13,7 @@ from jaxfs.calls.record import CallRecord, CallStats
 from jaxfs.calls.user_queue import Run
 from jaxfs.engine.interface import Outcome
 from jaxfs.errors import Cancelled, OverQuota
+from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.program import Program
 from jaxfs.quotas import MEMORY, UNREAD, Quotas
@@ -105,12 +106,32 @@ class Allowance:
         nbytes: The bytes of a request and its reply in this process that are charged for each.
     """
 
-    __slots__ = ("_memory", "_replies", "count", "nbytes")
+    __slots__ = ("_memory", "_quotas", "_replies", "_uid", "count", "nbytes")
 
     def __init__(self, quotas: Quotas, uid: int) -> None:
+        self._quotas, self._uid = quotas, uid
         self._replies = quotas.charge(uid, UNREAD, 0)
         self._memory = quotas.charge(uid, MEMORY, 0)
         self.count = self.nbytes = 0
+
+    def charge(self, count: int, nbytes: int, output_bytes: int) -> Callable[[], None] | None:
+        """Charges a reply that is not covered.
+
+        Args:
+            count: How many replies there will be.
+            nbytes: The length of the request.
+            output_bytes: The length of the outputs.
+
+        Returns:
+            What ends the charge of outputs in shared memory; None where there are none.
+
+        Raises:
+            OverQuota: The user has too much memory or too many unread replies.
+        """
+        self.cover(count, sum(n for n in (nbytes, output_bytes) if n <= INLINE_BYTES))
+        if output_bytes <= INLINE_BYTES:
+            return None
+        return self._quotas.charge_memory(self._uid, output_bytes).refund
 
     def cover(self, count: int, nbytes: int) -> None:
         """Charges at least ``count`` replies of ``nbytes`` bytes.

@@ -16,7 +16,8 @@ from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.posix.node_object import OwnedNodeObject
 from jaxfs.programs import names
 from jaxfs.programs.program_records import check_link
-from jaxfs.programs.store import LinkRecord, Store
+from jaxfs.programs.store import Store
+from jaxfs.programs.stored_records import LinkRecord
 from jaxfs.quotas import PROGRAMS, Charge, Quotas
 
 HERE = "/programs"

@@ -21,7 +21,7 @@ from jaxfs.programs.compiled import ProgramVersion
 from jaxfs.programs.names import types_name
 from jaxfs.programs.program_versions import ProgramVersions
 from jaxfs.programs.stats import Stats
-from jaxfs.programs.store import BindingRecord
+from jaxfs.programs.stored_records import BindingRecord
 from jaxfs.quotas import Charge
 
 

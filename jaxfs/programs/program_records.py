@@ -12,7 +12,8 @@ from jaxfs.errors import Invalid
 from jaxfs.posix.credentials import InodeAttr
 from jaxfs.programs import names
 from jaxfs.programs.program import SourceProgram
-from jaxfs.programs.store import LinkRecord, ProgramRecord, StagedRecord, Store
+from jaxfs.programs.store import Store
+from jaxfs.programs.stored_records import LinkRecord, ProgramRecord, StagedRecord
 
 MAX_ID = 2**32 - 2  # of a user or group; the last number means "no change" to chown(2)
 MAX_TIME_NS = 2**62

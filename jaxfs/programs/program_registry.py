@@ -24,7 +24,7 @@ from jaxfs.programs.restore import Restorer
 from jaxfs.programs.source_builds import SourceBuilds
 from jaxfs.programs.staged_file import StagedFile
 from jaxfs.programs.staging import StagingFiles
-from jaxfs.programs.store import ProgramRecord
+from jaxfs.programs.stored_records import ProgramRecord
 from jaxfs.programs.wanted_version import WantedVersion
 from jaxfs.quotas import PROGRAMS, Quotas
 

@@ -13,7 +13,7 @@ from jaxfs.programs.derived import Derivations
 from jaxfs.programs.program import SourceProgram
 from jaxfs.programs.program_records import program_of
 from jaxfs.programs.source_builds import SourceBuilds
-from jaxfs.programs.store import ProgramRecord
+from jaxfs.programs.stored_records import ProgramRecord
 from jaxfs.programs.wanted_version import WantedVersion
 
 log = logging.getLogger(__name__)

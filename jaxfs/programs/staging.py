@@ -23,7 +23,7 @@ from jaxfs.programs.builder import Builder
 from jaxfs.programs.program_records import check_staged
 from jaxfs.programs.program_versions import BuildTarget
 from jaxfs.programs.staged_file import StagedBuild, StagedFile
-from jaxfs.programs.store import StagedRecord
+from jaxfs.programs.stored_records import StagedRecord
 from jaxfs.quotas import Quotas
 
 HEAD_BYTES = 1 << 16  # enough to find the format

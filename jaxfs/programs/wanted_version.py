@@ -12,7 +12,7 @@ from jaxfs.programs.build_key import BuildKey
 from jaxfs.programs.program import SourceProgram
 from jaxfs.programs.program_records import record_of
 from jaxfs.programs.program_versions import BuildTarget
-from jaxfs.programs.store import ProgramRecord
+from jaxfs.programs.stored_records import ProgramRecord
 
 
 @attrs.frozen

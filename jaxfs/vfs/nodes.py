@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import stat
 
 import attrs
 
+from jaxfs.errors import JaxfsError
+from jaxfs.posix.credentials import Credentials
 from jaxfs.posix.node_object import NodeObject
-from jaxfs.vfs.node_specs import DirectorySpec, NodeSpec
+from jaxfs.vfs.mount import Mount
+from jaxfs.vfs.node_specs import DirectorySpec, NodeSpec, SymlinkSpec
 
 ROOT_INO = 1
 
@@ -34,6 +38,28 @@ class Node:
     def is_dir(self) -> bool:
         """Whether it is a directory."""
         return isinstance(self.spec, DirectorySpec)
+
+    def size(self, mount: Mount, open_size: int | None, caller: Credentials) -> int:
+        """Returns the size in bytes, 0 for a directory and where there is nothing to show.
+
+        Args:
+            mount: The mount.
+            open_size: The size that open files decide; None if they do not.
+            caller: Some files show each user something else.
+        """
+        spec = self.spec
+        if isinstance(spec, DirectorySpec):
+            return 0
+        if isinstance(spec, SymlinkSpec):
+            return len(os.fsencode(spec.target(mount, self.node_object)))
+        if open_size is not None:
+            return open_size
+        try:
+            if spec.size is not None:
+                return spec.size(mount, self.node_object)
+            return len(spec.read(mount, self.node_object, caller)) if spec.read else 0
+        except JaxfsError:  # opening it fails with the reason
+            return 0
 
 
 @attrs.frozen

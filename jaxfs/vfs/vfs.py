@@ -213,28 +213,12 @@ class Vfs:
             nlink=2 if node.is_dir else node_object.nlink,
             uid=attr.uid,
             gid=attr.gid,
-            size=self._size(node, caller),
+            size=node.size(self.mount, self._open_files.size_of(node.ino), caller),
             atime_ns=attr.atime_ns,
             mtime_ns=attr.mtime_ns,
             ctime_ns=attr.ctime_ns,
             is_fixed=node.is_dir and node_object is self.mount and node.ino != ROOT_INO,
         )
-
-    def _size(self, node: Node, caller: Credentials) -> int:
-        spec, node_object = node.spec, node.node_object
-        if isinstance(spec, DirectorySpec):
-            return 0
-        if isinstance(spec, SymlinkSpec):
-            return len(os.fsencode(spec.target(self.mount, node_object)))
-        size = self._open_files.size_of(node.ino)
-        if size is not None:
-            return size
-        try:
-            if spec.size is not None:
-                return spec.size(self.mount, node_object)
-            return len(spec.read(self.mount, node_object, caller)) if spec.read else 0
-        except JaxfsError:  # there is nothing to show yet; opening it fails with the reason
-            return 0
 
     # open files
 

@@ -8,7 +8,8 @@ import weakref
 import pytest
 
 from jaxfs.arrays.array_refs import ArrayRef
-from jaxfs.arrays.named import NamedArray, NamedArrays
+from jaxfs.arrays.named import NamedArrays
+from jaxfs.arrays.named_array import NamedArray
 from jaxfs.arrays.producers import WrittenArrays
 from jaxfs.errors import Invalid, NotFound
 from jaxfs.posix.credentials import InodeAttr

@@ -15,7 +15,8 @@ import trio
 from jaxfs.errors import RunFailed
 from jaxfs.options import Options
 from jaxfs.posix import cpu_features, durable_files
-from jaxfs.programs.store import LinkRecord, ProgramRecord, Store
+from jaxfs.programs.store import Store
+from jaxfs.programs.stored_records import LinkRecord, ProgramRecord
 from jaxfs.testing import InProcessMount, open_vfs
 from tests.unmounted import ADD, DOUBLE
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from jaxfs.compiler.job_protocol import Compiled
-from jaxfs.programs.store import LinkRecord, Store
+from jaxfs.programs.store import Store
+from jaxfs.programs.stored_records import LinkRecord
 
 DAMAGED = {
     "cut short": b'{"name": "a"',

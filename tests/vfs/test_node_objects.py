@@ -9,7 +9,7 @@ import pytest
 
 from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.bindings import Binding
-from jaxfs.arrays.named import NamedArray
+from jaxfs.arrays.named_array import NamedArray
 from jaxfs.arrays.producers import WrittenArrays
 from jaxfs.arrays.views import View, make_view
 from jaxfs.calls.call import Call

@@ -13,8 +13,8 @@ import trio
 
 from jaxfs.engine import protocol
 from jaxfs.engine.client.connection import CannotLoad, ProtocolError, WorkerConnection
+from jaxfs.engine.client.load_repairs import LoadRepairs
 from jaxfs.engine.client.quarantine import GRACE_S, Quarantine
-from jaxfs.engine.client.repairs import Repairs
 from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.interface import Outcome
 from jaxfs.engine.protocol import INPUT_FAILED, MAX_UNDER_WAY
@@ -54,7 +54,7 @@ class Dispatcher:
         self.statistics_requests: dict[int, trio.Event] = {}
         self._pool = pool
         self._queue: OrderedDict[int, EngineRun] = OrderedDict()
-        self.repairs = Repairs(self._queue, self._fail_run, self.pump)
+        self.repairs = LoadRepairs(self._queue, self._fail_run, self.pump)
         self._handlers: dict[type, Callable[[WorkerConnection, Any], None]] = {
             protocol.Done: self._on_done,
             protocol.Failed: self._on_failed,

@@ -10,7 +10,7 @@ import trio
 from jaxfs.arrays.array_names import is_staging, split_name
 from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.long_texts import Content, TextMemory, encode, release
-from jaxfs.arrays.named import NamedArray
+from jaxfs.arrays.named_array import NamedArray
 from jaxfs.arrays.staged_upload import StagedUpload
 from jaxfs.arrays.views import View, make_view
 from jaxfs.calls.call import Call

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from jaxfs.arrays.bindings import Binding, bind, bindings
-from jaxfs.arrays.named import NamedArray
+from jaxfs.arrays.named_array import NamedArray
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs import names
 from jaxfs.programs.program import Program

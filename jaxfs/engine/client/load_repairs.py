@@ -11,7 +11,7 @@ from jaxfs.engine.interface import Executable, Repair
 from jaxfs.errors import JaxfsError
 
 
-class Repairs:
+class LoadRepairs:
     """The repairs of one dispatcher that are under way, and the runs that wait for them.
 
     Args:
