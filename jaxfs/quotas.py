@@ -152,6 +152,8 @@ class Charge:
 
     def move(self, uid: int) -> None:
         """Charges another user from now on, past its limit too."""
+        if uid == self._uid:
+            return
         self._quotas.add(uid, self._resource, self.amount, force=True)
         self._quotas.add(self._uid, self._resource, -self.amount)
         self._uid = uid

@@ -156,8 +156,8 @@ async def _open_mount(launch: Launch, store: Store, nursery: trio.Nursery) -> As
         if options.zygote == "eager":
             nursery.start_soon(compiler.start)
         pickles = PicklePolicy(options.pickle, os.getuid(), compiler)
-        builder = Builder(store, compiler, engines, pickles, nursery)
         quotas = quotas_of(options)
+        builder = Builder(store, quotas, compiler, engines, pickles, nursery)
 
         def note_build(program: SourceProgram, error: JaxfsError) -> None:
             owner = Credentials(program.attr.uid, program.attr.gid)

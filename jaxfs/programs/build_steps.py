@@ -17,19 +17,12 @@ from jaxfs.compiler.job_protocol import Compile, Compiled, Trace, Traced, Untype
 from jaxfs.engine.interface import Engines, Executable
 from jaxfs.programs.build_key import BuildKey
 from jaxfs.programs.compiled import BuildOrigin, CompiledProgram
+from jaxfs.programs.disk_usage import DiskUsage
 from jaxfs.programs.jobs import BuildJob, BuildJobs, Kind
 from jaxfs.programs.program import Program, root_of
 from jaxfs.programs.store import Store
 
-
-async def put_source(store: Store, data: bytes | memoryview) -> str:
-    """Writes a source to the state directory and returns its hash.
-
-    Raises:
-        NoSpace: The disk of the state directory is full.
-        RunFailed: The state directory cannot be written.
-    """
-    return await store.off_loop(store.put_source, data)
+INFO_BYTES = 4 << 10  # of a description
 
 
 @attrs.frozen
@@ -65,8 +58,9 @@ class BuildSteps:
         jobs: those under way and those that have ended.
     """
 
-    def __init__(self, store: Store, compiler: Compiler, engines: Engines) -> None:
+    def __init__(self, store: Store, disk: DiskUsage, compiler: Compiler, engines: Engines) -> None:
         self._store = store
+        self._disk = disk
         self._compiler = compiler
         self._engines = engines
         self.jobs = BuildJobs()
@@ -89,10 +83,10 @@ class BuildSteps:
                 source.fileno(), work, user=request.user, began=job.begin
             )
         if isinstance(result, UntypedProgram):
-            await self._put("artifacts", key, result, {})
+            await self._put("artifacts", key, request, result, {})
             return result
         files = {"artifact": result.artifact, "stablehlo.mlir": result.stablehlo}
-        await self._put("artifacts", key, result.traced, files)
+        await self._put("artifacts", key, request, result.traced, files)
         return result.traced
 
     async def compile(
@@ -111,13 +105,26 @@ class BuildSteps:
                 artifact.fileno(), work, user=request.user, began=job.begin
             )
         files = {"executable": result.executable, "hlo.txt": result.hlo}
-        await self._put("executables", key, result.compiled, files)
+        await self._put("executables", key, request, result.compiled, files)
         return result.compiled
 
     async def _put(
-        self, kind: str, key: str, info: msgspec.Struct, files: Mapping[str, bytes]
+        self,
+        kind: str,
+        key: str,
+        request: BuildRequest,
+        info: msgspec.Struct,
+        files: Mapping[str, bytes],
     ) -> None:
-        await self._store.off_loop(self._store.put_entry, kind, key, info, files)
+        """Writes an entry of the state directory, charged to the owner of the program.
+
+        Raises:
+            OverQuota: The user has too much in the state directory.
+            JaxfsError: As `Store.put_entry`.
+        """
+        nbytes = INFO_BYTES + sum(map(len, files.values()))
+        with self._disk.writing(request.user[0], self._store.entry(kind, key), nbytes):
+            await self._store.off_loop(self._store.put_entry, kind, key, info, files)
 
     async def load(self, key: str, request: BuildRequest, executable: Executable) -> None:
         """Lets the owner's engine compile and load an artifact.

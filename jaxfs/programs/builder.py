@@ -7,6 +7,7 @@ after a remount; a build under way serves everyone who asks for the same.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +27,12 @@ from jaxfs.programs.build_key import BuildKey, machine_fingerprint
 from jaxfs.programs.build_steps import BuildRequest, BuildSteps
 from jaxfs.programs.cache_entries import CacheEntry
 from jaxfs.programs.compiled import BuildOrigin, CompiledProgram, ProgramVersion
+from jaxfs.programs.disk_usage import DiskUsage
 from jaxfs.programs.pickle_policy import PicklePolicy
 from jaxfs.programs.repairs import Repairs
 from jaxfs.programs.single_flight import SingleFlights
 from jaxfs.programs.store import UNREADABLE, Store, sha256
+from jaxfs.quotas import Quotas
 from jaxfs.types.avals import BY_SHORT
 
 PICKLE_FORMAT = "pickle"  # as `Traced.source_format`
@@ -68,6 +71,7 @@ class Builder:
 
     Attributes:
         store: the state directory.
+        disk: what it costs users.
         jobs: the steps under way and those that have ended.
         repairs: makes damaged files of the state directory again.
     """
@@ -75,15 +79,17 @@ class Builder:
     def __init__(
         self,
         store: Store,
+        quotas: Quotas,
         compiler: Compiler,
         engines: Engines,
         pickles: PicklePolicy,
         nursery: trio.Nursery,
     ) -> None:
         self.store = store
+        self.disk = DiskUsage(store, quotas)
         self._engines = engines
         self._pickles = pickles
-        self._steps = BuildSteps(store, compiler, engines)
+        self._steps = BuildSteps(store, self.disk, compiler, engines)
         self.jobs = self._steps.jobs
         self._traces = SingleFlights[Traced | UntypedProgram](nursery)
         self._compiles = SingleFlights[Compiled](nursery)
@@ -113,9 +119,20 @@ class Builder:
         Raises:
             AccessDenied: the source is a pickle and the policy refuses its owner's.
             NoDevice: the program needs more devices than there are.
+            OverQuota: its owner has too much in the state directory.
             Invalid, NotSupported, NoSpace, TimedOut, RunFailed: as the steps raise them.
         """
+        with contextlib.ExitStack() as held:
+            return await self._build(request, device, held)
+
+    async def _build(
+        self, request: BuildRequest, device: Device, held: contextlib.ExitStack
+    ) -> ProgramVersion:
+        """Builds; ``held`` keeps what the build uses in the state directory."""
+        uid, digest = request.user[0], request.build_key.source_sha256
+        held.enter_context(self.disk.using(uid, self.store.source_path(digest)))
         key = self._artifact_key(request.build_key, device)
+        held.enter_context(self.disk.using(uid, self.store.entry("artifacts", key)))
         traced = self._find_traced(key)
         if traced is None:
             traced = await self._trace(key, request, device)
@@ -123,7 +140,10 @@ class Builder:
             await self._pickles.check(request.user[0])
         if isinstance(traced, UntypedProgram):
             return traced
-        return await self._compile(request, self._target(key, traced, device))
+        target = self._target(key, traced, device)
+        executable = self.store.entry("executables", target.executable_key)
+        held.enter_context(self.disk.using(uid, executable))
+        return await self._compile(request, target)
 
     async def _trace(
         self, key: str, request: BuildRequest, device: Device

@@ -55,7 +55,7 @@ class Derivations:
         if found is None or found.is_outdated:
             found = DerivedProgram(base=base, types=types, start=self.start)
             while len(base.specializations) >= MAX_SPECIALIZATIONS:
-                base.specializations.pop(next(iter(base.specializations)))
+                self._builder.disk.drop(base.specializations.pop(next(iter(base.specializations))))
         base.specializations[types] = found  # the most recently used is last
         return found
 
@@ -102,7 +102,9 @@ class Derivations:
             log.exception("internal error while making %s", derived.path)
             outcome = RunFailed(f"internal error: {error!r}")
         finally:
-            if derived.end_build(number, outcome):
+            is_current = derived.end_build(number, outcome)
+            self._builder.disk.update(derived)
+            if is_current:
                 self._remember(derived)
 
     async def _make(self, derived: DerivedProgram, device: Device) -> ProgramVersion:
@@ -122,6 +124,7 @@ class Derivations:
         for specialization in base.specializations.values():
             specialization.is_outdated = True
             specialization.cancel_builds()
+            self._builder.disk.drop(specialization)
         base.specializations.clear()
         for derived in tuple(base.transformed.values()):
             self.outdate(derived)
@@ -155,5 +158,6 @@ class Derivations:
         version = self._builder.recall(BuildRequest.of(derived), self._builder.device(base.device))
         if version is not None:
             derived.end_build(derived.begin_build(), version)
+            self._builder.disk.update(derived)
         if types is None:
             base.transformed[derived.steps] = derived

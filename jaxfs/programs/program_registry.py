@@ -66,8 +66,9 @@ class Programs:
         self.derivations = Derivations(builder, nursery)
         self.builds = SourceBuilds(builder, self.derivations, nursery, failed)
         self.links = Links(builder.store, quotas)
-        self.staging = StagingFiles(builder, quotas, nursery, self._drop_source)
+        self.staging = StagingFiles(builder, quotas, nursery)
         self._store = builder.store
+        self._disk = builder.disk
         self._restorer = Restorer(builder, self.builds, self.derivations, nursery)
         self._programs: dict[str, SourceProgram] = {}
 
@@ -89,6 +90,7 @@ class Programs:
                 free = self._with_free_names(record)
                 program = self._programs[free.name] = self._restorer.restore(free)
                 program.place = self._quotas.charge(free.uid, PROGRAMS, 1, force=True)
+                self._disk.update(program)
             except Exception as error:  # whatever is in one record, the others are served
                 path = self._store.record_path("programs", record.name)
                 self._store.skip(path, str(error) or repr(error))
@@ -98,6 +100,7 @@ class Programs:
         used = {program.source_sha256 for program in self}
         used |= {program.pending_sha256 for program in self}
         self._store.drop_unused_sources(used | {file.sha256 for file in self.staging})
+        self._disk.restore()
         self._restorer.check_sources(tuple(self))
 
     def _with_free_names(self, record: ProgramRecord) -> ProgramRecord:
@@ -123,11 +126,15 @@ class Programs:
     def remember(self, program: SourceProgram) -> None:
         """Writes the program's record, for the next mount, and compiles what has no verdict yet.
 
+        Its owner may be another one: that one is charged from now on.
+
         Raises:
             NoSpace: The disk of the state directory is full.
             RunFailed: The state directory cannot be written.
         """
         remember(self._store, program)
+        program.pass_to(program.attr)
+        self._disk.update(program)
         self.builds.retry(program)
 
     def get(self, name: str) -> SourceProgram | None:
@@ -320,22 +327,9 @@ class Programs:
         program.drop_inputs()
         if program.place is not None:
             program.place.refund()
+        self._disk.drop(program)
         if self._programs.get(program.name) is program:
             del self._programs[program.name]
-
-    def _drop_source(self, sha256: str) -> None:
-        """Removes a content that a staging file had, unless something else has it."""
-        is_used = (
-            any(
-                sha256 in (program.source_sha256, program.pending_sha256)
-                or sha256 in program.sources_in_use
-                for program in self
-            )
-            or any(file.sha256 == sha256 for file in self.staging)
-            or self.builds.puts
-        )
-        if sha256 and not is_used:
-            self._store.source_path(sha256).unlink(missing_ok=True)
 
     def _existing_file(self, filename: str) -> SourceProgram | StagedFile:
         """Returns the file of a name, as `find_file`.

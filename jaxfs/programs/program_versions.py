@@ -215,11 +215,6 @@ class ProgramVersions(ABC):
         for build in self._under_way.values():
             build.scope.cancel()
 
-    @property
-    def sources_in_use(self) -> set[str]:
-        """The hashes of the sources that are being built."""
-        return {build.target.build_key.source_sha256 for build in self._under_way.values()}
-
     async def wait_compiled(self) -> ProgramVersion:
         """Returns the current version, after a build if there is none yet.
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import msgspec
 import trio
 
 from jaxfs.errors import Cancelled, Invalid, JaxfsError
-from jaxfs.programs.build_steps import BuildRequest, put_source
+from jaxfs.programs.build_steps import BuildRequest
 from jaxfs.programs.builder import Builder
 from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.derived import Derivations
@@ -37,9 +38,6 @@ class SourceBuilds:
         derivations: the programs made from programs.
         nursery: must live longer than every build.
         failed: is called with the error of a build that nothing waited for.
-
-    Attributes:
-        puts: how many sources are being written to the state directory.
     """
 
     def __init__(
@@ -53,7 +51,6 @@ class SourceBuilds:
         self._derivations = derivations
         self._nursery = nursery
         self._failed = failed
-        self.puts = 0
 
     async def finish(self, work: Callable[[], Awaitable[None]]) -> None:
         """Waits for work that continues when the wait is interrupted.
@@ -78,23 +75,22 @@ class SourceBuilds:
 
     async def _commit(self, program: SourceProgram, number: int, data: bytes) -> None:
         outcome: JaxfsError = Cancelled("the compile was interrupted")
-        digest = ""
+        is_written = False
         try:
             if not data:
                 raise Invalid("the file is empty; write a program to it")
-            self.puts += 1
-            try:
-                digest = await put_source(self._builder.store, data)
-            finally:
-                self.puts -= 1
+            async with self._builder.disk.source(program.attr.uid, data) as digest:
+                is_written = True
+                wanted = WantedVersion(
+                    digest, len(data), program.device, program.options, is_written=True
+                )
+                await self.build(program, number, wanted)
         except JaxfsError as error:
             outcome = error
             raise
         finally:
-            if not digest:
+            if not is_written:
                 program.end_build(number, outcome)
-        wanted = WantedVersion(digest, len(data), program.device, program.options, is_written=True)
-        await self.build(program, number, wanted)
 
     def replace(
         self, program: SourceProgram, wanted: WantedVersion, staged: StagedBuild | None
@@ -134,12 +130,14 @@ class SourceBuilds:
             record = msgspec.structs.replace(record_of(program), pending_sha256=wanted.sha256)
             self._builder.store.put_record(record)
             program.pending_sha256 = wanted.sha256
+            self._builder.disk.update(program)
             return
         attr = wanted.attr_for(program)
         self._builder.store.put_record(wanted.record_for(program, attr))
         program.is_recorded, program.error = True, None
         program.pass_to(attr)
         program.source_sha256, program.source_bytes = wanted.sha256, wanted.nbytes
+        self._builder.disk.update(program)
 
     def retry(self, program: SourceProgram) -> None:
         """Begins to build what no build has given a verdict on, as after a full disk."""
@@ -158,8 +156,10 @@ class SourceBuilds:
     def _start(
         self, program: SourceProgram, wanted: WantedVersion, staged: StagedBuild | None = None
     ) -> None:
+        held = contextlib.ExitStack()
+        held.enter_context(self._keep_source(program, wanted))
         number = program.begin_build()
-        self._nursery.start_soon(self._build_unwatched, program, number, wanted, staged)
+        self._nursery.start_soon(self._build_unwatched, program, number, wanted, staged, held)
 
     async def _build_unwatched(
         self,
@@ -167,10 +167,12 @@ class SourceBuilds:
         number: int,
         wanted: WantedVersion,
         staged: StagedBuild | None,
+        held: contextlib.ExitStack,
     ) -> None:
-        """Builds, and keeps the compile of the staging file going for so long."""
+        """Builds, and keeps the compile of the staging file going for so long, and ``held``."""
         try:
-            await self.build(program, number, wanted)
+            with held:
+                await self.build(program, number, wanted)
         except JaxfsError as error:
             if not isinstance(error, Cancelled):
                 self._failed(program, error)
@@ -239,14 +241,15 @@ class SourceBuilds:
         """
         has_ended = False
         try:
-            version = await program.run_build(
-                number, wanted.target, lambda: self._make(program, wanted)
-            )
-            if program.removed:
-                raise Cancelled(f"{program.path} was removed meanwhile, while it compiled")
-            if version is not None:
-                self._install(program, number, wanted, version)
-                has_ended = True
+            with self._keep_source(program, wanted):
+                version = await program.run_build(
+                    number, wanted.target, lambda: self._make(program, wanted)
+                )
+                if program.removed:
+                    raise Cancelled(f"{program.path} was removed meanwhile, while it compiled")
+                if version is not None:
+                    self._install(program, number, wanted, version)
+                    has_ended = True
         except JaxfsError as error:
             program.end_build(number, error)
             has_ended = True
@@ -255,6 +258,12 @@ class SourceBuilds:
         finally:
             if not has_ended:
                 program.end_build(number, Cancelled("the compile was interrupted"))
+
+    def _keep_source(
+        self, program: SourceProgram, wanted: WantedVersion
+    ) -> contextlib.AbstractContextManager[None]:
+        owner, path = wanted.owner or program.attr, self._builder.store.source_path(wanted.sha256)
+        return self._builder.disk.using(owner.uid, path)
 
     async def _make(self, program: SourceProgram, wanted: WantedVersion) -> ProgramVersion:
         owner = wanted.owner or program.attr
@@ -280,6 +289,7 @@ class SourceBuilds:
         program.pass_to(attr)
         program.device, program.options = wanted.device, dict(wanted.options)
         program.source_sha256, program.source_bytes = wanted.sha256, wanted.nbytes
+        self._builder.disk.update(program)
         self._derivations.outdate(program)
         self._derivations.recall_kept(program)
 
@@ -292,6 +302,7 @@ class SourceBuilds:
             program.attr.touch()
         if error.is_verdict and program.pending_sha256 == wanted.sha256:
             program.pending_sha256 = ""
+        self._builder.disk.update(program)
         try:
             remember(self._builder.store, program)
         except JaxfsError as failure:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import attrs
 import trio
 
-from jaxfs.errors import JaxfsError, OverQuota
+from jaxfs.errors import JaxfsError
 from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.posix.node_object import NodeMode, OwnedNodeObject
 from jaxfs.programs.compiled import ProgramVersion
 from jaxfs.programs.program_versions import BuildTarget
-from jaxfs.quotas import DISK, STAGING, Charge, Quotas
+from jaxfs.quotas import STAGING, Charge, Quotas
 
 
 @attrs.define(eq=False)
@@ -48,7 +48,6 @@ class StagedFile(OwnedNodeObject):
         nbytes: size of its content.
         build: the compile that was begun when it was closed; None if it looks like no program.
         place: what it costs its user, besides its content.
-        disk: what its content costs.
         serial: distinguishes node objects for as long as the daemon runs.
     """
 
@@ -58,11 +57,10 @@ class StagedFile(OwnedNodeObject):
     nbytes: int = 0
     build: StagedBuild | None = None
     place: Charge | None = None
-    disk: Charge | None = None
     serial: int = attrs.field(factory=lambda: next(SERIALS))
 
     def charge(self, quotas: Quotas, *, force: bool = False) -> None:
-        """Charges its user for the file and its content.
+        """Charges its user for the file; `DiskUsage` charges for its content.
 
         Args:
             quotas: Those of the mount.
@@ -72,11 +70,6 @@ class StagedFile(OwnedNodeObject):
             OverQuota: The user would exceed a limit; nothing is charged.
         """
         self.place = quotas.charge(self.attr.uid, STAGING, 1, force=force)
-        try:
-            self.disk = quotas.charge(self.attr.uid, DISK, self.nbytes, force=force)
-        except OverQuota:
-            self.place.refund()
-            raise
 
     def drop(self, *, ends_build: bool) -> None:
         """Ends what it costs: its name is gone.
@@ -84,10 +77,9 @@ class StagedFile(OwnedNodeObject):
         Args:
             ends_build: Whether its compile ends too.
         """
-        for charge in (self.place, self.disk):
-            if charge is not None:
-                charge.refund()
-        self.place = self.disk = None
+        if self.place is not None:
+            self.place.refund()
+        self.place = None
         if ends_build and self.build is not None:
             self.build.scope.cancel()
 

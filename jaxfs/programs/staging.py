@@ -8,7 +8,7 @@ to wait for: the kernel locks the whole directory during a rename.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import trio
@@ -18,7 +18,7 @@ from jaxfs.errors import Invalid, JaxfsError, RunFailed
 from jaxfs.posix.credentials import InodeAttr
 from jaxfs.programs import names
 from jaxfs.programs.build_key import BuildKey
-from jaxfs.programs.build_steps import BuildRequest, put_source
+from jaxfs.programs.build_steps import BuildRequest
 from jaxfs.programs.builder import Builder
 from jaxfs.programs.program_records import check_staged
 from jaxfs.programs.program_versions import BuildTarget
@@ -58,21 +58,14 @@ class StagingFiles:
         builder: Compiles what looks like a program.
         quotas: What each user may cost.
         nursery: Must live longer than every compile.
-        unused: Is called with the hash of a content that a file had.
     """
 
-    def __init__(
-        self,
-        builder: Builder,
-        quotas: Quotas,
-        nursery: trio.Nursery,
-        unused: Callable[[str], None],
-    ) -> None:
+    def __init__(self, builder: Builder, quotas: Quotas, nursery: trio.Nursery) -> None:
         self._builder = builder
         self._store = builder.store
+        self._disk = builder.disk
         self._quotas = quotas
         self._nursery = nursery
-        self._unused = unused
         self._files: dict[str, StagedFile] = {}
         for record in self._store.staged():
             try:
@@ -86,6 +79,7 @@ class StagingFiles:
             digest = record.sha256 if nbytes else ""
             file = self._files[record.name] = StagedFile(record.name, attr, digest, nbytes)
             file.charge(quotas, force=True)
+            self._disk.update(file)
 
     def __iter__(self) -> Iterator[StagedFile]:
         return iter(tuple(self._files.values()))
@@ -113,7 +107,7 @@ class StagingFiles:
         """Adds a file, instead of one of the same name.
 
         Raises:
-            OverQuota: The user has too many staging files, or too much on the disk.
+            OverQuota: The user has too many staging files.
             NoSpace: The disk of the state directory is full.
             RunFailed: The state directory cannot be written.
         """
@@ -123,6 +117,7 @@ class StagingFiles:
         except JaxfsError:
             file.drop(ends_build=True)
             raise
+        self._disk.update(file)
         self._replace(file)
 
     async def commit(self, file: StagedFile, data: bytes | memoryview) -> None:
@@ -133,28 +128,31 @@ class StagingFiles:
             NoSpace: The disk of the state directory is full.
             RunFailed: The state directory cannot be written.
         """
-        if file.disk is None:  # its name is gone
+        if file.place is None:  # its name is gone
             return
-        before, head = file.sha256, bytes(data[:HEAD_BYTES])
-        file.disk.resize(len(data))
-        try:
-            digest = await put_source(self._store, data) if len(data) else ""
-        except JaxfsError:
-            if file.disk is not None:
-                file.disk.resize(file.nbytes)
-            raise
+        if not len(data):
+            self._set_content(file, "", data)
+            return
+        async with self._disk.source(file.attr.uid, data) as digest:
+            self._set_content(file, digest, data)
+
+    def _set_content(self, file: StagedFile, digest: str, data: bytes | memoryview) -> None:
+        before = file.sha256, file.nbytes
         file.sha256, file.nbytes = digest, len(data)
         file.attr.touch()
-        if self._files.get(file.name) is not file:  # removed while it was written
-            self._unused(digest)
-            return
-        self.remember(file)
-        if before != digest or file.build is None:
-            self._compile(file, head)
-            self._unused(before)
+        try:
+            self.remember(file)
+        except JaxfsError:
+            file.sha256, file.nbytes = before
+            raise
+        if file.place is not None and (before[0] != digest or file.build is None):
+            self._compile(file, bytes(data[:HEAD_BYTES]))
+        self._disk.update(file)
 
     def remember(self, file: StagedFile) -> None:
         """Writes the file's record, for the next mount, unless it was removed.
+
+        Its owner may be another one: that one is charged from now on.
 
         Raises:
             NoSpace: The disk of the state directory is full.
@@ -162,6 +160,9 @@ class StagingFiles:
         """
         if self._files.get(file.name) is file:
             self._put_record(file)
+            if file.place is not None:
+                file.place.move(file.attr.uid)
+            self._disk.update(file)
 
     def _put_record(self, file: StagedFile) -> None:
         attr = file.attr
@@ -191,14 +192,13 @@ class StagingFiles:
         """Removes a file and ends its compile."""
         self._store.drop_staged(file.name)
         del self._files[file.name]
-        file.drop(ends_build=True)
-        self._unused(file.sha256)
+        self._end(file, ends_build=True)
 
     def forget(self, file: StagedFile) -> None:
         """Removes a file that has become a program, which needs its compile."""
         self._store.drop_staged(file.name)
         del self._files[file.name]
-        file.drop(ends_build=False)
+        self._end(file, ends_build=False)
 
     def content(self, file: StagedFile) -> Path | None:
         """Returns the file of the state directory with the content; None if it is empty."""
@@ -224,8 +224,12 @@ class StagingFiles:
         other = self._files.get(file.name)
         self._files[file.name] = file
         if other is not None and other is not file:
-            other.drop(ends_build=True)
-            self._unused(other.sha256)
+            self._end(other, ends_build=True)
+
+    def _end(self, file: StagedFile, *, ends_build: bool) -> None:
+        """Ends what a file costs: its name is gone."""
+        file.drop(ends_build=ends_build)
+        self._disk.drop(file)
 
     def _compile(self, file: StagedFile, head: bytes) -> None:
         if file.build is not None:
@@ -239,9 +243,9 @@ class StagingFiles:
         request = BuildRequest(
             file.build.target.build_key, (file.attr.uid, file.attr.gid), file.name
         )
-        self._nursery.start_soon(self._build, file.build, request)
+        self._nursery.start_soon(self._build, file, file.build, request)
 
-    async def _build(self, build: StagedBuild, request: BuildRequest) -> None:
+    async def _build(self, file: StagedFile, build: StagedBuild, request: BuildRequest) -> None:
         try:
             with build.scope:
                 device = self._builder.device(build.target.device)
@@ -251,3 +255,5 @@ class StagingFiles:
         except Exception as error:
             log.exception("internal error while compiling programs/%s", request.program)
             build.outcome = RunFailed(f"internal error: {error!r}")
+        if file.build is build:
+            self._disk.update(file)

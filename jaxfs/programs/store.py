@@ -263,6 +263,14 @@ class Store:
             name = f"programs/{program}"
             raise RunFailed(f"{name}: its source is {state} ({path}); write {name} again")
 
+    def is_source(self, path: Path) -> bool:
+        """Whether a path is one of ``source_path``."""
+        return path.parent == self.root / "sources"
+
+    def cache_directories(self) -> tuple[Path, Path]:
+        """Returns the directories whose entries can be made again from sources."""
+        return self.root / "artifacts", self.root / "executables"
+
     def drop_unused_sources(self, used: set[str]) -> None:
         """Removes the sources that no program uses.
 

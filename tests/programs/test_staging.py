@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from jaxfs.errors import Invalid, NoSpace, OverQuota, RunFailed
 from jaxfs.options import Options
@@ -207,14 +208,19 @@ async def test_a_staging_file_is_charged_until_it_is_a_program_or_gone(tmp_path:
         def used() -> list[int]:
             return [mount.mount.quotas.used(1000, kind) for kind in (STAGING, DISK)]
 
-        await mount.client.write("programs/.one", ADD)
-        await mount.client.write("programs/.two", ADD * 2)
-        assert used() == [2, 3 * len(ADD)]
-        await mount.client.write("programs/.two", ADD)
+        await mount.client.write("programs/.one", "x" * 100)
+        await mount.client.write("programs/.two", "x" * 200)
+        assert used() == [2, 300]
+        await mount.client.write("programs/.two", "x" * 100)
+        assert used() == [2, 100]
         await mount.client.rename("programs/.two", "programs/.one")
-        assert used() == [1, len(ADD)]
+        assert used() == [1, 100]
+        await mount.client.write("programs/.one", ADD)
+        await trio.testing.wait_all_tasks_blocked()
+        compiled = used()[1]
+        assert compiled > len(ADD)
         await mount.client.rename("programs/.one", "programs/p.mlir")
-        assert used() == [0, 0]
+        assert used() == [0, compiled]
         await mount.client.rename("programs/p.mlir", "programs/.p")
         assert used() == [1, len(ADD)]
     async with open_vfs(state_dir=tmp_path) as mount:
@@ -228,10 +234,10 @@ async def test_staging_files_past_the_share_of_a_user_are_refused() -> None:
     async with serving(options) as mount:
         await mount.client.write("programs/.one", "x" * 60)
         with pytest.raises(OverQuota, match="max_disk_per_user"):
-            await mount.client.write("programs/.two", "x" * 60)
+            await mount.client.write("programs/.two", "y" * 60)
         assert await mount.client.text("programs/.two") == ""
         with pytest.raises(OverQuota, match="max_programs_per_user"):
             await mount.client.write("programs/.three", "x")
         await mount.user(ALICE).write("programs/.four", "x" * 60)
         mount.client.unlink("programs/.one")
-        await mount.client.write("programs/.two", "x" * 60)
+        await mount.client.write("programs/.two", "y" * 60)
