@@ -102,3 +102,13 @@ def test_many_clients_get_their_own_answers(saxpy: Mount) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_reply_can_be_copied_to_another_file_of_the_mount(mount: Mount) -> None:
+    """cat(1) copies between files of one filesystem by copy_file_range(2), as far as their size."""
+    mount.add("saxpy.mlir", SAXPY)
+    mount.sh(
+        "exec 3<>programs/saxpy/call; echo '[1,1,1,1] [0,0,0,0]' >&3; cat <&3 > arrays/x;"
+        " test $(stat -c %s programs/saxpy/call) = 0"
+    )
+    assert (mount.path / "arrays/x.json").read_text() == "[2.0, 2.0, 2.0, 2.0]\n"

@@ -49,6 +49,10 @@ class ConversationFile(OpenFile):
         """Takes a small call's inputs, or returns False."""
         return self._conversation.write_now(data)
 
+    def pending_size(self) -> int:
+        """Returns 0: a stream has no size, and copy_file_range(2) would copy no more than that."""
+        return 0
+
     async def truncate(self, size: int) -> None:
         """Does nothing: the shell's `> call` truncates, and there is no content to cut."""
 
