@@ -38,6 +38,7 @@ from jaxfs.quotas import Charge
 from jaxfs.vfs.nodes import Attributes, Changes
 from jaxfs.vfs.vfs import Vfs
 
+ENTRIES_PER_TURN = 128  # of a directory: a user may have thousands of results
 OURS = b"user.jaxfs."  # extended attributes; the kernel asks for many others
 
 
@@ -132,7 +133,11 @@ class Filesystem(pyfuse3.Operations):
     async def opendir(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileHandleT:
         """Opens and lists a directory: a reader that comes in several calls sees one state."""
         number, caller = next(self._numbers), credentials_of(ctx)
-        entries = self.vfs.listing(inode, caller)
+        entries = list[tuple[str, Attributes]]()
+        for entry in self.vfs.listing(inode, caller):
+            entries.append(entry)
+            if len(entries) % ENTRIES_PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
         held = self.vfs.charge_listing(caller, len(entries))
         self.listings[number] = Listing(inode, caller, entries, held)
         return FileHandleT(number)

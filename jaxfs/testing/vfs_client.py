@@ -244,7 +244,7 @@ class VfsClient:
         with self.noting(path):
             directory = self._walk(path).attributes()
             self._need(directory, READ, path)
-            entries = self.vfs.listing(directory.ino, self.credentials)
+            entries = list(self.vfs.listing(directory.ino, self.credentials))
             for name, attributes in entries:
                 self.vfs.count_listed(directory.ino, name, attributes.ino)
                 self._references[attributes.ino] += 1

@@ -6,8 +6,10 @@ references to are in `inodes`, the open files in `open_files.open_file_table`.
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
+from collections.abc import Iterable, Iterator
 
 from jaxfs.errors import Invalid, JaxfsError, NotFound, NotPermitted
 from jaxfs.posix.credentials import Credentials, InodeAttr
@@ -80,18 +82,22 @@ class Vfs:
         """Returns the path of a node in the mount, for people."""
         return self._inodes.path(ino)
 
-    def listing(self, ino: int, caller: Credentials) -> list[tuple[str, Attributes]]:
-        """Returns the names of a directory with their attributes; counts no references."""
+    def listing(self, ino: int, caller: Credentials) -> Iterator[tuple[str, Attributes]]:
+        """Yields the names of a directory with their attributes; counts no references.
+
+        What is removed while others have their turn is left out.
+        """
         parent = self.node(ino)
-        found = [
+        found: Iterable[DirEntry[NodeObject]] = [
             DirEntry(name, spec, parent.node_object)
             for name, spec in STATIC_CHILDREN.get(parent.spec.pattern, {}).items()
             if not isinstance(spec, FileSpec) or spec.listed
         ]
         if isinstance(parent.spec, DirectorySpec) and parent.spec.entries is not None:
-            found += parent.spec.entries(self.mount, parent.node_object)
-        nodes = [self._inodes.node_of(entry, parent) for entry in found]
-        return [(node.name, self._attributes(node, caller)) for node in nodes]
+            found = itertools.chain(found, parent.spec.entries(self.mount, parent.node_object))
+        for entry in found:
+            node = self._inodes.node_of(entry, parent)
+            yield node.name, self._attributes(node, caller)
 
     def charge_listing(self, caller: Credentials, entries: int) -> Charge:
         """Charges an open directory; see `OpenFileTable.charge_listing`."""

@@ -99,3 +99,15 @@ async def test_inodes_that_the_kernel_forgets_are_forgotten() -> None:
         assert await inodes(mount) > before + 20
         mount.client.drop_caches()
         assert await inodes(mount) == before
+
+
+async def test_what_is_removed_while_a_directory_is_listed_is_left_out() -> None:
+    async with serving(add=ADD) as mount:
+        for number in range(3):
+            await mount.client.write(f"programs/add/calls/r{number}", "[1, 2] [3, 4]")
+        ino = mount.client.stat("results").ino
+        listing = mount.client.vfs.listing(ino, mount.client.credentials)
+        first, _ = next(listing)
+        for number in range(3):
+            mount.client.unlink(f"results/r{number}")
+        assert (first, list(listing)) == ("r0", [])

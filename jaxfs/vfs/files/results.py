@@ -46,9 +46,10 @@ def _list(mount: Mount, root: Mount) -> Iterable[Entry]:
     A call that is still being written is in ``calls/`` only; one that is being submitted is found
     here by lookup.
     """
-    shown = (call for call in mount.calls if call.state != "writing")
     views = mount.calls.arrays.views
-    return [RESULT.entry(call.id, views.view(call, "")) for call in shown]
+    for call in mount.calls:
+        if call.state != "writing" and mount.calls.get(call.id) is call:
+            yield RESULT.entry(call.id, views.view(call, ""))
 
 
 def _find(mount: Mount, root: Mount, name: str) -> Entry | None:
