@@ -225,7 +225,7 @@ def _ticks(pid: int) -> int:
 
 
 def test_result_limit_is_enospc_until_results_are_removed(tmp_path: Path) -> None:
-    with mounting(tmp_path, "max_result_bytes=40") as mount:
+    with mounting(tmp_path, "max_result_bytes=40,max_bytes_per_user=4K") as mount:
         mount.add("saxpy.mlir", SAXPY)
         for name in ("a", "b"):
             (mount.path / f"programs/saxpy/calls/{name}").write_text("[1,1,1,1] [0,0,0,0]\n")

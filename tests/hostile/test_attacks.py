@@ -68,7 +68,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         }
         found = Target(mount, places, secret, tcp)
         yield found
-        mount.assert_log_is_clean()
+        mount.assert_log_is_clean(but="was not compiled: ETIMEDOUT")
     unix.close()
     tcp.close()
     if os.environ.get("JAXFS_UPDATE_DOCS"):

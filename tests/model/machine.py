@@ -229,9 +229,16 @@ class Machine(RuleBasedStateMachine):
     def kill_writer(self, name: str) -> None:
         _, writer = self.reference.open(name, truncates=True, appends=False)
         self.victims.write_and_die(self.path(name), source("2")[:100])
-        if writer is not None and writer.target.plain:
+        if writer is None:
+            return
+        if writer.target.plain:
             writer.write(0, source("2")[:100])
             writer.commit()
+        elif writer.target.is_new and not self.has_writer(writer.target):
+            self.reference.unlink(name)
+
+    def has_writer(self, target: Source) -> bool:
+        return any(opened.writer.target is target for opened in self.sources)
 
     # calls and results
 

@@ -48,6 +48,11 @@ class Source:
     mode: int = 0o644
     removed: bool = False
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever committed to it: the name goes if its writer is killed."""
+        return not self.content and self.factor is None
+
 
 @attrs.define(eq=False)
 class Writer:
