@@ -24,7 +24,7 @@ from jaxfs.errors import (
 )
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
-from jaxfs.posix.credentials import InodeAttr
+from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.programs import names
 from jaxfs.quotas import ARRAYS, Charge, Quotas
 from jaxfs.types.memory_layout import output_offsets
@@ -81,7 +81,10 @@ class NamedArrays:
             NameTaken: There is an array of that name, and ``replace`` is off.
             OverQuota: The user has too many arrays.
         """
-        self._check_free(name, replace=replace)
+        _, format_name = self._free_name(name, replace=replace)
+        if format_name:
+            plain = name.removesuffix(f".{format_name}")
+            raise Invalid(f"arrays/{name}: names of arrays have no dot; use {plain}")
         return self._put(name, ref, attr, self._quotas.charge(attr.uid, ARRAYS, 1))
 
     def _put(self, name: str, ref: ArrayRef, attr: InodeAttr, charge: Charge | None) -> NamedArray:
@@ -112,33 +115,39 @@ class NamedArrays:
         if array is not None and array.review():
             self.views.drop(array)
 
-    def _check_free(self, filename: str, *, replace: bool) -> None:
-        """Checks the new name of an array.
+    def _free_name(self, filename: str, *, replace: bool) -> tuple[str, str]:
+        """Returns the new name of an array, and the format that it ends in.
 
         Raises:
-            Invalid: It is no name of an array or of a staging file, or ends in a format.
+            Invalid: It is no name of an array or of a staging file.
             NameTaken: There is an array of that name, and ``replace`` is off.
         """
         if is_staging(filename):
             name, format_name = names.check(filename), ""
         else:
             name, format_name = split_name(filename)
-        if format_name:
-            raise Invalid(f"arrays/{filename}: names of arrays have no dot; use {name}")
         if name in self._arrays and not replace:
             raise NameTaken(f"arrays/{name} is there already")
+        return name, format_name
 
     def rename(self, array: NamedArray, new: str, *, replace: bool) -> None:
         """Changes a name; open files stay open on the same array.
+
+        By the name ``w.json`` it becomes ``w``, of which that is a view: ``sed -i`` writes a file
+        beside it and renames that.
 
         Raises:
             Invalid: It is no name of an array, or nothing was written to the array.
             NameTaken: There is an array of that name, and ``replace`` is off.
         """
-        if array.name == new:
-            return
         ref, old_name = array.content(), array.name
-        self._check_free(new, replace=replace)
+        if old_name == new:
+            return
+        new, format_name = self._free_name(new, replace=replace)
+        if format_name:
+            array.serial = next(SERIALS)  # the kernel has the inode of the array by this name
+        if old_name == new:
+            return
         old = self._arrays.pop(new, None)
         array.name = new
         array.ref = ArrayRef(ref.producer, array.path, ref.indices, ref.prefix)

@@ -161,3 +161,12 @@ async def test_a_program_removed_while_it_compiles_after_a_rename_leaves_nothing
         mount.client.unlink("programs/add.mlir")
         await eventually_async(lambda: not mount.mount.programs.jobs.under_way)
         assert mount.client.ls("programs") == []
+
+
+async def test_an_array_renamed_to_a_format_of_another_replaces_that() -> None:
+    async with serving() as mount:
+        await mount.client.write("arrays/s", "[1, 2]")
+        await mount.client.write("arrays/sedabcdef", "[3, 2]")
+        await mount.client.rename("arrays/sedabcdef", "arrays/s.json")
+        assert mount.client.ls("arrays") == ["s"]
+        assert await mount.client.text("arrays/s.json") == "[3, 2]\n"
