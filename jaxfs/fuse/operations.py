@@ -11,7 +11,6 @@ import itertools
 import select
 from collections.abc import Sequence
 
-import attrs
 import pyfuse3
 import trio
 from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT
@@ -31,32 +30,13 @@ from jaxfs.fuse.error_boundary import (
     unanswered,
     waiting,
 )
+from jaxfs.fuse.listing import Listing
 from jaxfs.fuse.poll import Pollers
 from jaxfs.fuse.written_files import leaves_whole
-from jaxfs.posix.credentials import Credentials
-from jaxfs.quotas import Charge
-from jaxfs.vfs.nodes import Attributes, Changes
+from jaxfs.vfs.nodes import Changes
 from jaxfs.vfs.vfs import Vfs
 
-ENTRIES_PER_TURN = 128  # of a directory: a user may have thousands of results
 OURS = b"user.jaxfs."  # extended attributes; the kernel asks for many others
-
-
-@attrs.frozen
-class Listing:
-    """An open directory, with the entries it had when it was opened.
-
-    Attributes:
-        inode: The directory.
-        caller: The process that opened it.
-        entries: Names and attributes, in the order they are listed.
-        held: What they cost the user.
-    """
-
-    inode: InodeT
-    caller: Credentials
-    entries: list[tuple[str, Attributes]]
-    held: Charge
 
 
 class Filesystem(pyfuse3.Operations):
@@ -132,14 +112,8 @@ class Filesystem(pyfuse3.Operations):
     @answering(at_inode)
     async def opendir(self, inode: InodeT, ctx: pyfuse3.RequestContext) -> FileHandleT:
         """Opens and lists a directory: a reader that comes in several calls sees one state."""
-        number, caller = next(self._numbers), credentials_of(ctx)
-        entries = list[tuple[str, Attributes]]()
-        for entry in self.vfs.listing(inode, caller):
-            entries.append(entry)
-            if len(entries) % ENTRIES_PER_TURN == 0:
-                await trio.lowlevel.checkpoint()
-        held = self.vfs.charge_listing(caller, len(entries))
-        self.listings[number] = Listing(inode, caller, entries, held)
+        number = next(self._numbers)
+        self.listings[number] = await Listing.of(self.vfs, inode, credentials_of(ctx))
         return FileHandleT(number)
 
     @answering(at_listing)

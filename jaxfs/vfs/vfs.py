@@ -51,8 +51,6 @@ class Vfs:
         self._open_files = OpenFileTable(mount.quotas)
         self._by_handle = self._open_files.by_handle  # read and write need it at once
 
-    # names
-
     def lookup(self, parent: int, name: str, caller: Credentials) -> Attributes:
         """Finds a name and counts a reference of the kernel, which ``forget`` drops.
 
@@ -163,8 +161,6 @@ class Vfs:
         except JaxfsError:
             return False
 
-    # attributes
-
     def getattr(self, ino: int, caller: Credentials) -> Attributes:
         """Returns the attributes of a node, as stat(2)."""
         return self._attributes(self.node(ino), caller)
@@ -225,8 +221,6 @@ class Vfs:
             ctime_ns=attr.ctime_ns,
             is_fixed=node.is_dir and node_object is self.mount and node.ino != ROOT_INO,
         )
-
-    # open files
 
     def open_file(self, fh: int) -> OpenFile:
         """Returns the open file of a file handle."""
@@ -295,8 +289,6 @@ class Vfs:
         node = self.node(file.ino)
         self._commits.discard(file, node)
         return self.stale_names(node.node_object)
-
-    # changes to directories
 
     async def create(
         self, parent: int, name: str, mode: int, flags: int, caller: Credentials
@@ -394,8 +386,6 @@ class Vfs:
         if not isinstance(spec, DirectorySpec):
             raise NotFound(f"{self.path(ino)} is no directory")
         return spec
-
-    # extended attributes
 
     def xattrs(self, ino: int) -> dict[str, bytes]:
         """Returns the extended attributes of a node, by name."""
