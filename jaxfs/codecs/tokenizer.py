@@ -129,7 +129,7 @@ class Tokenizer:
         in_string = (np.cumsum(quotes) + self._in_string) % 2 == 1
         depth = self._depth + np.cumsum(np.where(in_string, 0, _NESTING[data]), dtype=np.int32)
         depth -= np.minimum(np.minimum.accumulate(depth), 0)  # a bracket that closes nothing
-        if depth.max() > MAX_DEPTH:
+        if np.max(depth) > MAX_DEPTH:
             raise Invalid(f"word {len(self.spans)}: lists nested deeper than {MAX_DEPTH}")
         self._depth, self._in_string = int(depth[-1]), bool(in_string[-1])
         self._position += skips_next and self._in_string
