@@ -136,7 +136,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int | None,
         Option(
             "memory of one user's results and uploads; more is EDQUOT; default max_result_bytes, "
-            "half of it with allow_other",
+            "half of what others leave of it with allow_other",
             "SIZE",
             _size,
         ),

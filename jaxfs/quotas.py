@@ -219,6 +219,8 @@ class Quotas:
     Args:
         limits: The most that one user may have of each resource; no limit for those not named.
         limit_bytes: The most bytes of all results and arrays of all users together.
+        leaves_room: Whether a user may only have half of the bytes that others leave, so that there
+            is always room for another user.
 
     Attributes:
         limits: As given.
@@ -226,7 +228,10 @@ class Quotas:
         result_bytes: The bytes of all results and arrays now.
     """
 
-    def __init__(self, limits: Mapping[Resource, int], limit_bytes: int) -> None:
+    def __init__(
+        self, limits: Mapping[Resource, int], limit_bytes: int, *, leaves_room: bool = False
+    ) -> None:
+        self._leaves_room = leaves_room
         self.limits = dict(limits)
         self.limit_bytes = limit_bytes
         self.result_bytes = 0
@@ -324,6 +329,8 @@ class Quotas:
                 f"the result takes {nbytes} bytes and {self.result_bytes} of "
                 f"{self.limit_bytes} are in use (-o max_result_bytes); remove results"
             )
+        if self._leaves_room:
+            self._check_room(uid, nbytes)
         held = self.charge_memory(uid, nbytes)
         self.result_bytes += nbytes
 
@@ -332,3 +339,19 @@ class Quotas:
             held.refund()
 
         return give_back
+
+    def _check_room(self, uid: int, nbytes: int) -> None:
+        """Checks that a user leaves as much to others as it takes of what others leave.
+
+        Raises:
+            OverQuota: It would not.
+        """
+        used = self.used(uid, MEMORY)
+        others = max(0, self.result_bytes - used)
+        limit = (self.limit_bytes - others) // 2
+        if used + nbytes > limit:
+            raise OverQuota(
+                f"user {uid} holds {used} {MEMORY.unit}, {nbytes} more would exceed {limit}, "
+                f"half of what others leave of {self.limit_bytes} (-o max_result_bytes, or "
+                f"{MEMORY.option} for a limit of your choice); {MEMORY.remedy}"
+            )

@@ -64,6 +64,7 @@ def quotas_of(options: Options) -> Quotas:
             DESCRIPTORS: max(1, shared // USERS_AT_ONCE),
         },
         options.max_result_bytes,
+        leaves_room=options.allow_other and options.max_bytes_per_user is None,
     )
 
 

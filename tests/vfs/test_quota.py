@@ -336,3 +336,13 @@ async def test_programs_and_links_cost_until_they_are_gone_also_after_a_remount(
         alice.unlink("programs/sum")
         assert used(mount) == 0
         alice.symlink("add", "programs/more")
+
+
+def test_some_users_never_take_all_that_results_may_take() -> None:
+    quotas = Quotas({MEMORY: 1 << 19}, 1 << 20, leaves_room=True)
+    for uid in range(1, 6):
+        while quotas.used(uid, MEMORY) + (1 << 10) <= (1 << 20) >> uid:
+            quotas.reserve(uid, 1 << 10)
+        with pytest.raises(OverQuota, match="half of what others leave"):
+            quotas.reserve(uid, 1 << 10)
+        assert quotas.used(uid, MEMORY) >= (1 << 20 >> uid) - (1 << 10)
