@@ -246,3 +246,12 @@ def test_executable_is_for_the_device_it_was_asked_for(tracer: BlockingTracer) -
     assert first[0].memory["argument_bytes"] == 128
     assert first[0].cost["flops"] == 32
     assert b"ENTRY" in first[2]
+
+
+def test_a_daemon_that_runs_under_nice_compiles_too() -> None:
+    code = (
+        "from tests.compiler.test_processes import *\n"
+        "async def test(client): await trace(client, SAXPY)\n"
+        "with_client(test)\n"
+    )
+    subprocess.run(["nice", "-n", "19", sys.executable, "-c", code], check=True)
