@@ -22,6 +22,7 @@ from jaxfs.programs.derived import Derivations
 from jaxfs.programs.program import DerivedProgram, Program, SourceProgram
 from jaxfs.programs.program_records import record_of, remember
 from jaxfs.programs.single_flight import SingleFlight
+from jaxfs.programs.source_check import HEAD_BYTES, check_is_program
 from jaxfs.programs.staged_file import StagedBuild
 from jaxfs.programs.wanted_version import WantedVersion
 
@@ -65,20 +66,25 @@ class SourceBuilds:
 
         The build has begun when this returns, so that calls wait for it.
 
+        Args:
+            program: The program.
+            source: Stays as it is until the build has ended.
+
         Returns:
             What waits for its end; it raises Cancelled if the program was removed or overwritten
             meanwhile, and errors as `Builder.build`.
         """
         number = program.begin_build()
-        data = bytes(source)  # the writer may be gone before the compile is done
-        return self.finish(lambda: self._commit(program, number, data))
+        return self.finish(lambda: self._commit(program, number, source))
 
-    async def _commit(self, program: SourceProgram, number: int, data: bytes) -> None:
+    async def _commit(self, program: SourceProgram, number: int, data: bytes | memoryview) -> None:
         outcome: JaxfsError = Cancelled("the compile was interrupted")
         is_written = False
         try:
-            if not data:
+            if not len(data):
                 raise Invalid("the file is empty; write a program to it")
+            if len(data) > HEAD_BYTES:  # a short one can be read although it is no program
+                check_is_program(bytes(data[:HEAD_BYTES]), len(data))
             async with self._builder.disk.source(program.attr.uid, data) as digest:
                 is_written = True
                 wanted = WantedVersion(

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import trio
 
-from jaxfs.compiler.sources.detect import detect
 from jaxfs.errors import Invalid, JaxfsError, RunFailed
 from jaxfs.posix.credentials import InodeAttr
 from jaxfs.programs import names
@@ -22,33 +21,12 @@ from jaxfs.programs.build_steps import BuildRequest
 from jaxfs.programs.builder import Builder
 from jaxfs.programs.program_records import check_staged
 from jaxfs.programs.program_versions import BuildTarget
+from jaxfs.programs.source_check import HEAD_BYTES, check_is_program
 from jaxfs.programs.staged_file import StagedBuild, StagedFile
 from jaxfs.programs.stored_records import StagedRecord
 from jaxfs.quotas import Quotas
 
-HEAD_BYTES = 1 << 16  # enough to find the format
-_OFFSET_BYTES = 4  # of the root table, with which a jax.export artifact begins
 log = logging.getLogger(__name__)
-
-
-def check_is_program(head: bytes, nbytes: int) -> None:
-    """Checks that a content may be a program, without reading all of it.
-
-    Args:
-        head: Its first ``HEAD_BYTES``.
-        nbytes: Its size.
-
-    Raises:
-        Invalid: It is none.
-    """
-    if not nbytes:
-        raise Invalid("the file is empty; write a program to it")
-    found = detect(head)
-    if found == "stablehlo_text" and b"(" not in head:
-        raise Invalid("not a program: this is text without any function")
-    root = int.from_bytes(head[:_OFFSET_BYTES], "little")
-    if found == "jax_export" and not _OFFSET_BYTES <= root < nbytes:
-        raise Invalid("not a program: neither text nor one of the binary formats")
 
 
 class StagingFiles:

@@ -207,3 +207,15 @@ async def test_specializations_count_as_long_as_they_are_listed(
         assert counts[0] < counts[1] == counts[2] == counts[3]
         await alice.write("programs/f.mlir", "double(y)")
         assert used(mount, ALICE) < counts[0]
+
+
+async def test_a_large_file_that_is_no_program_is_refused_before_it_is_stored(
+    tmp_path: Path,
+) -> None:
+    async with open_vfs(state_dir=tmp_path) as mount:
+        file = await mount.client.open_file("programs/zeros.mlir", os.O_WRONLY | os.O_CREAT)
+        await file.truncate(256 << 20)
+        with pytest.raises(Invalid, match="not a program"):
+            await file.close()
+        assert "not a program" in await mount.client.text("programs/zeros/error")
+        assert not list((tmp_path / "sources").iterdir())

@@ -10,7 +10,7 @@ import trio.testing
 
 from jaxfs.errors import Invalid, NoSpace, OverQuota, RunFailed
 from jaxfs.options import Options
-from jaxfs.programs.staging import check_is_program
+from jaxfs.programs.source_check import check_is_program
 from jaxfs.quotas import DISK, STAGING
 from jaxfs.testing import PICKLE, InProcessMount, eventually_async, open_vfs
 from tests.unmounted import ADD, ALICE, DOUBLE, serving
