@@ -16,7 +16,7 @@ from jaxfs.errors import Cancelled, OverQuota
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.program import Program
-from jaxfs.quotas import MEMORY, UNREAD, Quotas
+from jaxfs.quotas import FRONT, UNREAD, Quotas
 
 MAX_BLOCK = 256  # unread replies that are charged at once
 
@@ -111,7 +111,7 @@ class Allowance:
     def __init__(self, quotas: Quotas, uid: int) -> None:
         self._quotas, self._uid = quotas, uid
         self._replies = quotas.charge(uid, UNREAD, 0)
-        self._memory = quotas.charge(uid, MEMORY, 0)
+        self._memory = quotas.charge(uid, FRONT, 0)
         self.count = self.nbytes = 0
 
     def charge(self, count: int, nbytes: int, output_bytes: int) -> Callable[[], None] | None:

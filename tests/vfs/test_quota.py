@@ -144,7 +144,6 @@ GREEDS = {
     "uploads": Greed(MEMORY, upload),
     "small uploads": Greed(MEMORY, upload_a_little),
     "unread replies": Greed(UNREAD, leave_replies),
-    "unread bytes": Greed(MEMORY, leave_large_requests),
 }
 
 
@@ -346,3 +345,16 @@ def test_some_users_never_take_all_that_results_may_take() -> None:
         with pytest.raises(OverQuota, match="half of what others leave"):
             quotas.reserve(uid, 1 << 10)
         assert quotas.used(uid, MEMORY) >= (1 << 20 >> uid) - (1 << 10)
+
+
+async def test_unread_bytes_are_the_daemons_memory() -> None:
+    async with open_vfs(Options(allow_other=True, max_front_bytes_per_user=200_000)) as mount:
+        wide = "add(x: f32[2000], y: f32[2000]) -> f32[2000]"
+        await mount.client.write("programs/wide.mlir", wide)
+        mount.engine.hold()
+        alice = mount.user(ALICE)
+        files, error = await take_all(alice, Greed(FRONT, leave_large_requests))
+        assert "max_front_bytes_per_user" in error.reason
+        for file in files:
+            file.release()
+        assert mount.mount.quotas.used(ALICE, FRONT) == 0
