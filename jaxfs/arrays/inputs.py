@@ -34,7 +34,7 @@ Charge = Callable[[int], Callable[[], None]]  # charges a user for bytes, return
 
 
 def no_charge(_nbytes: int) -> Callable[[], None]:
-    """Charges nobody: what is decoded was charged already."""
+    """Charges no user: what is decoded was charged already."""
     return lambda: None
 
 

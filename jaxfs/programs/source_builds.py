@@ -316,16 +316,6 @@ class SourceBuilds:
         if error.is_verdict and program.pending_sha256:  # a bad write has ended its build
             self.retry(program)
 
-    def source_path(self, program: SourceProgram) -> Path | None:
-        """Returns the file with the source.
-
-        Returns:
-            Its path; None if nothing was written yet, or the file is gone.
-        """
-        digest = program.source_sha256
-        path = self._builder.store.source_path(digest) if digest else None
-        return path if path is not None and path.exists() else None
-
     async def intact_source(self, digest: str, filename: str) -> Path:
         """Returns the file with a content of ``programs/``, after a look at its checksum.
 

@@ -1,4 +1,4 @@
-"""Calls from processes that exit without close(2), while programs compile; for the soak test, too.
+"""Calls from processes that exit without close(2), while programs compile.
 
 Each call is the first use of new input types, so that its submission waits for a compile.
 """

@@ -55,7 +55,7 @@ def _importable(directory: Path) -> Iterator[Path]:
     """Yields the modules and packages in a directory, not its other files, such as ``.git``.
 
     The directory may be a user's project.  Of our own only our package is yielded.  A namespace
-    package (PEP 420) cannot be told from a directory of anything else and is left out.
+    package (PEP 420) looks like any other directory and is left out.
     """
     if directory == _OURS.parent:
         yield _OURS
