@@ -17,6 +17,21 @@ _FIELDS = frozenset(
     {"platform", "id", "device_kind", "process_index", "local_hardware_id", "default_memory"}
 )
 _PLAIN = (str, int, float, bool, tuple, list)
+# What plugins report by __getattr__, which dir() does not list: PJRT's device attributes.
+_REPORTED = (
+    "compute_capability",
+    "coords",
+    "core_count",
+    "core_on_chip",
+    "device_vendor",
+    "fabric_uuid",
+    "num_cores",
+    "numa_node",
+    "partition_index",
+    "shared_memory_per_block_optin",
+    "slice_index",
+    "uuid",
+)
 
 
 def start(options: EngineOptions) -> list[jax.Device]:
@@ -81,14 +96,25 @@ def describe(device: jax.Device) -> Device:
 
 def _attributes(device: jax.Device) -> dict[str, str]:
     """Returns every plain public attribute that is no field of ``Device``."""
-    names = [name for name in dir(device) if not name.startswith("_") and name not in _FIELDS]
-    found = {name: getattr(device, name, None) for name in names}
-    found["platform_version"] = device.client.platform_version
+    listed = {name for name in dir(device) if not name.startswith("_") and name not in _FIELDS}
+    found = {name: _attribute(device, name) for name in listed.union(_REPORTED)}
+    found["platform_version"] = _attribute(device.client, "platform_version")
     return {
         name: " ".join(str(value).split())
         for name, value in found.items()
         if isinstance(value, _PLAIN)
     }
+
+
+def _attribute(subject: object, name: str) -> object:
+    """Returns an attribute of a device or its client, or None if the plugin does not have it.
+
+    A plugin may raise any error for one that it knows and cannot get.
+    """
+    try:
+        return getattr(subject, name)
+    except Exception:
+        return None
 
 
 def memory_statistics(devices: list[jax.Device]) -> dict[int, dict[str, int]]:
