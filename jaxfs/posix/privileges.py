@@ -15,7 +15,15 @@ from jaxfs.posix.child_setup import die_with_parent
 
 _PR_CAPBSET_DROP = 24
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "JAXFS_SPIN")
-_KEPT_PREFIXES = ("JAX_", "XLA_", "CUDA_", "NVIDIA_", "TPU_", "TF_")
+# The families of variables that JAX's platforms and their libraries read.
+_KEPT_PREFIXES = (
+    *("JAX_", "JAXLIB_", "XLA_", "PJRT_", "TF_", "XRT_"),
+    *("CUDA_", "NVIDIA_", "NCCL_", "CUDNN_", "CUBLAS_", "CUBLASLT_", "CUSOLVER_", "CUSPARSE_"),
+    *("CUFFT_", "NVTE_", "NVSHMEM_", "NVRTC_", "NVCC_", "TRITON_", "UCX_"),
+    *("ROCM_", "ROCR_", "HIP_", "HSA_", "AMD_", "GPU_", "MIOPEN_", "ROCBLAS_", "HIPBLASLT_"),
+    *("RCCL_", "TENSILE_"),
+    *("TPU_", "LIBTPU_", "MEGASCALE_", "CLOUD_TPU_"),
+)
 
 
 class User(msgspec.Struct, frozen=True):
