@@ -24,6 +24,7 @@ from jaxfs.errors import Invalid
 _SUFFIXES = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}  # binary, as in mount(8)'s size=
 _SIZE = re.compile(r"(\d+)([kmgt]?)(?:i?b)?\Z", re.ASCII | re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9_.:-]+\Z", re.ASCII)
+_DEVICE = re.compile(r"\d{1,4}|(?:GPU|MIG)-[A-Za-z0-9/-]+", re.ASCII)
 _PART = re.compile(r'(?:[^,"]|"[^"]*"|")+')  # quotes keep commas in, as in mount(8)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 PICKLE_RULES = ("owner", "all", "off", "unsafe")
@@ -74,6 +75,21 @@ def _source(text: str) -> str:
     return text
 
 
+def _fraction(text: str) -> float:
+    if not re.fullmatch(r"\d*\.?\d+", text, re.ASCII) or not 0 < float(text) <= 1:
+        raise ValueError("a fraction of a GPU's memory, above 0 and at most 1, as .75")
+    return float(text)
+
+
+def _devices(text: str) -> str:
+    names = re.split("[,:]", text.strip('"'))
+    if not all(_DEVICE.fullmatch(name) for name in names):
+        raise ValueError(
+            "numbers or names of devices with commas between, as 0,2 or GPU-1bf7... or MIG-5c21..."
+        )
+    return ",".join(str(int(name)) if name.isdigit() else name for name in names)
+
+
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in choices:
@@ -121,8 +137,29 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Option("how many devices: virtual ones on a CPU, elsewhere the first", "N", _count),
     ] = None
     platform: Annotated[
-        str | None, Option("the JAX platform: cpu, cuda, ...; otherwise JAX chooses", "NAME", _word)
+        str | None,
+        Option("the JAX platform: cpu, gpu, cuda, rocm, tpu; otherwise JAX chooses", "NAME", _word),
     ] = None
+    visible_devices: Annotated[
+        str | None,
+        Option(
+            "the GPUs or TPU chips to use, by number or name, as 0,2 or GPU-1bf7...; others are "
+            "not touched",
+            "LIST",
+            _devices,
+        ),
+    ] = None
+    memory_fraction: Annotated[
+        float | None,
+        Option(
+            "how much of a GPU's memory an engine may take; default .75, with engine=per-user .25",
+            "FRACTION",
+            _fraction,
+        ),
+    ] = None
+    preallocate: Annotated[
+        bool, Option("take that memory at the start, in one piece, and not as it is needed")
+    ] = False
     allow_other: Annotated[bool, Option("let other users in, as file modes permit")] = False
     allow_root: Annotated[bool, Option("let root in, besides the mounting user")] = False
     nonempty: Annotated[bool, Option("mount over a directory that has files in it")] = False
@@ -268,9 +305,18 @@ TABLE: dict[str, Option] = rows(Options)
 def split(words: Iterable[str]) -> list[str]:
     """Returns the options in words like ``devices=4,allow_other``, one by one.
 
-    Quotes keep commas together, as in mount(8).
+    Quotes keep commas together, as in mount(8).  A list of devices needs none.
+
+    >>> split(["visible_devices=0,2,allow_other"])
+    ['visible_devices=0,2', 'allow_other']
     """
-    return [part for word in words for part in _PART.findall(word)]
+    found: list[str] = []
+    for part in (part for word in words for part in _PART.findall(word)):
+        if found and found[-1].startswith("visible_devices=") and _DEVICE.fullmatch(part):
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
 
 
 def parse(words: Iterable[str]) -> Options:

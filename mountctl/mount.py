@@ -11,7 +11,9 @@ from pathlib import Path
 import attrs
 import click
 
+from jaxfs.errors import Invalid
 from jaxfs.options import Options
+from jaxfs.posix import device_selection
 from mountctl import daemon, mountpoint_guard, mounts, preflight, statedir
 from mountctl.arguments import MountArguments
 from mountctl.errors import AlreadyMounted, BadOption, NotAnswering, StateDirUnusable
@@ -89,6 +91,10 @@ def check(request: MountRequest) -> None:
             " any user could do anything; add default_permissions"
         )
     _check_paths(request)
+    try:
+        device_selection.check(device_selection.Selection.of(request.options))
+    except Invalid as error:
+        raise BadOption(error.reason) from None
 
 
 def mount(request: MountRequest, report: Callable[[str], None] = click.echo) -> int:

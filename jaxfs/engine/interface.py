@@ -132,6 +132,10 @@ class Engine(Protocol):
         """Whether runs are served now, or later; ``failed``: not before a while has passed."""
 
     @property
+    def failure(self) -> str:
+        """Why the state is ``failed``; empty in another one."""
+
+    @property
     def pid(self) -> int:
         """The engine's process id, 0 while there is none."""
 

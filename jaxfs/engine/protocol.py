@@ -11,6 +11,7 @@ import msgspec
 
 from jaxfs.ipc.channel import VERSION
 from jaxfs.ipc.shared_memory import SegmentRef
+from jaxfs.posix.device_selection import Selection
 from jaxfs.posix.privileges import User
 from jaxfs.types.signature import Signature
 
@@ -23,12 +24,15 @@ class EngineOptions(msgspec.Struct, frozen=True):
     """How a worker starts; one of its command-line arguments, as JSON.
 
     Attributes:
-        platform: As JAX calls it (``cpu``, ``cuda``); empty for JAX's choice.
+        platform: ``cpu``, ``cuda``, ``gpu``, as the mount option has it; empty for JAX's choice.
         devices: How many virtual CPU devices, or the first so many of others; 0 for all.
         cache_dir: Where to keep what the worker itself compiles; empty for nowhere.
         device_cache_bytes: How much of named arrays may stay on each device; -1 for a default by
             platform.
         user: The user the process becomes; None for the front's own.
+        visible_devices: The numbers or names of those that it may use; empty for all.
+        memory_fraction: How much of a GPU's memory it may take; 0 for the default.
+        preallocate: Whether it takes that at its start.
     """
 
     platform: str = ""
@@ -36,6 +40,21 @@ class EngineOptions(msgspec.Struct, frozen=True):
     cache_dir: str = ""
     device_cache_bytes: int = -1
     user: User | None = None
+    visible_devices: str = ""
+    memory_fraction: float = 0.0
+    preallocate: bool = False
+
+    @property
+    def selection(self) -> Selection:
+        """The devices it may use."""
+        return Selection(
+            self.platform,
+            self.devices,
+            self.visible_devices,
+            self.memory_fraction,
+            self.preallocate,
+            is_per_user=self.user is not None,
+        )
 
 
 class Device(msgspec.Struct, frozen=True):

@@ -35,6 +35,7 @@ from jaxfs.front import logs, systemd
 from jaxfs.fuse import session
 from jaxfs.fuse.operations import Filesystem
 from jaxfs.options import Options
+from jaxfs.posix import device_selection
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs.builder import Builder
 from jaxfs.programs.pickle_policy import PicklePolicy
@@ -194,9 +195,17 @@ def open_engines(options: Options) -> AbstractAsyncContextManager[Engines]:
     """Returns the engines of a mount with these options, to be entered as a context.
 
     Raises:
-        Invalid: Only root can have them.
+        Invalid: Only root can have them, or there are no such devices.
     """
-    wanted = protocol.EngineOptions(platform=options.platform or "", devices=options.devices or 0)
+    selection = device_selection.Selection.of(options)
+    device_selection.check(selection)
+    wanted = protocol.EngineOptions(
+        platform=selection.platform,
+        devices=selection.devices,
+        visible_devices=selection.visible,
+        memory_fraction=selection.memory_fraction,
+        preallocate=selection.preallocate,
+    )
     if options.engine == "shared":
         return open_shared(wanted)
     if os.getuid() != 0:

@@ -106,6 +106,7 @@ class FakeEngine:
     ) -> None:
         self.pool = pool or Pool()
         self.state: State = "ready"
+        self.failure = ""
         self.pid = 1
         self.restarts = 0
         self.toolchain = TOOLCHAIN

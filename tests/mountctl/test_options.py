@@ -36,7 +36,7 @@ def test_sizes_take_binary_suffixes(text: str, size_bytes: int) -> None:
     ("word", "reason"),
     [
         ("device=4", "did you mean devices?"),
-        ("xyzzy", "there are devices platform allow_other"),
+        ("xyzzy", "there are devices platform visible_devices"),
         ("devices", "devices takes a number"),
         ("devices=0", "devices takes a number"),
         ("devices=-1", "devices takes a number"),

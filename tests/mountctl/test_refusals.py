@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 import jaxfs
 from jaxfs import options
 from jaxfs.options import Options
+from jaxfs.posix import accelerators, device_selection
 from mountctl import errors, preflight
 from mountctl.cli import main
 
@@ -45,6 +46,13 @@ def reachable() -> Iterator[Path]:
 def usable_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device any user may open, as /dev/fuse is on most systems."""
     monkeypatch.setattr(preflight, "FUSE_DEVICE", Path("/dev/null"))
+
+
+@pytest.fixture
+def machine_without_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX finds nothing but its CPU."""
+    monkeypatch.setattr(accelerators, "plugin_names", frozenset)
+    monkeypatch.setattr(device_selection, "plugin_names", frozenset)
 
 
 def outcome_for_plain_user(request: preflight.PreflightRequest) -> tuple[int, str]:
@@ -217,3 +225,34 @@ def test_directory_without_a_mount(empty: Path, command: str) -> None:
     done = run(command, empty)
     assert done.exit_code == errors.NotMounted.exit_code
     assert str(empty) in done.output
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("platform=abacus", "no platform 'abacus'"),
+        ("platform=cuda", "pip install 'jaxfs[cuda13]'"),
+        ("platform=gpu", "pip install 'jaxfs[cuda13]'"),
+        ("platform=tpu,engine=per-user", "pip install 'jaxfs[tpu]'"),
+        ("visible_devices=0", "CPU devices are virtual"),
+        ("visible_devices=0,2", "CPU devices are virtual"),
+        ("visible_devices=", "numbers or names of devices"),
+        ("visible_devices=-1", "numbers or names of devices"),
+        ("visible_devices=0;2", "numbers or names of devices"),
+        ("visible_devices=0,all", "no option 'all'"),
+        ("visible_devices=GPU-", "numbers or names of devices"),
+        ("memory_fraction=0", "above 0 and at most 1"),
+        ("memory_fraction=0.0", "above 0 and at most 1"),
+        ("memory_fraction=2", "above 0 and at most 1"),
+        ("memory_fraction=-.5", "above 0 and at most 1"),
+        ("memory_fraction=nan", "above 0 and at most 1"),
+        ("memory_fraction=inf", "above 0 and at most 1"),
+        ("preallocate=yes", "takes no value"),
+    ],
+)
+def test_devices_that_cannot_be_had_are_refused_before_the_daemon_starts(
+    word: str, reason: str, empty: Path, usable_device: None, machine_without_plugins: None
+) -> None:
+    refused = run("mount", "-o", word, empty)
+    assert refused.exit_code == errors.BadOption.exit_code
+    assert reason in refused.output

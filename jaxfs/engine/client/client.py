@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import trio
@@ -25,6 +26,7 @@ from jaxfs.ipc.channel import Closed
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spin import spin
 
+log = logging.getLogger(__name__)
 STARTS = 3  # that fail in a row before the engine counts as failed
 PAUSE_S = 0.1  # between them
 RETRY_S = 10.0  # after that, a run that comes so much later is reason to try again
@@ -89,6 +91,12 @@ class LocalEngine:
         """The worker's process id, 0 while there is none."""
         connection = self._dispatcher.connection
         return connection.process.pid if connection is not None else 0
+
+    @property
+    def failure(self) -> str:
+        """Why no worker can be started; empty while one can be."""
+        cause = self._dispatcher.failure
+        return cause.reason if cause is not None and self.state == "failed" else ""
 
     @property
     def quarantine(self) -> Quarantine:
@@ -347,6 +355,8 @@ class LocalEngine:
                 connection.process.kill()
 
     def _give_up(self, cause: JaxfsError) -> None:
+        if not isinstance(cause, Cancelled):
+            log.error("%s", cause)
         self.state = "failed"
         self._dispatcher.fail(cause)
         self._started.set()

@@ -19,6 +19,8 @@ from jaxfs.engine.client.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Engine, Repair
 from jaxfs.engine.protocol import Device, EngineOptions
 from jaxfs.ipc.shared_memory import Pool
+from jaxfs.posix.accelerators import TABLE
+from jaxfs.posix.device_selection import exclusive
 from jaxfs.posix.privileges import User
 
 MAX_SEPARATE = 4  # engines besides the shared one: each is a process with a copy of JAX
@@ -95,16 +97,30 @@ async def open_per_user(
 
     Raises:
         RunFailed: The owner's cannot be started.
+        Invalid: JAX has chosen devices that one process holds.
     """
     async with trio.open_nursery() as nursery:
         engines = UserEngines(options, owner_uid, idle_s, nursery)
         try:
             engines.owner.ensure_starting()
             await engines.owner.wait_ready()
+            _check_sharing(engines.devices())
             yield engines
         finally:
             with trio.CancelScope(shield=True):
                 await engines.close()
+
+
+def _check_sharing(devices: tuple[Device, ...]) -> None:
+    """Checks that several processes can use these devices.
+
+    Raises:
+        Invalid: One process holds them.
+    """
+    for device in devices:
+        row = TABLE.get(device.platform)
+        if row is not None and row.is_exclusive:
+            raise exclusive(row.platform)
 
 
 class SharedEngine:

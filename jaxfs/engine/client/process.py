@@ -12,6 +12,7 @@ from jaxfs.engine.protocol import EngineOptions, Ready, Reply, StartFailed
 from jaxfs.errors import RunFailed
 from jaxfs.ipc.channel import AsyncChannel, Closed, pair
 from jaxfs.posix.child_process import ChildProcess, exit_status_text
+from jaxfs.posix.device_selection import with_options
 from jaxfs.posix.privileges import environment
 from jaxfs.posix.stderr_log import StderrLog
 
@@ -38,12 +39,13 @@ class WorkerProcess:
 
     def __init__(self, options: EngineOptions) -> None:
         user = options.user
+        inherited = os.environ if user is None else environment(user)
         front_end, worker_end = pair()
         arguments = (str(worker_end.fileno()), msgspec.json.encode(options).decode())
         try:
             self._child = ChildProcess(
                 [*(COMMAND if user is None else COMMAND_OF_USER), *arguments],
-                {"GLIBC_TUNABLES": MALLOC, **(os.environ if user is None else environment(user))},
+                {"GLIBC_TUNABLES": MALLOC, **with_options(inherited, options.selection)},
                 pass_fds=[worker_end.fileno()],
                 stderr_log=StderrLog(user.uid) if user is not None else None,
             )

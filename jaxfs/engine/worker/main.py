@@ -19,6 +19,7 @@ import msgspec
 from jaxfs.engine.protocol import DIAGNOSTICS_BYTES, EngineOptions, Ready, Request, StartFailed
 from jaxfs.ipc.channel import Channel, Closed
 from jaxfs.posix import privileges
+from jaxfs.posix.accelerator_obstacles import start_failure
 from jaxfs.posix.child_setup import die_with_parent
 
 MEETING_S = 7 * 24 * 3600
@@ -26,11 +27,11 @@ MORE_THREADS = 64
 
 
 def _set_environment(options: EngineOptions) -> None:
-    """Sets the variables that JAX and XLA read when they are imported."""
-    if options.platform:
-        os.environ["JAX_PLATFORMS"] = options.platform
+    """Sets the variables that JAX and XLA read when they are imported, for any platform.
+
+    Those that choose devices and their memory are set by the front, see ``posix.device_selection``.
+    """
     os.environ["JAX_ENABLE_X64"] = "1"  # an f64 in a program means f64
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if options.devices > 1:
         _let_devices_meet(options.devices)
 
@@ -60,7 +61,7 @@ def _serve(channel: Channel[Request], options: EngineOptions, parent: int) -> No
         cache = devices.make_cache(options, found)
         ready = Ready(os.getpid(), known[0].platform, devices.toolchain(), known, cache is not None)
     except Exception as error:
-        reason = " ".join(str(error).split())[:1000]
+        reason = start_failure(options.platform, error)[:1000]
         channel.send(StartFailed(reason, traceback.format_exc()[-DIAGNOSTICS_BYTES:]))
         return
     channel.send(ready)

@@ -28,6 +28,7 @@ def _health(mount: Mount, root: Mount, caller: Credentials) -> bytes:
         [
             ("state", "degraded" if degraded else "ok"),
             ("engine", engines[0].state),
+            ("engine_failure", next((one.failure for one in engines if one.failure), "")),
             ("engine_pid", engines[0].pid),
             ("engines", sum(engine.pid != 0 for engine in engines)),
             ("engine_restarts", sum(engine.restarts for engine in engines)),
