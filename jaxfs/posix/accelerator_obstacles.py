@@ -15,14 +15,19 @@ from pathlib import Path
 import msgspec
 
 from jaxfs.posix import accelerators
-from jaxfs.posix.accelerators import CUDA, ROCM, TABLE, TPU, Accelerator, package_version
+from jaxfs.posix.accelerators import (
+    CUDA,
+    ROCM,
+    TABLE,
+    TPU,
+    Accelerator,
+    kernel_text,
+    package_version,
+)
 
-NVIDIA = Path("/proc/driver/nvidia")
-STATUS = Path("/proc/self/status")
 _HIDDEN = ("", "-1", "NoDevFiles", "none", "void")  # what containers and schedulers set
 _VENDORS = {"cuda": "0x10de", "rocm": "0x1002", "tpu": "0x1ae0"}  # of PCI devices
 _CLASSES = {"cuda": ("0x0300", "0x0302"), "rocm": ("0x0300", "0x0302", "0x0380"), "tpu": ("0x",)}
-NEEDS_CUDA13 = 580  # the major number of the oldest driver
 
 
 class Obstacle(msgspec.Struct, frozen=True):
@@ -93,24 +98,19 @@ def nvidia_driver(row: Accelerator, _environment: Mapping[str, str]) -> Iterator
     """Yields an obstacle if the kernel has no NVIDIA driver, or too old a one for the plugin."""
     if row is not CUDA or (accelerators.DEV / "dxg").exists():
         return
-    version = driver_version()
+    version = accelerators.driver_version()
     if not version:
         yield Obstacle(
-            f"the NVIDIA driver is not loaded ({NVIDIA} is missing)",
+            f"the NVIDIA driver is not loaded ({accelerators.NVIDIA} is missing)",
             "install it, or modprobe nvidia; nvidia-smi has to list the GPU",
         )
-    elif package_version("jax-cuda13-plugin") and int(version.split(".")[0]) < NEEDS_CUDA13:
+    elif package_version("jax-cuda13-plugin") and accelerators.is_too_old_for_cuda13(version):
         yield Obstacle(
-            f"the NVIDIA driver {version} is too old for CUDA 13, which needs {NEEDS_CUDA13}",
+            f"the NVIDIA driver {version} is too old for CUDA 13, which needs "
+            f"{accelerators.OLDEST_CUDA13_DRIVER}",
             "a newer driver, or pip uninstall jax-cuda13-plugin jax-cuda13-pjrt and "
             "pip install 'jaxfs[cuda12]'",
         )
-
-
-def driver_version() -> str:
-    """Returns the version of the NVIDIA driver that is loaded, empty for none."""
-    found = re.search(r"\b(\d+(?:\.\d+)+)\b", _text(NVIDIA / "version"))
-    return found[1] if found else ""
 
 
 def device_files(row: Accelerator, _environment: Mapping[str, str]) -> Iterator[Obstacle]:
@@ -125,7 +125,7 @@ def device_files(row: Accelerator, _environment: Mapping[str, str]) -> Iterator[
             "give a container its devices (docker run --gpus all, --device for others); outside "
             "one the driver makes them",
         )
-    for node in [*nodes, *control_files(row)]:
+    for node in [*nodes, *_control_files(row)]:
         if not node.exists():
             yield _missing(node)
         elif not os.access(node, os.R_OK | os.W_OK):
@@ -146,7 +146,13 @@ def _missing(node: Path) -> Obstacle:
     )
 
 
-def control_files(row: Accelerator) -> tuple[Path, ...]:
+def device_nodes(row: Accelerator) -> list[Path]:
+    """Returns all files that a process opens to use an accelerator, as far as they are there."""
+    devices = [node for pattern in row.nodes for node in sorted(accelerators.DEV.glob(pattern))]
+    return [*devices, *(node for node in _control_files(row) if node.exists())]
+
+
+def _control_files(row: Accelerator) -> tuple[Path, ...]:
     """Returns the device files that a process needs besides the devices' own."""
     names = {"cuda": ("nvidiactl", "nvidia-uvm"), "rocm": ("kfd",)}.get(row.platform, ())
     return tuple(accelerators.DEV / name for name in names)
@@ -190,12 +196,4 @@ def start_failure(platform: str, error: Exception) -> str:
 
 
 def _line(path: Path) -> str:
-    return _text(path).strip()
-
-
-def _text(path: Path) -> str:
-    """Returns the text of a file of the kernel, empty if it cannot be read."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
+    return kernel_text(path).strip()

@@ -17,6 +17,8 @@ import msgspec
 
 DEV = Path("/dev")
 SYS = Path("/sys")
+NVIDIA = Path("/proc/driver/nvidia")
+OLDEST_CUDA13_DRIVER = 580
 NAMES = ("cpu", "gpu", "cuda", "rocm", "tpu")  # of platforms, as the mount option takes them
 PLUGINS_GROUP = "jax_plugins"  # both a namespace package and a group of entry points
 
@@ -129,11 +131,34 @@ def candidates(platform: str) -> tuple[Accelerator, ...]:
 
 def install_command(row: Accelerator) -> str:
     """Returns the command that installs a plugin which fits, and does not mix CUDA's versions."""
-    installed = [name for name in row.packages if package_version(name)]
-    extra = row.extra if not installed else re.sub(r"jax-|-plugin", "", installed[0])
     if row is ROCM:
         return "pip install 'jax[rocm7-local]'"
-    return f"pip install 'jaxfs[{extra}]'"
+    installed = [name for name in row.packages if package_version(name)]
+    is_older = installed == ["jax-cuda12-plugin"] or is_too_old_for_cuda13(driver_version())
+    return f"pip install 'jaxfs[{'cuda12' if row is CUDA and is_older else row.extra}]'"
+
+
+def driver_version() -> str:
+    """Returns the version of the NVIDIA driver that is loaded, empty for none."""
+    found = re.search(r"\b(\d+(?:\.\d+)+)\b", kernel_text(NVIDIA / "version"))
+    return found[1] if found else ""
+
+
+def is_too_old_for_cuda13(driver: str) -> bool:
+    """Returns whether a driver's version is known, and too old.
+
+    >>> is_too_old_for_cuda13("550.54.14"), is_too_old_for_cuda13("580.65.06")
+    (True, False)
+    """
+    return driver != "" and int(driver.split(".", maxsplit=1)[0]) < OLDEST_CUDA13_DRIVER
+
+
+def kernel_text(path: Path) -> str:
+    """Returns the text of a file of the kernel, empty if it cannot be read."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _is_gpu(gpu_id: Path) -> bool:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
+from jaxfs.posix.accelerators import CUDA, install_command
 from mountctl.doctor.finding import Examination, Finding, fail, ok, warn
 
 OLDEST_PYTHON = (3, 11)
@@ -61,7 +62,7 @@ def jax() -> Iterator[Finding]:
     yield ok("jax", metadata.version("jax"))
     yield ok("JAX devices", done.stdout.strip())
     if "An NVIDIA GPU may be present" in done.stderr:
-        yield warn("GPU", "there is one that JAX does not use", "pip install 'jaxfs[cuda]'")
+        yield warn("GPU", "there is one that JAX does not use", install_command(CUDA))
 
 
 EXAMINATIONS: tuple[Examination, ...] = (python, packages, jax)

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mountctl.display import fixed_width
-from mountctl.doctor import environment, fuse, limits, python, sandbox
+from mountctl.doctor import accelerators, environment, fuse, limits, python, sandbox
 from mountctl.doctor.finding import Examination, Finding
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -16,6 +16,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     *fuse.EXAMINATIONS,
     *sandbox.EXAMINATIONS,
     *python.EXAMINATIONS,
+    *accelerators.EXAMINATIONS,
     *limits.EXAMINATIONS,
     *environment.EXAMINATIONS,
 )

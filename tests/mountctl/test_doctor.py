@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import ctypes
 import json
 import os
@@ -15,8 +16,9 @@ from click.testing import CliRunner
 
 from mountctl import errors, preflight, status
 from mountctl.cli import main
-from mountctl.doctor import environment, fuse, limits, python, report, sandbox
+from mountctl.doctor import accelerators, environment, fuse, limits, python, report, sandbox
 from mountctl.doctor.finding import Examination, Finding
+from tests.posix.machines import JAXLIB, FakeMachine
 
 
 def only(examination: Examination) -> Finding:
@@ -159,3 +161,77 @@ def test_doctors_json_has_a_row_for_each_finding() -> None:
     rows = json.loads(subprocess.run(command, capture_output=True, check=False).stdout)
     assert all({"subject", "level", "found"} <= set(row) for row in rows)
     assert "kernel" in {row["subject"] for row in rows}
+
+
+# Accelerators, on machines made of files
+
+
+def test_a_machine_without_accelerators_is_sound(machine: FakeMachine) -> None:
+    assert only(accelerators.accelerators) == Finding(
+        "accelerators", "ok", "none: devices are CPUs"
+    )
+
+
+def test_sound_gpus_are_counted_with_their_versions(machine: FakeMachine) -> None:
+    machine.make_sound(gpus=2)
+    devices, users = accelerators.accelerators()
+    assert devices.level == users.level == "ok"
+    assert devices.found == f"2 of them, driver 580.65.06, jax-cuda13-plugin {JAXLIB}"
+    assert "engine=per-user gives each 0.25 of the memory" in users.found
+
+
+@pytest.mark.parametrize(
+    ("node", "found", "remedy"),
+    [
+        ("nvidia-uvm", "nvidia-uvm is missing", "nvidia-modprobe -u -c 0"),
+        ("nvidiactl", "nvidiactl is missing", "give the container"),
+        ("nvidia0", "no device file", "--gpus all"),
+    ],
+)
+def test_a_missing_device_file_is_a_warning_with_the_next_step(
+    node: str, found: str, remedy: str, machine: FakeMachine
+) -> None:
+    machine.make_sound(gpus=1)
+    (machine.dev / node).unlink()
+    finding = only(accelerators.accelerators)
+    assert finding.level == "warn"
+    assert found in finding.found
+    assert remedy in finding.remedy
+
+
+def test_devices_that_not_all_users_can_open_are_a_warning(machine: FakeMachine) -> None:
+    machine.make_sound(gpus=1)
+    (machine.dev / "nvidia0").chmod(0o660)
+    *_, users = accelerators.accelerators()
+    assert users.level == "warn"
+    assert "nvidia0 is open to the group" in users.found
+
+
+def test_the_plugin_for_a_gpu_does_not_mix_cuda_versions(machine: FakeMachine) -> None:
+    machine.add_nodes("nvidia0")
+    assert only(accelerators.accelerators).remedy == "pip install 'jaxfs[cuda13]'"
+    machine.make_sound()
+    machine.install("jax-cuda12-plugin", plugin="xla_cuda12")
+    assert "are both installed" in only(accelerators.accelerators).found
+
+
+def test_the_plugin_for_an_old_driver_is_that_of_cuda_12(machine: FakeMachine) -> None:
+    machine.add_nodes("nvidia0")
+    machine.load_driver("550.54.14")
+    assert only(accelerators.accelerators).remedy == "pip install 'jaxfs[cuda12]'"
+
+
+def test_a_tpu_is_one_process_s(machine: FakeMachine) -> None:
+    machine.install("libtpu", "0.0.42")
+    machine.add_nodes("accel0")
+    devices, users = accelerators.accelerators()
+    assert devices.found == "1 of them, libtpu 0.0.42"
+    assert "engine=per-user is refused" in users.found
+
+
+def test_every_extra_that_a_message_names_exists() -> None:
+    config = configparser.ConfigParser()
+    config.read(Path(__file__).parents[2] / "setup.cfg")
+    assert {"cuda12", "cuda13", "tpu"} <= set(config["options.extras_require"])
+    assert config["options.extras_require"]["cuda12"].strip() == "jax[cuda12]"
+    assert config["options.extras_require"]["cuda13"].strip() == "jax[cuda13]"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxfs.posix import accelerator_obstacles, accelerators
+from jaxfs.posix import accelerators
 
 JAXLIB = "0.10.2"
 
@@ -30,7 +30,7 @@ class FakeMachine:
         self.sys.mkdir()
         monkeypatch.setattr(accelerators, "DEV", self.dev)
         monkeypatch.setattr(accelerators, "SYS", self.sys)
-        monkeypatch.setattr(accelerator_obstacles, "NVIDIA", self.nvidia)
+        monkeypatch.setattr(accelerators, "NVIDIA", self.nvidia)
         monkeypatch.setattr(importlib.metadata, "version", self._version)
         monkeypatch.setattr(importlib.metadata, "entry_points", self._entry_points)
         for row in accelerators.TABLE.values():
@@ -70,3 +70,9 @@ class FakeMachine:
         self.install("jax-cuda13-plugin", plugin="xla_cuda13")
         self.load_driver()
         self.add_nodes("nvidiactl", "nvidia-uvm", *(f"nvidia{i}" for i in range(gpus)))
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
+    """A machine without accelerators, and without plugins."""
+    return FakeMachine(tmp_path, monkeypatch)
