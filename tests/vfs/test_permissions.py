@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from jaxfs.errors import AccessDenied, NotPermitted
+from jaxfs.errors import AccessDenied, NameTaken, NotPermitted
 from jaxfs.testing import InProcessMount
 from jaxfs.testing.vfs_client import VfsClient
 from tests.unmounted import ADD, ALICE, BOB, DOUBLE, serving
@@ -173,3 +175,36 @@ async def test_a_report_of_check_is_shown_to_the_user_that_asked() -> None:
         await alice.write("programs/add/check", "[1234, 2] [0, 4]")
         assert b"max_abs_value=1234" in await alice.read("programs/add/check")
         assert await mount.client.read("programs/add/check") == b""
+
+
+@pytest.mark.parametrize("name", ["secret.json", "secret.npy", "secret.safetensors"])
+async def test_no_rename_takes_an_array_that_another_user_has_not_written_yet(name: str) -> None:
+    """The kernel finds nothing by this name, and so does not look whose array it is."""
+    async with serving() as mount:
+        alice, bob = mount.user(ALICE), mount.user(BOB)
+        file = await alice.open_file("arrays/secret", os.O_CREAT | os.O_WRONLY, 0o600)
+        await bob.write("arrays/.x", "[7]")
+        await bob.write("arrays/other", "[7]")
+        for own in ("arrays/.x", "arrays/other"):
+            with pytest.raises(NameTaken):
+                await bob.rename(own, f"arrays/{name}")
+        await file.write(PRIVATE.encode())
+        await file.close()
+        assert mount.client.stat("arrays/secret").uid == ALICE
+        assert await alice.read("arrays/secret.json") == b"[1.0, 2.0]\n"
+
+
+@pytest.mark.parametrize("inputs", ["[5, 6]", "[5, 6] [7, 8]"])
+async def test_no_rename_takes_a_call_that_another_user_has_not_written_yet(inputs: str) -> None:
+    async with serving(add=ADD) as mount:
+        alice, bob = mount.user(ALICE), mount.user(BOB)
+        calls = "programs/add/calls"
+        file = await alice.open_file(f"{calls}/1", os.O_CREAT | os.O_WRONLY, 0o600)
+        await bob.write(f"{calls}/.x", inputs)
+        with pytest.raises(NameTaken):
+            await bob.rename(f"{calls}/.x", f"{calls}/1.json")
+        await file.write(b"[1, 2] [3, 4]")
+        await file.close()
+        assert await alice.read("results/1.json") == b"[4.0, 6.0]\n"
+        with pytest.raises(AccessDenied):
+            await bob.read("results/1.json")

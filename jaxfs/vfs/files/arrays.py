@@ -94,7 +94,23 @@ async def _rename(mount: Mount, root: Mount, old: str, new: str, replace: bool) 
     array = mount.calls.arrays.get(old)
     if array is None:
         raise NotPermitted(f"arrays/{old} is one way to look at an array; use ln")
+    _check_visible(mount, new)
     mount.calls.arrays.rename(array, new, replace=replace)
+
+
+def _check_visible(mount: Mount, new: str) -> None:
+    """Checks that a rename replaces nothing that its name does not show.
+
+    An array to which nothing was written has no views: the kernel finds nothing by the name
+    ``w.json``, and has not checked that the caller may replace ``w``.
+
+    Raises:
+        Invalid: It is no name of an array or of a staging file.
+        NameTaken: There is such an array.
+    """
+    name = new if is_staging(new) else split_name(new)[0]
+    if mount.calls.arrays.get(name) is not None and _find(mount, mount, new) is None:
+        raise NameTaken(f"arrays/{name} is there already, and nothing was written to it yet")
 
 
 async def _rename_staged(mount: Mount, staged: StagedUpload, new: str, *, replace: bool) -> None:
@@ -104,6 +120,7 @@ async def _rename_staged(mount: Mount, staged: StagedUpload, new: str, *, replac
     if is_staging(new):
         calls.arrays.staged.rename(staged, new)
         return
+    _check_visible(mount, new)
     name, format_ = split_name(new)
     array = calls.arrays.get(name) or calls.arrays.create(new, staged.attr)
 

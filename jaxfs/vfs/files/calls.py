@@ -118,12 +118,15 @@ async def _rename(mount: Mount, program: Program, old: str, new: str, replace: b
     staged = files.get(old)
     if staged is None:
         raise NotPermitted(f"calls/{old} was written under its id, which cannot be changed")
-    if not replace and _find(mount, program, new) is not None:
+    is_shown = _find(mount, program, new) is not None
+    if not replace and is_shown:
         raise NameTaken(f"calls/{new} is there already")
     if names.is_staging(new):
         files.rename(staged, new)
         return
-    call = mount.calls.to_submit(program, new, staged.attr, replace=replace)
+    # by a name that shows no file, as job1.raw beside job1, the kernel has not checked that the
+    # caller may replace the call
+    call = mount.calls.to_submit(program, new, staged.attr, replace=replace and is_shown)
 
     async def submit(spool: Spool, owner: Credentials) -> None:
         await mount.calls.submit(call, spool, owner)
