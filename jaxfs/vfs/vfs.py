@@ -269,7 +269,7 @@ class Vfs:
         if spec.open is not None:
             file = await spec.open(self.mount, node.node_object, caller, flags)
         else:
-            file = open_text(spec, self.mount, node.node_object, caller, writes=writes)
+            file = open_text(spec, self.mount, node.node_object, caller, flags)
         file.target = target_of(node)
         return file
 

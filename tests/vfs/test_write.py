@@ -9,7 +9,7 @@ import trio
 
 from jaxfs.errors import Invalid, NotPermitted, OverQuota, TooBig
 from jaxfs.options import Options
-from tests.unmounted import ADD, DOUBLE, serving
+from tests.unmounted import ADD, DOUBLE, UNTYPED, serving
 
 WRITE = os.O_WRONLY | os.O_CREAT
 
@@ -164,3 +164,49 @@ async def test_a_commit_interrupted_by_a_signal_goes_on() -> None:
         mount.compiler.release("compile")
         await mount.client.ask("programs/add/call", "[1, 2] [3, 4]")
         assert mount.compiler.count("compile") == 1
+
+
+OPTIONS = "programs/add/options"
+
+
+async def test_lines_that_are_added_to_options_leave_the_others() -> None:
+    """``echo inline true >> options``; the kernel's offset is the end of the text that is there."""
+    async with serving(add=ADD) as mount:
+        await mount.client.write(OPTIONS, "inline true\n")
+        async with mount.client.open(OPTIONS, os.O_WRONLY | os.O_APPEND) as file:
+            await file.pwrite(mount.client.stat(OPTIONS).size, b"keep_unused true\n")
+        assert await mount.client.text(OPTIONS) == "inline true\nkeep_unused true\n"
+
+
+async def test_processes_that_write_one_after_another_to_options_leave_all_lines() -> None:
+    """``{ /bin/echo inline true; /bin/echo keep_unused true; } > options``."""
+    async with serving(add=ADD) as mount:
+        async with mount.client.open(OPTIONS, os.O_WRONLY | os.O_TRUNC) as file:
+            for line in (b"inline true\n", b"keep_unused true\n"):
+                await file.write(line)
+                await file.flush()
+        assert await mount.client.text(OPTIONS) == "inline true\nkeep_unused true\n"
+        async with mount.client.open(OPTIONS, os.O_WRONLY) as file:
+            for text in (b"inline true\nkeep_unused true\n", b"inline true\n"):
+                await file.pwrite(0, text)
+                await file.flush()
+        assert await mount.client.text(OPTIONS) == "inline true\n"
+
+
+@pytest.mark.parametrize("flags", [os.O_APPEND, 0])
+async def test_texts_that_are_added_to_other_control_files_stand_for_themselves(flags: int) -> None:
+    async with serving(untyped=UNTYPED) as mount:
+        async with mount.client.open("programs/untyped/signature", os.O_WRONLY | flags) as file:
+            for types in (b"f32[2]\n", b"f32[3]\n"):
+                await file.write(types)
+                await file.flush()
+        assert mount.client.ls("programs/untyped/specializations") == ["f32_2", "f32_3"]
+
+
+async def test_a_control_file_takes_no_zero_bytes() -> None:
+    async with serving(add=ADD) as mount:
+        file = await mount.client.open_file(OPTIONS, os.O_WRONLY)
+        await file.pwrite(7, b"inline true\n")
+        with pytest.raises(Invalid, match="zero bytes"):
+            await file.close()
+        assert await mount.client.text(OPTIONS) == ""

@@ -76,14 +76,26 @@ class ControlFile(OpenFile):
     is_plain = False  # half a text may mean something else
     held_bytes = LIMIT_BYTES
 
-    def __init__(self, write: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        write: Callable[[str], Awaitable[None]],
+        *,
+        appends: bool = False,
+        kept: Callable[[], bytes] | None = None,
+    ) -> None:
         """Starts with no text.
 
         Args:
             write: Carries out the text; what it raises is the error of close(2).
+            appends: Whether it was opened with O_APPEND.
+            kept: Returns the text that is there, where a text that is added continues it; None
+                where each text stands for itself.
         """
         self._write = write
+        self._appends = appends
+        self._kept = kept
         self._text = bytearray()
+        self._start = 0  # the file offset of the text
         self._dirty = False
 
     async def read(self, offset: int, size: int) -> bytes:
@@ -96,12 +108,28 @@ class ControlFile(OpenFile):
         Raises:
             Invalid: The text would be longer than `LIMIT_BYTES`.
         """
+        if not self._dirty:
+            self._begin(offset)
+        offset = len(self._text) if self._appends else max(0, offset - self._start)
         if offset + len(data) > self.LIMIT_BYTES:
             raise Invalid(f"a control file takes at most {self.LIMIT_BYTES} bytes")
         self._text[len(self._text) :] = bytes(max(0, offset - len(self._text)))
         self._text[offset : offset + len(data)] = data
         self._dirty, self.commit, self.is_half_written = True, None, False
         return len(data)
+
+    def _begin(self, offset: int) -> None:
+        """Begins a text: the first one, or one after another that was carried out.
+
+        Several processes may write to one descriptor, as in ``{ /bin/echo a; /bin/echo b; } > f``:
+        each closes it, and the next one writes at the end of what it has left.
+        """
+        continues = self._appends or 0 < len(self._text) <= offset
+        if continues and self._kept is not None:
+            self._text[:] = self._kept() if self._appends else self._text
+            return
+        self._text.clear()
+        self._start = offset if continues else 0
 
     async def truncate(self, size: int) -> None:
         """Drops the text from `size` on."""
@@ -116,9 +144,10 @@ class ControlFile(OpenFile):
         if not self._dirty:
             return None
         self._dirty, data = False, bytes(self._text)
-        self._text.clear()
 
         async def work() -> None:
+            if b"\0" in data:
+                raise Invalid("there are zero bytes in the text; write it as a whole")
             try:
                 text = data.decode()
             except UnicodeDecodeError as error:
