@@ -6,7 +6,7 @@ the real one.  The names are in `jaxfs.programs.names`; the files do not outlive
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import attrs
 
@@ -28,6 +28,9 @@ class StagedUpload(OwnedNodeObject):
         charge: What it costs its user beside shared memory.
         directory: The files of its directory.
         spool: Its bytes; None while there are none.
+        recommit: Commits bytes that are written after its rename; None while it has its name, or
+            where it was removed.
+        is_removed: Whether its name is gone.
         serial: Numbers its inode.
     """
 
@@ -36,6 +39,8 @@ class StagedUpload(OwnedNodeObject):
     charge: Charge
     directory: StagedUploads
     spool: Spool | None = None
+    recommit: Callable[[Spool], Awaitable[None]] | None = None
+    is_removed: bool = False
     serial: int = attrs.field(factory=lambda: next(SERIALS))
 
     @property
@@ -43,8 +48,18 @@ class StagedUpload(OwnedNodeObject):
         """Its size."""
         return self.spool.size if self.spool is not None else 0
 
-    def keep(self, spool: Spool) -> None:
-        """Keeps the bytes of a spool, instead of those from before."""
+    async def keep(self, spool: Spool) -> None:
+        """Keeps the bytes of a spool, instead of those from before.
+
+        After a rename they are what was renamed: its writer still had it open.
+
+        Raises:
+            JaxfsError: As the commit that the rename began.
+        """
+        if self.is_removed:
+            if self.recommit is not None:
+                await self.recommit(spool)
+            return
         old, self.spool = self.spool, spool.share()
         if old is not None:
             old.close()
@@ -56,6 +71,7 @@ class StagedUpload(OwnedNodeObject):
 
     def drop(self) -> None:
         """Frees the bytes: its name is gone."""
+        self.is_removed = True
         if self.spool is not None:
             self.spool.close()
             self.spool = None

@@ -36,6 +36,12 @@ STAGING_NAMES = {
     r".+\.tmp[.-]?[A-Za-z0-9_-]+": "libraries that write atomically (w.tmp1234)",
     r"tmp\.[A-Za-z0-9]{6,}": "mktemp(1) (tmp.Ab12Cd34Ef)",
     r".+\.(?=\w*[A-Z])[A-Za-z0-9]{6}": "mktemp w.XXXXXX, Qt (w.Ab12Cd)",
+    r".+\.[or](?=\w*[A-Z0-9])[A-Za-z0-9]{6}": "patch(1) (w.mlir.oAb12Cd)",
+    r".+\.(?=\w*[A-Z0-9])[A-Fa-f0-9]{8}": "aws s3 cp (w.6eF09b2D)",
+    r".+\.[0-9]{6,}": "npm's write-file-atomic (w.mlir.2893847283)",
+    r".+\.[a-z]+[0-9]{6,}": "Go's os.CreateTemp, TensorFlow (w.mlir123456789, w.tempstate123)",
+    r".+___jb_(tmp|old)___": "JetBrains (w.mlir___jb_tmp___)",
+    r"d2utmp[A-Za-z0-9]{6}": "dos2unix (d2utmpAb12Cd)",
     r"tmp[a-z0-9_]{8}": "Python's tempfile (tmpab12cd_4)",
     r"sed[A-Za-z0-9]{6}": "sed -i (sedAb12Cd)",
 }

@@ -291,6 +291,7 @@ class Programs:
             raise
         self._add(program)
         self.staging.forget(staged)
+        staged.program = program
 
     def _rename_program(self, program: SourceProgram, new: str) -> None:
         """Renames a program, and replaces one that has its new name.

@@ -9,6 +9,7 @@ from jaxfs.errors import JaxfsError
 from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.posix.node_object import NodeMode, OwnedNodeObject
 from jaxfs.programs.compiled import ProgramVersion
+from jaxfs.programs.program import SourceProgram
 from jaxfs.programs.program_versions import BuildTarget
 from jaxfs.quotas import STAGING, Charge, Quotas
 
@@ -48,6 +49,7 @@ class StagedFile(OwnedNodeObject):
         nbytes: size of its content.
         build: the compile that was begun when it was closed; None if it looks like no program.
         place: what it costs its user, besides its content.
+        program: the program that it has become by a rename; a writer may still have it open.
         serial: distinguishes node objects for as long as the daemon runs.
     """
 
@@ -57,6 +59,7 @@ class StagedFile(OwnedNodeObject):
     nbytes: int = 0
     build: StagedBuild | None = None
     place: Charge | None = None
+    program: SourceProgram | None = None
     serial: int = attrs.field(factory=lambda: next(SERIALS))
 
     def charge(self, quotas: Quotas, *, force: bool = False) -> None:

@@ -34,8 +34,25 @@ STAGING = (
     "tmp.Ab12Cd34Ef",
     "tmpab12cd_4",
     "sedAb12Cd",
+    "w.mlir.o0yL6Au",
+    "w.6eF09b2D",
+    "w.npy.2893847283",
+    "w.json123456789",
+    "w.json___jb_tmp___",
+    "d2utmpAb12Cd",
 )
-PROPER = ("w", "w.npy", "w.json", "w.safetensors", "4913", "job1", "tmp", "sediment")
+PROPER = (
+    "w",
+    "w.npy",
+    "w.json",
+    "w.safetensors",
+    "4913",
+    "job1",
+    "tmp",
+    "sediment",
+    "w.0",
+    "w.layer1",
+)
 
 
 @pytest.mark.parametrize("name", STAGING)
@@ -189,3 +206,48 @@ async def test_an_editor_keeps_the_old_array_as_a_backup() -> None:
         assert mount.client.ls("arrays") == ["w", "w~"]
         mount.client.unlink("arrays/w~")
         assert await mount.client.read("arrays/w.json") == b"[2]\n"
+
+
+LATE = {
+    "arrays": ("w", b"[1, 2]", b" [3, 4]", "arrays/w.json", "[3, 4]"),
+    "programs": ("p.mlir", b"double(x: f32[2])", b" -> y: f32[2]", "programs/p/signature", None),
+}
+
+
+@pytest.mark.parametrize("place", LATE)
+async def test_what_is_written_after_the_rename_of_a_staging_file_is_not_lost(place: str) -> None:
+    """Python's ``os.replace(file.name, target)`` before ``file.close()``."""
+    name, first, rest, shown, expected = LATE[place]
+    async with serving() as mount:
+        file = await mount.client.open_file(f"{place}/.tmpAb12Cd", os.O_CREAT | os.O_WRONLY)
+        await file.write(first)
+        await mount.client.rename(f"{place}/.tmpAb12Cd", f"{place}/{name}")
+        await file.write(rest)
+        await file.close()
+        text = await mount.client.text(shown)
+        assert (expected or "y f32[2]") in text
+        assert await mount.client.text("error_log") == ""
+
+
+async def test_what_is_written_after_a_call_was_renamed_is_an_error_of_close() -> None:
+    async with serving(add=ADD) as mount:
+        calls = "programs/add/calls"
+        file = await mount.client.open_file(f"{calls}/.new", os.O_CREAT | os.O_WRONLY)
+        await file.write(b"[1, 2] [3, 4]")
+        await mount.client.rename(f"{calls}/.new", f"{calls}/1")
+        await file.write(b" [5, 6]")
+        with pytest.raises(NameTaken, match="submitted already"):
+            await file.close()
+        assert await mount.client.read("results/1.json") == b"[4.0, 6.0]\n"
+
+
+@pytest.mark.parametrize("place", ["arrays", "programs/add/calls", "programs"])
+async def test_what_is_written_to_a_removed_staging_file_costs_nothing(place: str) -> None:
+    async with serving(add=ADD) as mount:
+        quotas, uid = mount.mount.quotas, mount.client.credentials.uid
+        before = quotas.rows(uid)
+        file = await mount.client.open_file(f"{place}/.new", os.O_CREAT | os.O_WRONLY)
+        await file.write(bytes(100_000))
+        mount.client.unlink(f"{place}/.new")
+        await file.close()
+        assert quotas.rows(uid) == before

@@ -75,7 +75,10 @@ async def _open_staged(
     mount: Mount, staged: StagedFile, caller: Credentials, flags: int
 ) -> OpenFile:
     async def commit(spool: Spool) -> None:
-        await mount.programs.staging.commit(staged, spool.view())
+        if staged.program is not None:  # renamed while its writer had it open
+            await mount.programs.builds.commit(staged.program, spool.view())
+        else:
+            await mount.programs.staging.commit(staged, spool.view())
 
     content = Content(staged.sha256, staged.name)
     return await _open_content(mount, content, commit, caller, flags, plain=True)

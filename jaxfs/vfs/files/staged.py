@@ -20,9 +20,7 @@ RENAME_WAIT_S = 0.2  # the kernel locks the directory for all users during a ren
 
 
 async def _open(mount: Mount, staged: StagedUpload, caller: Credentials, flags: int) -> OpenFile:
-    async def commit(spool: Spool) -> None:
-        staged.keep(spool)
-
+    commit = staged.keep
     if staged.spool is not None and not flags & os.O_TRUNC:
         return UploadFile(staged.spool.share(), commit, flags, plain=True)
     return UploadFile(mount.calls.admission.spool(caller.uid), commit, flags, plain=True)
@@ -68,6 +66,7 @@ async def commit_staged(
     async def work() -> None:
         try:
             await commit(spool, owner)
+            staged.recommit = lambda later: commit(later, owner)
             staged.remove()
         finally:
             spool.close()
@@ -77,4 +76,5 @@ async def commit_staged(
     )
     with trio.move_on_after(RENAME_WAIT_S):
         await begun.wait()
+    staged.recommit = lambda later: commit(later, owner)
     staged.remove()
