@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -26,12 +27,14 @@ from jaxfs.posix.credentials import SERIALS, InodeAttr, allowed_to_readers
 from jaxfs.posix.node_object import FixedNodeObject, NodeMode
 from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
 from jaxfs.programs.names import check as check_name
+from jaxfs.programs.names import is_staging
 from jaxfs.programs.program import DerivedProgram, Program, SourceProgram
 from jaxfs.programs.program_records import check_target
 from jaxfs.programs.program_registry import Programs
 from jaxfs.types.buffers import Parameter
 
 log = logging.getLogger(__name__)
+_LN_TEMPORARY = re.compile(r"Cu[A-Za-z0-9]{6}", re.ASCII)  # the link that ln -sf renames
 
 
 @attrs.define(eq=False)
@@ -163,6 +166,8 @@ def bound_inputs(program: Program, names: Sequence[str], find: FindArray) -> dic
     """
     found = dict[int, BoundInput]()
     for binding in bindings(program):
+        if _is_temporary(binding.key, names):
+            continue
         ref = binding.ref(find)
         leaves = [param.name for param in ref.params]
         numbers = _numbers_of(binding, names, len(leaves))
@@ -172,6 +177,14 @@ def bound_inputs(program: Program, names: Sequence[str], find: FindArray) -> dic
                 raise Invalid(f"{binding.path}: input {number} is bound twice")
             found[number] = BoundInput(ref, leaf)
     return found
+
+
+def _is_temporary(key: str, names: Sequence[str]) -> bool:
+    """Whether a binding is renamed to an input's name soon: by ``ln -sf``, or a careful writer."""
+    prefix = f"{key}."
+    if any(name == key or name.startswith(prefix) for name in names):
+        return False
+    return is_staging(key) or _LN_TEMPORARY.fullmatch(key) is not None
 
 
 def _numbers_of(binding: Binding, names: Sequence[str], count: int) -> Sequence[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from jaxfs.errors import Invalid, NameTaken
@@ -109,3 +111,35 @@ async def test_when_all_inputs_are_bound_an_empty_line_is_a_call() -> None:
         await mount.client.write("programs/add/inputs/y", "[3.0, 4.0]")
         await mount.client.write("programs/add/calls/1", "\n")
         assert await mount.client.read("results/1.json") == SUM
+
+
+@pytest.mark.parametrize("temporary", ["CuAb12Cd", ".x.tmp", "sedAb12Cd"])
+async def test_a_binding_is_replaced_by_a_rename_and_calls_go_on_meanwhile(temporary: str) -> None:
+    """``ln -sf ../../../arrays/v inputs/x`` makes another link and renames that."""
+    inputs = "programs/add/inputs"
+    async with serving(add=ADD) as mount:
+        await mount.client.write("arrays/v", "[5.0, 6.0]")
+        await mount.client.write("arrays/w", "[1.0, 2.0]")
+        mount.client.symlink("../../../arrays/w", f"{inputs}/x")
+        mount.client.symlink("../../../arrays/v", f"{inputs}/{temporary}")
+        assert await mount.client.ask("programs/add/call", "[3, 4]") == SUM
+        with pytest.raises(NameTaken):
+            await mount.client.rename(f"{inputs}/{temporary}", f"{inputs}/x", replace=False)
+        await mount.client.rename(f"{inputs}/{temporary}", f"{inputs}/x")
+        assert mount.client.ls(inputs) == ["x"]
+        assert await mount.client.ask("programs/add/call", "[3, 4]") == b"[8.0, 10.0]\n"
+
+
+async def test_an_array_of_its_own_gets_an_inputs_name_by_a_rename() -> None:
+    inputs = "programs/add/inputs"
+    async with serving(add=ADD) as mount:
+        await mount.client.write(f"{inputs}/x", "[5.0, 6.0]")
+        file = await mount.client.open_file(f"{inputs}/.x.tmp", os.O_CREAT | os.O_WRONLY)
+        assert await mount.client.ask("programs/add/call", "[3, 4]") == b"[8.0, 10.0]\n"
+        await file.write(b"[1.0, 2.0]")
+        await file.close()
+        await mount.client.rename(f"{inputs}/.x.tmp", f"{inputs}/x")
+        assert mount.client.ls(inputs) == ["x"]
+        assert await mount.client.ask("programs/add/call", "[3, 4]") == SUM
+        mount.client.unlink(f"{inputs}/x")
+        assert mount.client.ls(inputs) == []

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from jaxfs.arrays.bindings import Binding, bind, bindings
 from jaxfs.arrays.named_array import NamedArray
+from jaxfs.errors import JaxfsError, NameTaken
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs import names
 from jaxfs.programs.program import Program
@@ -32,7 +33,11 @@ def _symlink(
 ) -> DirEntry[Binding]:
     """Binds an input to an array of the mount, also after a remount."""
     entry = _bind(Binding(program, key, target=target))
-    mount.remember(program)
+    try:
+        mount.remember(program)
+    except JaxfsError:
+        del program.inputs[key]
+        raise
     return entry
 
 
@@ -59,6 +64,34 @@ def _unlink(mount: Mount, entry: DirEntry[Binding]) -> None:
     Later requests have to bring the input.
     """
     _unbind(mount, entry.node_object)
+
+
+async def _rename(mount: Mount, program: Program, old: str, new: str, replace: bool) -> None:
+    """Renames a binding, as ``ln -sf`` and writers of temporary files do.
+
+    Raises:
+        Invalid: The new name is no name.
+        NameTaken: There is a binding of this name, and ``replace`` is off.
+        JaxfsError: The record cannot be written; nothing has changed.
+    """
+    names.check(new)
+    before = dict(program.inputs)
+    if not replace and new in before:
+        raise NameTaken(f"{program.path}/inputs/{new} is there already")
+    if old == new:
+        return
+    binding = program.inputs.pop(old)
+    replaced = program.inputs.pop(new, None)
+    binding.key, program.inputs[new] = new, binding
+    try:
+        mount.remember(program)
+    except JaxfsError:
+        binding.key, program.inputs = old, before
+        raise
+    if isinstance(binding, Binding) and binding.array is not None:
+        binding.array.name = new
+    if replaced is not None:
+        replaced.drop()
 
 
 def _discard(mount: Mount, binding: Binding) -> None:
@@ -112,6 +145,7 @@ SPECS: tuple[NodeSpec, ...] = (
         create=_create,
         symlink=_symlink,
         unlink=_unlink,
+        rename=_rename,
     ),
     LINK,
     ARRAY,
