@@ -241,8 +241,11 @@ class Filesystem(pyfuse3.Operations):
         ctx: pyfuse3.RequestContext,
     ) -> None:
         """Renames a file; exchanging two is not supported."""
-        if flags & pyfuse3.RENAME_EXCHANGE:
-            raise Invalid("two programs cannot be exchanged; rename one after the other")
+        if flags & ~pyfuse3.RENAME_NOREPLACE:
+            raise Invalid(
+                "two files cannot be exchanged, and none left as a whiteout; rename one "
+                "after the other"
+            )
         gone = await self.vfs.rename(
             parent_inode_old,
             decode_name(name_old),
