@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from collections.abc import Awaitable
+from functools import partial
 
 import trio
 
@@ -23,6 +25,7 @@ from jaxfs.codecs.framing import Framer
 from jaxfs.errors import Cancelled, NotReady, OverQuota, RunFailed, TimedOut
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.spin import SpinPolicy
+from jaxfs.ipc.spool import Spool
 from jaxfs.posix.credentials import Credentials
 from jaxfs.programs.commits import Unsettled
 from jaxfs.programs.compiled import CompiledProgram, ProgramVersion
@@ -80,16 +83,21 @@ class Conversation:
         current = self._program.compiled or await self._program.wait_compiled()
         if self._finishing is not None:  # its reply comes first
             await self._finishing.ended.wait()
+        is_taken = False
         try:
             self._prepare_spool(current, len(data))
             if self._spool.size:
                 for _ in self._spool.prepare(0, self._spool.size + len(data)):
                     await trio.lowlevel.checkpoint()
             self._spool.append(data)
+            is_taken = True
             if isinstance(current, CompiledProgram):
                 await self._submit_complete(current)
             elif not self._format:  # without types only the reader knows where the request ends
                 self._format = format_of(self._spool, self._fixed_format)
+        except trio.Cancelled:  # a signal ends the wait, not the request: the data are written
+            if not is_taken:
+                raise
         except BaseException:
             self._reset()
             raise
@@ -98,8 +106,7 @@ class Conversation:
     def write_now(self, data: bytes) -> bool:
         """Takes a whole small raw request, without a turn of the event loop; False for others.
 
-        If no other reply is awaited, it also waits a moment for this one, so that the event loop
-        need not wake up for it.
+        Waits a moment for the only reply, so that the event loop need not wake up for it.
 
         Raises:
             NoSpace: The run does not fit into memory.
@@ -147,32 +154,29 @@ class Conversation:
             self._spool = self._admission.spool(self._uid, max(nbytes, expected))
 
     async def _submit_complete(self, compiled: CompiledProgram) -> None:
-        """Submits the requests in the spool that are complete; the rest stays there."""
+        """Submits the requests in the spool that are complete; the rest stays there.
+
+        Each that came in one write with another one is copied once: a megabyte may have ten
+        thousand.
+        """
         needed = await self._request_bytes(compiled, self._spool.view())
         if needed is None or needed > self._spool.size:
             return
-        rest = self._spool.read(needed, self._spool.size - needed)
+        rest = memoryview(self._spool.read(needed, self._spool.size - needed))
         self._spool.truncate(needed)
-        await self._submit()
-        if rest:
-            await self._submit_pipelined(compiled, memoryview(rest))
-
-    async def _submit_pipelined(self, compiled: CompiledProgram, rest: memoryview) -> None:
-        """Submits the requests that came in one write with another one.
-
-        Each is copied once: a megabyte may have ten thousand.
-        """
-        for number in itertools.count(1):
-            needed = await self._request_bytes(compiled, rest) if rest else None
-            if needed is None or needed > len(rest):
-                break
-            self._spool.append(rest[:needed])
-            await self._submit()
-            rest = rest[needed:]
-            if number % REQUESTS_PER_TURN == 0:
-                await trio.lowlevel.checkpoint()
-        if rest:
-            self._spool.append(rest)
+        try:
+            for number in itertools.count(1):
+                await self._submit()
+                needed = await self._request_bytes(compiled, rest) if rest else None
+                if needed is None or needed > len(rest):
+                    return
+                self._spool.append(rest[:needed])
+                rest = rest[needed:]
+                if number % REQUESTS_PER_TURN == 0:
+                    await trio.lowlevel.checkpoint()
+        finally:  # also where a signal ends a wait
+            if rest:
+                self._spool.append(rest)
 
     async def _request_bytes(self, compiled: CompiledProgram, data: memoryview) -> int | None:
         """Returns the length of the first request in ``data``, or None while it is unknown.
@@ -185,29 +189,38 @@ class Conversation:
             return None
         while True:
             try:
-                self._framer = self._framer or self._make_framer(compiled)
+                if self._framer is None:
+                    params = self._calls.requests.free_params(self._program, compiled, self._caller)
+                    self._framer = Framer(self._format, params, self._count_arrays)
                 return self._framer.needed(data)
             except Unsettled as unsettled:
                 self._framer = None
                 await unsettled.ended.wait()
 
-    def _make_framer(self, compiled: CompiledProgram) -> Framer:
-        params = self._calls.requests.free_params(self._program, compiled, self._caller)
-        return Framer(
-            self._format, params, lambda path: len(self._calls.find(path, self._caller).params)
-        )
+    def _count_arrays(self, path: str) -> int:
+        return len(self._calls.find(path, self._caller).params)
 
-    async def _submit(self) -> None:
-        """Reads the request in the spool and starts its run."""
-        spool, format_name, begun_usec = self._spool, self._format, now_usec()
-        nbytes = spool.size
+    def _submit(self) -> Awaitable[None]:
+        """Takes the request in the spool; to be awaited: reads it and starts its run."""
+        request = self._spool, self._format, now_usec()
         self._spool, self._framer, self._format = self._admission.spool(self._uid), None, ""
+        return self._submit_request(*request)
+
+    async def _submit_request(self, spool: Spool, format_name: str, begun_usec: int) -> None:
+        nbytes, is_reread = spool.size, False
         try:
             compiled, inputs = await self._calls.requests.read(
                 self._uid, self._caller, self._program, spool, format_name
             )
+        except trio.Cancelled:  # a signal drops no request: the next read or write waits for it
+            is_busy = self._finishing is not None and not self._finishing.ended.is_set()
+            if is_reread := not (self._is_closed or is_busy):
+                again = partial(self._submit_request, spool, format_name, begun_usec)
+                self._finishing = SingleFlight(self._calls.nursery, again)
+            raise
         finally:
-            spool.close()
+            if not is_reread:
+                spool.close()
         if self._is_closed:
             release_inputs(inputs)
             return
@@ -309,10 +322,7 @@ class Conversation:
             self._allowance.shrink()
 
     async def _finish_request(self) -> None:
-        """Submits what was written so far as a whole request: reading or closing ends it.
-
-        A wait that is interrupted does not drop the request: the next read finds it under way.
-        """
+        """Submits what was written so far: reading or closing ends it, an interrupted wait not."""
         if self._finishing is None:
             self._finishing = SingleFlight(self._calls.nursery, self._submit_rest)
         finishing = self._finishing
@@ -323,9 +333,12 @@ class Conversation:
 
     async def _submit_rest(self) -> None:
         try:
-            if not self._format:
-                self._format = format_of(self._spool, self._fixed_format)
-            await self._submit()
+            compiled = self._program.compiled
+            if compiled is not None:  # a write that was interrupted may have left several
+                await self._submit_complete(compiled)
+            if self._spool.size:
+                self._format = self._format or format_of(self._spool, self._fixed_format)
+                await self._submit()
         except BaseException:
             self._reset()
             raise
@@ -343,7 +356,7 @@ class Conversation:
     @property
     def has_request(self) -> bool:
         """Whether a request was written that is not submitted."""
-        return self._spool.size > 0
+        return self._spool.size > 0 or self._finishing is not None
 
     def poll(self) -> None:
         """Takes the replies that the engine has sent already."""
@@ -352,8 +365,7 @@ class Conversation:
     def is_readable(self) -> bool:
         """Returns whether there is a reply, or a request that ends where reading begins.
 
-        Without any request the file is not readable for poll(2), though read(2) returns at once:
-        a program that polls waits for replies.
+        A program that polls waits for replies: read(2) returns at once where there is no request.
         """
         if self._replies:
             return self._replies[0].outcome is not None
@@ -362,10 +374,7 @@ class Conversation:
         return self._program.compiled is None or not format_named(self._format).is_framed
 
     def next_arrival(self) -> trio.Event:
-        """Returns an event that is set when the first reply arrives, or the next run is submitted.
-
-        The second counts where no reply is awaited.
-        """
+        """Returns the event of the first reply, or of the next run where no reply is awaited."""
         if self._replies:
             return self._replies[0].arrived
         if self._submitted is None:
@@ -373,10 +382,7 @@ class Conversation:
         return self._submitted
 
     def _reset(self) -> None:
-        """Drops the request in the spool, after an error or on a signal.
-
-        The next write begins a new request, and may be in another format.
-        """
+        """Drops the request in the spool: the next write begins one, perhaps in another format."""
         self._spool.close()
         self._spool, self._framer, self._format = self._admission.spool(self._uid), None, ""
 

@@ -290,3 +290,59 @@ async def test_references_in_a_conversation_are_found() -> None:
         assert await mount.client.ask("programs/add/call", "arrays/w [3, 4]\n") == SUM
         with pytest.raises(NotFound, match="arrays/nothing"):
             await mount.client.ask("programs/add/call", "arrays/nothing [3, 4]\n")
+
+
+LONG = b"[" + b" " * (1 << 18)  # read in a thread
+
+
+async def interrupted_write(file: ClientFile, data: bytes) -> int:
+    """Writes as a process to which a signal comes while the request is read."""
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        return await file.write(data)
+    raise AssertionError("EINTR: the C library and Python write the same bytes again")
+
+
+@pytest.mark.parametrize("pieces", [(LONG, b"1, 2] [3, 4]\n"), (LONG + b"1, 2] [3, 4]\n",)])
+@pytest.mark.parametrize("more", [0, 1, 3])
+async def test_a_signal_while_a_long_request_is_read_drops_no_part_of_it(
+    pieces: tuple[bytes, ...], more: int
+) -> None:
+    async with serving(add=ADD) as mount:
+        file = await opened(mount, "programs/add/call")
+        for piece in pieces[:-1]:
+            await file.write(piece)
+        last = pieces[-1] + REQUEST * more
+        assert await interrupted_write(file, last) == len(last)
+        assert await file.read_all() == SUM * (1 + more)
+        await file.write(REQUEST)
+        assert await file.read_all() == SUM
+        await file.close()
+
+
+async def test_a_request_after_an_interrupted_one_is_answered_after_it() -> None:
+    async with serving(double=DOUBLE) as mount:
+        file = await opened(mount, "programs/double/call")
+        await interrupted_write(file, LONG + b"1, 2]\n[2, 2]\n")
+        await file.write(b"[3, 2]\n")
+        assert await file.read_all() == b"[2.0, 4.0]\n[4.0, 4.0]\n[6.0, 4.0]\n"
+        await file.close()
+
+
+async def test_a_bad_request_that_was_interrupted_is_the_error_of_the_read() -> None:
+    async with serving(add=ADD) as mount:
+        file = await opened(mount, "programs/add/call")
+        await interrupted_write(file, LONG + b"1, 2] [3, 'x']\n")
+        with pytest.raises(Invalid):
+            await file.read()
+        await file.write(REQUEST)
+        assert await file.read_all() == SUM
+        await file.close()
+
+
+async def test_an_interrupted_request_of_a_write_only_conversation_is_submitted() -> None:
+    async with serving(add=ADD) as mount:
+        file = await opened(mount, "programs/add/call", os.O_WRONLY)
+        await interrupted_write(file, LONG + b"1, 2] [3, 4]\n")
+        await file.close()
+        assert (await mount.client.keyed("programs/add/stats"))["calls"] == "1"
