@@ -81,6 +81,7 @@ async def _rename(mount: Mount, program: Program, old: str, new: str, replace: b
     if old == new:
         return
     binding = program.inputs.pop(old)
+    assert isinstance(binding, Binding)
     replaced = program.inputs.pop(new, None)
     binding.key, program.inputs[new] = new, binding
     try:
@@ -88,7 +89,7 @@ async def _rename(mount: Mount, program: Program, old: str, new: str, replace: b
     except JaxfsError:
         binding.key, program.inputs = old, before
         raise
-    if isinstance(binding, Binding) and binding.array is not None:
+    if binding.array is not None:
         binding.array.name = new
     if replaced is not None:
         replaced.drop()
