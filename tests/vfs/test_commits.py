@@ -245,6 +245,22 @@ async def test_a_failure_that_no_process_waits_for_reaches_error_and_error_log()
         assert len((await mount.client.text("error_log")).splitlines()) == len(rows)
 
 
+async def test_the_error_of_a_program_waits_for_what_an_exiting_process_wrote() -> None:
+    async with serving(p=ADD) as mount:
+        mount.compiler.hold("compile")
+        await write_and_exit(mount, "programs/p.mlir", "no such thing" + DOUBLE)
+        async with trio.open_nursery() as nursery:
+            found = list[str]()
+
+            async def read() -> None:
+                found.append(await mount.client.text("programs/p/error"))
+
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            mount.compiler.release("compile")
+        assert found[0].startswith("EINVAL: ")
+
+
 async def test_what_is_written_after_a_flush_is_committed_by_the_next_one() -> None:
     async with serving() as mount:
         mount.compiler.hold("compile")

@@ -238,8 +238,13 @@ def _text_file(
     write: Callable[[Mount, Program, Credentials, str], Awaitable[None]] | None = None,
     *,
     compiles: bool = False,
+    target: Callable[[Program], object] | None = None,
 ) -> FileSpec[Program]:
-    """Returns the spec of a control file; with ``compiles``, opening it compiles the program."""
+    """Returns the spec of a control file.
+
+    With ``compiles``, opening it compiles the program; with ``target``, it waits for the commits
+    of that.
+    """
     return FileSpec(
         f"{PROGRAM.pattern}/{name}",
         0o644 if write else 0o444,
@@ -247,7 +252,8 @@ def _text_file(
         help_text,
         read=read,
         write=write,
-        settles=write is not None,
+        target=target,
+        settles=write is not None or target is not None,
         prepare=compile_derived if compiles else None,
     )
 
@@ -282,7 +288,13 @@ SPECS: tuple[NodeSpec, ...] = (
         read=_status,
         changed=lambda program: program.changed,
     ),
-    _text_file("error", "text", '"ok", or why the last write failed or no call is taken', _error),
+    _text_file(
+        "error",
+        "text",
+        '"ok", or why the last write failed or no call is taken',
+        _error,
+        target=lambda program: program,
+    ),
     _text_file(
         "signature",
         "newline-separated",

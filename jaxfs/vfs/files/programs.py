@@ -144,6 +144,7 @@ SOURCE = FileSpec[SourceProgram](
     "the source, byte for byte (.mlir .mlirbc .jaxexport .pkl; content decides, not the name)",
     open=_open_source,
     size=lambda mount, program: program.source_bytes,
+    target=lambda program: program,
     discard=_discard,
     is_primary=True,
 )
