@@ -33,6 +33,7 @@ class MountStatus(msgspec.Struct, frozen=True):
         programs: How many there are.
         uptime_usec: Since the mount.
         version: The first line of ``version``.
+        damaged_records: Files of the state directory that the mount left out when it began.
     """
 
     mountpoint: str
@@ -42,6 +43,7 @@ class MountStatus(msgspec.Struct, frozen=True):
     programs: int | None = None
     uptime_usec: int | None = None
     version: str = ""
+    damaged_records: int = 0
 
 
 def status_of(mountpoint: str) -> MountStatus:
@@ -63,6 +65,7 @@ def status_of(mountpoint: str) -> MountStatus:
         programs=_number(found.get("programs")),
         uptime_usec=_number(found.get("uptime_usec")),
         version=version.partition("\n")[0],
+        damaged_records=_number(found.get("damaged_records")) or 0,
     )
 
 

@@ -39,11 +39,13 @@ class NamedArrays:
     Attributes:
         views: The views of these arrays and of the mount's results.
         staged: The staging files beside them.
+        damaged: How many kept arrays could not be read when the mount began.
     """
 
     def __init__(self, quotas: Quotas) -> None:
         self.views = ViewTable()
         self.staged = StagedUploads(quotas)
+        self.damaged = 0
         self._quotas = quotas
         self._arrays: dict[str, NamedArray] = {}
 

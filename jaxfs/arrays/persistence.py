@@ -116,9 +116,9 @@ class ArrayStore:
                 header, memory = _read(path, pool)
                 self._restore_one(path.name.removesuffix(SUFFIX), header, memory)
             except Exception as error:  # whatever is in one file, the others are served
+                self._arrays.damaged += 1
                 log.warning(
-                    "%s cannot be read and is left out: %s; write the array again, or remove the "
-                    "file",
+                    "%s is damaged and is left out: %s; write the array again, or remove the file",
                     path,
                     error,
                 )

@@ -72,6 +72,11 @@ class Programs:
         self._restorer = Restorer(builder, self.builds, self.derivations, nursery)
         self._programs: dict[str, SourceProgram] = {}
 
+    @property
+    def damaged_records(self) -> int:
+        """How many records of the state directory were left out; the log names each."""
+        return self._store.damaged_records
+
     def __iter__(self) -> Iterator[SourceProgram]:
         return iter(tuple(self._programs.values()))
 

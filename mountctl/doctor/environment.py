@@ -41,6 +41,13 @@ def mounts() -> Iterator[Finding]:
         subject = f"mount {mount.mountpoint}"
         if mount.state in REMEDIES:
             yield fail(subject, mount.state, REMEDIES[mount.state].format(mount.mountpoint))
+        elif mount.damaged_records:
+            yield warn(
+                subject,
+                f"{mount.state}, without {mount.damaged_records} damaged files of its state "
+                "directory",
+                f"mountctl logs {mount.mountpoint} | grep damaged; write what they name again",
+            )
         else:
             yield ok(subject, mount.state)
     if not found:

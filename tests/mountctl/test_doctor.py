@@ -144,6 +144,19 @@ def test_stale_mount_fails_with_the_command_that_removes_it(
     assert only(environment.mounts).remedy == "mountctl umount /jax"
 
 
+def test_damaged_files_of_the_state_directory_are_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [status.MountStatus("/jax", "ok", damaged_records=2)]
+    monkeypatch.setattr(status, "statuses", lambda place: found)
+    finding = only(environment.mounts)
+    assert (finding.level, finding.found) == (
+        "warn",
+        "ok, without 2 damaged files of its state directory",
+    )
+    assert "mountctl logs /jax" in finding.remedy
+
+
 def test_doctors_exit_code_says_whether_something_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -217,6 +217,7 @@ async def test_a_record_that_makes_no_sense_is_left_out_and_the_rest_is_served(
         assert mount.client.listing("programs")["add"]
         assert "bad.json is damaged and is left out" in caplog.text
         assert len(list((tmp_path / "sources").iterdir())) == 2  # the bad one may have used it
+        assert (await mount.client.keyed("health"))["damaged_records"] == "1"
         await mount.client.write("programs/bad.mlir", DOUBLE)
     async with open_vfs(state_dir=tmp_path) as mount:
         assert mount.client.ls("programs") == ["add", "add.mlir", "bad", "bad.mlir"]
@@ -439,6 +440,8 @@ async def test_a_damaged_array_is_left_out_and_writing_it_again_heals_it(
         DAMAGE[damage](path)
     async with open_vfs(KEEP, state_dir=tmp_path) as mount:
         assert mount.client.ls("arrays") == ["v"]
+        damaged = (await mount.client.keyed("health"))["damaged_records"]
+        assert damaged == ("0" if damage == "lost" else "1")
         await mount.client.write("arrays/w", data)
     async with open_vfs(KEEP, state_dir=tmp_path) as mount:
         assert mount.client.ls("arrays") == ["v", "w"]

@@ -39,6 +39,7 @@ def _health(mount: Mount, root: Mount, caller: Credentials) -> bytes:
             ("pickle", mount.options.pickle),
             ("devices", len(mount.devices)),
             ("programs", len(mount.programs)),
+            ("damaged_records", mount.programs.damaged_records + mount.calls.arrays.damaged),
             ("queued_calls", mount.calls.admission.waiting),
             ("result_bytes", mount.calls.admission.quotas.result_bytes),
             ("result_limit_bytes", mount.calls.admission.quotas.limit_bytes),
