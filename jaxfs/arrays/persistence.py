@@ -1,10 +1,10 @@
 """``-o keep_arrays``: arrays that are there again after a remount.
 
 Each array is a file of the state directory: a header, which is a sealed line of JSON, and from the
-next page on the memory of the array, with its checksum in the header.  Changes are written some
-seconds later and when the mount ends, so that a loop which replaces an array a thousand times a
-second does not wait for a disk.  Arrays that a run had yet to make are lost, as is everything in
-``results/``.
+next multiple of 4 KiB on the memory of the array, with its checksum in the header.  Changes are
+written some seconds later and when the mount ends, so that a loop which replaces an array a
+thousand times a second does not wait for a disk.  Arrays that a run had yet to make are lost, as is
+everything in ``results/``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jaxfs.arrays.producers import WrittenArrays, join_outputs
 from jaxfs.engine.interface import Input, Range
 from jaxfs.errors import JaxfsError
 from jaxfs.ipc.channel import INLINE_BYTES
-from jaxfs.ipc.shared_memory import PAGE_BYTES, Pool, Segment
+from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.posix.credentials import InodeAttr
 from jaxfs.posix.durable_files import open_regular, remove_left_over, write_durably
 from jaxfs.programs.program_records import check_attributes
@@ -39,6 +39,7 @@ from jaxfs.types.signature import Param, Signature
 PAUSE_S = 5.0
 PIECE_BYTES = 16 << 20
 MAX_HEADER_BYTES = 64 << 20
+HEADER_ALIGNMENT = 4096  # of the file's format, not of the machine: kernels differ in page sizes
 SUFFIX = ".array"
 log = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ def _write(path: Path, header: ArrayFileHeader, pieces: list[bytes | memoryview]
         header, nbytes=sum(map(len, pieces)), sha256=digest.hexdigest()
     )
     line = seal(f"arrays/{path.name}", msgspec.json.encode(header)) + b"\n"
-    write_durably(path, [line, bytes(-len(line) % PAGE_BYTES), *pieces])
+    write_durably(path, [line, bytes(-len(line) % HEADER_ALIGNMENT), *pieces])
 
 
 def _read(path: Path, pool: Pool) -> tuple[ArrayFileHeader, Input]:
@@ -182,7 +183,7 @@ def _read(path: Path, pool: Pool) -> tuple[ArrayFileHeader, Input]:
         is_sealed(f"arrays/{path.name}", line.rstrip(b"\n"))
         header = msgspec.json.decode(line, type=ArrayFileHeader)
         _check(path, header)
-        start = -(-len(line) // PAGE_BYTES) * PAGE_BYTES
+        start = -(-len(line) // HEADER_ALIGNMENT) * HEADER_ALIGNMENT
         if os.fstat(file.fileno()).st_size < start + header.nbytes:
             raise ValueError("it is cut short")
         file.seek(start)

@@ -114,7 +114,8 @@ class Pool:
         Ranges of up to ``SHARED_BYTES`` share segments.  Those up to 16 KiB follow one another in a
         segment which is given back when all of them are released: meant for memory that is soon
         released again.  Larger ones are each used again when they are released, so that one
-        that lives on keeps only its own pages.
+        that lives on keeps only its own pages: they are whole pages, which some aarch64 kernels
+        have of 64 KiB.
 
         Raises:
             OSError: The system has no more memory (ENOSPC) or descriptors (EMFILE).
@@ -122,7 +123,7 @@ class Pool:
         if nbytes > SHARED_BYTES:
             return self.take(nbytes), 0
         if nbytes > SLAB_BYTES // 8:
-            slot = self._take_slot(1 << (nbytes - 1).bit_length())
+            slot = self._take_slot(max(PAGE_BYTES, 1 << (nbytes - 1).bit_length()))
             return slot, slot.start
         if self._slab is None or self._slab_end + nbytes > self._slab.capacity:
             self._drop_slab()

@@ -10,7 +10,9 @@ import pytest
 import trio
 from safetensors.numpy import save as save_safetensors
 
+from jaxfs.arrays import persistence
 from jaxfs.arrays.persistence import ArrayStore
+from jaxfs.ipc import shared_memory
 from jaxfs.options import Options
 from jaxfs.testing import eventually_async, open_vfs
 from tests.unmounted import npy_of
@@ -41,6 +43,18 @@ async def test_arrays_are_there_after_a_remount(tmp_path: Path) -> None:
     async with open_vfs(KEEP, state_dir=tmp_path) as mount:
         assert mount.client.ls("arrays") == ["small"]
         assert await mount.client.read("arrays/small.json") == b"[3]\n"
+
+
+async def test_arrays_are_read_by_a_kernel_with_pages_of_another_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.arange(100_000, dtype=np.float32)
+    async with open_vfs(KEEP, state_dir=tmp_path) as mount:
+        await mount.client.write("arrays/w", npy_of(values))
+    monkeypatch.setattr(shared_memory, "PAGE_BYTES", 65536)
+    monkeypatch.setattr(persistence, "PAGE_BYTES", 65536, raising=False)
+    async with open_vfs(KEEP, state_dir=tmp_path) as mount:
+        assert await mount.client.read("arrays/w.raw") == values.tobytes()
 
 
 async def test_without_the_option_nothing_is_kept(tmp_path: Path) -> None:

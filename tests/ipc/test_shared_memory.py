@@ -6,12 +6,14 @@ import errno
 import gc
 import os
 import resource
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxfs.errors import TooBig
+from jaxfs.ipc import shared_memory
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import PAGE_BYTES, Pool, Segment
 from jaxfs.ipc.spool import Spool
@@ -173,6 +175,36 @@ def test_array_that_lives_on_keeps_only_its_own_pages() -> None:
     pool.trim()
     assert pool.free_bytes == 0
     assert worker.retired == [kept.number]
+
+
+@pytest.mark.parametrize("nbytes", [100, 20_000, 40_000, 100_000, SHARED_BYTES, 2 * SHARED_BYTES])
+def test_ranges_are_whole_pages_where_a_page_has_64_kib(
+    nbytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # madvise(2) refuses an address that is not a multiple of the page size: aarch64 may have these
+    page = 65536
+    spans: list[int] = []
+
+    def dropped(self: Segment, offset: int, nbytes: int) -> None:
+        spans.extend((offset, nbytes))
+
+    monkeypatch.setattr(shared_memory, "PAGE_BYTES", page)
+    monkeypatch.setattr(Segment, "drop_pages", dropped)
+    monkeypatch.setattr(Segment, "free_pages", dropped)
+    pool = Pool()
+    taken = [pool.take_range(nbytes) for _ in range(20)]
+    starts = sorted((segment.number, offset) for segment, offset in taken)
+    assert all(one[0] != other[0] or other[1] - one[1] >= nbytes for one, other in pairwise(starts))
+    kept, _ = taken.pop(3)
+    for segment, _ in taken:
+        segment.release()
+    for _ in range(3):
+        pool.trim()
+    kept.release()
+    pool.close()
+    assert pool.used_bytes == 0
+    assert spans
+    assert all(span % page == 0 for span in spans)
 
 
 def test_released_range_is_used_again_and_keeps_its_holders_apart() -> None:
