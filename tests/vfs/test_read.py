@@ -41,6 +41,16 @@ async def test_health_is_degraded_while_an_engine_restarts() -> None:
         assert (health["state"], health["engine_restarts"]) == ("ok", "1")
 
 
+async def test_health_has_the_reason_for_which_no_engine_starts() -> None:
+    async with serving(add=ADD) as mount:
+        assert (await mount.client.keyed("health"))["engine_failure"] == ""
+        mount.engine.state = "failed"
+        mount.engine.failure = "the engine cannot start: /dev/nvidia-uvm is missing"
+        health = await mount.client.keyed("health")
+        assert (health["state"], health["engine"]) == ("degraded", "failed")
+        assert health["engine_failure"] == mount.engine.failure
+
+
 async def test_a_status_shows_what_the_program_was_made_of() -> None:
     async with serving(add=ADD) as mount:
         status = await mount.client.keyed("programs/add/status")
