@@ -59,7 +59,41 @@ _X86_FEATURES = {
     "amx-fp16": "amx_fp16",
     "amx-complex": "amx_complex",
 }
-_RECORDED_ANCHOR = b"+sse2"  # every x86-64 has it
+_ARM_FEATURES = {
+    "aes": "aes",
+    "altnzcv": "flagm2",
+    "bf16": "bf16",
+    "complxnum": "fcma",
+    "crc": "crc32",
+    "dotprod": "asimddp",
+    "f32mm": "svef32mm",
+    "f64mm": "svef64mm",
+    "flagm": "flagm",
+    "fp16fml": "asimdfhm",
+    "fullfp16": "asimdhp",
+    "i8mm": "i8mm",
+    "jsconv": "jscvt",
+    "lse": "atomics",
+    "rand": "rng",
+    "rcpc": "lrcpc",
+    "rcpc-immo": "ilrcpc",
+    "rdm": "asimdrdm",
+    "sha2": "sha2",
+    "sha3": "sha3",
+    "sm4": "sm4",
+    "sme": "sme",
+    "sme2": "sme2",
+    "sve": "sve",
+    "sve2": "sve2",
+    "sve2p1": "sve2p1",
+    "sve-aes": "sveaes",
+    "sve2-aes": "sveaes",
+    "sve2-bitperm": "svebitperm",
+    "sve2-sha3": "svesha3",
+    "sve2-sm4": "svesm4",
+}
+_FEATURES = {"x86_64": _X86_FEATURES, "aarch64": _ARM_FEATURES}
+_ANCHORS = (b"+sse2", b"+neon")  # every x86-64 has the one, every aarch64 the other
 _RECORDED = re.compile(rb"[+-][a-z0-9.-]+(?:,[+-][a-z0-9.-]+)+")
 _LONGEST_RECORD = 8192
 
@@ -81,9 +115,9 @@ def instruction_set() -> str:
 
     Flags that only describe a microcode or a mitigation are left out: they change with an update.
     """
-    flags = cpu_flags()
-    if platform.machine() == "x86_64":
-        flags &= frozenset(_X86_FEATURES.values())
+    flags, known = cpu_flags(), _FEATURES.get(platform.machine())
+    if known is not None:
+        flags &= frozenset(known.values())
     return " ".join([platform.machine(), *sorted(flags)])
 
 
@@ -94,18 +128,22 @@ def recorded_features(executable: bytes) -> frozenset[str]:
         executable: Its bytes, with the features as LLVM writes them: ``+avx2,+fma,-xop``.
 
     Returns:
-        The names; none where the executable names no features, or is not for x86-64.
+        The names; none where the executable names no features, or is for another architecture
+            than x86-64 and aarch64.
 
     >>> sorted(recorded_features(b"icelake +avx2,+fma,+sse2,-xop"))
     ['avx2', 'fma', 'sse2']
     """
-    place = executable.find(_RECORDED_ANCHOR)
-    if place < 0:
-        return frozenset()
-    around = executable[max(0, place - _LONGEST_RECORD) : place + _LONGEST_RECORD]
-    records = [found[0] for found in _RECORDED.finditer(around) if _RECORDED_ANCHOR in found[0]]
-    words = records[0].decode().split(",") if records else []
-    return frozenset(word[1:] for word in words if word.startswith("+"))
+    for anchor in _ANCHORS:
+        place = executable.find(anchor)
+        if place < 0:
+            continue
+        around = executable[max(0, place - _LONGEST_RECORD) : place + _LONGEST_RECORD]
+        for found in _RECORDED.finditer(around):
+            if anchor in found[0]:
+                words = found[0].decode().split(",")
+                return frozenset(word[1:] for word in words if word.startswith("+"))
+    return frozenset()
 
 
 def missing_features(names: frozenset[str]) -> frozenset[str]:
@@ -113,8 +151,7 @@ def missing_features(names: frozenset[str]) -> frozenset[str]:
 
     A kernel that is older than its CPU does not list all.
     """
-    flags = cpu_flags()
-    if not flags or platform.machine() != "x86_64":
+    flags, known = cpu_flags(), _FEATURES.get(platform.machine(), {})
+    if not flags:
         return frozenset()
-    known = names & _X86_FEATURES.keys()
-    return frozenset(name for name in known if _X86_FEATURES[name] not in flags)
+    return frozenset(name for name in names & known.keys() if known[name] not in flags)
