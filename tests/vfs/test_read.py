@@ -13,7 +13,7 @@ from jaxfs.errors import BrokenProgram, Invalid, NotPermitted, RunFailed
 from jaxfs.options import Options
 from jaxfs.testing import FakeEngines
 from jaxfs.types.signature import Signature
-from tests.unmounted import ADD, ALICE, DOUBLE, PARTIAL, UNTYPED, serving
+from tests.unmounted import ADD, ALICE, BOB, DOUBLE, PARTIAL, UNTYPED, serving
 
 
 async def test_readme_describes_every_file() -> None:
@@ -192,6 +192,17 @@ async def test_a_device_shows_its_memory_and_its_unfinished_calls() -> None:
         memory = await mount.client.keyed("devices/cpu:0/memory")
         assert (memory["bytes_in_use"], memory["host_arrays_bytes"]) == ("4096", "8")
         assert (await mount.client.keyed("devices/cpu:0/queue"))["unfinished_calls"] == "1"
+
+
+async def test_metrics_have_no_rows_of_programs_that_the_reader_may_not_read() -> None:
+    async with serving(add=ADD) as mount:
+        alice = mount.user(ALICE)
+        await alice.write("programs/secret.mlir", ADD, mode=0o600)
+        await alice.ask("programs/secret/call", "[1, 2] [3, 4]")
+        await mount.client.ask("programs/add/call", "[1, 2] [3, 4]")
+        shown = {uid: await mount.user(uid).text("metrics") for uid in (0, ALICE, BOB)}
+        assert all("programs/add" in text for text in shown.values())
+        assert [uid for uid, text in shown.items() if "programs/secret" in text] == [0, ALICE]
 
 
 async def test_metrics_count_calls_compiles_and_errors() -> None:

@@ -261,9 +261,23 @@ METRICS = (
 
 
 def _read(mount: Mount, root: Mount, caller: Credentials) -> bytes:
+    """Returns all metrics, without those of programs that the caller may not read."""
+    hidden = set[str]()
+    if not _sees_all(mount, caller):
+        hidden = {p.path for p in _called(mount) if not caller.may_read(p.attr, p.attr.mode)}
     return "".join(
-        family(metric.name, metric.kind, metric.help, metric.samples(mount)) for metric in METRICS
+        family(
+            metric.name,
+            metric.kind,
+            metric.help,
+            [one for one in metric.samples(mount) if one.labels.get("program") not in hidden],
+        )
+        for metric in METRICS
     ).encode()
+
+
+def _sees_all(mount: Mount, caller: Credentials) -> bool:
+    return caller.uid in (0, mount.attr.uid)
 
 
 async def _update_memory(mount: Mount) -> None:
@@ -273,8 +287,7 @@ async def _update_memory(mount: Mount) -> None:
 
 
 def _read_trace(mount: Mount, root: Mount, caller: Credentials) -> bytes:
-    sees_all = caller.uid in (0, mount.attr.uid)
-    return mount.timeline.text(None if sees_all else caller.uid)
+    return mount.timeline.text(None if _sees_all(mount, caller) else caller.uid)
 
 
 SPECS: tuple[NodeSpec, ...] = (
