@@ -116,8 +116,13 @@ def _refuse_used(path: Path, mountpoint: str) -> None:
 
 
 def _is_locked(path: Path) -> bool:
+    """Whether a daemon uses a state directory; it locks a file in it and the directory."""
+    return any(_is_flocked(place) for place in (path / LOCK_NAME, path))
+
+
+def _is_flocked(path: Path) -> bool:
     try:
-        fd = os.open(path / LOCK_NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:  # missing, or the daemon replaces it: it is no lock
         return False
     try:

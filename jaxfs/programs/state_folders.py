@@ -6,6 +6,7 @@ Whatever lies where they belong is moved out of the way, and what a killed daemo
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import stat
@@ -20,7 +21,38 @@ MAX_RECORD_BYTES = 16 << 20
 log = logging.getLogger(__name__)
 
 
-def open_lock(path: Path) -> int:
+def lock(root: Path) -> list[int]:
+    """Locks a state directory for one daemon, until the descriptors are closed.
+
+    The directory is locked too: a lock file that somebody removes, or one that came with a backup,
+    lets no second daemon in.  Not on file systems that lock no directories.
+
+    Returns:
+        The descriptors; none if another daemon uses the directory.
+
+    Raises:
+        OSError: The lock file cannot be created.
+    """
+    fds = [_open_lock(root / "lock"), os.open(root, os.O_RDONLY | os.O_CLOEXEC)]
+    if all(_is_free(fd) for fd in fds):
+        return fds
+    for fd in fds:
+        os.close(fd)
+    return []
+
+
+def _is_free(fd: int) -> bool:
+    """Locks a file or directory, where that is possible; returns whether no other has locked it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        log.warning("a state directory cannot be locked: %s", error)
+    return True
+
+
+def _open_lock(path: Path) -> int:
     """Opens the lock file, and returns its descriptor.
 
     Raises:

@@ -3,7 +3,8 @@
     ==============================  ===================================  ====================
     file                            content                              lost with it
     ==============================  ===================================  ====================
-    lock                            flock(2) of the daemon that uses it
+    lock                            flock(2) of the daemon that uses it;
+                                    it locks the directory too
     programs/<name>.json            `ProgramRecord`                      the program
     links/<name>.json               `LinkRecord`                         the link
     staging/<sha256 of name>.json   `StagedRecord`                       the staging file
@@ -31,7 +32,6 @@ may get a field with a default, a field may not change or go.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -47,7 +47,7 @@ from jaxfs.posix import durable_files
 from jaxfs.programs.cache_entries import CacheEntry
 from jaxfs.programs.record_writer import OffLoop, RecordWriter
 from jaxfs.programs.seals import Damaged, is_sealed, seal
-from jaxfs.programs.state_folders import MAX_RECORD_BYTES, open_lock, prepare_folder
+from jaxfs.programs.state_folders import MAX_RECORD_BYTES, lock, prepare_folder
 from jaxfs.programs.stored_records import LinkRecord, ProgramRecord, StagedRecord
 
 RECORDS = ("programs", "links", "staging")
@@ -91,11 +91,8 @@ class Store:
         self._writer = RecordWriter()
         with self._writing():
             root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = open_lock(root / "lock")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
+            self._locks = lock(root)
+        if not self._locks:
             raise Busy(
                 f"state directory {root} is used by another jaxfs daemon; give this one --state-dir"
             ) from None
@@ -113,7 +110,8 @@ class Store:
     def close(self) -> None:
         """Waits until all records are on disk, and unlocks the directory."""
         self._writer.close()
-        os.close(self._lock)
+        for fd in self._locks:
+            os.close(fd)
 
     def records(self) -> list[ProgramRecord]:
         """Returns the records of all programs.
