@@ -150,7 +150,7 @@ class SourceBuilds:
         wanted = WantedVersion.again(program)
         if program.pending_sha256:
             wanted = attrs.evolve(wanted, sha256=program.pending_sha256)
-        elif not program.needs_build:
+        elif not (program.needs_build and program.source_sha256):
             return
         try:
             nbytes = self._builder.store.source_path(wanted.sha256).stat().st_size

@@ -61,6 +61,31 @@ class Node:
         except JaxfsError:  # opening it fails with the reason
             return 0
 
+    def change(self, changes: Changes) -> Changes:
+        """Changes the attributes of its object, but for the size; returns what undoes that.
+
+        Raises:
+            NotPermitted: The object does not let them be changed.
+        """
+        node_object = self.node_object
+        attr, mode = node_object.attr, node_object.mode_of(self.spec)
+        undo = Changes(
+            mode=None if changes.mode is None else mode,
+            uid=None if changes.uid is None else attr.uid,
+            gid=None if changes.gid is None else attr.gid,
+            atime_ns=attr.atime_ns,
+            mtime_ns=attr.mtime_ns,
+        )
+        if changes.mode is not None:
+            node_object.set_mode(self.spec, stat.S_IMODE(changes.mode))
+        if changes.uid is not None or changes.gid is not None:
+            node_object.set_owner(changes.uid, changes.gid)
+        if changes.atime_ns is not None:
+            attr.atime_ns = changes.atime_ns
+        if changes.mtime_ns is not None:
+            attr.mtime_ns = changes.mtime_ns
+        return undo
+
 
 @attrs.frozen
 class Attributes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import stat
 from collections.abc import Iterable, Iterator
 
 from jaxfs.errors import Invalid, JaxfsError, NotFound, NotPermitted
@@ -183,16 +182,14 @@ class Vfs:
         node_object = node.node_object
         if changes.size is not None:
             await self._truncate(node, changes.size, fh, caller)
-        if changes.mode is not None:
-            node_object.set_mode(node.spec, stat.S_IMODE(changes.mode))
-        if changes.uid is not None or changes.gid is not None:
-            node_object.set_owner(changes.uid, changes.gid)
-        if changes.atime_ns is not None:
-            node_object.attr.atime_ns = changes.atime_ns
+        undo = node.change(changes)
+        try:
+            self.mount.remember(node_object)
+        except JaxfsError:  # the disk is full, perhaps: the next mount would not know of it
+            node.change(undo)
+            raise
         if changes.mtime_ns is not None:
-            node_object.attr.mtime_ns = changes.mtime_ns
             self._open_files.keep_mtime(ino, changes.mtime_ns)
-        self.mount.remember(node_object)
         return self._attributes(node, caller)
 
     async def _truncate(self, node: Node, size: int, fh: int | None, caller: Credentials) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from jaxfs.errors import BrokenProgram, Busy, NoDevice, NoSpace, RunFailed, from_os_error
+from jaxfs.errors import BrokenProgram, Busy, Invalid, NoDevice, NoSpace, RunFailed, from_os_error
 from jaxfs.programs.store import Store
 from jaxfs.testing import FakeCompiler, FakeEngines, InProcessMount, eventually_async, open_vfs
+from jaxfs.testing.vfs_client import VfsClient
 from tests.unmounted import ADD, ALICE, DOUBLE, UNTYPED
 
 REQUEST, SUM = "[1, 2] [3, 4]", b"[4.0, 6.0]\n"
@@ -150,6 +152,9 @@ async def test_a_state_directory_serves_one_daemon(tmp_path: Path) -> None:
     async with open_vfs(state_dir=tmp_path):
         with pytest.raises(Busy, match="used by another"):
             Store(tmp_path)
+        (tmp_path / "lock").unlink()  # by a person who takes it for a left-over
+        with pytest.raises(Busy, match="used by another"):
+            Store(tmp_path)
     Store(tmp_path).close()
 
 
@@ -247,6 +252,73 @@ async def test_a_failed_rename_of_a_program_leaves_both_records(
     async with open_vfs(state_dir=tmp_path) as mount:
         assert mount.client.ls("programs") == names
         assert await mount.client.text("programs/double.mlir") == DOUBLE
+
+
+CHANGES: dict[str, Callable[[VfsClient], Awaitable[None]]] = {
+    "chmod": lambda client: client.chmod("programs/add.mlir", 0o600),
+    "chmod of a file": lambda client: client.chmod("programs/add/call", 0o600),
+    "chmod of a staging file": lambda client: client.chmod("programs/.new", 0o600),
+    "utimes": lambda client: client.utime("programs/add.mlir", 1, 1),
+    "bind": lambda client: as_async(client.symlink, "../../../arrays/w", "programs/add/inputs/y"),
+    "unbind": lambda client: as_async(client.unlink, "programs/add/inputs/x"),
+    "rename of a binding": lambda client: client.rename(
+        "programs/add/inputs/x", "programs/add/inputs/0"
+    ),
+}
+
+
+async def as_async(change: Callable[..., object], *arguments: str) -> None:
+    change(*arguments)
+
+
+def seen(mount: InProcessMount) -> list[object]:
+    """What stat(2), ls and readlink(2) show of a program and of a staging file."""
+    paths = ("programs/add.mlir", "programs/add/call", "programs/.new")
+    stats = [mount.client.stat(path) for path in paths]
+    return [
+        *((one.mode, one.mtime_ns) for one in stats),
+        *mount.client.ls("programs/add/inputs"),
+        mount.client.readlink("programs/add/inputs/x"),
+    ]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_that_the_full_disk_refuses_is_not_made(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with open_vfs(state_dir=tmp_path) as mount:
+        await mount.client.write("programs/add.mlir", ADD)
+        await mount.client.write("programs/.new", "x")
+        mount.client.symlink("../../../arrays/v", "programs/add/inputs/x")
+        before = seen(mount)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", lambda *args, **kwargs: full())
+            with pytest.raises(NoSpace):
+                await CHANGES[change](mount.client)
+        assert seen(mount) == before
+    async with open_vfs(state_dir=tmp_path) as mount:
+        assert seen(mount) == before
+
+
+async def test_what_a_full_disk_kept_from_being_written_has_no_source_to_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with open_vfs(state_dir=tmp_path) as mount:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", lambda *args, **kwargs: full())
+            with pytest.raises(NoSpace):
+                await mount.client.write("programs/add.mlir", ADD)
+        with pytest.raises(BrokenProgram):
+            await mount.client.ask("programs/add/call", "[1, 2] [3, 4]")
+        assert (await mount.client.text("programs/add/error")).startswith("ENOSPC")
+        with pytest.raises(Invalid, match="empty"):
+            await mount.client.write("programs/add/options", "inline true")
 
 
 async def test_a_recompile_that_is_killed_loses_no_derived_programs(tmp_path: Path) -> None:

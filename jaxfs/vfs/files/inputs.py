@@ -103,9 +103,15 @@ def _discard(mount: Mount, binding: Binding) -> None:
 
 
 def _unbind(mount: Mount, binding: Binding) -> None:
-    del binding.program.inputs[binding.key]
+    before = binding.program.inputs
+    rest = {key: one for key, one in before.items() if one is not binding}
+    binding.program.inputs = rest
+    try:
+        mount.remember(binding.program)
+    except JaxfsError:
+        binding.program.inputs = before
+        raise
     binding.drop()
-    mount.remember(binding.program)
 
 
 def _array(binding: Binding) -> NamedArray:
