@@ -50,6 +50,7 @@ START_FAILED = 1  # exit code
 TRIM_S = 5.0
 COMMIT_GRACE_S = 3.0  # for what processes wrote that exited right before the unmount
 FRONT_NICENESS = -10
+AUTOGROUP = Path("/proc/self/autogroup")  # sched(7); it is there if the kernel has autogroups
 # Of threads that parse and pack arrays: the event loop has to get the interpreter back from them
 # after each wait, which takes Python's 5 ms otherwise, and that several times for one request.
 SWITCH_S = 0.0005
@@ -244,6 +245,7 @@ async def _announce(launch: Launch, engines: Engines, ready_pipe: ReadyPipe) -> 
         raise RunFailed(f"{launch.mountpoint} does not show the new mount")
     if launch.new_session:
         os.setsid()
+    raise_session_priority()
     names = " ".join(device.name for device in engines.devices())
     ready_pipe.ready(f"{engines.toolchain} on {names}")
     log.info("serving %s", launch.mountpoint)
@@ -257,6 +259,22 @@ def _raise_priority() -> None:
     """
     with contextlib.suppress(PermissionError):
         os.nice(FRONT_NICENESS)
+
+
+def raise_session_priority(autogroup: Path = AUTOGROUP) -> None:
+    """Lets the session of this process run before others, if it leads one and root runs it.
+
+    Where the kernel has autogroups it shares the time out between sessions, and niceness counts
+    only among the processes of one.  The front has a session of its own, as each worker has.  In
+    the foreground it is in that of a terminal, which stays as it is.
+
+    Args:
+        autogroup: The file of sched(7) that takes the niceness of a session.
+    """
+    if os.getsid(0) != os.getpid():
+        return
+    with contextlib.suppress(OSError):
+        autogroup.write_text(str(FRONT_NICENESS))
 
 
 async def _trim(engines: Engines) -> None:
