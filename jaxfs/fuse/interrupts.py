@@ -49,6 +49,7 @@ from typing import NamedTuple, Protocol, cast
 import trio
 
 from jaxfs import errors
+from jaxfs.fuse.request_queue import RequestReceiver
 
 POLL_S = 0.02
 POLL_DUTY = 20  # a pass over the watched waits takes at most 1/20 of the time
@@ -112,7 +113,7 @@ class RequestContext(Protocol):
         """Its group."""
 
 
-class Library(Protocol):
+class Library(RequestReceiver, Protocol):
     """The C part, ``jaxfs.fuse._interrupts``."""
 
     def current(self) -> tuple[int, int, int, int, int]:
@@ -170,6 +171,7 @@ class Interrupts:
     """The waits of this process's mount; made by ``load``, used from its one trio thread.
 
     Attributes:
+        library: The C part, or None.
         reason: Why there is no C library; empty if there is one.
         limit_s: How long one request may wait.
     """
@@ -178,7 +180,7 @@ class Interrupts:
         self.reason = reason
         self.limit_s = math.inf
         self._is_ending = False
-        self._library = library
+        self.library = library
         self._uniques = itertools.count(-1, -1)
         self._waits: dict[int, _Wait] = {}
         self._watched: dict[int, _Wait] = {}
@@ -199,8 +201,8 @@ class Interrupts:
         Args:
             ctx: pyfuse3's, if the handler has one; needed only without the C library.
         """
-        if self._library is not None:
-            return RequestInfo(*self._library.current())
+        if self.library is not None:
+            return RequestInfo(*self.library.current())
         if ctx is None:
             return RequestInfo(next(self._uniques), 0, 0, 0, 0)
         return RequestInfo(next(self._uniques), 0, ctx.pid, ctx.uid, ctx.gid)
@@ -243,7 +245,7 @@ class Interrupts:
             wait.end()
         elif wait.request.unique in self._interrupted:
             self._judge(wait)
-        elif self._library is None and wait.request.pid:
+        elif self.library is None and wait.request.pid:
             self._watch(wait)
 
     def _on_interrupt(self, unique: int) -> None:

@@ -59,7 +59,7 @@ class Session:
 
     async def serve(self) -> None:
         """Answers requests until the filesystem is unmounted or ``stop`` is called."""
-        request_loop.install()
+        request_loop.install(INTERRUPTS.library)
         with self._scope:
             await pyfuse3.main(min_tasks=4, max_tasks=MAX_TASKS)
 

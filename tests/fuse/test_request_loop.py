@@ -32,3 +32,52 @@ trio.run(main)
 def test_every_request_is_taken_whenever_it_comes() -> None:
     """In a process of its own: pyfuse3 is there once in each."""
     subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=60)
+
+
+MANY = """
+import trio, jaxfs.fuse
+from jaxfs.fuse import request_queue
+from jaxfs.fuse.request_loop import RequestWaiter
+
+class Receiver:
+    def __init__(self, requests):
+        self.kernel, self.taken, self.most = list(requests), [], 0
+        self.received, self.held = None, {}
+    def receive(self, fd):
+        if not self.kernel:
+            return 0
+        self.received = self.kernel.pop(0)
+        return 2 if self.kernel else 1
+    def hold(self):
+        uid, number = self.received
+        self.received, self.held[number] = None, uid
+        self.most = max(self.most, len(self.held))
+        return (16, uid, 64, number)
+    def choose(self, number):
+        self.received = (self.held.pop(number), number)
+
+async def main(limit):
+    request_queue.MAX_REQUESTS = limit
+    requests = [(1, number) for number in range(99)] + [(2, 99)]
+    receiver = Receiver(requests)
+    waiter = RequestWaiter(receiver)
+    while receiver.kernel or receiver.held:
+        await waiter.wait_readable(READABLE)
+        receiver.taken.append(receiver.received)
+    assert sorted(receiver.taken) == requests
+    return receiver
+
+import os
+READABLE = os.pipe()[0]
+assert [uid for uid, _ in trio.run(main, 1000).taken[:3]] == [1, 2, 1]
+bounded = trio.run(main, 10)
+assert bounded.most == 10
+assert [number for uid, number in bounded.taken if uid == 1] == list(range(99))
+one = trio.run(main, 1)
+assert one.most == 1
+"""
+
+
+def test_all_requests_that_are_there_are_read_before_one_is_chosen() -> None:
+    """Up to a limit: what is beyond it stays in the kernel, and nothing is lost."""
+    subprocess.run([sys.executable, "-c", MANY], check=True, timeout=60)

@@ -1,0 +1,93 @@
+"""The order of requests that wait: users take turns, and what holds a directory goes first."""
+
+from __future__ import annotations
+
+import itertools
+
+from jaxfs.fuse.request_queue import (
+    DIRECTORY_TURNS,
+    MAX_BYTES,
+    MAX_REQUESTS,
+    Opcode,
+    ReceivedRequest,
+    RequestQueue,
+)
+
+WRITE, GETATTR = 16, 3
+ALICE, BOB, CAROL = 1, 2, 3
+NUMBERS = itertools.count()
+
+
+def request(opcode: int, uid: int, nbytes: int = 64) -> ReceivedRequest:
+    return ReceivedRequest(opcode, uid, nbytes, next(NUMBERS))
+
+
+def queue_of(*requests: ReceivedRequest) -> RequestQueue:
+    queue = RequestQueue()
+    for waiting in requests:
+        queue.add(waiting)
+    return queue
+
+
+def drained(queue: RequestQueue) -> list[ReceivedRequest]:
+    return [queue.take() for _ in range(len(queue))]
+
+
+def test_users_take_turns_whoever_has_more_requests() -> None:
+    many = [request(WRITE, ALICE) for _ in range(100)]
+    few = [request(WRITE, BOB), request(GETATTR, CAROL), request(WRITE, BOB)]
+    order = drained(queue_of(*many, *few))
+    assert [taken.uid for taken in order[:5]] == [ALICE, BOB, CAROL, ALICE, BOB]
+    assert {taken.held for taken in order} == {waiting.held for waiting in (*many, *few)}
+
+
+def test_a_user_that_comes_later_waits_for_one_request_of_each_other() -> None:
+    queue = queue_of(*(request(WRITE, uid) for uid in (ALICE, BOB) for _ in range(50)))
+    for _ in range(7):
+        queue.take()
+    queue.add(request(GETATTR, CAROL))
+    assert CAROL in [queue.take().uid for _ in range(3)]
+
+
+def test_requests_of_one_user_keep_their_order() -> None:
+    queue = queue_of(*(request(WRITE, uid, n) for n in range(20) for uid in (ALICE, BOB)))
+    mine = [taken.nbytes for taken in drained(queue) if taken.uid == ALICE]
+    assert mine == list(range(20))
+
+
+def test_what_may_hold_a_directory_goes_before_other_requests() -> None:
+    others = [request(WRITE, uid) for uid in (ALICE, BOB) for _ in range(50)]
+    queue = queue_of(*others, request(Opcode.CREATE, ALICE), request(Opcode.READDIRPLUS, CAROL))
+    assert [queue.take().opcode for _ in range(2)] == [Opcode.CREATE, Opcode.READDIRPLUS]
+
+
+def test_endless_lookups_do_not_starve_a_write() -> None:
+    queue = queue_of(request(Opcode.LOOKUP, ALICE), request(WRITE, BOB))
+    taken = []
+    for _ in range(DIRECTORY_TURNS + 1):
+        queue.add(request(Opcode.LOOKUP, ALICE))
+        taken.append(queue.take().uid)
+    assert BOB in taken
+
+
+def test_what_only_frees_something_does_not_wait() -> None:
+    """Its uid is 0, for all users; a signal must reach a request before its turn, too."""
+    others = [request(kind, 0) for kind in (WRITE, Opcode.LOOKUP) for _ in range(50)]
+    freeing = (Opcode.RELEASE, Opcode.FORGET, Opcode.INTERRUPT, Opcode.RELEASEDIR)
+    queue = queue_of(*others, *(request(kind, 0) for kind in freeing))
+    assert tuple(queue.take().opcode for _ in freeing) == freeing
+
+
+def test_the_queue_is_bounded_in_number_and_in_bytes() -> None:
+    many = queue_of(*(request(GETATTR, ALICE) for _ in range(MAX_REQUESTS - 1)))
+    assert not many.is_full
+    many.add(request(GETATTR, ALICE))
+    assert many.is_full
+    many.take()
+    assert not many.is_full
+    large = queue_of(request(WRITE, ALICE, MAX_BYTES - 1))
+    assert not large.is_full
+    large.add(request(GETATTR, BOB))
+    assert large.is_full
+    drained(large)
+    assert not large.is_full
