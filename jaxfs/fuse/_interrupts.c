@@ -1,5 +1,5 @@
-/* What pyfuse3 does not offer: which request is served, that one was interrupted, and a choice
- * among those that are there.
+/* What pyfuse3 does not offer: which request is served, that one was interrupted, a choice among
+ * those that are there, and look-ups at the same time.
  *
  * pyfuse3 reads a request by fuse_session_receive_buf() and hands it to fuse_session_process_buf().
  * This module defines these very names.  Loaded with RTLD_GLOBAL before pyfuse3, its definitions
@@ -23,9 +23,11 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <stddef.h>
 #include <unistd.h>
 
 enum { BUF_IS_FD = 1 << 1 }; /* FUSE_BUF_IS_FD */
+enum { INIT_BYTES = sizeof(struct fuse_in_header) + offsetof(struct fuse_init_in, flags2) };
 
 struct fuse_session;
 
@@ -39,6 +41,7 @@ struct fuse_buf {
 
 typedef void process_buf(struct fuse_session *, const struct fuse_buf *);
 typedef int receive_buf(struct fuse_session *, struct fuse_buf *);
+typedef int session_fd(struct fuse_session *);
 
 #define HELD "jaxfs.fuse.held"       /* name of a capsule with a request */
 #define CHOSEN "jaxfs.fuse.chosen"   /* the same, once its request was passed on */
@@ -143,12 +146,53 @@ fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
     return size == -EAGAIN ? -EINTR : size;
 }
 
+/* Sets FUSE_PARALLEL_DIROPS in the answer to FUSE_INIT, if it is offered: libfuse 3.14 wants
+ * it and leaves it out.  Without it the kernel does one look-up or listing of a directory at a
+ * time, in the order they came: `programs/` and `results/` would each be a queue of all users. */
+static ssize_t with_parallel_dirops(char *reply, ssize_t size, const struct fuse_init_in *offer)
+{
+    const struct fuse_out_header *header = (const void *)reply;
+    struct fuse_init_out *out = (void *)(reply + sizeof *header);
+    const ssize_t least = sizeof *header + offsetof(struct fuse_init_out, max_background);
+
+    if (size >= least && !header->error)
+        out->flags |= offer->flags & FUSE_PARALLEL_DIROPS;
+    return size;
+}
+
+/* libfuse writes the answer to a pipe in place of /dev/fuse, and this passes it on. */
+static void process_init(process_buf *real, struct fuse_session *se, const struct fuse_buf *buf,
+                         int fd)
+{
+    const struct fuse_in_header *header = buf->mem;
+    int ends[2], saved = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    char reply[4096];
+    ssize_t size;
+
+    if (saved < 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
+        close(saved);
+        real(se, buf);
+        return;
+    }
+    dup3(ends[1], fd, O_CLOEXEC);
+    real(se, buf);
+    dup3(saved, fd, O_CLOEXEC);
+    size = with_parallel_dirops(reply, read(ends[0], reply, sizeof reply),
+                                (const struct fuse_init_in *)(header + 1));
+    if (size > 0 && write(fd, reply, size) != size)
+        perror("jaxfs: FUSE_INIT was not answered");
+    close(saved);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* FUSE_INTERRUPT is passed on to libfuse as well: it answers what the kernel expects, EAGAIN for a
  * request it does not know and nothing for one that it does. */
 __attribute__((visibility("default"))) void
 fuse_session_process_buf(struct fuse_session *se, const struct fuse_buf *buf)
 {
     static process_buf *real;
+    session_fd *fd_of;
     struct held *held = chosen_held;
 
     if (!real && !(real = find_real(__builtin_return_address(0), "fuse_session_process_buf")))
@@ -157,7 +201,11 @@ fuse_session_process_buf(struct fuse_session *se, const struct fuse_buf *buf)
         buf = chosen;
     chosen = NULL, chosen_held = NULL;
     look(buf);
-    real(se, buf); /* pyfuse3 copies what its handlers need */
+    if (current.opcode == FUSE_INIT && buf->size >= INIT_BYTES
+        && (fd_of = find_real(__builtin_return_address(0), "fuse_session_fd")))
+        process_init(real, se, buf, fd_of(se));
+    else
+        real(se, buf); /* pyfuse3 copies what its handlers need */
     PyMem_RawFree(held);
 }
 
