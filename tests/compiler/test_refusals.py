@@ -6,8 +6,8 @@ import pickle
 
 import pytest
 
-from jaxfs.compiler.jobs.compile import compile_error
 from jaxfs.errors import Invalid, NoDevice, NoSpace
+from jaxfs.types.xla_errors import compile_error
 from tests.compiler.conftest import SAXPY, BlockingTracer, compile_cpu
 from tests.compiler.test_sources import bytecode, portable
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any
 
@@ -11,12 +10,13 @@ import msgspec
 from jaxlib.mlir import ir
 
 from jaxfs.compiler.job_protocol import Compile, Compiled
-from jaxfs.errors import Invalid, JaxfsError, NoDevice, NoSpace
+from jaxfs.errors import Invalid, NoDevice
 from jaxfs.jaxcompat import executables
 from jaxfs.stablehlo.module.entry_function import find_main, read_signature
 from jaxfs.stablehlo.module.parse import parse_bytecode
 from jaxfs.stablehlo.module.partitions import partition_count
 from jaxfs.stablehlo.validate.module import check_module
+from jaxfs.types.xla_errors import compile_error
 
 _COST = ("flops", "bytes accessed", "transcendentals")
 _MEMORY = {
@@ -27,7 +27,6 @@ _MEMORY = {
     "peak_bytes": "peak_memory_in_bytes",
     "code_bytes": "generated_code_size_in_bytes",
 }
-_STATUS = re.compile(r"(?P<code>[A-Z_]+): (?P<message>.*)")
 
 
 class CompiledFiles(msgspec.Struct, frozen=True):
@@ -112,15 +111,6 @@ def _compile(module: Any, work: Compile, devices: list[jax.Device]) -> Any:
         raise Invalid(
             "an input or output of @main is spread so that there is no whole array (manual)"
         ) from None
-
-
-def compile_error(message: str) -> JaxfsError:
-    """Returns the error for a message of XLA: its first line, and all of it as diagnostics."""
-    first = message.splitlines()[0] if message else "no reason given"
-    match = _STATUS.match(first)
-    if match and match["code"] == "RESOURCE_EXHAUSTED":
-        return NoSpace(f"the compiler ran out of memory: {match['message']}", message)
-    return Invalid(f"the compiler refused the program: {first}", message)
 
 
 def _cost(raw: Any) -> dict[str, float]:
