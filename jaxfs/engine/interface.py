@@ -144,6 +144,10 @@ class Engine(Protocol):
         """How often the engine died and was started again."""
 
     @property
+    def device_fault(self) -> str:
+        """Why the worker before this one could not use its devices any more; empty if it could."""
+
+    @property
     def toolchain(self) -> str:
         """The versions a compiled executable depends on."""
 

@@ -14,10 +14,12 @@ from jaxfs.ipc.shared_memory import SegmentRef
 from jaxfs.posix.device_selection import Selection
 from jaxfs.posix.privileges import User
 from jaxfs.types.signature import Signature
+from jaxfs.types.xla_errors import Fault
 
 INPUT_FAILED = "the run one of its inputs comes from failed"
 MAX_UNDER_WAY = 256  # runs the front sends before it waits for answers
 DIAGNOSTICS_BYTES = 16 << 10  # a message keeps the end of longer ones
+DEVICE_FAILED = 86  # exit status of a worker that cannot use its devices any more
 
 
 class EngineOptions(msgspec.Struct, frozen=True):
@@ -69,6 +71,8 @@ class Device(msgspec.Struct, frozen=True):
         memory_kinds: Of its memories.
         default_memory: The kind of the memory that is used unless another is asked for.
         attributes: What differs between platforms.
+        bytes_limit: How much of its own memory arrays may take; 0 where it has none, or where
+            that is not known.
     """
 
     platform: str
@@ -79,6 +83,12 @@ class Device(msgspec.Struct, frozen=True):
     memory_kinds: tuple[str, ...]
     default_memory: str
     attributes: dict[str, str]
+    bytes_limit: int = 0
+
+    @property
+    def has_own_memory(self) -> bool:
+        """Whether it has memory and a context that all runs share, as every device but a CPU."""
+        return self.platform != "cpu"
 
     @property
     def name(self) -> str:
@@ -272,6 +282,20 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     diagnostics: str = ""
 
 
+class DeviceFailed(msgspec.Struct, frozen=True, tag=True):
+    """The worker ends: it cannot use its devices any more.  No run under way is answered.
+
+    Attributes:
+        reason: One line.
+        diagnostics: The traceback.
+        fault: Whether one of the runs under way may have caused it, or the machine.
+    """
+
+    reason: str
+    diagnostics: str = ""
+    fault: Fault = "run"
+
+
 class MemoryStatistics(msgspec.Struct, frozen=True, tag=True):
     """Memory figures of the devices.
 
@@ -285,4 +309,4 @@ class MemoryStatistics(msgspec.Struct, frozen=True, tag=True):
 
 
 Request = Attach | Detach | Load | Execute | Skip | Statistics
-Reply = Ready | StartFailed | Loaded | LoadFailed | Done | Failed | MemoryStatistics
+Reply = Ready | StartFailed | Loaded | LoadFailed | Done | Failed | DeviceFailed | MemoryStatistics

@@ -59,13 +59,14 @@ class FakeRun:
         return {value.run for value in self.inputs if isinstance(value, OutputRef)}
 
 
-def device(number: int, platform: str = "cpu") -> Device:
+def device(number: int, platform: str = "cpu", bytes_limit: int = 0) -> Device:
     """Returns a device as JAX describes one.
 
     >>> device(1).name
     'cpu:1'
     """
-    return Device(platform, number, platform, 0, number, ("pinned",), "pinned", {"fake": "1"})
+    kinds, attributes = ("pinned",), {"fake": "1"}
+    return Device(platform, number, platform, 0, number, kinds, "pinned", attributes, bytes_limit)
 
 
 class FakeEngine:
@@ -83,6 +84,7 @@ class FakeEngine:
         killed: Numbers of the runs for which the engine was ended.
         accused: What ``take_accused`` returns.
         memory: What ``statistics`` returns.
+        device_fault: Why the process before this one ended, see ``interface.Engine``.
         run_usec: The duration that outcomes report.
         numbers: Of its runs; those of an engine that runs move to are the same.
 
@@ -120,6 +122,7 @@ class FakeEngine:
         self.accused: list[int] = []
         self.memory: dict[int, dict[str, int]] = {}
         self.run_usec = 10
+        self.device_fault = ""
         self._devices = tuple(devices)
         self._is_held = False
         self._repair: Repair | None = None
@@ -327,8 +330,9 @@ class FakeEngines:
         *,
         per_user: bool = False,
         owner_uid: int = 1000,
+        bytes_limit: int = 0,
     ) -> None:
-        self._devices = tuple(device(number, platform) for number in range(devices))
+        self._devices = tuple(device(number, platform, bytes_limit) for number in range(devices))
         self._is_per_user = per_user
         self.owner = FakeEngine(self._devices)
         self._engines = {owner_uid: self.owner}

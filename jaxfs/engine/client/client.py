@@ -17,7 +17,7 @@ import trio
 from jaxfs.engine.client.connection import WorkerConnection
 from jaxfs.engine.client.dispatcher import Dispatcher
 from jaxfs.engine.client.process import WorkerProcess
-from jaxfs.engine.client.quarantine import GRACE_S, Quarantine
+from jaxfs.engine.client.quarantine import Quarantine
 from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef, Repair, State
 from jaxfs.engine.protocol import Device, EngineOptions
@@ -107,6 +107,11 @@ class LocalEngine:
     def quarantined(self) -> Mapping[str, str]:
         """Why a program is refused, by ``Executable.key``."""
         return self._dispatcher.quarantine.quarantined
+
+    @property
+    def device_fault(self) -> str:
+        """Why the last worker could not use its devices any more; see ``interface.Engine``."""
+        return self.quarantine.device_fault
 
     def devices(self) -> tuple[Device, ...]:
         """Returns the devices, known since the worker was first up."""
@@ -296,6 +301,7 @@ class LocalEngine:
             raise
         self._devices, self.toolchain = ready.devices, ready.toolchain
         self.pool.has_device_cache = ready.has_device_cache
+        self.quarantine.shares_context = any(device.has_own_memory for device in ready.devices)
         return WorkerConnection(process, self.pool)
 
     async def _serve(self, connection: WorkerConnection) -> None:
@@ -330,7 +336,8 @@ class LocalEngine:
     async def _read(self, connection: WorkerConnection) -> None:
         """Takes answers until there will be no more."""
         while True:
-            pause_s = GRACE_S if self._dispatcher.quarantine.suspected_runs else float("inf")
+            quarantine = self._dispatcher.quarantine
+            pause_s = quarantine.grace_s if quarantine.suspected_runs else float("inf")
             with trio.move_on_after(pause_s):
                 await trio.lowlevel.wait_readable(connection.channel.sock)
             try:

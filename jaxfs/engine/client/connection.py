@@ -12,7 +12,7 @@ import trio
 from jaxfs.engine.client.process import WorkerProcess
 from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.interface import Executable
-from jaxfs.engine.protocol import Attach, Detach, Execute, Load, Skip, Statistics
+from jaxfs.engine.protocol import Attach, Detach, DeviceFailed, Execute, Load, Skip, Statistics
 from jaxfs.errors import Invalid, RunFailed, from_os_error
 from jaxfs.ipc.channel import MessageTooLong
 from jaxfs.ipc.shared_memory import Pool
@@ -41,6 +41,7 @@ class WorkerConnection:
         in_flight: The runs that were sent and are not answered yet, by number, oldest first.
         was_killed: Whether we ended the process: no program is to blame.
         was_idle: Whether we ended it because there was nothing to do.
+        device_failure: What it reported when it ended because it cannot use its devices.
         sent_at: When the last run was sent, in trio's time.
         scope: Cancelled where another engine takes the worker over.
     """
@@ -51,6 +52,7 @@ class WorkerConnection:
         self.in_flight: dict[int, EngineRun] = {}
         self.was_killed = False
         self.was_idle = False
+        self.device_failure: DeviceFailed | None = None
         self.sent_at = trio.current_time()
         self.scope = trio.CancelScope()
         self._pool = pool

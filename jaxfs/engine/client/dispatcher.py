@@ -14,7 +14,7 @@ import trio
 from jaxfs.engine import protocol
 from jaxfs.engine.client.connection import CannotLoad, ProtocolError, WorkerConnection
 from jaxfs.engine.client.load_repairs import LoadRepairs
-from jaxfs.engine.client.quarantine import GRACE_S, Quarantine
+from jaxfs.engine.client.quarantine import Quarantine
 from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.interface import Outcome
 from jaxfs.engine.protocol import INPUT_FAILED, MAX_UNDER_WAY
@@ -61,6 +61,7 @@ class Dispatcher:
             protocol.Loaded: self._on_loaded,
             protocol.LoadFailed: self._on_load_failed,
             protocol.MemoryStatistics: self._on_statistics,
+            protocol.DeviceFailed: self._on_device_failed,
         }
 
     @property
@@ -118,13 +119,13 @@ class Dispatcher:
         """Returns whether the next queued run may leave the queue now.
 
         After a death that several runs may have caused, runs are sent one at a time, so that the
-        next death has one cause; a run that takes longer than ``GRACE_S`` no longer delays others.
+        next death has one cause; a run that takes longer than ``grace_s`` no longer delays others.
         Without a worker, runs leave the queue only to fail.
         """
         if connection is None:
             return self.failure is not None
         if self.quarantine.suspected_runs and connection.in_flight:
-            return trio.current_time() - connection.sent_at >= GRACE_S
+            return trio.current_time() - connection.sent_at >= self.quarantine.grace_s
         return len(connection.in_flight) < MAX_UNDER_WAY
 
     def _send(self, connection: WorkerConnection, run: EngineRun) -> bool:
@@ -143,7 +144,10 @@ class Dispatcher:
         if run.key in self.quarantine.quarantined:
             return RunFailed(self.quarantine.quarantined[run.key])
         if run.attempts >= ATTEMPTS:
-            return RunFailed(f"the engine died {ATTEMPTS} times while running this")
+            return RunFailed(
+                f"the engine died {ATTEMPTS} times while running this, the last time by "
+                f"{self.quarantine.last_death}"
+            )
         if any(other.has_failed for other in run.dependencies):
             return RunFailed(INPUT_FAILED)
         return None
@@ -264,6 +268,12 @@ class Dispatcher:
         if message.request in self.statistics_requests:
             self.statistics_requests[message.request].set()
 
+    def _on_device_failed(
+        self, connection: WorkerConnection, message: protocol.DeviceFailed
+    ) -> None:
+        log.warning("engine %d ends: %s", connection.process.pid, message.reason)
+        connection.device_failure = message
+
     def requeue_after_death(self, connection: WorkerConnection, status: int) -> None:
         """Queues again, in order, what the dead worker had not answered.
 
@@ -273,7 +283,7 @@ class Dispatcher:
         """
         runs = tuple(connection.in_flight.values())
         if not connection.was_killed:
-            self._record_death(runs, status)
+            self.accused += self.quarantine.record_end(runs, status, connection.device_failure)
         for run in reversed(runs):
             if run.has_ended or run.is_copied:
                 run.release_segments()
@@ -281,20 +291,6 @@ class Dispatcher:
                 run.is_held = False
                 self._requeue(run)
         self._answer_statistics()
-
-    def _record_death(self, runs: Sequence[EngineRun], status: int) -> None:
-        """Finds out what a worker died of.
-
-        The user of the last run is accused: most deaths follow the start of a run at once.  An
-        attempt counts only for runs of a user that had the worker alone.
-        """
-        unended = [run.number for run in runs if not (run.has_ended or run.is_copied)]
-        self.quarantine.record_death({run.key for run in runs}, unended, status)
-        if runs:
-            self.accused.append(runs[-1].user)
-        if len({run.user for run in runs}) == 1:
-            for run in runs:
-                run.attempts += 1
 
     def _requeue(self, run: EngineRun) -> None:
         """Puts a run before all others of the queue."""

@@ -44,8 +44,11 @@ def _queue(mount: Mount, node: DeviceNode, caller: Credentials) -> bytes:
 
 
 def _health(mount: Mount, node: DeviceNode, caller: Credentials) -> bytes:
-    state = mount.engines.all()[0].state
-    return line("ok" if state == "ready" else state)
+    engine = mount.engines.all()[0]
+    if engine.state == "ready":
+        return line("ok")
+    fault = f": {engine.device_fault}" if engine.device_fault else ""
+    return line(f"{engine.state}{fault}")
 
 
 def _file(
@@ -100,5 +103,5 @@ SPECS: tuple[NodeSpec, ...] = (
         _update_memory,
     ),
     _file("queue", "flat keyed", "calls that have not ended", _queue),
-    _file("health", "single value", "ok, or what is wrong", _health),
+    _file("health", "single value", "ok, or the state of the engine and its reason", _health),
 )
