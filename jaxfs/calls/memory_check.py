@@ -21,7 +21,7 @@ class MemoryCheck:
 
     Attributes:
         limits: The bytes of devices that have memory of their own, by device name; runs on other
-            devices use the machine's memory.
+            devices use the machine's memory, and those on devices need some of it for outputs.
     """
 
     def __init__(self) -> None:
@@ -39,9 +39,10 @@ class MemoryCheck:
         limits = [self.limits[name] for name in compiled.devices if name in self.limits]
         if limits:
             _compare(need, need.on_device, sum(limits), f"{compiled.device} has")
-        elif need.on_host > SMALL_BYTES:  # reading /proc takes longer than a small run
+        on_host = need.beside_device if limits else need.on_host
+        if on_host > SMALL_BYTES:  # reading /proc takes longer than a small run
             offered = available_bytes() + pool.free_bytes
-            _compare(need, need.on_host, offered, "the machine has available")
+            _compare(need, on_host, offered, "the machine has available")
 
 
 def _compare(need: MemoryNeed, needed: int, offered: int, subject: str) -> None:

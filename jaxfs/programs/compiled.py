@@ -25,28 +25,40 @@ class MemoryNeed:
         outputs: all outputs, as they lie in shared memory.
         temporary: buffers that live only during the run; 0 where the compiler gives no figure.
         aliased: outputs that use the memory of donated inputs; 0 likewise.
+        packed: inputs and outputs on a device that packs types narrower than a byte; -1 where
+            they take what they take in shared memory.
     """
 
     inputs: int
     outputs: int
     temporary: int
     aliased: int
+    packed: int = -1
 
     @classmethod
     def of(cls, executable: Executable, memory: Mapping[str, int]) -> MemoryNeed:
         """Returns the need of an executable; ``memory`` is as `CompiledProgram` has it."""
         devices = len(executable.device_ids)
+        signature = executable.signature
+        avals = (*signature.input_avals, *signature.output_avals)
         return cls(
-            sum(aval.nbytes for aval in executable.signature.input_avals),
+            sum(aval.nbytes for aval in signature.input_avals),
             executable.output_bytes,
             memory.get("temp_bytes", 0) * devices,
             memory.get("alias_bytes", 0) * devices,
+            sum(aval.packed_nbytes for aval in avals),
         )
 
     @property
     def on_device(self) -> int:
         """Bytes of device memory: inputs, outputs and temporary buffers are all there."""
-        return self.inputs + self.outputs + self.temporary - self.aliased
+        arrays = self.packed if self.packed >= 0 else self.inputs + self.outputs
+        return arrays + self.temporary - self.aliased
+
+    @property
+    def beside_device(self) -> int:
+        """Bytes of host memory for a run on a device: outputs are copied, and copied once more."""
+        return 2 * self.outputs
 
     @property
     def on_host(self) -> int:

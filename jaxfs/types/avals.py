@@ -17,6 +17,8 @@ import numpy as np
 
 from jaxfs.errors import Invalid
 
+_NARROW = {"i2": 2, "u2": 2, "i4": 4, "u4": 4, "f4_e2m1fn": 4}  # bits by name
+
 
 class DType(msgspec.Struct, frozen=True):
     """One element type.
@@ -41,12 +43,26 @@ class DType(msgspec.Struct, frozen=True):
         return int(self.numpy.itemsize)
 
     @property
+    def bits(self) -> int:
+        """Bits of one element on a device that packs types narrower than a byte.
+
+        >>> BY_SHORT["i4"].bits, BY_SHORT["f32"].bits
+        (4, 32)
+        """
+        return _NARROW.get(self.short, 8 * self.itemsize)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether an element has fewer bits than a byte: XLA's arrays are copied to read them."""
+        return self.short in _NARROW
+
+    @property
     def takes_any_bits(self) -> bool:
         """Whether every byte pattern is a value: not for bool and types narrower than a byte.
 
         Raw bytes of the other types need no check before a program gets them.
         """
-        return self.short not in ("bool", "i2", "i4", "u2", "u4", "f4_e2m1fn")
+        return self.short != "bool" and not self.is_narrow
 
     @property
     def is_native(self) -> bool:
@@ -135,6 +151,15 @@ class Aval(msgspec.Struct, frozen=True, array_like=True):
         (24, 3)
         """
         return self.size * self.row.itemsize
+
+    @property
+    def packed_nbytes(self) -> int:
+        """Bytes on a device with memory of its own, which packs types narrower than a byte.
+
+        >>> parse_aval("f32[2,3]").packed_nbytes, parse_aval("i4[3]").packed_nbytes
+        (24, 2)
+        """
+        return -(-self.size * self.row.bits // 8)
 
 
 def parse_aval(text: str) -> Aval:

@@ -126,9 +126,12 @@ class Mount(FixedNodeObject):
     def add_devices(self) -> None:
         """Makes a directory of each device that the engine has.
 
-        Devices that have one keep it: the kernel may know its inode number.
+        Devices that have one keep it: the kernel may know its inode number.  What memory they have
+        limits runs from now on.
         """
         for device in self.engines.devices():
+            if device.bytes_limit:
+                self.calls.admission.memory_check.limits[device.name] = device.bytes_limit
             node = DeviceNode(device, self.attr, self.update_device_memory)
             self.devices.setdefault(device.name, node)
 

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from jaxfs.calls import memory_check
+from jaxfs.engine.interface import Executable
 from jaxfs.errors import NoSpace
+from jaxfs.programs.compiled import MemoryNeed
 from jaxfs.testing import FakeEngines
+from jaxfs.types.avals import Aval
+from jaxfs.types.signature import Param, Signature
 from tests.unmounted import ADD, serving
 
 HUGE = f"{ADD} # temp_bytes={1 << 60}"
@@ -35,6 +39,34 @@ async def test_a_run_that_needs_more_than_its_device_has_is_refused() -> None:
         with pytest.raises(NoSpace, match=r"20000000 of inputs.*cuda:0 has 1048576"):
             await mount.client.ask("programs/wide/call.raw", bytes(20_000_000))
         assert await mount.client.ask("programs/add/call", REQUEST)
+
+
+async def test_the_limits_of_devices_hold_from_the_first_run() -> None:
+    wide = "sum(x: f32[5000000]) -> f32[]"
+    engines = FakeEngines(platform="cuda", bytes_limit=1 << 20)
+    async with serving(wide=wide, engines=engines) as mount:
+        with pytest.raises(NoSpace, match=r"20000000 of inputs.*cuda:0 has 1048576"):
+            await mount.client.ask("programs/wide/call.raw", bytes(20_000_000))
+        assert not mount.engine.runs
+
+
+async def test_a_run_on_a_device_needs_memory_of_the_machine_for_its_outputs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory_check, "available_bytes", lambda: 1 << 20)
+    wide = "sum(x: f32[2]) -> f32[5000000]"
+    engines = FakeEngines(platform="cuda", bytes_limit=1 << 40)
+    async with serving(wide=wide, engines=engines) as mount:
+        with pytest.raises(NoSpace, match=r"20000000 of outputs.*the machine has available"):
+            await mount.client.ask("programs/wide/call", "[1, 2]")
+        assert not mount.engine.runs
+
+
+def test_narrow_types_are_packed_on_a_device() -> None:
+    aval = Aval("i4", (64,))
+    signature = Signature((Param("x", aval),), (Param("", aval),))
+    need = MemoryNeed.of(Executable("key", "/path", (0,), signature), {})
+    assert (need.inputs, need.on_device) == (64, 64)
 
 
 async def test_a_large_run_that_fits_runs() -> None:
