@@ -237,6 +237,16 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     compile_timeout: Annotated[
         float, Option("how long a compile may take; default 10m", "TIME", duration)
     ] = 600.0
+    compile: Annotated[
+        str,
+        Option(
+            "where programs for GPUs are compiled: apart, in a process without the GPU, or engine, "
+            "which tries several kernels on the GPU and delays the runs of all users; default "
+            "apart",
+            "WHERE",
+            _one_of(("apart", "engine")),
+        ),
+    ] = "apart"
     engine: Annotated[
         str,
         Option(

@@ -13,6 +13,7 @@ import msgspec
 
 from jaxfs.ipc.channel import VERSION
 from jaxfs.types.avals import Aval
+from jaxfs.types.compile_target import CompileTarget
 from jaxfs.types.partial_avals import KnownAval
 from jaxfs.types.signature import Signature
 
@@ -39,8 +40,8 @@ class Trace(msgspec.Struct, frozen=True, tag=True):
     """Turn a source (one descriptor: the bytes as the user wrote them) into an artifact.
 
     Attributes:
-        platform: where it is to run (``cpu``, ``cuda``); a jax.export artifact for other platforms
-            is refused.
+        platform: where it is to run, as lowerings name it (``cpu``, ``cuda``); a jax.export
+            artifact for other platforms is refused.
         steps: transformations in the order of a path, the outermost first.
         types: of all inputs, flat; None if they are not known yet.
         options: arguments of ``jax.jit`` for a pickled function.
@@ -58,13 +59,13 @@ class Compile(msgspec.Struct, frozen=True, tag=True):
     """Compile an artifact (one descriptor) for devices of a platform.
 
     Attributes:
-        platform: of all devices.
+        target: what to compile for.
         device_ids: one device for each partition.
         device_count: how many the engine has, so that device numbers mean the same there.
         signature: the artifact's; the job refuses a module that differs from it.
     """
 
-    platform: str
+    target: CompileTarget
     device_ids: tuple[int, ...]
     device_count: int
     signature: Signature

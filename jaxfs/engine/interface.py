@@ -7,6 +7,7 @@ artifacts or executables and typed buffers, answer asynchronously, and fail with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
@@ -15,6 +16,7 @@ import msgspec
 from jaxfs.engine.protocol import Device
 from jaxfs.errors import JaxfsError
 from jaxfs.ipc.shared_memory import Pool, Segment
+from jaxfs.types.compile_target import CompileTarget
 from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Signature
 
@@ -208,12 +210,19 @@ class Engine(Protocol):
     def take_accused(self) -> list[int]:
         """Returns the users that workers probably died of since the last call."""
 
-    async def load(self, executable: Executable) -> None:
+    async def load(self, executable: Executable, timeout_s: float = math.inf) -> None:
         """Makes an executable ready now.
 
+        Args:
+            executable: The executable, or an artifact that the engine compiles.
+            timeout_s: After so many seconds the worker is ended: what compiles cannot be stopped
+                otherwise, and may keep the device from all runs.
+
         Raises:
+            Invalid: The compiler refused the program.
             RunFailed: The engine cannot load it.
             NoSpace: There is no memory for it.
+            TimedOut: It took too long.
         """
 
     async def statistics(self) -> dict[int, dict[str, int]]:
@@ -229,6 +238,10 @@ class Engines(Protocol):
     @property
     def toolchain(self) -> str:
         """The versions a compiled executable depends on, the same for all."""
+
+    @property
+    def target(self) -> CompileTarget:
+        """What programs are compiled for, the same for all."""
 
     def devices(self) -> tuple[Device, ...]:
         """Returns the devices each of them has."""

@@ -13,6 +13,7 @@ from jaxfs.ipc.channel import VERSION
 from jaxfs.ipc.shared_memory import SegmentRef
 from jaxfs.posix.device_selection import Selection
 from jaxfs.posix.privileges import User
+from jaxfs.types.compile_target import CompileTarget
 from jaxfs.types.signature import Signature
 from jaxfs.types.xla_errors import Fault
 
@@ -199,6 +200,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
         toolchain: The versions a compiled executable depends on.
         devices: Those it has.
         has_device_cache: Whether named arrays stay on its devices.
+        target: What programs are compiled for; None for the platform without a description.
         version: Of these messages.
     """
 
@@ -207,6 +209,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     toolchain: str
     devices: tuple[Device, ...]
     has_device_cache: bool = False
+    target: CompileTarget | None = None
     version: int = VERSION
 
 

@@ -163,7 +163,7 @@ async def _open_mount(launch: Launch, store: Store, nursery: trio.Nursery) -> As
             nursery.start_soon(compiler.start)
         pickles = PicklePolicy(options.pickle, os.getuid(), compiler)
         quotas = quotas_of(options)
-        builder = Builder(store, quotas, compiler, engines, pickles, nursery)
+        builder = Builder(store, quotas, compiler, engines, pickles, nursery, options)
 
         def note_build(program: SourceProgram, error: JaxfsError) -> None:
             owner = Credentials(program.attr.uid, program.attr.gid)

@@ -6,6 +6,7 @@ package imports them, and each module lists those it uses, with the reason.  The
 jax 0.10.2 and 0.12.0; ``setup.cfg`` allows no others, and its limit rises after a test run.
 
 ``executables`` compiles, loads and calls, ``executable_pickles`` reads what it stored, ``export``
-reads jax.export artifacts, ``jaxprs`` has equations and primitives, ``mlir`` makes contexts.  Only
+reads jax.export artifacts, ``jaxprs`` has equations and primitives, ``mlir`` makes contexts,
+``topologies`` describes devices to compile for without them.  Only
 compiler jobs and workers import them.
 """

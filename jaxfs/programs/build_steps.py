@@ -58,11 +58,19 @@ class BuildSteps:
         jobs: those under way and those that have ended.
     """
 
-    def __init__(self, store: Store, disk: DiskUsage, compiler: Compiler, engines: Engines) -> None:
+    def __init__(
+        self,
+        store: Store,
+        disk: DiskUsage,
+        compiler: Compiler,
+        engines: Engines,
+        load_timeout_s: float,
+    ) -> None:
         self._store = store
         self._disk = disk
         self._compiler = compiler
         self._engines = engines
+        self._load_timeout_s = load_timeout_s
         self.jobs = BuildJobs()
 
     async def trace(
@@ -130,12 +138,12 @@ class BuildSteps:
         """Lets the owner's engine compile and load an artifact.
 
         Raises:
-            RunFailed: The engine cannot compile it.
-            NoSpace: There is no memory for it.
+            JaxfsError: As `Engine.load`.
         """
         with self._job("load", key, request) as job:
             job.begin()
-            await self._engines.of(request.user[0]).load(executable)
+            engine = self._engines.of(request.user[0])
+            await engine.load(executable, self._load_timeout_s)
 
     async def draw(self, request: BuildRequest, compiled: CompiledProgram) -> None:
         """Makes ``compiled.graph_path``.

@@ -1,8 +1,9 @@
 """Source -> artifact -> executable, each step once for each content.
 
-Keys are content hashes together with everything else that the outcome depends on: platform, devices
-and the versions of jax and jaxlib.  A result in the state directory is not made again, also not
-after a remount; a build under way serves everyone who asks for the same.
+Keys are content hashes together with everything else that the outcome depends on: platform,
+devices, the versions of jax and jaxlib, and what the engine reports of its devices.  A result in
+the state directory is not made again, also not after a remount; a build under way serves everyone
+who asks for the same.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from jaxfs.compiler.sources.detect import is_pickle
 from jaxfs.engine.interface import Engines, Executable
 from jaxfs.engine.protocol import Device
 from jaxfs.errors import NoDevice, RunFailed
+from jaxfs.options import Options
 from jaxfs.programs.build_key import BuildKey, machine_fingerprint
 from jaxfs.programs.build_steps import BuildRequest, BuildSteps
 from jaxfs.programs.cache_entries import CacheEntry
@@ -38,7 +40,6 @@ from jaxfs.types.avals import BY_SHORT
 PICKLE_FORMAT = "pickle"  # as `Traced.source_format`
 _TRACED: Any = Traced | UntypedProgram  # msgspec takes unions, typing knows no type for them
 log = logging.getLogger(__name__)
-SERIALIZES = frozenset({"cpu"})  # platforms for which the compiler makes executables
 
 
 @attrs.frozen
@@ -84,12 +85,15 @@ class Builder:
         engines: Engines,
         pickles: PicklePolicy,
         nursery: trio.Nursery,
+        options: Options | None = None,
     ) -> None:
+        options = options or Options()
+        self._compiles_apart = options.compile == "apart"
         self.store = store
         self.disk = DiskUsage(store, quotas)
         self._engines = engines
         self._pickles = pickles
-        self._steps = BuildSteps(store, self.disk, compiler, engines)
+        self._steps = BuildSteps(store, self.disk, compiler, engines, options.compile_timeout)
         self.jobs = self._steps.jobs
         self._traces = SingleFlights[Traced | UntypedProgram](nursery)
         self._compiles = SingleFlights[Compiled](nursery)
@@ -154,6 +158,7 @@ class Builder:
             RunFailed: the source is damaged.
             JaxfsError: as `build`.
         """
+        platform = self._lowered_for(device)
         digest = request.build_key.source_sha256
         await self.store.off_loop(self.store.check_source, digest, request.program)
         takes_pickles = self._is_pickle(digest)
@@ -161,12 +166,12 @@ class Builder:
             await self._pickles.check(request.user[0])
         return await self._traces.do(
             key,
-            lambda: self._steps.trace(key, request, device.platform, takes_pickles=takes_pickles),
+            lambda: self._steps.trace(key, request, platform, takes_pickles=takes_pickles),
         )
 
     async def _compile(self, request: BuildRequest, target: _Target) -> CompiledProgram:
-        key, device = target.executable_key, target.devices[0]
-        if device.platform not in SERIALIZES:
+        key = target.executable_key
+        if not self._is_apart():
             target = await self._with_artifact(request, target)
             version = self._assemble(request, target, None)
             await self._loads.do(key, lambda: self._steps.load(key, request, version.executable))
@@ -175,7 +180,8 @@ class Builder:
         if compiled is None:
             target = await self._with_artifact(request, target)
             count = len(self._engines.devices())
-            work = Compile(device.platform, target.device_ids, count, target.traced.signature)
+            hardware, signature = self._engines.target, target.traced.signature
+            work = Compile(hardware, target.device_ids, count, signature)
             compiled = await self._compiles.do(
                 key, lambda: self._steps.compile(key, request, target.artifact_key, work)
             )
@@ -208,11 +214,19 @@ class Builder:
             target = self._target(artifact_key, traced, device)
         except NoDevice:
             return None
-        serializes = device.platform in SERIALIZES
-        compiled = self._find_compiled(target) if serializes else None
-        if compiled is None and serializes:
-            return None
-        return self._assemble(request, target, compiled)
+        if not self._is_apart():
+            return self._assemble(request, target, None)
+        compiled = self._find_compiled(target)
+        return None if compiled is None else self._assemble(request, target, compiled)
+
+    def _is_apart(self) -> bool:
+        """Returns whether a job of the compiler makes executables, and not the engine.
+
+        An engine that compiles does so beside the runs of all users: one compile may keep the
+        device from them, and its crash ends them.  Only devices that XLA cannot describe need it.
+        """
+        target = self._engines.target
+        return target.platform == "cpu" or (self._compiles_apart and target.needs_no_device)
 
     def _find_compiled(self, target: _Target) -> Compiled | None:
         """Returns what compiling made of an artifact before, for a machine like this one.
@@ -284,7 +298,8 @@ class Builder:
             )
         count = len(self._engines.devices())
         parts = ("executable", artifact_key, *(one.name for one in devices), count)
-        key, old_key = self._key(*parts, self._machine), self._key(*parts)
+        hardware = self._engines.target.key_parts
+        key, old_key = self._key(*parts, self._machine, *hardware), self._key(*parts)
         return _Target(traced, artifact_key, tuple(devices), key, old_key)
 
     def _assemble(
@@ -326,9 +341,12 @@ class Builder:
 
         An artifact is the same for all devices of a platform; executables are not.
         """
-        return self._key(
-            "artifact", build_key.source_sha256, device.platform, *build_key.cache_parts
-        )
+        platform = self._lowered_for(device)
+        return self._key("artifact", build_key.source_sha256, platform, *build_key.cache_parts)
+
+    def _lowered_for(self, device: Device) -> str:
+        """Returns the platform of a device as lowerings name it: ``cuda`` or ``rocm`` for a GPU."""
+        return self._engines.target.platform if device.platform == "gpu" else device.platform
 
     def _key(self, *parts: object) -> str:
         """Returns a name in the state directory, which depends on the versions of jax and jaxlib.

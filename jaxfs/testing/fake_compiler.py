@@ -21,6 +21,7 @@ from jaxfs.compiler.job_protocol import Compile, Compiled, Trace, Traced, Untype
 from jaxfs.errors import Invalid, JaxfsError, NotSupported
 from jaxfs.testing.fake_program import FUNCTIONS, FakeProgram, Function
 from jaxfs.types.avals import Aval
+from jaxfs.types.compile_target import CompileTarget
 from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Signature
 
@@ -40,6 +41,8 @@ class FakeJob:
         steps: Transformations of a trace, outermost first.
         types: Types of all inputs, where the call had them.
         options: Of a pickled function's jit.
+        platform: What a trace is for.
+        target: What a compile is for.
     """
 
     kind: JobKind
@@ -48,6 +51,8 @@ class FakeJob:
     steps: tuple[str, ...] = ()
     types: tuple[Aval, ...] | None = None
     options: Mapping[str, str] = {}
+    platform: str = ""
+    target: CompileTarget | None = None
 
 
 class FakeCompiler:
@@ -129,7 +134,8 @@ class FakeCompiler:
         Untyped where the program needs types and ``work`` has none.
         """
         program = FakeProgram.parse(_content(source))
-        job = FakeJob("trace", program.name, user, work.steps, work.types, work.options)
+        wanted = (work.steps, work.types, work.options, work.platform)
+        job = FakeJob("trace", program.name, user, *wanted)
         await self._do(job, began)
         if program.is_pickle and not work.takes_pickles:
             raise Invalid("a pickled function, which was not expected")
@@ -149,14 +155,14 @@ class FakeCompiler:
     async def compile(
         self,
         artifact: int,
-        work: Compile,  # noqa: ARG002  # the interface has it
+        work: Compile,
         *,
         user: UserIds | None = None,
         began: Callable[[], None] | None = None,
     ) -> CompileResult:
         """Returns figures from the program's notes, and the artifact as executable and HLO."""
         program = FakeProgram.parse(_content(artifact))
-        await self._do(FakeJob("compile", program.name, user), began)
+        await self._do(FakeJob("compile", program.name, user, target=work.target), began)
         text = program.text().encode()
         memory = {key: program.notes[key] for key in MEMORY_NOTES if key in program.notes}
         cost = {"flops": float(program.notes.get("flops", 0))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -22,11 +23,12 @@ from jaxfs.engine.interface import (
     State,
 )
 from jaxfs.engine.protocol import INPUT_FAILED, Device
-from jaxfs.errors import Cancelled, JaxfsError, RunFailed
+from jaxfs.errors import Cancelled, JaxfsError, RunFailed, TimedOut
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.durable_files import sha256_of
 from jaxfs.testing.fake_program import FUNCTIONS, FakeProgram, Function
+from jaxfs.types.compile_target import CompileTarget
 
 TOOLCHAIN = "jax 0.0.0 jaxlib 0.0.0"
 
@@ -80,6 +82,7 @@ class FakeEngine:
         runs: Those under way, oldest first.
         loaded: Keys of the executables that ``load`` was called for.
         load_error: Raised by ``load``.
+        load_s: How many seconds ``load`` takes.
         computing: Numbers of the held runs that were cancelled: they go on until a kill.
         killed: Numbers of the runs for which the engine was ended.
         accused: What ``take_accused`` returns.
@@ -117,6 +120,7 @@ class FakeEngine:
         self.runs: dict[int, FakeRun] = {}
         self.loaded: list[str] = []
         self.load_error: JaxfsError | None = None
+        self.load_s = 0.0
         self.computing: set[int] = set()
         self.killed: list[int] = []
         self.accused: list[int] = []
@@ -178,8 +182,13 @@ class FakeEngine:
         accused, self.accused = self.accused, []
         return accused
 
-    async def load(self, executable: Executable) -> None:
-        """Records the key.  Raises ``load_error``."""
+    async def load(self, executable: Executable, timeout_s: float = math.inf) -> None:
+        """Records the key.  Raises ``load_error``; TimedOut, and restarts, if it takes longer."""
+        with trio.move_on_after(timeout_s) as deadline:
+            await trio.sleep(self.load_s)
+        if deadline.cancelled_caught:
+            self.restarts += 1
+            raise TimedOut(f"the engine did not load the program in {timeout_s:g} s")
         if self.load_error is not None:
             raise self.load_error.recorded()
         self.loaded.append(executable.key)
@@ -317,6 +326,7 @@ class FakeEngines:
     """Implements ``interface.Engines``, with one engine for all users or one for each.
 
     Attributes:
+        target: What programs are compiled for; as of a platform without a description.
         separated: The engines of users that were separated.
 
     >>> FakeEngines(devices=2).devices()[1].name
@@ -334,6 +344,7 @@ class FakeEngines:
     ) -> None:
         self._devices = tuple(device(number, platform, bytes_limit) for number in range(devices))
         self._is_per_user = per_user
+        self.target = CompileTarget({"gpu": "cuda"}.get(platform, platform))
         self.owner = FakeEngine(self._devices)
         self._engines = {owner_uid: self.owner}
         self.separated: dict[int, FakeEngine] = {}

@@ -131,7 +131,7 @@ def _assemble(
     """Puts a mount together as ``front.main`` does."""
     pickles = PicklePolicy(options.pickle, OWNER.uid, compiler)
     quotas = quotas_of(options)
-    builder = Builder(store, quotas, compiler, engines, pickles, nursery)
+    builder = Builder(store, quotas, compiler, engines, pickles, nursery, options)
 
     def build_failed(program: SourceProgram, error: JaxfsError) -> None:
         user = Credentials(program.attr.uid, program.attr.gid)

@@ -18,6 +18,7 @@ import trio
 from jaxfs.compiler.client.client import CompilerClient, open_compiler
 from jaxfs.compiler.job_protocol import Compile, Compiled, Trace, Traced, UntypedProgram
 from jaxfs.jaxcompat import executables
+from jaxfs.types.compile_target import CompileTarget
 from jaxfs.types.signature import Signature
 
 Result = TypeVar("Result")
@@ -74,7 +75,9 @@ async def compile_cpu(
 ) -> tuple[Compiled, bytes, bytes]:
     """Compile for the CPU devices of those numbers, of so many."""
     with memory_file(artifact) as fd:
-        return await client.compile(fd, Compile("cpu", *devices, signature), deadline_s)
+        return await client.compile(
+            fd, Compile(CompileTarget("cpu"), *devices, signature), deadline_s
+        )
 
 
 def dumped(value: Any) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,8 +11,8 @@ import msgspec
 from jaxlib.mlir import ir
 
 from jaxfs.compiler.job_protocol import Compile, Compiled
-from jaxfs.errors import Invalid, NoDevice
-from jaxfs.jaxcompat import executables
+from jaxfs.errors import Invalid, NoDevice, RunFailed
+from jaxfs.jaxcompat import executables, topologies
 from jaxfs.stablehlo.module.entry_function import find_main, read_signature
 from jaxfs.stablehlo.module.parse import parse_bytecode
 from jaxfs.stablehlo.module.partitions import partition_count
@@ -93,13 +94,35 @@ def _check_again(module: Any, work: Compile) -> None:
 
 
 def _devices(work: Compile) -> list[jax.Device]:
-    if work.platform != "cpu":
-        raise Invalid(f"programs for {work.platform} are compiled by the engine itself")
-    found = {device.id: device for device in executables.use_cpu(work.device_count)}
+    found = {device.id: device for device in _all_devices(work)}
     for number in work.device_ids:
         if number not in found:
-            raise NoDevice(f"there is no device {work.platform}:{number}, only {len(found)}")
+            raise NoDevice(f"there is no device {work.target.platform}:{number}, only {len(found)}")
     return [found[number] for number in work.device_ids]
+
+
+def _all_devices(work: Compile) -> Sequence[jax.Device]:
+    """Returns this process's CPU devices, or GPUs that only the compiler knows.
+
+    Raises:
+        Invalid: The platform needs a device to compile for it.
+        RunFailed: Its compiler is not installed, or does not start.
+    """
+    target = work.target
+    if target.platform == "cpu":
+        return executables.use_cpu(work.device_count)
+    if not target.needs_no_device:
+        raise Invalid(f"programs for {target.platform} are compiled by the engine itself")
+    executables.use_cpu(1)
+    try:
+        return topologies.devices_of(target, work.device_count)
+    except (NotImplementedError, RuntimeError) as error:  # JAX's own errors are of these
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RunFailed(
+            f"XLA cannot compile for {target.platform} without its device: {first}; mount with "
+            "-o compile=engine",
+            str(error),
+        ) from error
 
 
 def _compile(module: Any, work: Compile, devices: list[jax.Device]) -> Any:
@@ -116,9 +139,12 @@ def _compile(module: Any, work: Compile, devices: list[jax.Device]) -> Any:
 def _cost(raw: Any) -> dict[str, float]:
     """Returns XLA's estimates for an executable, such as flops.
 
-    Some jaxlib have them in a list of one.
+    Some jaxlib have them in a list of one.  GPUs have none before the executable is loaded.
     """
-    found = raw.cost_analysis()
+    try:
+        found = raw.cost_analysis()
+    except jax.errors.JaxRuntimeError:  # UNIMPLEMENTED
+        return {}
     figures = found[0] if isinstance(found, list) else found
     return {name.replace(" ", "_"): float(figures[name]) for name in _COST if name in figures}
 

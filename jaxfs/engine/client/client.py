@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import trio
@@ -21,10 +22,11 @@ from jaxfs.engine.client.quarantine import Quarantine
 from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef, Repair, State
 from jaxfs.engine.protocol import Device, EngineOptions
-from jaxfs.errors import Cancelled, JaxfsError, from_os_error
+from jaxfs.errors import Cancelled, JaxfsError, TimedOut, from_os_error
 from jaxfs.ipc.channel import Closed
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spin import spin
+from jaxfs.types.compile_target import CompileTarget
 
 log = logging.getLogger(__name__)
 STARTS = 3  # that fail in a row before the engine counts as failed
@@ -60,6 +62,7 @@ class LocalEngine:
         state: See ``interface.Engine``.
         restarts: How often the worker died and was started again.
         toolchain: The versions a compiled executable depends on; empty before the first start.
+        target: What programs are compiled for; a guess before the first start.
         pool: As given.
     """
 
@@ -73,6 +76,7 @@ class LocalEngine:
         self.state: State = "idle" if idle_s else "starting"
         self.restarts = 0
         self.toolchain = ""
+        self.target = CompileTarget(options.platform or "cpu")
         self._options = options
         self.pool = pool
         self._devices: tuple[Device, ...] = ()
@@ -169,13 +173,8 @@ class LocalEngine:
         accused, self._dispatcher.accused = self._dispatcher.accused, []
         return accused
 
-    async def load(self, executable: Executable) -> None:
-        """Makes an executable ready now.
-
-        Raises:
-            RunFailed: The worker cannot load it.
-            NoSpace: There is no memory for it.
-        """
+    async def load(self, executable: Executable, timeout_s: float = math.inf) -> None:
+        """Makes an executable ready now; see ``interface.Engine``."""
         ended, outcomes = trio.Event(), list[Outcome]()
 
         def done(outcome: Outcome) -> None:
@@ -185,9 +184,15 @@ class LocalEngine:
         run = EngineRun(next(_NUMBERS), executable, None, done)
         self._submit(run)
         try:
-            await ended.wait()
-        finally:
-            self.cancel(run.number)  # does nothing if it has ended
+            with trio.move_on_after(timeout_s) as deadline:
+                await ended.wait()
+        finally:  # does nothing if it has ended
+            self.cancel(run.number, kill=deadline.cancelled_caught)
+        if deadline.cancelled_caught:
+            raise TimedOut(
+                f"the engine did not load the program in {timeout_s:g} s (-o compile_timeout), "
+                "and was started again"
+            )
         if outcomes[0].error is not None:
             raise outcomes[0].error.recorded()
 
@@ -300,6 +305,7 @@ class LocalEngine:
             await process.end()
             raise
         self._devices, self.toolchain = ready.devices, ready.toolchain
+        self.target = ready.target or CompileTarget(ready.platform)
         self.pool.has_device_cache = ready.has_device_cache
         self.quarantine.shares_context = any(device.has_own_memory for device in ready.devices)
         return WorkerConnection(process, self.pool)

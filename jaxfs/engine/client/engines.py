@@ -22,6 +22,7 @@ from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.accelerators import TABLE
 from jaxfs.posix.device_selection import exclusive
 from jaxfs.posix.privileges import User
+from jaxfs.types.compile_target import CompileTarget
 
 MAX_SEPARATE = 4  # engines besides the shared one: each is a process with a copy of JAX
 SEPARATE_IDLE_S = 30.0  # without a run, then the process ends
@@ -48,6 +49,11 @@ class UserEngines:
     def toolchain(self) -> str:
         """The owner's, which all share."""
         return self.owner.toolchain
+
+    @property
+    def target(self) -> CompileTarget:
+        """The owner's, which all share."""
+        return self.owner.target
 
     def devices(self) -> tuple[Device, ...]:
         """Returns the owner's, which all share."""
@@ -147,6 +153,11 @@ class SharedEngine:
     def toolchain(self) -> str:
         """The engine's."""
         return self._engine.toolchain
+
+    @property
+    def target(self) -> CompileTarget:
+        """The engine's."""
+        return self._engine.target
 
     def devices(self) -> tuple[Device, ...]:
         """Returns the engine's."""

@@ -52,6 +52,7 @@ def _serve(channel: Channel[Request], options: EngineOptions, parent: int) -> No
     try:
         # only now: the environment is set, and a failure is reported
         from jaxfs.engine.worker import devices, server
+        from jaxfs.jaxcompat import topologies
 
         found = devices.start(options)
         if options.user is not None:
@@ -59,7 +60,14 @@ def _serve(channel: Channel[Request], options: EngineOptions, parent: int) -> No
             privileges.become(options.user, parent)
         known = tuple(devices.describe(device) for device in found)
         cache = devices.make_cache(options, found)
-        ready = Ready(os.getpid(), known[0].platform, devices.toolchain(), known, cache is not None)
+        ready = Ready(
+            os.getpid(),
+            known[0].platform,
+            devices.toolchain(),
+            known,
+            cache is not None,
+            topologies.target_of(found),
+        )
     except Exception as error:
         reason = start_failure(options.platform, error)[:1000]
         channel.send(StartFailed(reason, traceback.format_exc()[-DIAGNOSTICS_BYTES:]))
