@@ -17,11 +17,12 @@ from jaxfs.compiler import sandbox
 
 
 class Request(msgspec.Struct):
-    """Code to run, the user to become, and the layers that are left out."""
+    """Code to run, the user to become, the layers left out, whether it may start programs."""
 
     code: str
     user: tuple[int, int] | None = None
     without: tuple[str, ...] = ()
+    runs_tools: bool = False
 
 
 class Ending(msgspec.Struct):
@@ -48,6 +49,7 @@ def main() -> None:
         with open(reader, errors="replace") as file:
             output = file.read()
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        box.forget(pid)
         _send(Ending(status, output))
 
 
@@ -59,7 +61,8 @@ def _without(box: sandbox.Sandbox, without: tuple[str, ...]) -> sandbox.Sandbox:
 
 def _attempt(box: sandbox.Sandbox, request: Request, parent: int) -> None:
     try:
-        box.enter(sandbox.job_user(*(request.user or (None, None))), parent)
+        user = sandbox.job_user(*(request.user or (None, None)))
+        box.enter(user, parent, runs_tools=request.runs_tools)
         exec(request.code, {})
     except BaseException:
         traceback.print_exc()

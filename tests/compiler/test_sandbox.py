@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,17 +31,18 @@ SYSCALL = "import ctypes; ctypes.CDLL(None).syscall({})"
 class SandboxRunner:
     """A process that runs code in the sandbox."""
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.compiler.sandbox_runner", msgspec.json.encode(LIMITS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
+            env={**os.environ, **environment},
         )
         self.layers: tuple[str, ...] = self._receive(tuple[str, ...])
 
     def run(self, code: str, **options: Any) -> Ending:
-        """Options are the fields of Request: ``user`` and ``without``."""
+        """Options are the fields of Request but ``code``."""
         assert self._process.stdin
         self._process.stdin.write(msgspec.json.encode(Request(code, **options)) + b"\n")
         self._process.stdin.flush()
@@ -150,7 +152,7 @@ def test_room_holds_nothing_but_modules(runner: SandboxRunner) -> None:
     needs(runner, "mountns")
     code = (
         "import os\n"
-        "for path in ('/home', '/root/.bashrc', '/etc/passwd', '/proc/self', '/run', '/old'):\n"
+        "for path in ('/home', '/root/.bashrc', '/etc/passwd', '/proc/self/fd', '/run', '/old'):\n"
         "    assert not os.path.lexists(path), path\n"
         "assert os.statvfs('/usr/lib').f_flag & os.ST_RDONLY\n"
     )
@@ -172,6 +174,85 @@ def test_room_has_no_network(runner: SandboxRunner) -> None:
 def test_modules_are_imported_late_by_any_user(runner: SandboxRunner) -> None:
     code = "import xml.dom.minidom, sqlite3, numpy.polynomial; import msgspec; print('here')"
     assert runner.run(code) == Ending(0, "here\n")
+
+
+@pytest.fixture(scope="module")
+def tool_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ToolRunner]:
+    runner = ToolRunner(tmp_path_factory.mktemp("sandbox") / "cuda")
+    yield runner
+    runner.close()
+
+
+class ToolRunner(SandboxRunner):
+    """A runner on a machine with CUDA, whose assembler prints its arguments."""
+
+    def __init__(self, root: Path) -> None:
+        (root / "bin").mkdir(parents=True)
+        self.ptxas = root / "bin/ptxas"
+        shutil.copy("/bin/echo", self.ptxas)
+        (root / "jax_plugins/xla_cuda13").mkdir(parents=True)
+        paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+        super().__init__(XLA_FLAGS=f"--xla_gpu_cuda_data_dir={root}", PYTHONPATH=paths)
+
+    def spawn(self, program: str | Path, *, runs_tools: bool = True) -> Ending:
+        """Starts a program as XLA does, and raises what that raises."""
+        code = (
+            "import os\n"
+            f"pid = os.posix_spawn({str(program)!r}, ['x', 'assembled'], {{}})\n"
+            "os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+        )
+        return self.run(code, runs_tools=runs_tools)
+
+
+@needs_layers
+def test_a_gpu_compile_starts_the_assembler_and_no_other_program(tool_runner: ToolRunner) -> None:
+    assert tool_runner.spawn(tool_runner.ptxas) == Ending(0, "assembled\n")
+    needs(tool_runner, "landlock")
+    other = next(Path("/lib").glob("*-linux-gnu/libc.so.6"))  # can be executed
+    assert "PermissionError" in tool_runner.spawn(other).output
+
+
+@needs_layers
+def test_other_jobs_start_not_even_the_assembler(tool_runner: ToolRunner) -> None:
+    ending = tool_runner.spawn(tool_runner.ptxas, runs_tools=False)
+    assert ending.status == 1
+    assert "PermissionError" in ending.output
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os; os.fork()",
+        "import os; os.setsid()",
+        "import os; os.setpgid(0, 0)",
+        "import socket; socket.socket()",
+        "import os; os.kill(os.getppid(), 9)",
+    ],
+)
+@needs_layers
+def test_a_gpu_compile_gets_no_other_rights(tool_runner: ToolRunner, code: str) -> None:
+    ending = tool_runner.run(code, runs_tools=True)
+    assert ending.status == 1
+    assert "Operation not permitted" in ending.output
+
+
+def test_a_gpu_compile_writes_to_a_directory_of_its_own_only(tool_runner: ToolRunner) -> None:
+    needs(tool_runner, "landlock")
+    needs(tool_runner, "mountns")
+    code = (
+        "import os\n"
+        "own = os.environ['TMPDIR']\n"
+        "open(f'{own}/a.ptx', 'w').write('kernel'); open('/dev/null', 'r+b')\n"
+        "open(f'{own}/b.cubin', 'w'); os.unlink(f'{own}/b.cubin')\n"
+        "print(os.listdir(own))\n"
+        "for other in ('/scratch/x', '/lib/x', '/x'):\n"
+        "    try: open(other, 'w')\n"
+        "    except OSError: print('refused')\n"
+    )
+    ending = tool_runner.run(code, runs_tools=True)
+    assert ending == Ending(0, "['a.ptx']\n" + "refused\n" * 3)
+    count = "import os; print(os.stat('/scratch').st_nlink)"  # 2 and one for each directory in it
+    assert tool_runner.run(count, without=("landlock", "seccomp")).output == "2\n"
 
 
 @needs_root
@@ -297,8 +378,9 @@ def test_no_path_shows_which_processes_there_are(runner: SandboxRunner) -> None:
     needs(runner, "mountns")
     code = (
         "import os\n"
-        "assert os.listdir('/proc') == ['cpuinfo']\n"
-        "for pid in (1, os.getpid(), os.getppid(), 'self', 'thread-self'):\n"
+        "assert {'cpuinfo'} <= set(os.listdir('/proc')) <= {'cpuinfo', 'self'}\n"
+        "assert not os.path.exists('/proc/self') or os.listdir('/proc/self') == ['exe']\n"
+        "for pid in (1, os.getpid(), os.getppid(), 'thread-self'):\n"
         "    assert not os.path.lexists(f'/proc/{pid}'), pid\n"
     )
     assert runner.run(code, without=("landlock", "seccomp")) == Ending(0, "")

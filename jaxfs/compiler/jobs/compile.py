@@ -113,7 +113,6 @@ def _all_devices(work: Compile) -> Sequence[jax.Device]:
         return executables.use_cpu(work.device_count)
     if not target.needs_no_device:
         raise Invalid(f"programs for {target.platform} are compiled by the engine itself")
-    executables.use_cpu(1)
     try:
         return topologies.devices_of(target, work.device_count)
     except (NotImplementedError, RuntimeError) as error:  # JAX's own errors are of these

@@ -11,6 +11,8 @@ It has layers, each of which would stop most attacks alone:
   processes outside (landlock(7))
 - ``seccomp``: the system calls that a compiler needs, and no others (seccomp(2))
 
+A job that compiles for a GPU runs no code of a user, and may start XLA's assembler: ``gpu_tools``.
+
 The front adds a deadline, and checks the replies (``compiler.client.replies``).
 """
 

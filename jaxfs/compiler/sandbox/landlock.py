@@ -1,6 +1,7 @@
 """Access to files and networks: nothing but reading below a few directories, by landlock(7).
 
-The zygote makes the ruleset once; a job only enforces it on itself.
+The zygote makes the ruleset once; a job only enforces it on itself.  A job that compiles for a GPU
+makes its own: it also writes to a directory of its own, and executes a few files.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from jaxfs.posix import syscalls
 
 _VERSION = 1  # LANDLOCK_CREATE_RULESET_VERSION
 _PATH_BENEATH = 1  # LANDLOCK_RULE_PATH_BENEATH
-_READ_FILE, _READ_DIR = 1 << 2, 1 << 3  # LANDLOCK_ACCESS_FS_READ_FILE, _READ_DIR
+# LANDLOCK_ACCESS_FS_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_REG, _TRUNCATE
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_REMOVE_FILE, _MAKE_REG, _TRUNCATE = 1 << 5, 1 << 8, 1 << 14
+_READ_WRITE = _READ_FILE | _WRITE_FILE | _TRUNCATE
 # Access rights that each ABI version can handle: files; TCP bind and connect; as scopes, abstract
 # unix sockets and signals to processes outside.
 _FILES = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
@@ -30,12 +34,19 @@ def abi_version() -> int:
         return 0
 
 
-def make_ruleset(readable: Iterable[Path], listable: Iterable[Path] = ()) -> int:
+def make_ruleset(
+    readable: Iterable[Path],
+    listable: Iterable[Path] = (),
+    writable: Iterable[Path] = (),
+    executable: Iterable[Path] = (),
+) -> int:
     """Returns the descriptor of a ruleset that permits reading below some paths, nothing else.
 
     Args:
         readable: Files, and directories of which everything may be read and listed.
         listable: Directories of which everything may be listed.
+        writable: Files that may also be written, and directories in which also files may be made.
+        executable: Files that may also be executed.
 
     Raises:
         OSError: The kernel refuses it.
@@ -52,6 +63,11 @@ def make_ruleset(readable: Iterable[Path], listable: Iterable[Path] = ()) -> int
         _allow(ruleset, path, _READ_FILE | _READ_DIR if path.is_dir() else _READ_FILE)
     for path in listable:
         _allow(ruleset, path, _READ_DIR)
+    for path in writable:
+        in_directory = _READ_DIR | _MAKE_REG | _REMOVE_FILE if path.is_dir() else 0
+        _allow(ruleset, path, (_READ_WRITE | in_directory) & rights[0])
+    for path in executable:
+        _allow(ruleset, path, _READ_FILE | _EXECUTE)
     return ruleset
 
 

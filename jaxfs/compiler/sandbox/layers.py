@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +19,11 @@ from jaxfs.compiler.sandbox import (
     rlimits,
     seccomp,
 )
+from jaxfs.compiler.sandbox.gpu_tools import NULL, GpuTools, find_tools
 from jaxfs.compiler.sandbox.rlimits import Limits
 
 NEEDED = ("landlock", "seccomp")  # for users' Python; either has gaps that the other closes
+_SCRATCH = Path("/scratch")  # in the mount namespace
 _NAMESPACES = ("mountns", "netns", "ipcns", "utsns", "cgroupns")
 
 
@@ -31,29 +35,44 @@ class Sandbox(msgspec.Struct, frozen=True):
         limits: The resource limits of each job.
         ruleset: A descriptor of Landlock's ruleset; None if the kernel has no Landlock.
         proc: A descriptor of /proc, which the mount namespace lacks; None if it was hidden.
+        readable: The paths that jobs may read.
+        tools: What jobs that compile for a GPU need.
+        scratch: Where each of these gets a directory of its own; None where there are no tools.
     """
 
     layers: tuple[str, ...]
     limits: Limits
     ruleset: int | None
     proc: int | None
+    readable: tuple[Path, ...] = ()
+    tools: GpuTools = GpuTools()
+    scratch: Path | None = None
 
     @property
     def fds(self) -> list[int]:
         """The descriptors that ``enter`` needs, and closes."""
         return [fd for fd in (self.ruleset, self.proc) if fd is not None]
 
-    def enter(self, user: identity.SandboxUser, parent: int, device_count: int = 1) -> None:
+    def enter(
+        self,
+        user: identity.SandboxUser,
+        parent: int,
+        device_count: int = 1,
+        *,
+        runs_tools: bool = False,
+    ) -> None:
         """Puts this process, which has one thread, into every layer, irrevocably.
 
         Args:
             user: The user to become if the process is root's.
             parent: The process that forked this one, and with which it ends.
             device_count: The devices for which XLA will start threads.
+            runs_tools: Whether the job runs ``tools``; no code of a user may be run by it.
 
         Raises:
             OSError: A layer that worked before does not; no code of a user may run then.
         """
+        ruleset = self._prepare_tools(user) if runs_tools else self.ruleset
         rlimits.apply(self.limits, self.proc)
         uid = user.uid if "uid" in self.layers else os.getuid()
         before = 0 if "userns" in self.layers else identity.count_threads(uid, self.proc)
@@ -63,12 +82,47 @@ class Sandbox(msgspec.Struct, frozen=True):
             identity.unshare_user_namespace()
         rlimits.limit_threads(before, device_count)
         identity.drop_privileges(parent)
-        if self.ruleset is not None:
-            landlock.enter(self.ruleset)
-        for fd in self.fds:
+        if ruleset is not None:
+            landlock.enter(ruleset)
+        for fd in {*self.fds, *([] if ruleset is None else [ruleset])}:
             os.close(fd)
         if "seccomp" in self.layers:
-            seccomp.enter(os.getpid())
+            seccomp.enter(os.getpid(), runs_tools=runs_tools)
+
+    def _prepare_tools(self, user: identity.SandboxUser) -> int | None:
+        """Makes this process's directory for files of tools, and a ruleset that permits both.
+
+        Returns:
+            The ruleset; None where Landlock does not work.
+        """
+        if self.scratch is None:
+            return self.ruleset
+        own = self._scratch_of(os.getpid())
+        own.mkdir(mode=0o700)
+        if "uid" in self.layers:
+            os.chown(own, user.uid, user.gid)
+        os.environ["TMPDIR"] = str(own)
+        if self.ruleset is None:
+            return None
+        listable = import_paths.listable_paths() if _NAMESPACES[0] in self.layers else []
+        command = [path for path in (Path("/proc/self/cmdline"),) if path.exists()]
+        writable = (own, *(path for path in self.tools.readable if path == NULL))
+        return landlock.make_ruleset(
+            [*self.readable, *command], listable, writable, self.tools.programs
+        )
+
+    def _scratch_of(self, pid: int) -> Path:
+        return Path(self.scratch or "/nonexistent", str(pid))
+
+    def forget(self, pid: int) -> None:
+        """Removes what a job that has ended left in its directory, if it had one."""
+        if self.scratch is not None:
+            shutil.rmtree(self._scratch_of(pid), ignore_errors=True)
+
+    def close(self) -> None:
+        """Removes the directory of all jobs, where it is on a disk."""
+        if self.scratch is not None and self.scratch != _SCRATCH:
+            shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def prepare(bounds: Limits) -> Sandbox:
@@ -76,18 +130,23 @@ def prepare(bounds: Limits) -> Sandbox:
 
     To be called when all is imported: later imports find only ``import_paths``.
     """
-    paths = import_paths.readable_paths()
+    tools = find_tools()
+    paths = sorted({*import_paths.readable_paths(), *tools.readable})
     proc = _open_proc()
     layers = ["rlimits", "no_new_privs"]
     ruleset = _working_ruleset(paths)
     if ruleset is not None:
         layers.append(f"landlock:{landlock.abi_version()}")
     layers += [name for name, attempt in _ATTEMPTS.items() if _works(attempt)]
-    if _works(lambda: mount_namespace.enter(paths)):
-        mount_namespace.enter(paths)
+    scratch = _SCRATCH if tools.programs else None
+    if _works(lambda: mount_namespace.enter(paths, scratch)):
+        mount_namespace.enter(paths, scratch)
         layers += _NAMESPACES
         ruleset = _remade(ruleset, paths)
-    return Sandbox(tuple(layers), bounds, ruleset, proc)
+    elif scratch is not None:
+        scratch = Path(tempfile.mkdtemp(prefix="jaxfs-"))
+        scratch.chmod(0o711)
+    return Sandbox(tuple(layers), bounds, ruleset, proc, tuple(paths), tools, scratch)
 
 
 def missing(layers: tuple[str, ...]) -> list[str]:

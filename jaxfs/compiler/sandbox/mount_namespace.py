@@ -26,13 +26,19 @@ _NAMESPACES = (
 )  # ns cgroup uts ipc net
 _NEWUSER = 0x10000000
 _NOSUID, _NODEV, _BIND, _REC, _SLAVE, _DETACH = 2, 4, 4096, 16384, 1 << 19, 2
+_NOEXEC = 8
+SCRATCH_BYTES = 1 << 30  # of all jobs at a time: what they exchange with an assembler
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _ATTR_READ_ONLY_NOSUID = 0b11
 _BASE, _OLD = "/tmp", "old"  # any directory that is always there
 
 
-def enter(readable: Iterable[Path]) -> None:
+def enter(readable: Iterable[Path], scratch: Path | None = None) -> None:
     """Moves this process, which has one thread, into namespaces with only these paths.
+
+    Args:
+        readable: Files and directories, which are read-only there.
+        scratch: An empty directory in memory that can be written; None for none.
 
     Raises:
         OSError: The machine does not permit it. The process may then be halfway, so try it in a
@@ -54,7 +60,23 @@ def enter(readable: Iterable[Path]) -> None:
         _bind(Path(f"/{_OLD}{real[path]}"), path)
     syscalls.call_libc("umount2", f"/{_OLD}".encode(), _DETACH)
     Path(f"/{_OLD}").rmdir()
+    if scratch is not None:
+        scratch.mkdir()
+        _name_executable()
     _make_read_only()
+    if scratch is not None:
+        flags = _NOSUID | _NODEV | _NOEXEC
+        _mount("jaxfs", str(scratch), "tmpfs", flags, f"size={SCRATCH_BYTES},mode=711")
+
+
+def _name_executable() -> None:
+    """Makes the link /proc/self/exe, without which XLA aborts: it looks for CUDA near it.
+
+    If Python were its target, XLA would also read /proc/self/cmdline.
+    """
+    link = Path("/proc/self/exe")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to("/jaxfs")
 
 
 def _unshare() -> None:

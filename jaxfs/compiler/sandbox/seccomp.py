@@ -6,6 +6,9 @@ an OSError with a traceback; calls that only an attack makes end the job with SI
 process can be reached: none is forked, executed, signalled or traced, and no socket, pipe or file
 is made.  Nor can it be seen: a call that takes a process id, or a process's clock, takes only the
 job's own, and its answer does not depend on whether another number is in use.
+
+A job that compiles for a GPU may also start programs, as posix_spawn(3) does; Landlock has the list
+of them.  They inherit the filter.
 """
 
 from __future__ import annotations
@@ -65,8 +68,15 @@ _FATAL = """
     nfsservctl memfd_secret
 """
 
+# What starting a program takes: a pipe for its output, its end, and the files it exchanges.  The
+# program asks for its own number too, which is none that the filter knows.
+_FOR_TOOLS = """
+    execve pipe2 wait4 waitid unlink unlinkat
+"""
 _OWN = ((Check(0, 0),), (Check(0, _OWN_PID),))  # the first argument is this process
 _CLOCKS = ((Check(0, 0, mask=1 << 31),), (Check(0, 4, mask=4),))  # no process's, but own threads'
+
+_SPAWN = (Check(0, 0x4100, mask=0x4100 | _CLONE_THREAD | _CLONE_NEW),)  # CLONE_VFORK CLONE_VM
 
 # Calls that are allowed with some arguments: alternatives, each a set of checks that must hold.
 _WITH_ARGUMENTS: dict[str, tuple[tuple[Check, ...], ...]] = {
@@ -105,14 +115,20 @@ _OTHERWISE = {
 }
 
 
-def filter_for(pid: int) -> bytes:
+def filter_for(pid: int, *, runs_tools: bool = False) -> bytes:
     """Returns the filter for the process ``pid``, as an array of ``struct sock_filter``."""
-    return assemble(AUDIT_ARCH[platform.machine()], _rules(numbers(), pid), _EPERM)
+    rules = _rules(numbers(), pid, runs_tools=runs_tools)
+    return assemble(AUDIT_ARCH[platform.machine()], rules, _EPERM)
 
 
-def enter(pid: int) -> None:
-    """Installs the filter for this process, whose id is ``pid``, and its future threads."""
-    code = filter_for(pid)
+def enter(pid: int, *, runs_tools: bool = False) -> None:
+    """Installs the filter for this process, whose id is ``pid``, and its future threads.
+
+    Args:
+        pid: The process.
+        runs_tools: Whether it may start programs.
+    """
+    code = filter_for(pid, runs_tools=runs_tools)
     buffer = ctypes.create_string_buffer(code, len(code))
     header = _SockFprog(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     mode, at = ctypes.c_ulong(_MODE_FILTER), ctypes.byref(header)
@@ -125,11 +141,13 @@ class _SockFprog(ctypes.Structure):
     _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def _rules(known: dict[str, int], pid: int) -> Iterator[SyscallRule]:
-    for name, checks in _WITH_ARGUMENTS.items():
+def _rules(known: dict[str, int], pid: int, *, runs_tools: bool) -> Iterator[SyscallRule]:
+    more = {"clone": (*_WITH_ARGUMENTS["clone"], _SPAWN)} if runs_tools else {}
+    allowed = f"{_ALLOWED} {_FOR_TOOLS}" if runs_tools else _ALLOWED
+    for name, checks in {**_WITH_ARGUMENTS, **more}.items():
         own = tuple(tuple(_filled_in(check, pid) for check in every) for every in checks)
         yield SyscallRule(known[name], ALLOW, own, otherwise=_OTHERWISE.get(name, _EPERM))
-    for names, action in ((_ALLOWED, ALLOW), (_UNKNOWN, refuse(errno.ENOSYS)), (_FATAL, KILL)):
+    for names, action in ((allowed, ALLOW), (_UNKNOWN, refuse(errno.ENOSYS)), (_FATAL, KILL)):
         for name in names.split():
             if name in known:  # not every architecture has the old ones
                 yield SyscallRule(known[name], action)

@@ -94,6 +94,7 @@ class Zygote:
         except Closed:
             for child in self._children.values():
                 _kill_group(child.pid)
+            self._sandbox.close()
 
     def _receive(self) -> None:
         message, fds = self._control.receive()
@@ -140,8 +141,10 @@ class Zygote:
             os.dup2(output, 2)
             reply, source = fds
             keep_only([*fds, *files, *self._sandbox.fds])
-            devices = message.work.device_count if isinstance(message.work, Compile) else 1
-            self._sandbox.enter(sandbox.job_user(message.uid, message.gid), zygote, devices)
+            user, work = sandbox.job_user(message.uid, message.gid), message.work
+            devices = work.device_count if isinstance(work, Compile) else 1
+            runs_tools = isinstance(work, Compile) and work.target.platform != "cpu"
+            self._sandbox.enter(user, zygote, devices, runs_tools=runs_tools)
             run_job(self._context, message.work, reply, source, files)
             status = 0
         finally:
@@ -152,8 +155,13 @@ class Zygote:
             self._selector.unregister(child.output)
 
     def _reap(self, child: Child) -> None:
-        """Waits for a child that has ended, and reports its exit to the front."""
+        """Waits for a child that has ended, and reports its exit to the front.
+
+        Programs that it started end too: until it is waited for, no group has its number.
+        """
+        _kill_group(child.pid)
         _, status = os.waitpid(child.pid, 0)
+        self._sandbox.forget(child.pid)
         while child.read_output():
             pass
         for fd in (child.pidfd, child.output):

@@ -1,0 +1,115 @@
+"""Jobs compile for a GPU that this machine need not have; skipped where JAX has no CUDA plugin."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import pytest
+
+from jaxfs.compiler.client.client import CompilerClient
+from jaxfs.compiler.job_protocol import Compile, Compiled
+from jaxfs.compiler.sandbox.gpu_tools import find_tools
+from jaxfs.errors import Invalid, NoDevice, RunFailed
+from jaxfs.types.compile_target import CompileTarget
+from jaxfs.types.signature import Signature
+from tests.compiler.conftest import SAXPY, BlockingTracer, dumped, memory_file
+
+H100 = CompileTarget("cuda", Path(__file__).with_name("h100.txtpb").read_text(), "cuda 13000")
+PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
+
+
+def _has(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+HAS_PLUGIN = any(map(_has, PLUGINS))
+needs_plugin = pytest.mark.skipif(
+    not (HAS_PLUGIN and find_tools().programs), reason="needs jax[cuda13], with or without a GPU"
+)
+
+
+class Made(NamedTuple):
+    """What a compile job gives."""
+
+    compiled: Compiled
+    executable: bytes
+    hlo: bytes
+
+
+async def compile_for(
+    client: CompilerClient,
+    artifact: bytes,
+    signature: Signature,
+    target: CompileTarget,
+    devices: tuple[tuple[int, ...], int],
+) -> Made:
+    with memory_file(artifact) as fd:
+        return Made(*await client.compile(fd, Compile(target, *devices, signature)))
+
+
+def build(
+    tracer: BlockingTracer,
+    source: str | bytes,
+    target: CompileTarget = H100,
+    devices: tuple[tuple[int, ...], int] = ((0,), 1),
+) -> Made:
+    made = tracer.made(source, platform="cuda")
+    signature = made.traced.signature
+    return tracer.run(compile_for, made.artifact, signature, target, devices)
+
+
+def pickled(function: object, *shapes: tuple[int, ...]) -> bytes:
+    return dumped((function, *(jnp.zeros(shape, jnp.float32) for shape in shapes)))
+
+
+def matmul(x: object, y: object) -> object:
+    return x @ y  # type: ignore[operator]  # arrays
+
+
+@needs_plugin
+@pytest.mark.parametrize(
+    "source",
+    [
+        SAXPY,
+        pickled(matmul, (256, 256), (256, 256)),
+        pickled(jnp.linalg.cholesky, (16, 16)),
+        pickled(jnp.sin, (4096,)),
+    ],
+    ids=["saxpy", "matmul", "cholesky", "sin"],
+)
+def test_a_job_compiles_for_a_gpu_without_one(tracer: BlockingTracer, source: str | bytes) -> None:
+    made = build(tracer, source)
+    assert b"sm_90" in made.executable
+    assert b"HloModule" in made.hlo
+    assert made.compiled.memory["argument_bytes"] > 0
+    assert made.compiled.cost == {}
+
+
+@needs_plugin
+def test_a_job_compiles_for_the_third_gpu_of_four(tracer: BlockingTracer) -> None:
+    assert build(tracer, SAXPY, devices=((2,), 4)).executable
+    with pytest.raises(NoDevice, match="cuda:4"):
+        build(tracer, SAXPY, devices=((4,), 4))
+
+
+@needs_plugin
+def test_a_description_that_is_none_is_the_fault_of_no_program(tracer: BlockingTracer) -> None:
+    with pytest.raises(RunFailed, match="compile=engine"):
+        build(tracer, SAXPY, CompileTarget("cuda", "no description"))
+
+
+@pytest.mark.skipif(HAS_PLUGIN, reason="JAX has a CUDA plugin here")
+def test_without_a_plugin_the_reason_names_the_option(tracer: BlockingTracer) -> None:
+    with pytest.raises(RunFailed, match=r"for cuda without its device.*-o compile=engine"):
+        build(tracer, SAXPY)
+
+
+def test_a_platform_that_needs_its_device_is_refused(tracer: BlockingTracer) -> None:
+    with pytest.raises(Invalid, match="tpu are compiled by the engine"):
+        build(tracer, SAXPY, CompileTarget("tpu"))
