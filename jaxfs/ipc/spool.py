@@ -15,7 +15,7 @@ from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.posix.syscalls import punch_hole
 from jaxfs.quotas import SHARED_BYTES, MemoryCharge
 
-STEP_BYTES = 8 << 20  # moved or filled at once
+STEP_BYTES = 2 << 20  # moved or filled at once: 3 ms where the pages are new
 _ZEROS = bytes(1 << 16)
 MAX_STEP_BYTES = 4 << 20  # that are charged at once
 _log = logging.getLogger(__name__)
@@ -118,8 +118,9 @@ class Spool:
         self._check(end)
         if self.size and not self._fits(end):
             yield from self._move(end)
+        if self.size + STEP_BYTES < offset:
+            self._make_room(end)  # not only to ``offset``: the write would move the zeros
         while self.size + STEP_BYTES < offset:
-            self._make_room(offset)
             self.truncate(self.size + STEP_BYTES)
             yield
 

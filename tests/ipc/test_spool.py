@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jaxfs.errors import TooBig
 from jaxfs.ipc import spool as spool_module
-from jaxfs.ipc.shared_memory import Pool
+from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.ipc.spool import Spool
 from jaxfs.quotas import MEMORY, Quotas
 
@@ -92,3 +92,21 @@ def test_a_move_that_is_given_up_frees_its_memory_and_charge() -> None:
     spool.close()
     assert pool.used_bytes == 0
     assert quotas.used(7, MEMORY) == 0
+
+
+def test_a_byte_far_beyond_the_end_copies_no_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The room was made up to the byte and not for it: the write moved 256 MiB at once."""
+    written, write = list[int](), Segment.write
+
+    def recorded_write(segment: Segment, offset: int, data: bytes | memoryview) -> None:
+        written.append(len(data))
+        write(segment, offset, data)
+
+    monkeypatch.setattr(Segment, "write", recorded_write)
+    spool, far = Spool(Pool(), LIMIT), 256 << 20
+    for _ in spool.prepare(far, far + 1):
+        pass
+    spool.write(far, b"1")
+    assert sum(written) == 1
+    assert spool.read(far - 1, 9) == b"\0001"
+    spool.close()
