@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import trio
 
+from jaxfs.arrays.decoded_memory import Charge, JoinedMemory
 from jaxfs.arrays.inputs import THREAD_BYTES, Request
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.codecs.infer import InferredParam
@@ -33,50 +34,76 @@ def check_strides(param: InferredParam) -> None:
         raise Invalid(f"{param.aval} is too large for an array")
 
 
-async def load_arrays(request: Request, params: Sequence[InferredParam], pool: Pool) -> Input:
+async def load_arrays(
+    request: Request, params: Sequence[InferredParam], pool: Pool, charge: Charge
+) -> Input:
     """Returns the arrays of a request in one piece of memory, laid out as outputs are.
 
     One large array that was written at an aligned offset stays where it is; others are copied, as
     small ones share segments.
 
+    Args:
+        request: The request.
+        params: The types of the arrays.
+        pool: The memory, which was charged.
+        charge: Charges the user for what is needed for a while only.
+
     Raises:
         Invalid: The request is not valid in its format, or refers to a run that has not ended.
         NoSpace: There is no memory for the copy.
     """
-    inputs = await request.decode(params, pool)
+    offsets, nbytes = output_offsets(Signature((), tuple(Param("", p.aval) for p in params)))
+    memory = JoinedMemory(pool, charge, offsets, nbytes)
+    inputs = list[RunInput]()
     try:
+        inputs = await request.decode(params, pool, charge, memory)
         only = inputs[0] if len(inputs) == 1 else None
         if isinstance(only, Range) and only.offset % ALIGNMENT == 0 and not _is_better_copied(only):
             only.segment.retain()
             return only
-        offsets, nbytes = output_offsets(Signature((), tuple(Param("", p.aval) for p in params)))
-        arrays = list(zip(offsets, map(_bytes_of, inputs), strict=True))
-        return await _join(arrays, nbytes, pool)
+        arrays = [
+            (offsets[index], _bytes_of(value))
+            for index, value in enumerate(inputs)
+            if not (isinstance(value, Range) and memory.is_at(index, value))
+        ]
+        return await _join(arrays, nbytes, pool, memory.whole)
     except OSError as error:
         raise from_os_error(error, "keeping the arrays") from error
     finally:
         release_inputs(inputs)
+        memory.close()
 
 
-async def _join(arrays: Sequence[tuple[int, bytes | memoryview]], nbytes: int, pool: Pool) -> Input:
+async def _join(
+    arrays: Sequence[tuple[int, bytes | memoryview]], nbytes: int, pool: Pool, whole: Range | None
+) -> Input:
     """Returns a copy of arrays at their offsets.
+
+    Args:
+        arrays: The offset of each, and its bytes.
+        nbytes: The length of all.
+        pool: The memory for the copy.
+        whole: The memory in which the others are already, if there are any.
 
     Raises:
         OSError: There is no memory for it.
     """
-    if nbytes <= INLINE_BYTES:
-        whole = bytearray(nbytes)
+    if whole is None and nbytes <= INLINE_BYTES:
+        joined = bytearray(nbytes)
         for offset, piece in arrays:
-            whole[offset : offset + len(piece)] = piece
-        return bytes(whole)
-    segment, start = pool.take_range(nbytes)
+            joined[offset : offset + len(piece)] = piece
+        return bytes(joined)
+    if whole is None:
+        segment, start = pool.take_range(nbytes)
+    else:
+        segment, start = whole.segment.retain(), whole.offset
 
     def copy() -> None:
         for offset, piece in arrays:
             segment.write(start + offset, piece)
 
     try:
-        if nbytes > THREAD_BYTES:
+        if sum(len(piece) for _, piece in arrays) > THREAD_BYTES:
             await trio.to_thread.run_sync(copy)
         else:
             copy()

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from jaxfs.arrays.array_refs import ArrayRef, leaf_order
-from jaxfs.arrays.inputs import Charge, FindArray, Request, input_of_ref
+from jaxfs.arrays.decoded_memory import Charge
+from jaxfs.arrays.inputs import FindArray, Request, input_of_ref
 from jaxfs.arrays.named_array import NamedArray
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.codecs.infer import ExpectedParams

@@ -10,6 +10,7 @@ import trio
 
 from jaxfs.arrays.array_refs import ArrayRef, leaf_order
 from jaxfs.arrays.codec_threads import run_codec
+from jaxfs.arrays.decoded_memory import Charge, DecodedMemory, SharedPlace
 from jaxfs.arrays.producers import INLINE_INPUT_BYTES
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.codecs import formats, text_input
@@ -22,7 +23,7 @@ from jaxfs.errors import Invalid, JaxfsError, NotFound, from_os_error
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
 from jaxfs.programs.commits import look_up
-from jaxfs.types.buffers import Argument, Parameter, Reference
+from jaxfs.types.buffers import Argument, Parameter, Reference, TypedBuffer
 
 THREAD_BYTES = 1 << 18  # more than this is copied in a thread: it would delay other requests
 LOOP_BYTES = 1 << 14  # more than this is parsed in a thread, and the headers of .npy looked at
@@ -30,12 +31,6 @@ LOOP_REFERENCES = 256  # looked up in one turn of the event loop
 LOOP_INPUTS = 1024  # made in one turn
 Parsed = TypeVar("Parsed")
 FindArray = Callable[[str], ArrayRef]  # looks a path up; raises NotFound, AccessDenied
-Charge = Callable[[int], Callable[[], None]]  # charges a user for bytes, returns the refund
-
-
-def no_charge(_nbytes: int) -> Callable[[], None]:
-    """Charges no user: what is decoded was charged already."""
-    return lambda: None
 
 
 def format_of(spool: Spool, fixed: str) -> str:
@@ -125,7 +120,11 @@ class Request:
         return await self._parse(lambda data: infer_types(self.format, data, expected, referenced))
 
     async def decode(
-        self, params: Sequence[Parameter], pool: Pool, charge: Charge = no_charge
+        self,
+        params: Sequence[Parameter],
+        pool: Pool,
+        charge: Charge,
+        memory: DecodedMemory | None = None,
     ) -> list[RunInput]:
         """Returns the inputs, retained.
 
@@ -136,50 +135,62 @@ class Request:
             params: The parameters of the inputs.
             pool: The memory for those that have to be copied or unpacked.
             charge: Charges the user for that memory, before it is taken.
+            memory: The memory of those that are unpacked or parsed, if it is not to be theirs
+                alone; the caller closes it.
 
         Raises:
             Invalid: The inputs do not fit ``params``; the message has both types.
             OverQuota: The user would exceed its share.
             JaxfsError: What looking a reference up raised, or the error of its producer.
         """
-        arguments = self._match_names(await self._arguments(params, charge), params)
+        decoded = DecodedMemory(pool, charge) if memory is None else memory
         inputs, copies = list[RunInput](), list[tuple[Range, memoryview | bytes]]()
         try:
+            arguments = self._match_names(await self._arguments(params, charge, decoded), params)
             for index, argument in enumerate(arguments):
-                inputs.append(self._input(index, params[index], argument, pool, charge, copies))
+                if isinstance(argument, TypedBuffer) and isinstance(argument.place, SharedPlace):
+                    inputs.append(decoded.hand_out(argument.place))
+                else:
+                    inputs.append(self._input(index, params[index], argument, pool, charge, copies))
                 if index % LOOP_INPUTS == LOOP_INPUTS - 1:
                     await trio.lowlevel.checkpoint()
             await self._copy(copies)
         except BaseException:
             release_inputs(inputs)
             raise
+        finally:
+            if memory is None:
+                decoded.close()
         return inputs
 
-    async def _arguments(self, params: Sequence[Parameter], charge: Charge) -> list[Argument]:
+    async def _arguments(
+        self, params: Sequence[Parameter], charge: Charge, memory: DecodedMemory
+    ) -> list[Argument]:
         """Returns what the request consists of.
 
-        An archive is charged as if it were unpacked while that goes on: it may be a thousand times
-        as long.
+        An archive that may be a thousand times as long inside is refused before it is unpacked,
+        where that would exceed the user's share.
         """
         if self.format == "json":
             counts = {path: len(self._ref(path).params) for path in self._refs}
-            return await self._parse(lambda data: text_input.decode(data, params, counts))
+            return await self._parse(
+                lambda data: text_input.decode(data, params, counts, memory.take)
+            )
 
         def decode(data: memoryview) -> list[Argument]:
-            return formats.decode(self.format, data, params)
+            return formats.decode(self.format, data, params, memory.take)
 
         unpacked = sum(param.aval.nbytes for param in params)
-        if self.format != "npz" or unpacked <= LOOP_BYTES:
-            if len(self._data) <= THREAD_BYTES and self.format != "safetensors":
-                return decode(self._data)
-            if formats.is_sliced(self.format, self._data, params):
-                return decode(self._data)
-            return await self._parse(decode)
-        refund = charge(max(unpacked - len(self._data), 0))
-        try:
+        if self.format == "npz":
+            charge(max(unpacked - len(self._data), 0))()
             return await self._parse(decode, unpacked)
-        finally:
-            refund()
+        if len(params) > LOOP_INPUTS:
+            return await self._parse(decode)
+        if len(self._data) <= THREAD_BYTES and self.format != "safetensors":
+            return decode(self._data)
+        if formats.is_sliced(self.format, self._data, params):
+            return decode(self._data)
+        return await self._parse(decode)
 
     async def _copy(self, copies: Sequence[tuple[Range, memoryview | bytes]]) -> None:
         """Copies arrays to shared memory, many bytes in a thread."""

@@ -239,7 +239,9 @@ class NamedArrays:
         _, nbytes = output_offsets(Signature((), params))
         give_back = self._quotas.reserve(uid, nbytes)
         try:
-            memory = await load_arrays(request, found, pool)
+            memory = await load_arrays(
+                request, found, pool, lambda n: self._quotas.charge_memory(uid, n).refund
+            )
         except BaseException:
             give_back()
             raise

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxfs.codecs.pieces import BLOCK_BYTES, blocks
 from jaxfs.errors import Invalid
 from jaxfs.types.buffers import Bytes, Parameter, TypedBuffer
 
@@ -71,7 +72,8 @@ def checked_buffer(
     """
     largest = _LARGEST_BYTE.get(param.aval.dtype)
     if largest is not None and data:
-        found = np.max(np.frombuffer(data, np.uint8))
+        pieces = (data,) if len(data) <= BLOCK_BYTES else blocks(memoryview(data))
+        found = max(int(np.max(np.frombuffer(piece, np.uint8))) for piece in pieces)
         if found > largest:
             raise mismatch(index, param, f"the byte {found} where {largest} is the largest element")
     return TypedBuffer(param.aval, data, offset)

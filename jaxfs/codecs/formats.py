@@ -25,9 +25,16 @@ from typing import Protocol
 
 import msgspec
 
-from jaxfs.codecs import npy, npz, png, raw, safetensors, text_input, text_output
+from jaxfs.codecs import npy, npz, png, raw, safetensors, text_input, text_output, zip_archives
 from jaxfs.errors import Invalid
-from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer
+from jaxfs.types.buffers import (
+    Argument,
+    Parameter,
+    PrivatePlace,
+    Rope,
+    TakePlace,
+    TypedBuffer,
+)
 
 
 class Frames(Protocol):
@@ -70,7 +77,7 @@ class Format(msgspec.Struct, frozen=True):
     encode: Callable[[Params, Sequence[TypedBuffer]], Rope]
     size: Callable[[Params], int] | None = None
     check: Callable[[Params], None] = _no_check
-    decode: Callable[[memoryview, Params], list[Argument]] | None = None
+    decode: Callable[[memoryview, Params, TakePlace], list[Argument]] | None = None
     frames: Callable[[Params], Frames] | None = None
     text: TextPieces | None = None
 
@@ -127,7 +134,7 @@ FORMATS: tuple[Format, ...] = (
         "numbers, nested lists and references as input; a JSON document as output",
         _joined(text_output.json_pieces),
         check=text_output.check_json,
-        decode=text_input.decode,
+        decode=lambda data, params, take: text_input.decode(data, params, take=take),
         frames=text_input.TextFrames,
         text=text_output.json_pieces,
     ),
@@ -170,7 +177,7 @@ def detect(prefix: bytes | memoryview) -> str:
     ('npz', 'json')
     """
     start = bytes(prefix[: len(npy.MAGIC)])
-    for name, magic in (("npy", npy.MAGIC), ("npz", npz.MAGIC)):
+    for name, magic in (("npy", npy.MAGIC), ("npz", zip_archives.MAGIC)):
         if start and magic.startswith(start[: len(magic)]):
             return name
     return "json"
@@ -193,13 +200,16 @@ def is_sliced(name: str, data: memoryview, params: Params) -> bool:
     return name == "raw" or npy.is_in_memory_order(data, params)
 
 
-def decode(name: str, data: bytes | memoryview, params: Params) -> list[Argument]:
+def decode(
+    name: str, data: bytes | memoryview, params: Params, take: TakePlace = PrivatePlace
+) -> list[Argument]:
     """Returns a call's inputs, in signature order.
 
     Args:
         name: A format.
         data: A whole file in it.
         params: The parameters of the program.
+        take: Returns the memory for an array that has to be converted or unpacked.
 
     Returns:
         For each parameter a buffer, a slice of ``data`` if possible; or, from text, a reference.
@@ -211,7 +221,7 @@ def decode(name: str, data: bytes | memoryview, params: Params) -> list[Argument
     if row.decode is None:
         inputs = ", ".join(other.name for other in FORMATS if other.is_input)
         raise Invalid(f"inputs cannot be read from {name}; write them as one of {inputs}")
-    return row.decode(memoryview(data).cast("B"), params)
+    return row.decode(memoryview(data).cast("B"), params, take)
 
 
 def encode(name: str, params: Params, buffers: Sequence[TypedBuffer]) -> Rope:

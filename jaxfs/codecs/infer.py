@@ -20,10 +20,10 @@ from jaxfs.codecs.diagnostics import NAME_CHARS, positional_names
 from jaxfs.codecs.literals import Json, Mismatch, parse_value
 from jaxfs.codecs.long_lists import LONG_BYTES, LongList
 from jaxfs.codecs.npy import MAX_HEADER_BYTES, NpyHeader, read_header
-from jaxfs.codecs.npz import read_members, read_start
 from jaxfs.codecs.pieces import checkpoint
 from jaxfs.codecs.text_input import is_vector, reference_in
 from jaxfs.codecs.tokenizer import split
+from jaxfs.codecs.zip_archives import read_members, read_start
 from jaxfs.errors import Invalid
 from jaxfs.types.avals import Aval
 from jaxfs.types.buffers import Bytes

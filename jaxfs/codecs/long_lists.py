@@ -8,7 +8,6 @@ one piece after another become elements.  ``literals`` has the rules for each nu
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 from jaxfs.codecs.literals import Json, Mismatch, convert, parse_value
 from jaxfs.codecs.pieces import PIECE_BYTES, checkpoint
 from jaxfs.types.avals import BY_SHORT, Aval
-from jaxfs.types.buffers import Bytes, flat_bytes
+from jaxfs.types.buffers import Bytes, PrivatePlace, TakePlace, TypedBuffer, flat_bytes
 
 Array = np.ndarray[Any, Any]
 LONG_BYTES = 1 << 15  # a longer text is read here, a shorter one at once
@@ -74,8 +73,13 @@ class LongList:
             first += count
             yield _values_of(piece, count) if self.shape[-1] else []
 
-    def elements(self, aval: Aval) -> Bytes:
-        """Returns the bytes of an array of this type.
+    def elements(self, aval: Aval, index: int = 0, take: TakePlace = PrivatePlace) -> TypedBuffer:
+        """Returns an array of this type.
+
+        Args:
+            aval: The type.
+            index: The number of the array, for ``take``.
+            take: Returns the memory for it.
 
         Raises:
             Mismatch: The list has another shape, or an element does not fit.
@@ -84,12 +88,16 @@ class LongList:
         if self.shape != aval.shape and not is_pairs:
             raise Mismatch(f"a list of shape {list(self.shape)}")
         row = BY_SHORT[_COMPONENT[aval.dtype]] if is_pairs else aval.row
-        found: Array = np.empty(math.prod(self.shape), row.numpy)
-        first = 0
+        place, end = take(index, aval.nbytes), 0
         for values in self.numbers():
-            found[first : first + len(values)] = convert(values, (len(values),), row)
-            first += len(values)
-        return flat_bytes(found)
+            piece = flat_bytes(convert(values, (len(values),), row))
+            if end + len(piece) > aval.nbytes:
+                raise Mismatch("a ragged list")
+            place.write(end, piece)
+            end += len(piece)
+        if end < aval.nbytes:
+            raise Mismatch("a ragged list")
+        return TypedBuffer(aval, place.view(), None, place)
 
 
 def _values_of(piece: bytes, count: int) -> list[Json]:

@@ -9,20 +9,30 @@ from __future__ import annotations
 import functools
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from jaxfs.codecs.diagnostics import checked_buffer, label, mismatch, sliced, wrong_count
+from jaxfs.codecs.diagnostics import label, mismatch, sliced, wrong_count
+from jaxfs.codecs.pieces import checkpoint
 from jaxfs.errors import Invalid
 from jaxfs.types.avals import BY_SHORT, DTYPES, Aval
-from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer, flat_bytes
+from jaxfs.types.buffers import (
+    Argument,
+    Bytes,
+    Parameter,
+    Rope,
+    TakePlace,
+    TypedBuffer,
+    flat_bytes,
+)
 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER_BYTES = 10_000  # numpy's own limit for files it does not trust
 MAX_RANK = 64
+_CONVERTED_BYTES = 2 << 20  # at once, without the interpreter
 _ALIGNMENT = 64
 _GROWTH_DIGITS = 21  # numpy leaves room for the first dimension to grow in place
 _LENGTH_FORMAT = {(1, 0): "<H", (2, 0): "<I", (3, 0): "<I"}
@@ -54,7 +64,7 @@ def size(params: Sequence[Parameter]) -> int:
     return sum(file_bytes(param.aval) for param in params)
 
 
-def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
+def decode(data: memoryview, params: Sequence[Parameter], take: TakePlace) -> list[Argument]:
     """Returns the inputs, in signature order; little-endian C-order arrays are slices of ``data``.
 
     Raises:
@@ -65,7 +75,7 @@ def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
     for index, param in enumerate(params):
         if offset == len(data):
             raise wrong_count(params, index)
-        argument, offset = decode_one(data, offset, index, param)
+        argument, offset = decode_one(data, offset, index, param, take)
         arguments.append(argument)
     if offset < len(data):
         is_file = bytes(data[offset : offset + len(MAGIC)]) == MAGIC
@@ -75,7 +85,7 @@ def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
 
 
 def decode_one(
-    data: memoryview, offset: int, index: int, param: Parameter
+    data: memoryview, offset: int, index: int, param: Parameter, take: TakePlace
 ) -> tuple[TypedBuffer, int]:
     """Returns the array of the file at ``offset``, and the offset of its end.
 
@@ -87,7 +97,7 @@ def decode_one(
         raise Invalid(f"{label(index, param)}: the .npy header is truncated")
     start = offset + found.nbytes
     stored = sliced(index, param, data, start)
-    return _in_memory_order(found, stored, index, param), start + param.aval.nbytes
+    return in_memory_order(found, stored, index, take), start + param.aval.nbytes
 
 
 def checked_header(data: memoryview, index: int, param: Parameter) -> NpyHeader | None:
@@ -121,20 +131,53 @@ def is_in_memory_order(data: memoryview, params: Sequence[Parameter]) -> bool:
     return True
 
 
-def _in_memory_order(
-    found: NpyHeader, buffer: TypedBuffer, index: int, param: Parameter
+def in_memory_order(
+    found: NpyHeader, buffer: TypedBuffer, index: int, take: TakePlace
 ) -> TypedBuffer:
-    """Returns the array in C order and little-endian; a copy only if it is not so already."""
-    fortran = found.fortran_order and len(found.shape) > 1
+    """Returns an array in C order and little-endian.
+
+    It is the same one if it is so already.  If only its bytes are swapped and it has a place of its
+    own, it stays there; else it is written to another one, and gives its own back.
+
+    Args:
+        found: The order in which it is.
+        buffer: The array.
+        index: Its number, for ``take``.
+        take: Returns memory.
+    """
+    fortran = found.is_transposed
     swapped = found.big_endian and buffer.aval.row.is_native and buffer.aval.row.itemsize > 1
     if not buffer.data or not (fortran or swapped):
         return buffer
-    array: np.ndarray[Any, Any] = np.frombuffer(buffer.data, buffer.aval.row.numpy)
-    if swapped:
-        array = array.byteswap()
-    if fortran:
-        array = array.reshape(found.shape[::-1]).T
-    return checked_buffer(index, param, flat_bytes(array))
+    aval, raw = buffer.aval, buffer.place
+    array: np.ndarray[Any, Any] = np.frombuffer(buffer.data, aval.row.numpy)
+    array = array.reshape(found.shape[::-1]).T if fortran else array
+    place = take(index, aval.nbytes) if fortran or raw is None else raw
+    end = 0
+    for piece in _in_c_order(array, aval.row.numpy if swapped else None):
+        place.write(end, piece)
+        end += len(piece)
+    if raw is not None and place is not raw:
+        raw.free()
+    return TypedBuffer(aval, place.view(), None, place)
+
+
+def _in_c_order(array: np.ndarray[Any, Any], swapped: np.dtype[Any] | None) -> Iterator[Bytes]:
+    """Yields the bytes of an array in C order, some megabytes at once.
+
+    Args:
+        array: The array, in any order.
+        swapped: Its element type, if the bytes of each element have to be swapped.
+    """
+    row_bytes = array.nbytes // len(array)
+    step = max(_CONVERTED_BYTES // max(row_bytes, 1), 1)
+    for start in range(0, len(array), step):
+        checkpoint()
+        some = array[start : start + step]
+        if some.nbytes > _CONVERTED_BYTES:
+            yield from _in_c_order(some[0], swapped)
+        else:
+            yield flat_bytes(some if swapped is None else some.byteswap())
 
 
 class NpyFrames:
@@ -180,6 +223,11 @@ class NpyHeader(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return str(Aval(_CODES.get(self.code, self.code), self.shape))
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether the elements are in another order than that of memory."""
+        return self.fortran_order and len(self.shape) > 1
 
     @property
     def aval(self) -> Aval | None:

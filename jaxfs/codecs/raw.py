@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxfs.codecs.diagnostics import sliced, wrong_count
-from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer
+from jaxfs.types.buffers import Argument, Parameter, Rope, TakePlace, TypedBuffer
 
 
 def encode(_params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
@@ -18,7 +18,7 @@ def size(params: Sequence[Parameter]) -> int:
     return sum(param.aval.nbytes for param in params)
 
 
-def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
+def decode(data: memoryview, params: Sequence[Parameter], _take: TakePlace) -> list[Argument]:
     """Returns the inputs as slices of ``data``.
 
     Raises:

@@ -15,7 +15,7 @@ import msgspec
 from jaxfs.codecs.diagnostics import in_signature_order, member_names, mismatch, sliced, wrong_count
 from jaxfs.errors import Invalid
 from jaxfs.types.avals import Aval
-from jaxfs.types.buffers import Argument, Parameter, Rope, TypedBuffer
+from jaxfs.types.buffers import Argument, Parameter, Rope, TakePlace, TypedBuffer
 
 MAX_HEADER_BYTES = 4 << 20  # some 40,000 tensors
 MAX_RANK = 64  # as many dimensions as numpy has
@@ -106,7 +106,7 @@ def _header(params: Sequence[Parameter]) -> bytes:
     return _LENGTH.pack(len(text)) + text
 
 
-def decode(data: memoryview, params: Sequence[Parameter]) -> list[Argument]:
+def decode(data: memoryview, params: Sequence[Parameter], _take: TakePlace) -> list[Argument]:
     """Returns the inputs by name, as slices of ``data``.
 
     Raises:

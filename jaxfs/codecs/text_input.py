@@ -17,7 +17,15 @@ from jaxfs.codecs.long_lists import LONG_BYTES, LongList
 from jaxfs.codecs.pieces import BLOCK_BYTES, PIECE_BYTES, blocks, checkpoint
 from jaxfs.codecs.tokenizer import Tokenizer, split
 from jaxfs.errors import Invalid
-from jaxfs.types.buffers import Argument, Bytes, Parameter, Reference, TypedBuffer
+from jaxfs.types.buffers import (
+    Argument,
+    Bytes,
+    Parameter,
+    PrivatePlace,
+    Reference,
+    TakePlace,
+    TypedBuffer,
+)
 
 _PATH = r"(?:arrays|results)/[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _REFERENCE = re.compile(rf"{_PATH}\Z")
@@ -72,7 +80,10 @@ def _references_from(data: memoryview, start: int) -> set[bytes]:
 
 
 def decode(
-    data: memoryview, params: Sequence[Parameter], counts: Mapping[str, int] = _ONE_EACH
+    data: memoryview,
+    params: Sequence[Parameter],
+    counts: Mapping[str, int] = _ONE_EACH,
+    take: TakePlace = PrivatePlace,
 ) -> list[Argument]:
     """Returns the inputs, in signature order; references are not resolved.
 
@@ -80,12 +91,13 @@ def decode(
         data: The text.
         params: The parameters of the program.
         counts: How many arrays a reference refers to, if not one.
+        take: Returns the memory for a long array.
 
     Raises:
         Invalid: The text does not fit the parameters.
     """
     if is_vector([len(param.aval.shape) for param in params], data):
-        return [_vector(params[0], data)]
+        return [_vector(params[0], data, take)]
     limit = len(params) + _SURPLUS_WORDS
     words = split(data, limit)
     paths = [reference_in(word) for word in words]
@@ -97,7 +109,7 @@ def decode(
     arguments = list[Argument]()
     for word, path in zip(words, paths, strict=True):
         if path is None:
-            arguments.append(_argument(len(arguments), params[len(arguments)], word))
+            arguments.append(_argument(len(arguments), params[len(arguments)], word, take))
         else:
             arguments += [Reference(path, leaf) for leaf in range(counts.get(path, 1))]
     return arguments
@@ -127,15 +139,15 @@ def is_vector(ranks: Sequence[int], data: memoryview) -> bool:
     return all(_NOT_NUMBERS.search(block) is None for block in blocks(data, PIECE_BYTES))
 
 
-def _vector(param: Parameter, data: memoryview) -> TypedBuffer:
+def _vector(param: Parameter, data: memoryview, take: TakePlace) -> TypedBuffer:
     if len(data) > LONG_BYTES:
-        return _long_list(0, param, data, is_words=True)
-    return _argument(0, param, b"[" + b",".join(bytes(data).split()) + b"]")
+        return _long_list(0, param, data, take, is_words=True)
+    return _argument(0, param, b"[" + b",".join(bytes(data).split()) + b"]", take)
 
 
-def _argument(index: int, param: Parameter, word: Bytes) -> TypedBuffer:
+def _argument(index: int, param: Parameter, word: Bytes, take: TakePlace) -> TypedBuffer:
     if len(word) > LONG_BYTES:
-        return _long_list(index, param, memoryview(word))
+        return _long_list(index, param, memoryview(word), take)
     try:
         text = bytes(word).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -144,11 +156,15 @@ def _argument(index: int, param: Parameter, word: Bytes) -> TypedBuffer:
 
 
 def _long_list(
-    index: int, param: Parameter, text: memoryview, *, is_words: bool = False
+    index: int,
+    param: Parameter,
+    text: memoryview,
+    take: TakePlace,
+    *,
+    is_words: bool = False,
 ) -> TypedBuffer:
     try:
-        found = LongList.of(text, is_words=is_words)
-        return TypedBuffer(param.aval, found.elements(param.aval))
+        return LongList.of(text, is_words=is_words).elements(param.aval, index, take)
     except Mismatch as error:
         raise mismatch(index, param, str(error)) from error
 

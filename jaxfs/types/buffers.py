@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -34,6 +34,50 @@ class Parameter(Protocol):
         ...
 
 
+class ArrayPlace(Protocol):
+    """Memory that was taken for one array: bytes are written to it in pieces."""
+
+    def write(self, offset: int, data: Bytes) -> None:
+        """Stores bytes at an offset; they must not reach beyond its end."""
+        ...
+
+    def view(self) -> memoryview:
+        """Returns its bytes, read-only and without a copy."""
+        ...
+
+    def free(self) -> None:
+        """Gives the memory back: no array needs it after all."""
+        ...
+
+
+TakePlace = Callable[[int, int], ArrayPlace]  # by the number of the array and its length in bytes
+FOR_A_WHILE = -1  # the number where the bytes are freed before the array is there
+
+
+class PrivatePlace:
+    r"""A place in the memory of this process.
+
+    >>> place = PrivatePlace(0, 3)
+    >>> place.write(1, b"ab")
+    >>> bytes(place.view())
+    b'\x00ab'
+    """
+
+    def __init__(self, _index: int, nbytes: int) -> None:
+        self._data = bytearray(nbytes)
+
+    def write(self, offset: int, data: Bytes) -> None:
+        """Stores bytes at an offset."""
+        memoryview(self._data)[offset : offset + len(data)] = data
+
+    def view(self) -> memoryview:
+        """Returns the bytes."""
+        return memoryview(self._data).toreadonly()
+
+    def free(self) -> None:
+        """Does nothing: the memory goes with the last view."""
+
+
 class TypedBuffer(msgspec.Struct, frozen=True):
     """An array in memory: C order, little-endian, sub-byte types one byte an element.
 
@@ -42,11 +86,13 @@ class TypedBuffer(msgspec.Struct, frozen=True):
         data: The elements.  Raises ValueError unless its length is ``aval.nbytes``.
         offset: The offset of ``data`` in the decoded input, so that the engine can read that range
             of shared memory instead of a copy; None if the bytes had to be converted.
+        place: The memory that was taken for ``data``, if they had to be converted or unpacked.
     """
 
     aval: Aval
     data: Bytes
     offset: int | None = None
+    place: ArrayPlace | None = None
 
     def __post_init__(self) -> None:
         if len(self.data) != self.aval.nbytes:
