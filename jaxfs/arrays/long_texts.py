@@ -1,4 +1,4 @@
-"""Text of large arrays: in shared memory, which the user who reads it is charged for.
+"""Text and images of large arrays: in shared memory, which the user who reads them is charged for.
 
 Text is three to ten times as long as the array, and its length is not known beforehand.  So it is
 made in a thread, piece by piece, into segments that are charged one after another.
@@ -21,7 +21,7 @@ from jaxfs.types.buffers import Parameter, Rope, TypedBuffer
 ALWAYS_SLICED = frozenset({"npy", "raw"})  # encoding these copies no element
 LOOP_ELEMENTS = 1 << 12  # more than these are made into text in a thread
 LOOP_BYTES = 1 << 18  # more than these are packed in a thread
-_FIRST_BYTES = 1 << 20
+_FIRST_BYTES = 1 << 16
 _LARGEST_BYTES = 1 << 26
 
 
@@ -49,7 +49,7 @@ class LongText:
 
     def __init__(self, memory: TextMemory) -> None:
         self._memory = memory
-        self._segments: list[Segment] = []
+        self._segments: list[tuple[Segment, int]] = []  # with where its part of the text begins
         self._starts: list[int] = []
         self._capacity = 0
         self.nbytes = 0
@@ -79,9 +79,9 @@ class LongText:
             while rest:
                 if self.nbytes == self._capacity:
                     trio.from_thread.run_sync(self._extend)
-                start = self.nbytes - self._starts[-1]
                 some = rest[: self._capacity - self.nbytes]
-                self._segments[-1].write(start, some)
+                segment, first = self._segments[-1]
+                segment.write(first + self.nbytes - self._starts[-1], some)
                 self.nbytes += len(some)
                 rest = rest[len(some) :]
 
@@ -90,12 +90,12 @@ class LongText:
         nbytes = min(max(self._capacity, _FIRST_BYTES), _LARGEST_BYTES)
         refund = self._memory.charge(nbytes)
         try:
-            segment = self._memory.pool.take(nbytes)
+            segment, first = self._memory.pool.take_range(nbytes)
         except OSError:
             refund()
             raise
         segment.on_return = refund
-        self._segments.append(segment)
+        self._segments.append((segment, first))
         self._starts.append(self._capacity)
         self._capacity += nbytes
 
@@ -106,8 +106,8 @@ class LongText:
         while offset < end:
             number = bisect_right(self._starts, offset) - 1
             stop = min([end, *self._starts[number + 1 : number + 2]])
-            start = offset - self._starts[number]
-            found.append(self._segments[number].read(start, stop - offset))
+            segment, first = self._segments[number]
+            found.append(segment.read(first + offset - self._starts[number], stop - offset))
             offset = stop
         return found[0] if len(found) == 1 else b"".join(found)
 
@@ -115,7 +115,7 @@ class LongText:
         """Frees the memory; a second call does nothing."""
         segments, self._segments = self._segments, []
         self.nbytes = 0
-        for segment in segments:
+        for segment, _ in segments:
             segment.release()
 
 
@@ -145,7 +145,7 @@ async def encode(
     if format_name in ALWAYS_SLICED:
         return formats.encode(format_name, params, buffers)
     if sum(buffer.aval.size for buffer in buffers) > LOOP_ELEMENTS:
-        pieces = formats.text_pieces(format_name, params, buffers)
+        pieces = formats.pieces_of(format_name, params, buffers)
         if pieces is not None:
             return await LongText.of(pieces, memory)
     if sum(len(buffer.data) for buffer in buffers) > LOOP_BYTES:

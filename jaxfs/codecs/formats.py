@@ -46,15 +46,15 @@ class Frames(Protocol):
 
 
 Params = Sequence[Parameter]
-TextPieces = Callable[[Params, Sequence[TypedBuffer]], Iterator[bytes]]
+Pieces = Callable[[Params, Sequence[TypedBuffer]], Iterator[bytes]]
 
 
 def _no_check(_params: Params) -> None:
     """Accepts every output."""
 
 
-def _joined(pieces: TextPieces) -> Callable[[Params, Sequence[TypedBuffer]], Rope]:
-    """Returns an encoder that makes a text at once."""
+def _joined(pieces: Pieces) -> Callable[[Params, Sequence[TypedBuffer]], Rope]:
+    """Returns an encoder that makes a file at once."""
     return lambda params, buffers: Rope(pieces(params, buffers))
 
 
@@ -69,7 +69,9 @@ class Format(msgspec.Struct, frozen=True):
         check: Raises Invalid for outputs that the format cannot hold, before there are values.
         decode: Reads a call's inputs; None if calls cannot be written in the format.
         frames: Makes a finder of the end of one request; None if only the end of a file ends it.
-        text: Yields a file in pieces, where it is text: several times as long as the arrays.
+        pieces: Yields a file in pieces, where it is made of new bytes; as text, several times as
+            many as the arrays have.
+        is_text: Whether it is text.
     """
 
     name: str
@@ -79,7 +81,8 @@ class Format(msgspec.Struct, frozen=True):
     check: Callable[[Params], None] = _no_check
     decode: Callable[[memoryview, Params, TakePlace], list[Argument]] | None = None
     frames: Callable[[Params], Frames] | None = None
-    text: TextPieces | None = None
+    pieces: Pieces | None = None
+    is_text: bool = False
 
     @property
     def suffix(self) -> str:
@@ -136,22 +139,25 @@ FORMATS: tuple[Format, ...] = (
         check=text_output.check_json,
         decode=lambda data, params, take: text_input.decode(data, params, take=take),
         frames=text_input.TextFrames,
-        text=text_output.json_pieces,
+        pieces=text_output.json_pieces,
+        is_text=True,
     ),
     Format(
         "txt",
         "numbers for people, a row a line",
         _joined(text_output.txt_pieces),
-        text=text_output.txt_pieces,
+        pieces=text_output.txt_pieces,
+        is_text=True,
     ),
     Format(
         "csv",
         "rows and columns with commas",
         _joined(text_output.csv_pieces),
         check=text_output.check_csv,
-        text=text_output.csv_pieces,
+        pieces=text_output.csv_pieces,
+        is_text=True,
     ),
-    Format("png", "an image", png.encode, check=png.check),
+    Format("png", "an image", _joined(png.pieces), check=png.check, pieces=png.pieces),
 )
 BY_NAME = {row.name: row for row in FORMATS}
 
@@ -233,15 +239,16 @@ def encode(name: str, params: Params, buffers: Sequence[TypedBuffer]) -> Rope:
     """
     row = format_named(name)
     row.check(params)
-    if row.text is not None:
+    if row.is_text:
         text_output.check_length(name, params)
     return row.encode(params, buffers)
 
 
-def text_pieces(
-    name: str, params: Params, buffers: Sequence[TypedBuffer]
-) -> Iterator[bytes] | None:
-    """Returns what yields the outputs as text, piece by piece; None if the format is no text.
+def pieces_of(name: str, params: Params, buffers: Sequence[TypedBuffer]) -> Iterator[bytes] | None:
+    """Returns what yields the outputs in a format, piece by piece.
+
+    Returns:
+        The pieces; None if the format consists of the arrays' own bytes.
 
     Raises:
         Invalid: The format cannot hold them, or there is no format of this name.
@@ -249,10 +256,11 @@ def text_pieces(
     """
     row = format_named(name)
     row.check(params)
-    if row.text is None:
+    if row.pieces is None:
         return None
-    text_output.check_length(name, params)
-    return row.text(params, buffers)
+    if row.is_text:
+        text_output.check_length(name, params)
+    return row.pieces(params, buffers)
 
 
 def encoded_size(name: str, params: Params) -> int | None:

@@ -22,6 +22,7 @@ from jaxfs.types.buffers import Bytes, PrivatePlace, TakePlace, TypedBuffer, fla
 
 Array = np.ndarray[Any, Any]
 LONG_BYTES = 1 << 15  # a longer text is read here, a shorter one at once
+_NUMBER_BYTES = 1 << 15  # of a number at most, with the spaces around it
 _BEYOND_STRUCTURE = bytes(set(range(256)) - set(b"[],"))
 _SPACES = b" \t\n\r\v\f"
 _NO_BRACKETS = bytes.maketrans(b"[]", b"  ")
@@ -138,12 +139,12 @@ def _pieces(text: memoryview, separators: bytes) -> Iterator[bytes]:
     while start < len(text):
         checkpoint()
         end = rest = start + PIECE_BYTES
-        while (found := cut.search(text, rest, rest + PIECE_BYTES)) is None:
-            if rest + PIECE_BYTES >= len(text):
+        while (found := cut.search(text, rest, rest + _NUMBER_BYTES)) is None:
+            if rest + _NUMBER_BYTES >= len(text):
                 break
-            if not bytes(text[rest : rest + PIECE_BYTES]).isspace():
+            if not bytes(text[rest : rest + _NUMBER_BYTES]).isspace():
                 raise Mismatch(f"{_shown(text[end:])}, which is too long for a number")
-            rest += PIECE_BYTES
+            rest += _NUMBER_BYTES
             checkpoint()
         stop = found.end() if found is not None else len(text)
         yield bytes(text[start:end]) + b" " * (rest > end) + bytes(text[rest:stop])
@@ -152,9 +153,9 @@ def _pieces(text: memoryview, separators: bytes) -> Iterator[bytes]:
 
 def _shape(text: memoryview) -> tuple[int, ...]:
     """Returns the sizes of nested lists, from the numbers of commas and of closing brackets."""
-    opened = bytes(text[:PIECE_BYTES]).translate(None, _SPACES)
+    opened = bytes(text[:_NUMBER_BYTES]).translate(None, _SPACES)
     rank = len(opened) - len(opened.lstrip(b"["))
-    if not rank or _CLOSED.search(text, max(0, len(text) - PIECE_BYTES)) is None:
+    if not rank or _CLOSED.search(text, max(0, len(text) - _NUMBER_BYTES)) is None:
         raise Mismatch(f"{_shown(text)}, which is no JSON value")
     ends, is_empty = [1] * (rank + 1), True  # ends[n]: how many elements end n lists or more
     for piece in _pieces(text, b","):

@@ -1,7 +1,8 @@
 """How the codecs work through much data: in pieces, between which other threads get their turn.
 
 A codec runs in a thread beside the event loop.  Python switches threads between bytecodes, so that
-one call of C over 64 MB would stop everybody for seconds.  A piece takes a few milliseconds.
+one call of C over 64 MB would stop everybody for seconds.  No call of a piece takes over a
+millisecond: two users with a codec each then make the event loop wait two for each of its turns.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Iterator
 
 import trio
 
-PIECE_BYTES = 1 << 15  # of text, the slowest to read: 2 to 5 ms
-BLOCK_BYTES = 1 << 20  # of what is only copied, searched, packed or inflated
+PIECE_BYTES = 1 << 13  # of text, the slowest to read: up to 1 ms
+TEXT_BYTES = 1 << 16  # of text that is searched by one expression: up to 1 ms
+BLOCK_BYTES = 1 << 20  # of what is only copied, packed or inflated
 
 
 def checkpoint() -> None:

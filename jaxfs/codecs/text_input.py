@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from jaxfs.codecs.diagnostics import mismatch, wrong_count
 from jaxfs.codecs.literals import Mismatch, buffer_of
 from jaxfs.codecs.long_lists import LONG_BYTES, LongList
-from jaxfs.codecs.pieces import BLOCK_BYTES, PIECE_BYTES, blocks, checkpoint
+from jaxfs.codecs.pieces import TEXT_BYTES, blocks, checkpoint
 from jaxfs.codecs.tokenizer import Tokenizer, split
 from jaxfs.errors import Invalid
 from jaxfs.types.buffers import (
@@ -53,9 +53,9 @@ def references(data: memoryview) -> frozenset[str]:
         Invalid: They are too many, or the data is not text.
     """
     found = set[bytes]()
-    for start in range(0, len(data), BLOCK_BYTES):
+    for start in range(0, len(data), TEXT_BYTES):
         checkpoint()
-        text = bytes(data[start : start + BLOCK_BYTES + MAX_PATH])
+        text = bytes(data[start : start + TEXT_BYTES + MAX_PATH])
         if b"\0" in text:
             raise Invalid(
                 f"byte {start + text.index(0)} is zero, and text has none: a sparse or a raw file? "
@@ -70,7 +70,7 @@ def references(data: memoryview) -> frozenset[str]:
 
 def _references_from(data: memoryview, start: int) -> set[bytes]:
     """Returns those that begin in the block at ``start``; one may end in the next block."""
-    end = start + BLOCK_BYTES
+    end = start + TEXT_BYTES
     cut = min(end + MAX_PATH, len(data))
     return {
         match.group()
@@ -134,9 +134,9 @@ def is_vector(ranks: Sequence[int], data: memoryview) -> bool:
         ranks: The rank of each input.
         data: The text.
     """
-    if list(ranks) != [1] or _TWO_WORDS.match(data, 0, PIECE_BYTES) is None:
+    if list(ranks) != [1] or _TWO_WORDS.match(data, 0, TEXT_BYTES) is None:
         return False
-    return all(_NOT_NUMBERS.search(block) is None for block in blocks(data, PIECE_BYTES))
+    return all(_NOT_NUMBERS.search(block) is None for block in blocks(data, TEXT_BYTES))
 
 
 def _vector(param: Parameter, data: memoryview, take: TakePlace) -> TypedBuffer:

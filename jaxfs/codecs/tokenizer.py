@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxfs.codecs.pieces import BLOCK_BYTES, PIECE_BYTES, checkpoint
+from jaxfs.codecs.pieces import BLOCK_BYTES, PIECE_BYTES, TEXT_BYTES, checkpoint
 from jaxfs.errors import Invalid
 from jaxfs.types.buffers import Bytes
 
@@ -26,7 +26,6 @@ _NESTED = re.compile(rb'[\[\]{}"]')
 _STRING = re.compile(rb'["\\]')
 _UNCOUNTED = re.compile(rb'[\n\[{"]')
 _STEPS = 256  # bytes that are handled one by one, before blocks are
-_WINDOW_BYTES = 1 << 18  # searched at once: longer would keep other threads waiting
 _SHORT_BYTES = 1 << 14  # text without brackets up to this length is split at once
 _BYTES = np.arange(256)
 _IS_SPACE = np.isin(_BYTES, list(b" \t\n\r\v\f"))
@@ -59,7 +58,7 @@ class Tokenizer:
         It continues where the last iteration over a shorter ``text`` ended.
         """
         for _ in range(_STEPS):
-            window_end = self._position + _WINDOW_BYTES
+            window_end = self._position + TEXT_BYTES
             match = self._next_byte().search(text, self._position, window_end)
             if match is None:
                 if window_end >= len(text):

@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxfs.codecs import infer as infer_module
-from jaxfs.codecs import long_lists, text_input, tokenizer
+from jaxfs.codecs import long_lists, pieces, text_input, tokenizer
 from jaxfs.codecs.formats import decode
 from jaxfs.codecs.infer import InferredParam, infer
 from jaxfs.codecs.literals import Mismatch, buffer_of
 from jaxfs.codecs.long_lists import LongList
-from jaxfs.codecs.pieces import BLOCK_BYTES
 from jaxfs.codecs.text_input import MAX_REFERENCES, references
 from jaxfs.codecs.tokenizer import Tokenizer, split
 from jaxfs.errors import Invalid, JaxfsError
@@ -104,7 +103,7 @@ def test_a_text_of_many_words_is_not_many_arrays() -> None:
 
 
 def test_references_are_found_wherever_they_are_in_a_long_text() -> None:
-    block = BLOCK_BYTES
+    block = pieces.TEXT_BYTES
     for at in (0, 1, block - 9, block - 4, block, 2 * block + 1):
         gap = b" " * at
         assert references(memoryview(gap + b"arrays/abc 1")) == {"arrays/abc"}
@@ -171,6 +170,7 @@ nested = st.recursive(
 def test_a_long_list_is_what_the_same_short_one_is(text: str, dtype: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(long_lists, "PIECE_BYTES", 8)
+        patch.setattr(long_lists, "_NUMBER_BYTES", 8)
         try:
             found: LongList | None = LongList.of(memoryview(text.encode()))
             assert found is not None
