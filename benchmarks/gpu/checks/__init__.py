@@ -1,0 +1,1 @@
+"""What is checked; ``CHECKS`` of each module has its functions by the names in ``plan``."""
