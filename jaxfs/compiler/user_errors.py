@@ -20,6 +20,7 @@ _NOT_USERS = tuple(str(Path(m.__file__ or "").parent) + os.sep for m in (jaxfs, 
 _STDLIB = sysconfig.get_path("stdlib") + os.sep
 _INSTALLED = f"{os.sep}site-packages{os.sep}"  # a folder within the standard library
 _LINKS = "https://"  # JAX ends its advice with addresses that the sentence before explains
+_NO_CUDNN = "a program is lowered where there is no GPU: use implementation='xla'"
 MAX_REASON = 600  # characters
 MAX_FRAMES = 30  # from either end of a traceback
 
@@ -99,7 +100,8 @@ def _one_line(error: BaseException, message: str) -> str:
     paragraph = message.strip().split("\n\n")[0]
     line = " ".join(word for word in paragraph.split() if not word.startswith(_LINKS))
     reason = f"{name}: {line}"[:MAX_REASON]
-    return f"{reason.rstrip('.')}; {_ADVICE[name]}" if name in _ADVICE else reason
+    advice = _ADVICE.get(name) or (_NO_CUDNN if "cuDNN" in line else "")
+    return f"{reason.rstrip('.')}; {advice}" if advice else reason
 
 
 def _is_users(filename: str) -> bool:

@@ -11,6 +11,7 @@ Private names of jax and jaxlib:
 - ``Compiled``, ``ArgInfo``: JAX's C++ dispatch for an executable that no ``jit`` made.
 - ``unsafe_call``, ``xla_executable``: run without that dispatch; statistics and HLO of XLA.
 - ``discover_pjrt_plugins``: replaced, to save its time.
+- ``linalg``: its ``cuda_versions`` is the module that asks cuSOLVER.
 - ``_lapack``: registers LAPACK's custom calls in processes that trace nothing.
 """
 
@@ -25,8 +26,10 @@ from jax import tree_util
 from jax._src import config as jax_config
 from jax._src import core, sharding_impls, stages, xla_bridge
 from jax._src.interpreters import pxla
+from jax._src.lax import linalg
 from jax._src.lib import xla_client  # type: ignore[attr-defined]  # without __all__
 from jax.experimental import serialize_executable
+from jaxlib import gpu_solver
 from jaxlib.lapack import _lapack  # type: ignore[attr-defined]  # private
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
@@ -38,13 +41,15 @@ from jaxfs.types.signature import Signature
 
 
 def skip_plugin_discovery() -> None:
-    """Lets jax start its own backends only.
+    """Lets jax start its own backends only, and lower for GPUs without their libraries.
 
     The search for others reads the metadata of every installed package, 10 ms in each job of the
-    compiler, and jobs need the CPU alone.
+    compiler, and jobs need the CPU alone.  Where the CUDA plugin is installed, jax asks cuSOLVER
+    for its version to lower ``eig``, which fails without a GPU.
     """
     bridge: Any = xla_bridge
     bridge.discover_pjrt_plugins = lambda: None
+    vars(linalg)["cuda_versions"] = None
 
 
 def use_cpu(device_count: int) -> Sequence[jax.Device]:
@@ -207,7 +212,10 @@ def temporary_bytes(executable: Any) -> int:
 def initialize_custom_calls() -> None:
     """Registers LAPACK's custom calls, for programs that this process did not trace.
 
+    Those of GPUs that compute on the host too: each of ``cuhybrid_*`` calls LAPACK.
+
     Tracing jax.numpy.linalg registers them otherwise; without it such a call jumps to address 0.
     Takes 60 ms the first time, because it imports scipy.
     """
     _lapack.initialize()
+    gpu_solver.initialize_hybrid_kernels()  # does nothing without a GPU's plugin

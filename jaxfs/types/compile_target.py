@@ -6,7 +6,22 @@ keys of executables.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
+
+_OTHER_NAMES = {"gpu": ("cuda", "rocm"), "cuda": ("gpu",), "rocm": ("gpu",)}
+
+
+def matching_name(platform: str, names: Sequence[str]) -> str | None:
+    """Returns which of ``names`` means a platform; ``gpu`` is a name of two.
+
+    >>> matching_name("gpu", ["cpu", "cuda"]), matching_name("cuda", ["gpu"])
+    ('cuda', 'gpu')
+    >>> matching_name("rocm", ["cuda"])
+    """
+    own = (platform, *_OTHER_NAMES.get(platform, ()))
+    return next((name for name in own if name in names), None)
 
 
 class CompileTarget(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from jaxfs.jaxcompat import executables, topologies
 from jaxfs.stablehlo.module.entry_function import find_main, read_signature
 from jaxfs.stablehlo.module.parse import parse_bytecode
 from jaxfs.stablehlo.module.partitions import partition_count
-from jaxfs.stablehlo.validate.module import check_module
+from jaxfs.stablehlo.validate.module import check_module, check_platform
 from jaxfs.types.xla_errors import compile_error
 
 _COST = ("flops", "bytes accessed", "transcendentals")
@@ -80,6 +80,7 @@ def _check_again(module: Any, work: Compile) -> None:
         Invalid: It is not, or has another signature.
     """
     check_module(module)
+    check_platform(module, work.target.platform)
     found, expected = read_signature(find_main(module)), work.signature
     types = (expected.input_avals, expected.output_avals)
     if (

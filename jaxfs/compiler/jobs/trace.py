@@ -24,6 +24,8 @@ from jaxfs.compiler.user_errors import as_user_error
 from jaxfs.errors import AccessDenied, Invalid
 from jaxfs.stablehlo.module.canonicalize import artifact, normalise
 from jaxfs.stablehlo.module.partitions import partition_count
+from jaxfs.stablehlo.validate.module import check_platform
+from jaxfs.types.compile_target import matching_name
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -54,12 +56,19 @@ def trace(context: ir.Context, source: bytes, work: Trace) -> Artifact | Untyped
             program = _from_function(context, source, source_format, work)
         else:
             program = read_module(context, source, source_format, work.platform, work.types)
-        return program if isinstance(program, UntypedProgram) else _artifact(program)
+        if isinstance(program, UntypedProgram):
+            return program
+        return _artifact(program, work.platform)
 
 
-def _artifact(program: ParsedSource) -> Artifact:
-    """Returns the program in normal form."""
+def _artifact(program: ParsedSource, platform: str) -> Artifact:
+    """Returns the program in normal form.
+
+    Raises:
+        Invalid: It has native code of another platform.
+    """
     with program.module.context:
+        check_platform(program.module, platform)
         normalise(program.module)
         text = str(program.module).encode()
         data = artifact(program.module)
@@ -98,7 +107,7 @@ def _function(
     if not work.takes_pickles:
         raise AccessDenied("pickled functions are not taken here; export it with jax.export")
     options = FunctionOptions.parse(work.options)
-    if options.platforms and work.platform not in options.platforms:
+    if options.platforms and not matching_name(work.platform, options.platforms):
         here = " ".join(options.platforms)
         raise Invalid(f"the option platforms is {here}, and the device is {work.platform}")
     program = transform(read_pickle(source, options), options.steps)

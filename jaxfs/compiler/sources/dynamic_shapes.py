@@ -14,7 +14,7 @@ from jaxlib.mlir import ir
 from jaxfs.compiler.job_protocol import UntypedProgram
 from jaxfs.errors import Invalid
 from jaxfs.jaxcompat import export
-from jaxfs.stablehlo.module.canonicalize import run_passes
+from jaxfs.stablehlo.module.canonicalize import fill_buffers, run_passes
 from jaxfs.stablehlo.module.entry_function import entry_block
 from jaxfs.stablehlo.module.mlir_types import checked_aval, tensor_type, why_not_shape
 from jaxfs.stablehlo.module.parse import parse_bytecode, verify
@@ -78,6 +78,7 @@ def refine(module: Any, types: Sequence[Aval]) -> Any:
     except jax.errors.JaxRuntimeError as error:
         raise _size_error(str(error)) from None
     refined = parse_bytecode(context, data, "a program of fixed sizes")
+    fill_buffers(refined)  # those whose sizes came with the call
     verify(context, refined)
     return refined
 

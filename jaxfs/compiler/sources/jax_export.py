@@ -37,13 +37,13 @@ from jaxfs.stablehlo.module.partitions import partition_count
 from jaxfs.stablehlo.module.walk import functions
 from jaxfs.stablehlo.validate.module import check_module
 from jaxfs.types.avals import BY_SHORT, Aval
+from jaxfs.types.compile_target import matching_name
 from jaxfs.types.partial_avals import PartialAval, as_partial, check_types
 from jaxfs.types.signature import Param, Signature
 
 MAX_SIZE = 200  # characters of one symbolic size
 _INNER = "_wrapped_jax_export_main"  # the function that ``main`` calls if sizes are symbolic
 MAX_ENTRIES = 100_000  # of any vector in the flatbuffer
-_PLATFORM_NAMES = {"gpu": ("cuda", "rocm")}  # devices have gpu, exports cuda
 _DTYPES = {
     number: "u" + name[2:] if name.startswith("ui") else name
     for number, name in export.EXPORTED_DTYPES.items()
@@ -304,9 +304,9 @@ def _platform_index(platforms: tuple[str, ...], platform: str) -> int:
     Raises:
         Invalid: The program was exported for other platforms.
     """
-    for name in _PLATFORM_NAMES.get(platform, (platform,)):
-        if name in platforms:
-            return platforms.index(name)
+    name = matching_name(platform, platforms)
+    if name is not None:
+        return platforms.index(name)
     raise Invalid(
         f"the program was exported for {' and '.join(platforms)}, the device is {platform}; "
         f"export it with platforms=[{platform!r}] too"

@@ -27,6 +27,7 @@ _FUNCTION_ATTRIBUTES = frozenset({"function_type", "sym_name", "sym_visibility"}
 _SHARDINGS = ("mhlo.sharding", "sdy.sharding")
 _MEMORIES = ("mhlo.memory_kind", "mhlo.layout_mode", "jax.")
 _ANNOTATIONS = frozenset({"sdy.sharding_constraint", "sdy.reshard"})
+_BUFFER = "AllocateBuffer"
 _TO_MEMORY = "annotate_device_placement"
 _TO_EACH = "SPMDFullToShardShape"
 _ROUND_TRIP = "xla.sdy.meshes"  # where files from before 2026 keep Shardy's meshes
@@ -35,16 +36,48 @@ _ROUND_TRIP = "xla.sdy.meshes"  # where files from before 2026 keep Shardy's mes
 def settle_placement(module: Any) -> None:
     """Removes memory placement, and for a program of one device all placement.
 
+    Memory that no operation has written is filled, see ``fill_buffers``.
+
     Raises:
         Invalid: The parts of the module are for different numbers of devices.
     """
     _read_round_trip(module)
+    fill_buffers(module)
     count = partition_count(module)
     set_partition_count(module, count)
     if count == 1:
         drop_placement(module)
     else:
         _drop_memories(module)
+
+
+def fill_buffers(module: Any) -> None:
+    """Replaces memory without content by zeros.
+
+    ``jnp.empty`` is lowered to it for GPUs and TPUs, and it would show what earlier calls left
+    there.  Without a static shape it stays, and is refused.
+    """
+    for operation in [operation for operation, _ in operations(module.operation)]:
+        if _target(operation) != _BUFFER or len(operation.operands) or len(operation.results) != 1:
+            continue
+        found = operation.results[0].type
+        if isinstance(found, ir.RankedTensorType) and found.has_static_shape:
+            with ir.InsertionPoint(operation), operation.location:
+                zeros = _zeros(found)
+            operation.results[0].replace_all_uses_with(zeros)
+            operation.erase()
+
+
+def _zeros(tensor: Any) -> Any:
+    """Returns a value of a type with zeros, or with ones where it has no zero."""
+    element = tensor.element_type
+    if isinstance(element, ir.ComplexType):  # its constants have no form in the Python bindings
+        part = _zeros(ir.RankedTensorType.get(tensor.shape, element.element_type))
+        return stablehlo.ComplexOp(part, part).result
+    name = str(element)
+    zero = "0.0" if name.startswith(("f", "bf")) else "false" if name == "i1" else "0"
+    text = f"dense<{'1.0' if name == 'f8E8M0FNU' else zero}> : {tensor}"
+    return stablehlo.ConstantOp(ir.Attribute.parse(text)).result
 
 
 def make_whole(module: Any) -> None:

@@ -20,6 +20,7 @@ import msgspec
 
 from jaxfs.stablehlo.module.partitions import PLACEMENT_TARGETS
 from jaxfs.types.avals import Aval
+from jaxfs.types.compile_target import matching_name
 
 _TYPE = re.compile(r"(\w+)\[([^\]]*)\]")
 _REAL = {"c64": "f32", "c128": "f64"}
@@ -33,16 +34,21 @@ class CustomCallRule(msgspec.Struct, frozen=True):
     Attributes:
         types: Types of operands and results, in the notation of this module.
         where: The values that entries of ``backend_config`` must have.
+        elements: What ``T`` may be; empty for any type.
     """
 
     types: str
     where: dict[str, tuple[int, ...]] = {}
+    elements: tuple[str, ...] = ()
 
 
 def _modes(**where: str) -> dict[str, tuple[int, ...]]:
     """Returns LAPACK's modes, which are letters, as the numbers that ``backend_config`` holds."""
     return {name: tuple(letters.encode()) for name, letters in where.items()}
 
+
+_REALS, _COMPLEXES = ("f32", "f64"), ("c64", "c128")
+_FLOATS = (*_REALS, *_COMPLEXES)
 
 _QR = CustomCallRule("T[* m n] -> T[* m n] T[* k]")
 _Q = CustomCallRule("T[* m n] T[* r] -> T[* m n]")
@@ -112,11 +118,53 @@ _OTHERS: dict[str, tuple[CustomCallRule, ...]] = {
         CustomCallRule(_SVD_FULL),
         CustomCallRule("T[* m n] -> T[* m n] R[* k] T[* m k] T[* n k] i32[*]"),
     ),
+    "cusolver_gesvdp_ffi": (
+        CustomCallRule(
+            "T[* m n] -> T[* m n] R[* k] T[* m m] T[* n n] i32[*]", {"full_matrices": (1,)}, _FLOATS
+        ),
+        CustomCallRule(
+            "T[* m n] -> T[* m n] R[* k] T[* m k] T[* n k] i32[*]", {"full_matrices": (0,)}, _FLOATS
+        ),
+    ),
+    "cusolver_syrk_ffi": (
+        CustomCallRule("T[* n r] T[* n n] T[] T[] -> T[* n n]", {"transpose": (0,)}, _FLOATS),
+        CustomCallRule("T[* r n] T[* n n] T[] T[] -> T[* n n]", {"transpose": (1,)}, _FLOATS),
+    ),
+    # cuSOLVER computes no left eigenvectors
+    "cusolver_geev_ffi": (
+        CustomCallRule(
+            "T[* n n] -> T[* n n] C[* n] T[* n n] T[* n n] i32[*]", {"left": (0,)}, _FLOATS
+        ),
+    ),
+    # these run LAPACK on the host, or MAGMA where it is installed
+    "cuhybrid_eig_real": (msgspec.structs.replace(_EIG[0], elements=_REALS),),
+    "cuhybrid_eig_comp": (msgspec.structs.replace(_EIG[1], elements=_COMPLEXES),),
+    "cuhybrid_geqp3": (
+        CustomCallRule("T[* m n] i32[* n] -> T[* m n] i32[* n] T[* k]", elements=_FLOATS),
+    ),
     "cusparse_gtsv2_ffi": (CustomCallRule("T[* n] T[* n] T[* n] T[* n r] -> T[* n r]"),),
     "cu_lu_pivots_to_permutation": (CustomCallRule("i32[* r] -> i32[* n]"),),
     "cu_threefry2x32_ffi": (CustomCallRule("u32[*] u32[*] u32[*] u32[*] -> u32[*] u32[*]"),),
     "ApproxTopK": (CustomCallRule("T[* n] i32[* n] T[] i32[] -> T[* r] i32[* r]"),),
 }
+
+# What a TPU's compiler expands; the other compilers have no such targets.
+_TPU: dict[str, tuple[CustomCallRule, ...]] = {
+    "Qr": (_QR,),
+    "ProductOfElementaryHouseholderReflectors": (_Q,),
+    "LuDecomposition": (CustomCallRule("T[* m n] -> T[* m n] i32[* k] i32[* m]"),),
+    "Eigh": (CustomCallRule("T[* n n] -> T[* n n] R[* n]"),),
+}
+# Settings that are a text: lower, sorted, iterations, tolerance.
+TEXT_SETTINGS = {"Eigh": re.compile(r"[01],[01],\d{1,4},\d+(\.\d+)?(e-?\d{1,3})?\Z", re.ASCII)}
+
+# By the beginning of a target, the platform whose lowerings have it.
+_PLATFORMS = (
+    ("lapack_", "cpu"),
+    ("cu", "cuda"),
+    ("hip", "rocm"),
+    *((target, "tpu") for target in _TPU),
+)
 
 # Why well-known targets are refused; all other targets are refused as unknown.
 _WHY_REFUSED = (
@@ -126,6 +174,8 @@ _WHY_REFUSED = (
     ),
     (r"(mhlo\.)?topk\Z|TopK\Z", "is TopK in a form XLA does not check; use chlo.top_k"),
     (r"AllocateBuffer\Z", "would show memory of earlier calls"),
+    (r"(cu|hip)_cholesky_update", "needs the whole GPU at once; use jnp.linalg.cholesky again"),
+    (r"__cudnn\$", "is a kernel of cuDNN; use implementation='xla'"),
     (r".*(triton|mosaic|tpu_custom_call|__gpu\$)", "carries a kernel of its own"),
     (r"tf\.call_tf", "calls TensorFlow"),
     (r"shape_assertion|stablehlo\.dynamic_", "needs dynamic shapes, which are not supported yet"),
@@ -172,12 +222,33 @@ def _rules(target: str) -> tuple[tuple[CustomCallRule, ...], str | None]:
     match = re.match(r"lapack_([sdcz])(\w+)_ffi\Z", target)
     if match:
         return _LAPACK.get(match[2], ()), _LAPACK_LETTER[match[1]]
-    return _OTHERS.get(target, ()), None
+    if target in _TPU:
+        return _TPU[target], None
+    # ROCm's handlers are made from the same source as CUDA's
+    return _OTHERS.get(re.sub(r"\Ahip", "cu", target), ()), None
+
+
+def why_not_on(target: str, platform: str) -> str | None:
+    """Returns why a custom call cannot run on a platform, None if it may.
+
+    >>> why_not_on("cusolver_potrf_ffi", "cpu")
+    'is lowered for cuda, and the device is cpu; lower or export the program for cpu'
+    >>> why_not_on("lapack_spotrf_ffi", "cpu")
+    """
+    found = next((name for start, name in _PLATFORMS if target.startswith(start)), platform)
+    if matching_name(platform, [found]):
+        return None
+    return (
+        f"is lowered for {found}, and the device is {platform}; lower or export the program for "
+        f"{platform}"
+    )
 
 
 def _fits(
     rule: CustomCallRule, operands: list[Aval], results: list[Aval], config: dict[str, int]
 ) -> bool:
+    if rule.elements and (not operands or operands[0].dtype not in rule.elements):
+        return False
     if any(config.get(name) not in allowed for name, allowed in rule.where.items()):
         return False
     left, right = (_TYPE.findall(side) for side in rule.types.split("->"))

@@ -12,7 +12,7 @@ from jaxlib.mlir import ir
 
 from jaxfs.stablehlo.module.mlir_types import aval_of
 from jaxfs.stablehlo.module.partitions import PLACEMENT_TARGETS, why_not_groups
-from jaxfs.stablehlo.validate.custom_call_targets import refusal
+from jaxfs.stablehlo.validate.custom_call_targets import TEXT_SETTINGS, refusal
 
 Check = Callable[[Any], str | None]
 
@@ -28,11 +28,20 @@ def _custom_call(operation: Any) -> str | None:
     configs = [] if target in PLACEMENT_TARGETS else _backend_configs(operation)
     if len(configs) > 1:
         why: str | None = "has its settings twice"
-    elif not all(isinstance(config, ir.DictAttr) for config in configs):
+    elif not all(_is_readable(target, config) for config in configs):
         why = "has settings that are no dictionary"
     else:
-        why = refusal(target, operands, results, _numbers(configs[0]) if configs else {})
+        config = configs[0] if configs and isinstance(configs[0], ir.DictAttr) else None
+        why = refusal(target, operands, results, _numbers(config) if config is not None else {})
     return f"custom call @{target} {why}" if why else None
+
+
+def _is_readable(target: str, config: Any) -> bool:
+    """Returns whether settings are a dictionary, or a text that its target reads without fault."""
+    text = TEXT_SETTINGS.get(target)
+    if text is not None and isinstance(config, ir.StringAttr):
+        return text.match(config.value) is not None
+    return isinstance(config, ir.DictAttr)
 
 
 def _backend_configs(operation: Any) -> list[Any]:

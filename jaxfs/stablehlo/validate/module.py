@@ -18,6 +18,7 @@ from jaxfs.stablehlo.module.entry_function import find_main
 from jaxfs.stablehlo.module.mlir_types import type_text, why_not_array
 from jaxfs.stablehlo.module.nesting import MAX_REGIONS
 from jaxfs.stablehlo.module.walk import functions, operations, place
+from jaxfs.stablehlo.validate.custom_call_targets import why_not_on
 from jaxfs.stablehlo.validate.dangerous_operations import CHECKS, COLLECTIVES, why_not_collective
 
 MAX_OPERATIONS = 10_000_000  # with every call inlined, as XLA inlines them
@@ -42,6 +43,19 @@ def check_module(module: Any) -> None:
         _check_operation(operation, device_count)
         _check_types(operation, allowed_types)
     _check_call_graph(functions(module))
+
+
+def check_platform(module: Any, platform: str) -> None:
+    """Checks that a module has no native code of other platforms.
+
+    Raises:
+        Invalid: It was lowered for another one.
+    """
+    for operation, _ in operations(module.operation):
+        if operation.name == "stablehlo.custom_call":
+            target = operation.attributes["call_target_name"].value
+            if why := why_not_on(target, platform):
+                raise Invalid(f"{place(operation)}custom call @{target} {why}")
 
 
 def _check_operation(operation: Any, device_count: int) -> None:

@@ -7,6 +7,8 @@ import pytest
 from jaxfs.stablehlo.validate.custom_call_targets import refusal
 from jaxfs.types.avals import Aval, parse_aval
 
+GEEV = "f32[4,4] -> f32[4,4] c64[4] f32[4,4] f32[4,4] i32[]"
+
 
 def avals(text: str) -> list[Aval | None]:
     return [parse_aval(word) for word in text.split()]
@@ -40,6 +42,13 @@ def why_not(target: str, types: str, **config: str) -> str | None:
         ("lapack_strsm_ffi", "f32[4,4] f32[4,2] -> f32[4,2]", {"side": "L"}),
         ("cusolver_getrf_ffi", "f64[5,9,7] -> f64[5,9,7] i32[5,7] i32[5]", {}),
         ("Sharding", "f32[4] -> f32[4]", {}),
+        ("cuhybrid_eig_real", "f32[2,4,4] -> f32[2,4] f32[2,4] c64[2,4,4] c64[2,4,4] i32[2]", {}),
+        ("hiphybrid_eig_comp", "c64[4,4] -> c64[4] c64[4,4] c64[4,4] i32[]", {}),
+        ("cuhybrid_geqp3", "f32[5,3] i32[3] -> f32[5,3] i32[3] f32[3]", {}),
+        ("cusolver_geev_ffi", GEEV, {"left": "\0"}),
+        ("Qr", "f32[5,3] -> f32[5,3] f32[3]", {}),
+        ("LuDecomposition", "f32[5,3] -> f32[5,3] i32[3] i32[5]", {}),
+        ("Eigh", "f32[4,4] -> f32[4,4] f32[4]", {}),
     ],
 )
 def test_what_jax_emits_passes(target: str, types: str, config: dict[str, str]) -> None:
@@ -62,6 +71,16 @@ def test_what_jax_emits_passes(target: str, types: str, config: dict[str, str]) 
         ),
         ("lapack_strsm_ffi", "f32[4,4] f32[4,2] -> f32[4,2]", {"side": "R"}),
         ("lapack_strsm_ffi", "f32[4,4] f32[4,2] -> f32[4,2]", {}),
+        # real and complex handlers read different numbers of bytes
+        ("cuhybrid_eig_real", "c64[4,4] -> f32[4] f32[4] c64[4,4] c64[4,4] i32[]", {}),
+        ("cuhybrid_eig_comp", "f32[4,4] -> c64[4] c64[4,4] c64[4,4] i32[]", {}),
+        ("cuhybrid_geqp3", "f32[5,3] i32[5] -> f32[5,3] i32[5] f32[3]", {}),
+        ("cuhybrid_geqp3", "i32[5,3] i32[3] -> i32[5,3] i32[3] i32[3]", {}),
+        ("cusolver_gesvdp_ffi", "f32[5,3] -> f32[5,3] f32[3] f32[5,3] f32[3,3] i32[]", {}),
+        ("cusolver_syrk_ffi", "f32[4,3] f32[3,3] f32[] f32[] -> f32[3,3]", {"transpose": "\0"}),
+        ("cusolver_geev_ffi", GEEV, {"left": "\1"}),
+        ("LuDecomposition", "f32[5,3] -> f32[5,3] i32[3] i32[3]", {}),
+        ("Eigh", "f32[4,4] -> f32[4,4] f32[3]", {}),
     ],
 )
 def test_inconsistent_shapes_are_refused(target: str, types: str, config: dict[str, str]) -> None:
@@ -82,6 +101,8 @@ def test_element_type_must_be_the_routines_own() -> None:
         ("AllocateBuffer", "memory of earlier calls"),
         ("__gpu$xla.gpu.triton", "kernel of its own"),
         ("mosaic_gpu_v2", "kernel of its own"),
+        ("cu_cholesky_update_ffi", "the whole GPU at once"),
+        ("__cudnn$fmhaSoftmax", "use implementation='xla'"),
         ("lapack_sfoo_ffi", "not on jaxfs's list"),
         ("__onednn$matmul", "not on jaxfs's list"),
         ("SliceToDynamic", "not on jaxfs's list"),
