@@ -29,7 +29,8 @@ class EngineOptions(msgspec.Struct, frozen=True):
     Attributes:
         platform: ``cpu``, ``cuda``, ``gpu``, as the mount option has it; empty for JAX's choice.
         devices: How many virtual CPU devices, or the first so many of others; 0 for all.
-        cache_dir: Where to keep what the worker itself compiles; empty for nowhere.
+        cache_dir: Where the worker keeps what it compiles itself, in a directory of its user;
+            empty for nowhere.
         device_cache_bytes: How much of named arrays may stay on each device; -1 for a default by
             platform.
         user: The user the process becomes; None for the front's own.

@@ -41,6 +41,7 @@ from jaxfs.programs.builder import Builder
 from jaxfs.programs.pickle_policy import PicklePolicy
 from jaxfs.programs.program import SourceProgram
 from jaxfs.programs.program_registry import Programs
+from jaxfs.programs.state_folders import remove_compile_caches
 from jaxfs.programs.store import Store
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.vfs import Vfs
@@ -157,7 +158,7 @@ async def _open_mount(launch: Launch, store: Store, nursery: trio.Nursery) -> As
     options = launch.options
     async with (
         open_compiler(deadline_s=options.compile_timeout) as compiler,
-        open_engines(options) as engines,
+        open_engines(options, store.root) as engines,
     ):
         if options.zygote == "eager":
             nursery.start_soon(compiler.start)
@@ -181,6 +182,8 @@ async def _open_mount(launch: Launch, store: Store, nursery: trio.Nursery) -> As
         mount = Mount(options, programs, calls, engines, compiler, root_attr)
         mount.add_devices()
         programs.restore()
+        owners = {program.attr.uid for program in programs}
+        remove_compile_caches(store.root, {os.getuid(), *owners})
         restore_bindings(programs)
         if options.keep_arrays:
             array_store = ArrayStore(calls.arrays, store.root / "arrays")
@@ -192,8 +195,12 @@ async def _open_mount(launch: Launch, store: Store, nursery: trio.Nursery) -> As
                 await array_store.save()
 
 
-def open_engines(options: Options) -> AbstractAsyncContextManager[Engines]:
+def open_engines(options: Options, state_dir: Path) -> AbstractAsyncContextManager[Engines]:
     """Returns the engines of a mount with these options, to be entered as a context.
+
+    Args:
+        options: Of the mount.
+        state_dir: Where workers keep what they compile themselves.
 
     Raises:
         Invalid: Only root can have them, or there are no such devices.
@@ -206,6 +213,7 @@ def open_engines(options: Options) -> AbstractAsyncContextManager[Engines]:
         visible_devices=selection.visible,
         memory_fraction=selection.memory_fraction,
         preallocate=selection.preallocate,
+        cache_dir=str(state_dir.absolute()),
     )
     if options.engine == "shared":
         return open_shared(wanted)

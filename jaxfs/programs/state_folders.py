@@ -10,6 +10,8 @@ import fcntl
 import logging
 import os
 import stat
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 from jaxfs.posix import durable_files
@@ -18,6 +20,8 @@ from jaxfs.programs.record_writer import place_of_scratch
 from jaxfs.programs.seals import Damaged, is_sealed
 
 MAX_RECORD_BYTES = 16 << 20
+UNUSED_S = 30 * 24 * 3600
+COMPILE_CACHE = "xla-"  # and the uid, see engine.worker.compile_cache
 log = logging.getLogger(__name__)
 
 
@@ -88,6 +92,20 @@ def prepare_folder(folder: Path, *, finish: bool) -> None:
         if path.name.startswith(SCRATCH) and finish:
             _finish_record(path)
         elif path.name.startswith((SCRATCH, ASIDE)):
+            durable_files.remove_left_over(path)
+
+
+def remove_compile_caches(root: Path, kept: Collection[int]) -> None:
+    """Removes what workers of users have compiled and kept, and not used for ``UNUSED_S``.
+
+    Args:
+        root: The state directory.
+        kept: The users whose caches stay: they have programs.
+    """
+    for path in root.glob(f"{COMPILE_CACHE}*"):
+        uid, status = path.name.removeprefix(COMPILE_CACHE), path.lstat()
+        unused_s = time.time() - max(status.st_atime, status.st_mtime)  # workers list it
+        if uid.isdecimal() and int(uid) not in kept and unused_s > UNUSED_S:
             durable_files.remove_left_over(path)
 
 

@@ -212,4 +212,4 @@ def test_idle_engines_end_and_come_back_by_themselves(brief: Mount) -> None:
 def test_plain_users_cannot_have_engines_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: ALICE)
     with pytest.raises(Invalid, match="root"):
-        main.open_engines(parse(["engine=per-user"]))
+        main.open_engines(parse(["engine=per-user"]), Path())

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from jaxfs.engine.protocol import Device, EngineOptions
+from jaxfs.engine.worker import compile_cache
 from jaxfs.engine.worker.device_cache import DeviceCache
 from jaxfs.jaxcompat import executables, mlir
 
@@ -44,10 +45,9 @@ def start(options: EngineOptions) -> list[jax.Device]:
     config: Any = jax.config  # its methods are not annotated
     if options.devices:
         config.update("jax_num_cpu_devices", options.devices)
-    if options.cache_dir:
-        config.update("jax_compilation_cache_dir", options.cache_dir)
-        config.update("jax_persistent_cache_min_compile_time_secs", 0)
     found = jax.local_devices()
+    if options.cache_dir and found[0].platform != "cpu":  # for a CPU jobs compile everything
+        compile_cache.use(options.cache_dir, options.user)
     if options.devices > len(found):
         raise ValueError(f"{options.devices} devices are asked for, and there are {len(found)}")
     return list(found[: options.devices or None])
