@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -13,6 +14,7 @@ from jaxfs.compiler.client.client import CompilerClient
 from jaxfs.compiler.job_protocol import Compile, Compiled
 from jaxfs.compiler.sandbox.gpu_tools import find_tools
 from jaxfs.errors import Invalid, NoDevice, RunFailed
+from jaxfs.jaxcompat import topologies
 from jaxfs.types.compile_target import CompileTarget
 from jaxfs.types.signature import Signature
 from tests.compiler.conftest import SAXPY, BlockingTracer, memory_file
@@ -96,6 +98,21 @@ def test_a_job_compiles_for_the_third_gpu_of_four(tracer: BlockingTracer) -> Non
     assert build(tracer, SAXPY, devices=((2,), 4)).executable
     with pytest.raises(NoDevice, match="cuda:4"):
         build(tracer, SAXPY, devices=((4,), 4))
+
+
+@needs_plugin
+def test_devices_are_described_as_a_compile_needs_it() -> None:
+    """A worker asks its own devices; those of a description are described alike."""
+    found = topologies.target_of(topologies.devices_of(H100, 2))
+    assert found.platform == "cuda"
+    assert "core_count: 132" in found.config
+    assert "NVIDIA H100 80GB HBM3" in found.versions
+    assert "jax-cuda1" in found.versions
+    assert topologies.devices_of(found, 1)[0].device_kind == "NVIDIA H100 80GB HBM3"
+
+
+def test_a_cpu_is_described_by_its_name() -> None:
+    assert topologies.target_of(jax.devices("cpu")) == CompileTarget("cpu")
 
 
 @needs_plugin
