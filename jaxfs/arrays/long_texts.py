@@ -19,7 +19,8 @@ from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.types.buffers import Parameter, Rope, TypedBuffer
 
 ALWAYS_SLICED = frozenset({"npy", "raw"})  # encoding these copies no element
-LOOP_ELEMENTS = 1 << 12  # more than these are made into text in a thread
+LOOP_ELEMENTS = 1 << 9  # more than these are made into text in a thread
+SIZED_ELEMENTS = 1 << 12  # more than these are not made into text to find its size
 LOOP_BYTES = 1 << 18  # more than these are packed in a thread
 _FIRST_BYTES = 1 << 16
 _LARGEST_BYTES = 1 << 26

@@ -11,7 +11,7 @@ from typing import Protocol
 import attrs
 
 from jaxfs.arrays.array_refs import ArrayRef
-from jaxfs.arrays.long_texts import LOOP_BYTES, LOOP_ELEMENTS, Content, TextMemory, encode
+from jaxfs.arrays.long_texts import LOOP_BYTES, SIZED_ELEMENTS, Content, TextMemory, encode
 from jaxfs.arrays.producers import Producer
 from jaxfs.codecs import formats
 from jaxfs.errors import NotFound
@@ -19,6 +19,10 @@ from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.posix.node_object import NodeMode, NodeObject, OwnedNodeObject
 from jaxfs.types.buffers import Rope
 from jaxfs.types.signature import Param
+
+KEPT_BYTES = 1 << 10  # of text and headers that a view keeps: part of what a result is charged
+KEPT_PIECES = 64  # of a rope that it keeps: each takes some hundred bytes
+MAX_VIEWS = 64  # of one owner, whose inodes stay the same
 
 
 class ViewOwner(NodeObject, Protocol):
@@ -55,7 +59,7 @@ class View(OwnedNodeObject):
     format: str
     serial: int = attrs.field(factory=lambda: next(SERIALS))
     _rope: Rope | None = None
-    _text_bytes: int = 0  # of a long text, once it was made
+    _made_bytes: int = 0  # of what is not kept, once it was made
     _owner_serial: int = attrs.field(init=False)
 
     @_owner_serial.default
@@ -109,16 +113,18 @@ class View(OwnedNodeObject):
         if fixed is not None:
             return fixed
         params = self.ref.params
-        is_long = sum(param.aval.size for param in params) > LOOP_ELEMENTS
+        is_long = sum(param.aval.size for param in params) > SIZED_ELEMENTS
         if self.producer.memory is None or is_long or self.ref.nbytes > LOOP_BYTES:
-            return self._text_bytes
-        self._rope = formats.encode(self.format, self.ref.params, self.ref.outputs())
-        return self._rope.nbytes
+            return self._made_bytes
+        if not self._made_bytes:
+            self._keep(formats.encode(self.format, self.ref.params, self.ref.outputs()))
+        return self._made_bytes
 
     async def load(self, memory: TextMemory) -> Content:
         """Returns the bytes of the file; valid while the producer's memory is retained.
 
-        They are made once, but a long text for each reader, who releases it.
+        They are made once if they are few, beside the arrays; else for each reader, who releases
+        them.
 
         Args:
             memory: For a long text.
@@ -135,11 +141,16 @@ class View(OwnedNodeObject):
         if self._rope is not None:
             return self._rope
         content = await encode(self.format, self.ref.params, outputs, memory)
-        if isinstance(content, Rope):
-            self._rope = content
-        else:
-            self._text_bytes = content.nbytes
+        self._keep(content)
         return content
+
+    def _keep(self, content: Content) -> None:
+        """Keeps what is short beside the arrays, and of the rest the size."""
+        self._made_bytes = content.nbytes
+        if not isinstance(content, Rope) or len(content.pieces) > KEPT_PIECES:
+            return
+        if content.own_bytes <= KEPT_BYTES:
+            self._rope = content
 
     @property
     def owner_id(self) -> int:
@@ -180,8 +191,9 @@ class ViewTable:
 
     A view has an inode number of its own, so a suffix must lead to the same object each time.  The
     registries of calls and arrays drop an owner's views when it loses its name or its content; an
-    open file keeps its view.  So an owner must be in one of these registries: the array of a
-    binding is not, and its view is made anew (``make_view``).
+    open file keeps its view.  Of an owner with many views the oldest is forgotten.  So an owner
+    must be in one of these registries: the array of a binding is not, and its view is made anew
+    (``make_view``).
     """
 
     def __init__(self) -> None:
@@ -206,7 +218,10 @@ class ViewTable:
             found.ref  # noqa: B018  # raises where the owner has no such array after all
         if found is None:
             found = make_view(owner, suffix, is_early=is_early)
-            self._views.setdefault(owner, {})[suffix] = found
+            views = self._views.setdefault(owner, {})
+            views[suffix] = found
+            if len(views) > MAX_VIEWS:
+                del views[next(iter(views))]
         return found
 
     def drop(self, owner: ViewOwner) -> None:

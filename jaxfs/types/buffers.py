@@ -154,6 +154,11 @@ class Rope:
         self._starts = (0, *ends)[: len(ends)]
         self.nbytes = ends[-1] if ends else 0
 
+    @property
+    def own_bytes(self) -> int:
+        """The bytes that are no window into other memory."""
+        return sum(len(piece) for piece in self.pieces if isinstance(piece, bytes))
+
     def __len__(self) -> int:
         return self.nbytes
 

@@ -12,6 +12,8 @@ from jaxfs.ipc.shared_memory import Segment
 from jaxfs.types.buffers import Rope
 from jaxfs.vfs.open_files.base import OpenFile
 
+PIECE_BYTES = 200  # what a piece of a rope takes besides its bytes
+
 
 class ResultFile(OpenFile):
     """A result that is there: served with its exact size through the page cache.
@@ -27,6 +29,8 @@ class ResultFile(OpenFile):
         self._producer = producer
         self._content = content
         self._retained = retained
+        if isinstance(content, Rope):
+            self.held_bytes = content.own_bytes + PIECE_BYTES * len(content.pieces)
 
     @classmethod
     async def of(cls, view: View, memory: TextMemory) -> ResultFile:
