@@ -122,9 +122,14 @@ def clear_place(path: Path) -> None:
     """
     if not os.path.lexists(path):
         return
-    aside = path.with_name(f"{ASIDE}{os.getpid()}-{next(_NUMBERS):09d}")
+    aside = aside_of(path)
     path.rename(aside)
     remove_left_over(aside)
+
+
+def aside_of(path: Path) -> Path:
+    """Returns a free name beside a file or directory that is being removed."""
+    return path.with_name(f"{ASIDE}{os.getpid()}-{next(_NUMBERS):09d}")
 
 
 def remove_left_over(path: Path) -> None:

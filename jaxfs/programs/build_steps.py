@@ -146,9 +146,10 @@ class BuildSteps:
             await engine.load(executable, self._load_timeout_s)
 
     async def draw(self, request: BuildRequest, compiled: CompiledProgram) -> None:
-        """Makes ``compiled.graph_path``.
+        """Makes ``compiled.graph_path``, charged to the owner of the program.
 
         Raises:
+            OverQuota: The user has too much in the state directory.
             JaxfsError: As `Compiler.draw`.
         """
         path = compiled.graph_path
@@ -159,7 +160,8 @@ class BuildSteps:
             picture = await self._compiler.draw(
                 artifact.fileno(), compiled.signature, user=request.user, began=job.begin
             )
-        await self._store.off_loop(self._store.add_file, path, picture)
+        with self._disk.growing(request.user[0], path.parent, len(picture)):
+            await self._store.off_loop(self._store.add_file, path, picture)
 
     def _job(self, kind: Kind, key: str, request: BuildRequest) -> AbstractContextManager[BuildJob]:
         job = BuildJob(kind, request.user[0], request.program, request.build_key)

@@ -24,6 +24,7 @@ from jaxfs.types.avals import parse_aval
 from jaxfs.types.partial_avals import check_types
 
 MAX_SPECIALIZATIONS = 256  # of one program; beyond them, the least recently used is dropped
+MAX_TRANSFORMED = 256  # likewise, of those without bound inputs
 log = logging.getLogger(__name__)
 
 
@@ -85,7 +86,7 @@ class Derivations:
         A specialization needs no entry here: its base has listed it since it was made.
         """
         if derived.types is None and isinstance(derived.base, SourceProgram):
-            derived.base.transformed[derived.steps] = derived
+            self._list(derived.base, derived)
         self._nursery.start_soon(self._build, derived, derived.begin_build())
 
     async def _build(self, derived: DerivedProgram, number: int) -> None:
@@ -156,8 +157,20 @@ class Derivations:
         """
         derived = self.specialize(base, types) if types else self.transform(base, steps)
         version = self._builder.recall(BuildRequest.of(derived), self._builder.device(base.device))
+        if types is None:
+            self._list(base, derived)
         if version is not None:
             derived.end_build(derived.begin_build(), version)
             self._builder.disk.update(derived)
-        if types is None:
-            base.transformed[derived.steps] = derived
+
+    def _list(self, base: SourceProgram, derived: DerivedProgram) -> None:
+        """Lists a transformed program, the most recently used last, and drops the oldest ones.
+
+        One that is dropped is made again at its next use.
+        """
+        base.transformed.pop(derived.steps, None)
+        base.transformed[derived.steps] = derived
+        unbound = [one for one in base.transformed.values() if not one.inputs]
+        for oldest in unbound[: max(0, len(unbound) - MAX_TRANSFORMED)]:
+            del base.transformed[oldest.steps]
+            self._builder.disk.drop(oldest)

@@ -9,14 +9,15 @@ source need not be compiled twice.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
-import shutil
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import attrs
 
+from jaxfs.posix import durable_files
 from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.program import DerivedProgram, Program, SourceProgram, root_of
 from jaxfs.programs.staged_file import StagedFile
@@ -26,6 +27,7 @@ from jaxfs.quotas import DISK, Charge, Quotas
 CACHE_BYTES = 2 << 30  # of what no program uses; the least recently used goes first
 JUST_BUILT = 2  # an artifact and its executable, released a moment before their program uses them
 THREAD_BYTES = 1 << 20
+SLOW_BYTES = 4 << 20  # more than this is removed in a thread: 256 MiB take 50 ms
 
 
 @attrs.define
@@ -86,6 +88,24 @@ class DiskUsage:
                 yield
             except BaseException:
                 charges.pop(uid).refund()
+                raise
+
+    @contextlib.contextmanager
+    def growing(self, uid: int, path: Path, nbytes: int) -> Iterator[None]:
+        """Charges what the block adds to a directory that is there.
+
+        Raises:
+            OverQuota: The user would have too much in the state directory.
+        """
+        with self.using(uid, path):
+            charge = self._used[path].charges.get(uid)
+            if charge is not None:
+                charge.resize(charge.amount + nbytes)
+            try:
+                yield
+            except BaseException:
+                if charge is not None:
+                    charge.resize(charge.amount - nbytes)
                 raise
 
     @contextlib.asynccontextmanager
@@ -182,7 +202,7 @@ class DiskUsage:
             return
         del self._used[path]
         if self._store.is_source(path):
-            path.unlink(missing_ok=True)
+            _remove(path)
         elif path.exists():
             self._cached[path] = _size_of(path)
             self._evict()
@@ -192,8 +212,20 @@ class DiskUsage:
         excess = self.cached_bytes - CACHE_BYTES
         while excess > 0 and len(self._cached) > JUST_BUILT:
             path, nbytes = self._cached.popitem(last=False)
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
             excess -= nbytes
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or directory; what is large in a thread, once its name is free."""
+    nbytes = _size_of(path)
+    if nbytes <= SLOW_BYTES:
+        durable_files.remove_left_over(path)
+        return
+    with contextlib.suppress(OSError):
+        aside = durable_files.aside_of(path)
+        path.rename(aside)
+        _thread.start_new_thread(durable_files.remove_left_over, (aside,))
 
 
 def _is_gone(holder: Program | StagedFile) -> bool:
@@ -202,6 +234,8 @@ def _is_gone(holder: Program | StagedFile) -> bool:
         return holder.place is None
     if isinstance(holder, DerivedProgram) and holder.types is not None:
         return holder.removed or holder.base.specializations.get(holder.types) is not holder
+    if isinstance(holder, DerivedProgram):
+        return holder.removed or holder.base.transformed.get(holder.steps) is not holder
     return holder.removed
 
 

@@ -15,6 +15,7 @@ from jaxfs.programs import derived, disk_usage
 from jaxfs.quotas import DISK, PROGRAMS, STAGING
 from jaxfs.testing.in_process import InProcessMount, open_vfs
 from jaxfs.testing.vfs_client import VfsClient
+from jaxfs.testing.waiting import eventually_async
 
 ADD = "add(x: f32[2], y: f32[2]) -> f32[2]"
 ALICE, BOB = 20001, 20002
@@ -219,3 +220,67 @@ async def test_a_large_file_that_is_no_program_is_refused_before_it_is_stored(
             await file.close()
         assert "not a program" in await mount.client.text("programs/zeros/error")
         assert not list((tmp_path / "sources").iterdir())
+
+
+async def test_the_transformed_programs_of_one_program_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each deeper path was kept, with an executable, for as long as its program."""
+    monkeypatch.setattr(derived, "MAX_TRANSFORMED", 3)
+    async with open_vfs() as mount:
+        alice = mount.user(ALICE)
+        await alice.write("programs/f.mlir", ADD)
+        alone = used(mount, ALICE)
+        for depth in range(1, 9):
+            path = f"transformations/{'grad/' * depth}f"
+            await alice.write(f"{path}/calls/{depth}", "[1, 2] [3, 4]")
+            await alice.read(f"results/{depth}")
+            if depth == 3:
+                three = used(mount, ALICE)
+        program = mount.mount.programs.get("f")
+        assert program is not None
+        assert len(program.transformed) == 3
+        assert used(mount, ALICE) < 1.4 * three
+        assert await alice.text("transformations/grad/f/status")  # made again at its next use
+        await alice.write("transformations/grad/f/calls/again", "[1, 2] [3, 4]")
+        alice.unlink("programs/f.mlir")
+        for depth in (*range(1, 9), "again"):
+            alice.unlink(f"results/{depth}")
+        await trio.testing.wait_all_tasks_blocked()
+        assert used(mount, ALICE) < alone
+        assert used(mount, ALICE) == 0
+
+
+async def test_a_picture_is_charged_before_it_is_written() -> None:
+    async with open_vfs(Options(max_disk_per_user=LIMIT)) as mount:
+        alice = mount.user(ALICE)
+        await alice.write("programs/f.mlir", ADD)
+        before = used(mount, ALICE)
+        picture = await alice.read("programs/f/graph.svg")
+        assert used(mount, ALICE) >= before + len(picture)
+        alice.unlink("programs/f.mlir")
+        assert used(mount, ALICE) == 0
+
+
+async def test_a_picture_beyond_the_share_is_refused() -> None:
+    async with open_vfs(Options(max_disk_per_user=LIMIT)) as mount:
+        alice = mount.user(ALICE)
+        await alice.write("programs/f.mlir", ADD)
+        held = mount.mount.quotas.charge(ALICE, DISK, LIMIT - used(mount, ALICE))
+        with pytest.raises(OverQuota, match="max_disk_per_user"):
+            await alice.read("programs/f/graph.svg")
+        held.refund()
+        assert await alice.read("programs/f/graph.svg")
+
+
+async def test_a_large_source_is_removed_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_usage, "SLOW_BYTES", 1000)
+    async with open_vfs() as mount:
+        alice = mount.user(ALICE)
+        for _ in range(3):
+            await alice.write("programs/f.mlir", padded(0))
+            assert sources(mount) >= 1
+            alice.unlink("programs/f.mlir")
+        await alice.write("programs/f.mlir", padded(0))
+        await eventually_async(lambda: sources(mount) == 1)
+        assert len(await alice.read("programs/f.mlir")) == 10_000
