@@ -13,6 +13,7 @@ from typing import ClassVar, Self
 
 _NAMES = {errno.EOPNOTSUPP: "EOPNOTSUPP"}  # Linux has two names for it; this one is documented
 MAX_REASON_CHARS = 4 << 10  # one line
+MAX_KEPT_BYTES = 4 << 10  # of the error of a result or an array, of which there are many
 MAX_DIAGNOSTICS_CHARS = 16 << 10  # a compiler may write any number, with constants of the program
 
 
@@ -59,6 +60,16 @@ class JaxfsError(Exception):
         copy.is_logged = self.is_logged
         return copy
 
+    def brief(self) -> Self:
+        """Returns a copy to keep where there are many: of ``MAX_KEPT_BYTES`` at most."""
+        is_ascii = self.reason.isascii() and self.diagnostics.isascii()
+        chars = MAX_KEPT_BYTES // (1 if is_ascii else 4)  # of UCS-4
+        copy = type(self)(
+            shortened(self.reason, chars // 4), shortened(self.diagnostics, chars * 5 // 8)
+        )
+        copy.is_logged = self.is_logged
+        return copy
+
     def text(self) -> str:
         """Returns the content of the ``error`` file: the reason, then the diagnostics."""
         body = self.diagnostics.rstrip("\n")
@@ -84,6 +95,11 @@ def recorded(error: JaxfsError | None) -> JaxfsError | None:
     It is the converter of attributes that keep an error, so that none can keep a traceback.
     """
     return None if error is None else error.recorded()
+
+
+def recorded_briefly(error: JaxfsError | None) -> JaxfsError | None:
+    """Returns a short copy of an error to keep, see ``JaxfsError.brief``; None for None."""
+    return None if error is None else error.brief()
 
 
 class Invalid(JaxfsError):

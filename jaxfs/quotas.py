@@ -84,9 +84,9 @@ RESULTS = Resource(
 )
 ARRAYS = Resource(
     "arrays",
-    "names in arrays/",
+    "names in arrays/ and bound inputs",
     "-o max_arrays_per_user",
-    "remove some from arrays/",
+    "remove some from arrays/ or inputs/",
     front_bytes=3 << 10,
 )
 OPEN_FILES = Resource(

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from jaxfs.arrays.array_refs import ArrayRef, leaf_order
-from jaxfs.arrays.decoded_memory import Charge
+from jaxfs.arrays.decoded_memory import Charge as ChargeBytes
 from jaxfs.arrays.inputs import FindArray, Request, input_of_ref
 from jaxfs.arrays.named_array import NamedArray
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
@@ -32,6 +32,7 @@ from jaxfs.programs.names import is_staging
 from jaxfs.programs.program import DerivedProgram, Program, SourceProgram
 from jaxfs.programs.program_records import check_target
 from jaxfs.programs.program_registry import Programs
+from jaxfs.quotas import ARRAYS, Charge, Quotas
 from jaxfs.types.buffers import Parameter
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Binding(FixedNodeObject):
         key: The name of the file.
         target: The target of a symbolic link; empty for an array.
         array: The array, if it is one.
+        charge: What it costs its user.
         serial: Numbers its inodes.
     """
 
@@ -54,6 +56,7 @@ class Binding(FixedNodeObject):
     key: str
     target: str = ""
     array: NamedArray | None = None
+    charge: Charge | None = None
     serial: int = attrs.field(factory=lambda: next(SERIALS))
 
     @property
@@ -74,7 +77,9 @@ class Binding(FixedNodeObject):
             raise kind(f"{self.path}: {error.reason}", error.diagnostics) from error
 
     def drop(self) -> None:
-        """Frees an array of its own."""
+        """Frees an array of its own, and ends what it costs."""
+        if self.charge is not None:
+            self.charge.refund()
         if self.array is not None:
             self.array.remove()
 
@@ -104,7 +109,7 @@ class Binding(FixedNodeObject):
         return spec.mode if self.array is None else allowed_to_readers(spec.mode, self.attr.mode)
 
 
-def restore_bindings(programs: Programs) -> None:
+def restore_bindings(programs: Programs, quotas: Quotas) -> None:
     """Binds the symbolic links that were there before a remount; logs those that cannot be."""
     for program in programs:
         records, program.kept_bindings = program.kept_bindings, []
@@ -115,7 +120,8 @@ def restore_bindings(programs: Programs) -> None:
                 check_name(record.key)
                 if record.steps:
                     owner = programs.derivations.transform(program, tuple(record.steps))
-                bind(Binding(owner, record.key, target=record.target))
+                charge = quotas.charge(program.attr.uid, ARRAYS, 1, force=True)
+                bind(Binding(owner, record.key, target=record.target, charge=charge))
             except JaxfsError as error:
                 place = f"{program.path}/inputs/{record.key}"
                 log.warning("a binding %s is left out: %s", place[:200], error.reason)
@@ -125,10 +131,11 @@ def bind(binding: Binding) -> None:
     """Adds a binding to its program.
 
     Raises:
-        NameTaken: The program has a binding of this key.
+        NameTaken: The program has a binding of this key; the new one costs nothing.
     """
     program = binding.program
     if binding.key in program.inputs:
+        binding.drop()
         raise NameTaken(f"{binding.path} is there already; remove it first")
     program.inputs[binding.key] = binding
     if isinstance(program, DerivedProgram) and isinstance(program.base, SourceProgram):
@@ -233,7 +240,7 @@ async def decode_inputs(
     params: Sequence[Parameter],
     bound: Mapping[int, BoundInput],
     pool: Pool,
-    charge: Charge,
+    charge: ChargeBytes,
 ) -> tuple[RunInput, ...]:
     """Returns all inputs in order, the request's and the bound ones, retained.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from jaxfs.arrays.array_refs import ArrayRef
-from jaxfs.errors import Invalid, JaxfsError, recorded
+from jaxfs.errors import Invalid, JaxfsError, recorded_briefly
 from jaxfs.posix.credentials import SERIALS, InodeAttr
 from jaxfs.posix.node_object import NodeMode, OwnedNodeObject
 from jaxfs.quotas import Charge
@@ -49,7 +49,7 @@ class NamedArray(OwnedNodeObject):
     place: str = "arrays"
     charge: Charge | None = None
     ref: ArrayRef | None = None
-    error: JaxfsError | None = attrs.field(default=None, converter=recorded)
+    error: JaxfsError | None = attrs.field(default=None, converter=recorded_briefly)
     earlier: EarlierContents = attrs.field(factory=EarlierContents)
     is_removed: bool = False
     serial: int = attrs.field(factory=lambda: next(SERIALS))

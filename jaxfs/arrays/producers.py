@@ -15,7 +15,7 @@ import trio
 
 from jaxfs.arrays.run_inputs import ScheduledRun
 from jaxfs.engine.interface import Input, OutputRef, Range
-from jaxfs.errors import JaxfsError, NotReady, recorded
+from jaxfs.errors import JaxfsError, NotReady, recorded_briefly
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.types.buffers import Parameter, TypedBuffer
@@ -43,7 +43,7 @@ class Producer:
     """
 
     number: int = attrs.field(factory=lambda: next(_NUMBERS))
-    error: JaxfsError | None = attrs.field(default=None, converter=recorded)
+    error: JaxfsError | None = attrs.field(default=None, converter=recorded_briefly)
     done: trio.Event = attrs.field(factory=trio.Event)
     link_count: int = 0
     consumers: int = 0

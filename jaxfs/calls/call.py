@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import attrs
+import msgspec
 
 from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.producers import Producer, split_outputs
@@ -136,7 +137,10 @@ class Call(Producer, OwnedNodeObject):
         if self.has_ended:
             release_outcome(outcome)
             return
-        self.outcome, self.error = outcome, outcome.error
+        self.error = outcome.error
+        self.outcome = outcome
+        if outcome.error is not None:  # which may have many lines
+            self.outcome = msgspec.structs.replace(outcome, error=self.error)
         if isinstance(outcome.error, Cancelled):
             self._close("cancelled")
         else:

@@ -184,7 +184,7 @@ async def _open_mount(launch: Launch, store: Store, nursery: trio.Nursery) -> As
         programs.restore()
         owners = {program.attr.uid for program in programs}
         remove_compile_caches(store.root, {os.getuid(), *owners})
-        restore_bindings(programs)
+        restore_bindings(programs, quotas)
         if options.keep_arrays:
             array_store = ArrayStore(calls.arrays, store.root / "arrays")
             array_store.restore(calls.admission.pool(os.getuid()))

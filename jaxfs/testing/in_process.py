@@ -154,7 +154,7 @@ def _assemble(
 def _restore(mount: Mount, store: Store) -> ArrayStore | None:
     """Brings back what the state directory has; returns the store of arrays that are kept."""
     mount.programs.restore()
-    restore_bindings(mount.programs)
+    restore_bindings(mount.programs, mount.quotas)
     if not mount.options.keep_arrays:
         return None
     array_store = ArrayStore(mount.calls.arrays, store.root / "arrays")

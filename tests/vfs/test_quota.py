@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import attrs
 import pytest
 import trio.testing
 
-from jaxfs.errors import Invalid, JaxfsError, NameTaken, OverQuota
+from jaxfs.arrays.producers import WrittenArrays
+from jaxfs.errors import Invalid, JaxfsError, NameTaken, OverQuota, RunFailed
 from jaxfs.options import Options
 from jaxfs.posix.credentials import Credentials
 from jaxfs.quotas import (
@@ -358,3 +360,35 @@ async def test_unread_bytes_are_the_daemons_memory() -> None:
         for file in files:
             file.release()
         assert mount.mount.quotas.used(ALICE, FRONT) == 0
+
+
+async def test_bound_inputs_are_charged_and_cost_nothing_in_the_end() -> None:
+    async with open_vfs(Options(max_arrays_per_user=4)) as mount:
+        alice = mount.user(ALICE)
+        await alice.write("programs/add.mlir", "add(x: f32[2], y: f32[2]) -> f32[2]")
+        await alice.write("arrays/w", "[1.0, 2.0]")
+        await alice.write("programs/add/inputs/0", "[1.0, 2.0]")
+        alice.symlink("../../../arrays/w", "programs/add/inputs/1")
+        alice.symlink("../../../arrays/w", "programs/add/inputs/2")
+        with pytest.raises(OverQuota, match=r"bound inputs.*max_arrays_per_user.*inputs/"):
+            alice.symlink("../../../arrays/w", "programs/add/inputs/3")
+        with pytest.raises(OverQuota):
+            await alice.write("programs/add/inputs/x", "[1.0, 2.0]")
+        alice.unlink("programs/add/inputs/2")
+        alice.symlink("../../../arrays/w", "programs/add/inputs/3")
+        alice.unlink("programs/add.mlir")
+        assert mount.mount.quotas.used(ALICE, ARRAYS) == 1
+        alice.unlink("arrays/w")
+        assert mount.mount.quotas.used(ALICE, ARRAYS) == 0
+
+
+@pytest.mark.parametrize("letter", ["x", "\u1234", "\U0001f600"])
+def test_the_error_that_a_result_keeps_is_short(letter: str) -> None:
+    error = RunFailed("reason " + letter * 9000, "first line\n" + letter * 90_000 + "\nlast line")
+    kept = WrittenArrays((), None)
+    kept.error = error
+    assert kept.error is not None
+    assert kept.error.reason.startswith("reason ")
+    assert kept.error.diagnostics.startswith("first line")
+    assert kept.error.diagnostics.endswith("last line")
+    assert sum(map(sys.getsizeof, (kept.error.reason, kept.error.diagnostics))) < 4500

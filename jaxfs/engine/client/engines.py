@@ -18,7 +18,6 @@ import trio
 from jaxfs.engine.client.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Engine, Repair
 from jaxfs.engine.protocol import Device, EngineOptions
-from jaxfs.errors import Invalid
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.posix.accelerators import TABLE
 from jaxfs.posix.device_selection import exclusive

@@ -10,6 +10,7 @@ from jaxfs.errors import JaxfsError, NameTaken
 from jaxfs.posix.credentials import Credentials, InodeAttr
 from jaxfs.programs import names
 from jaxfs.programs.program import Program
+from jaxfs.quotas import ARRAYS
 from jaxfs.vfs.files.arrays import array_size, array_xattrs, open_array
 from jaxfs.vfs.files.program import PROGRAM
 from jaxfs.vfs.mount import Mount
@@ -32,18 +33,20 @@ def _symlink(
     mount: Mount, program: Program, key: str, target: str, attr: InodeAttr
 ) -> DirEntry[Binding]:
     """Binds an input to an array of the mount, also after a remount."""
-    entry = _bind(Binding(program, key, target=target))
+    charge = mount.quotas.charge(attr.uid, ARRAYS, 1)
+    entry = _bind(Binding(program, key, target=target, charge=charge))
     try:
         mount.remember(program)
     except JaxfsError:
-        del program.inputs[key]
+        program.inputs.pop(key).drop()
         raise
     return entry
 
 
 def _create(mount: Mount, program: Program, key: str, attr: InodeAttr) -> DirEntry[Binding]:
+    charge = mount.quotas.charge(attr.uid, ARRAYS, 1)
     array = NamedArray(key, attr, place=f"{program.path}/inputs")
-    return _bind(Binding(program, key, array=array))
+    return _bind(Binding(program, key, array=array, charge=charge))
 
 
 def _bind(binding: Binding) -> DirEntry[Binding]:
@@ -53,7 +56,11 @@ def _bind(binding: Binding) -> DirEntry[Binding]:
         Invalid: The key is no name.
         NameTaken: The program has a binding of this key.
     """
-    names.check(binding.key)
+    try:
+        names.check(binding.key)
+    except JaxfsError:
+        binding.drop()
+        raise
     bind(binding)
     return _entry(binding)
 
