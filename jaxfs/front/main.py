@@ -233,7 +233,7 @@ async def _serve(
         nursery.start_soon(_stop_on_signal, served)
         nursery.start_soon(_reload_on_signal, Path(launch.state_dir))
         nursery.start_soon(_trim, mount.engines)
-        _raise_priority()
+        raise_priority()
         sys.setswitchinterval(SWITCH_S)
         gc.freeze()  # what is there now stays; looking through it again and again is for nothing
         nursery.start_soon(_announce, launch, mount.engines, ready_pipe)
@@ -259,13 +259,15 @@ async def _announce(launch: Launch, engines: Engines, ready_pipe: ReadyPipe) -> 
     log.info("serving %s", launch.mountpoint)
 
 
-def _raise_priority() -> None:
-    """Lets this process run before its clients, if root runs it.
+def raise_priority() -> None:
+    """Lets the calling thread, which runs the event loop, run before clients, if root runs it.
 
-    Every file operation waits for it, and it never computes.  The worker and compiles set their own
-    priority.
+    Every file operation waits for it, and it never computes.  The threads that it starts, which
+    parse and copy what users wrote, and its child processes have niceness 0 again.
     """
     with contextlib.suppress(PermissionError):
+        policy = os.SCHED_OTHER | os.SCHED_RESET_ON_FORK
+        os.sched_setscheduler(0, policy, os.sched_param(0))
         os.nice(FRONT_NICENESS)
 
 
