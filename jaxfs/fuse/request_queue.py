@@ -5,8 +5,9 @@ hundred of others.  Here users take turns.
 
 Requests differ in what waits for them.  The kernel holds the lock of a directory while it asks for
 a name in it, makes or removes one, or lists it: as long as such a request of one user waits, no
-other user can list the directory.  So those that may hold such a lock get three turns in four.
-What only frees something has no answer, and no user either: it does not wait at all.
+other user can list the directory.  So those that may hold such a lock get three turns in four, and
+with them those that only look, which are short.  What only frees something has no answer, and no
+user either: it does not wait at all.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 MAX_REQUESTS = 4096  # a user may have thousands of threads; a small request takes some 200 bytes
 MAX_BYTES = 32 << 20  # a write has at most 1 MiB
-DIRECTORY_TURNS = 3  # in a row, of requests that may hold a directory, while others wait
+FIRST_TURNS = 3  # in a row, of requests that go first, while others wait
 NONE, ONE, MORE = 0, 1, 2  # requests that were there; of ``RequestReceiver.receive``
 
 
@@ -26,6 +27,8 @@ class Opcode(IntEnum):
 
     LOOKUP = 1
     FORGET = 2
+    GETATTR = 3
+    READLINK = 5
     SYMLINK = 6
     MKNOD = 8
     MKDIR = 9
@@ -33,8 +36,12 @@ class Opcode(IntEnum):
     RMDIR = 11
     RENAME = 12
     LINK = 13
+    STATFS = 17
     RELEASE = 18
+    GETXATTR = 22
+    LISTXATTR = 23
     INIT = 26
+    OPENDIR = 27
     READDIR = 28
     RELEASEDIR = 29
     CREATE = 35
@@ -56,7 +63,7 @@ AT_ONCE = frozenset(
         Opcode.DESTROY,
     }
 )
-HOLDS_DIRECTORY = frozenset(Opcode) - AT_ONCE
+GOES_FIRST = frozenset(Opcode) - AT_ONCE
 
 
 class ReceivedRequest(NamedTuple):
@@ -126,19 +133,19 @@ class RequestQueue:
     """The requests that wait for their turn, in a bounded number.
 
     >>> queue = RequestQueue()
-    >>> for opcode, uid in ((16, 1), (16, 1), (3, 2), (Opcode.CREATE, 1)):
+    >>> for opcode, uid in ((16, 1), (16, 1), (15, 2), (Opcode.CREATE, 1)):
     ...     queue.add(ReceivedRequest(opcode, uid, 64, None))
     >>> taken = [queue.take() for _ in range(4)]
     >>> [(int(request.opcode), request.uid) for request in taken]
-    [(35, 1), (16, 1), (3, 2), (16, 1)]
+    [(35, 1), (16, 1), (15, 2), (16, 1)]
     """
 
-    __slots__ = ("_at_once", "_count", "_directory_turns", "_holders", "_nbytes", "_others")
+    __slots__ = ("_at_once", "_count", "_first", "_first_turns", "_nbytes", "_others")
 
     def __init__(self) -> None:
         self._at_once = deque[ReceivedRequest]()
-        self._holders, self._others = UserTurns(), UserTurns()
-        self._directory_turns = 0  # in a row
+        self._first, self._others = UserTurns(), UserTurns()
+        self._first_turns = 0  # in a row
         self._count = self._nbytes = 0
 
     def __len__(self) -> int:
@@ -155,8 +162,8 @@ class RequestQueue:
         self._nbytes += request.nbytes
         if request.opcode in AT_ONCE:
             self._at_once.append(request)
-        elif request.opcode in HOLDS_DIRECTORY:
-            self._holders.add(request)
+        elif request.opcode in GOES_FIRST:
+            self._first.add(request)
         else:
             self._others.add(request)
 
@@ -170,8 +177,8 @@ class RequestQueue:
     def _next(self) -> ReceivedRequest:
         if self._at_once:
             return self._at_once.popleft()
-        if self._holders and (self._directory_turns < DIRECTORY_TURNS or not self._others):
-            self._directory_turns += 1
-            return self._holders.take()
-        self._directory_turns = 0
+        if self._first and (self._first_turns < FIRST_TURNS or not self._others):
+            self._first_turns += 1
+            return self._first.take()
+        self._first_turns = 0
         return self._others.take()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from jaxfs.fuse.request_queue import (
-    DIRECTORY_TURNS,
+    FIRST_TURNS,
     MAX_BYTES,
     MAX_REQUESTS,
     Opcode,
@@ -13,7 +13,7 @@ from jaxfs.fuse.request_queue import (
     RequestQueue,
 )
 
-WRITE, GETATTR = 16, 3
+WRITE, READ = 16, 15
 ALICE, BOB, CAROL = 1, 2, 3
 NUMBERS = itertools.count()
 
@@ -35,7 +35,7 @@ def drained(queue: RequestQueue) -> list[ReceivedRequest]:
 
 def test_users_take_turns_whoever_has_more_requests() -> None:
     many = [request(WRITE, ALICE) for _ in range(100)]
-    few = [request(WRITE, BOB), request(GETATTR, CAROL), request(WRITE, BOB)]
+    few = [request(WRITE, BOB), request(READ, CAROL), request(WRITE, BOB)]
     order = drained(queue_of(*many, *few))
     assert [taken.uid for taken in order[:5]] == [ALICE, BOB, CAROL, ALICE, BOB]
     assert {taken.held for taken in order} == {waiting.held for waiting in (*many, *few)}
@@ -45,7 +45,7 @@ def test_a_user_that_comes_later_waits_for_one_request_of_each_other() -> None:
     queue = queue_of(*(request(WRITE, uid) for uid in (ALICE, BOB) for _ in range(50)))
     for _ in range(7):
         queue.take()
-    queue.add(request(GETATTR, CAROL))
+    queue.add(request(READ, CAROL))
     assert CAROL in [queue.take().uid for _ in range(3)]
 
 
@@ -61,10 +61,15 @@ def test_what_may_hold_a_directory_goes_before_other_requests() -> None:
     assert [queue.take().opcode for _ in range(2)] == [Opcode.CREATE, Opcode.READDIRPLUS]
 
 
+def test_what_only_looks_does_not_wait_for_long_writes() -> None:
+    queue = queue_of(*(request(WRITE, ALICE) for _ in range(50)), request(Opcode.GETATTR, ALICE))
+    assert queue.take().opcode == Opcode.GETATTR
+
+
 def test_endless_lookups_do_not_starve_a_write() -> None:
     queue = queue_of(request(Opcode.LOOKUP, ALICE), request(WRITE, BOB))
     taken = []
-    for _ in range(DIRECTORY_TURNS + 1):
+    for _ in range(FIRST_TURNS + 1):
         queue.add(request(Opcode.LOOKUP, ALICE))
         taken.append(queue.take().uid)
     assert BOB in taken
@@ -79,15 +84,15 @@ def test_what_only_frees_something_does_not_wait() -> None:
 
 
 def test_the_queue_is_bounded_in_number_and_in_bytes() -> None:
-    many = queue_of(*(request(GETATTR, ALICE) for _ in range(MAX_REQUESTS - 1)))
+    many = queue_of(*(request(READ, ALICE) for _ in range(MAX_REQUESTS - 1)))
     assert not many.is_full
-    many.add(request(GETATTR, ALICE))
+    many.add(request(READ, ALICE))
     assert many.is_full
     many.take()
     assert not many.is_full
     large = queue_of(request(WRITE, ALICE, MAX_BYTES - 1))
     assert not large.is_full
-    large.add(request(GETATTR, BOB))
+    large.add(request(READ, BOB))
     assert large.is_full
     drained(large)
     assert not large.is_full
