@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 import trio
 
 from jaxfs.errors import JaxfsError, RunFailed
+from jaxfs.ipc.wake_gate import WakeGate
 
 log = logging.getLogger(__name__)
 Product = TypeVar("Product")
@@ -30,6 +31,7 @@ class SingleFlight(Generic[Product]):
     def __init__(self, nursery: trio.Nursery, work: Callable[[], Awaitable[Product]]) -> None:
         self._work = work
         self._ended = trio.Event()
+        self._gate = WakeGate()
         self._scope = trio.CancelScope()
         self._products: list[Product] = []
         self._error: JaxfsError | None = None
@@ -63,7 +65,7 @@ class SingleFlight(Generic[Product]):
             RunFailed: There is a bug in the work, or the daemon ended before it.
             JaxfsError: What the work raised, a fresh error for each waiter.
         """
-        await self._ended.wait()
+        await self._gate.wait(self._ended)
         if self._error is not None:
             raise self._error.recorded()
         if not self._products:

@@ -14,6 +14,7 @@ from jaxfs.compiler.transforms.table import parse
 from jaxfs.engine.interface import Engines
 from jaxfs.engine.protocol import Device
 from jaxfs.errors import JaxfsError
+from jaxfs.ipc.wake_gate import WakeGate
 from jaxfs.options import Options
 from jaxfs.posix.credentials import SERIALS, Credentials, InodeAttr
 from jaxfs.posix.node_object import FixedNodeObject, NodeObject
@@ -83,6 +84,7 @@ class Mount(FixedNodeObject):
         internal_errors: Requests that failed by a fault of jaxfs itself.
         inodes: Nodes that the kernel has references to.
         waiters: Requests that wait, or may have to.
+        readers: Lets those that wait for the same result go on in portions.
         timeline: The last calls and jobs as a trace.
     """
 
@@ -102,6 +104,7 @@ class Mount(FixedNodeObject):
     internal_errors: int = 0
     inodes: int = 0
     waiters: int = 0
+    readers: WakeGate = attrs.field(factory=WakeGate)
     timeline: Timeline = attrs.field(init=False)
 
     @timeline.default

@@ -89,7 +89,7 @@ async def open_view(mount: Mount, view: View, caller: Credentials, flags: int) -
     if not view.producer.has_ended and not view.producer.is_rejected:
         if flags & os.O_NONBLOCK:
             return PendingResultFile(view, memory)
-        await view.producer.done.wait()
+        await mount.readers.wait(view.producer.done)
     return await ResultFile.of(view, memory)
 
 
