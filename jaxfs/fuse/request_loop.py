@@ -7,7 +7,9 @@ has the lock looks for the next request here first, and waits for it busily for 
 client takes: to wake a client on another core takes longer than its own work.  A step of a training
 loop in C takes 1.0 ms that way, 1.33 without.
 
-Where more than one request is there, all are read, and the `request_queue` has the order.
+Where more than one request is there, all are read, and the `request_queue` has the order.  Then one
+turn of the event loop takes as many as it can in ``TURN_S``: a thread that parses an array gets the
+interpreter at each turn, and keeps it for half a millisecond.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import functools
 import os
 import select
+import time
 from collections.abc import Callable
 from types import ModuleType
 
@@ -31,6 +34,7 @@ from jaxfs.fuse.request_queue import (
 from jaxfs.ipc.spin import SpinPolicy
 
 WAIT_S = 120e-6  # a client that is not scheduled within this is not waited for
+TURN_S = 1e-3  # requests that wait are taken for so long before other tasks have their turn
 MISS_COST = 8  # requests that are not waited for after a wait in vain: cores are scarce
 
 
@@ -47,6 +51,10 @@ class RequestWaiter:
         self._spin = SpinPolicy(WAIT_S, MISS_COST, skips=MISS_COST)
         self._receiver = receiver
         self._queue = RequestQueue()
+
+    def has_more(self) -> bool:
+        """Returns whether requests were read that wait for their turn."""
+        return bool(self._queue)
 
     async def wait_readable(self, fd: int) -> None:
         """Returns when ``fd`` is readable or a request was read, as trio's function does.
@@ -90,19 +98,79 @@ class RequestWaiter:
             self._receiver.choose(queue.take().held)
 
 
+class ReadLock:
+    """Lets one worker at a time take a request, in place of ``trio.Lock``.
+
+    Like that one, it passes from one worker to the next with a turn of the event loop.  But where
+    requests wait, a worker that has answered one takes the next one in the same turn.
+
+    Args:
+        has_more: Whether requests wait.
+    """
+
+    def __init__(self, has_more: Callable[[], bool]) -> None:
+        self._has_more = has_more
+        self._waiting = trio.lowlevel.ParkingLot()
+        self._is_held = self._is_handed_over = self._is_waking = False
+        self._until_s = 0.0  # this turn of the event loop should end
+
+    async def __aenter__(self) -> None:
+        """Takes the lock, perhaps without a checkpoint."""
+        if self._is_held:
+            await self._wait()
+        elif self._goes_on():
+            self._is_held = True
+            return
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._is_held = True
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        self._until_s = time.perf_counter() + TURN_S
+
+    async def __aexit__(self, *_: object) -> None:
+        """Gives it to the worker that has waited longest, unless this one goes on."""
+        if not self._waiting:
+            self._is_held = False
+        elif not self._goes_on():
+            self._is_handed_over = True
+            self._waiting.unpark()
+        else:
+            self._is_held = False
+            if not self._is_waking:  # this worker's handler may wait for something
+                self._is_waking = True
+                self._waiting.unpark()
+
+    def _goes_on(self) -> bool:
+        return self._has_more() and time.perf_counter() < self._until_s
+
+    async def _wait(self) -> None:
+        while True:
+            await self._waiting.park()
+            if self._is_handed_over:
+                self._is_handed_over = False
+                return
+            self._is_waking = False
+            if not self._is_held:
+                self._is_held = True
+                return
+
+
 def install(receiver: RequestReceiver | None) -> None:
     """Makes pyfuse3 wait for requests by a ``RequestWaiter``.
 
     Args:
         receiver: See there.
 
-    pyfuse3 3.5 has no hook for it: its session loop calls ``trio.lowlevel.wait_readable``, which it
-    looks up by name in the module it imported as ``trio``.  So it gets a copy of that module in
-    which this one function differs.  trio itself is not changed: this process's other tasks wait as
-    before.
+    pyfuse3 3.5 has no hook for it: its session loop calls ``trio.lowlevel.wait_readable`` under a
+    ``trio.Lock``, which it looks up by name in the module it imported as ``trio``.  So it gets a
+    copy of that module in which these two differ.  trio itself is not changed: this process's other
+    tasks wait as before.
     """
+    waiter = RequestWaiter(receiver)
     pyfuse3.trio = _copy_of(  # type: ignore[attr-defined]  # its own import, not its API
-        trio, lowlevel=_copy_of(trio.lowlevel, wait_readable=RequestWaiter(receiver).wait_readable)
+        trio,
+        Lock=functools.partial(ReadLock, waiter.has_more),
+        lowlevel=_copy_of(trio.lowlevel, wait_readable=waiter.wait_readable),
     )
 
 

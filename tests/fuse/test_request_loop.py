@@ -81,3 +81,49 @@ assert one.most == 1
 def test_all_requests_that_are_there_are_read_before_one_is_chosen() -> None:
     """Up to a limit: what is beyond it stays in the kernel, and nothing is lost."""
     subprocess.run([sys.executable, "-c", MANY], check=True, timeout=60)
+
+
+TURNS = """
+import time, trio, jaxfs.fuse
+from jaxfs.fuse import request_loop
+from jaxfs.fuse.request_loop import ReadLock
+
+request_loop.TURN_S = 3600.0
+WORKERS, REQUESTS = 5, 200
+
+async def main(waits):
+    left, taken, turns = [REQUESTS], [], [0]
+    lock = ReadLock(lambda: left[0] > 1)
+    async def worker(number):
+        while True:
+            async with lock:
+                if not left[0]:
+                    return
+                left[0] -= 1
+            taken.append(number)
+            if waits:
+                await trio.lowlevel.checkpoint()
+    async def count():
+        while left[0]:
+            turns[0] += 1
+            await trio.lowlevel.checkpoint()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        for number in range(WORKERS):
+            nursery.start_soon(worker, number)
+    assert len(taken) == REQUESTS
+    return turns[0], set(taken)
+
+turns, _ = trio.run(main, False)
+assert turns <= 10, turns
+_, workers = trio.run(main, True)
+assert len(workers) == WORKERS, "a handler that waits kept others from taking requests"
+request_loop.TURN_S = 0.0
+turns, _ = trio.run(main, False)
+assert turns >= REQUESTS // 2, "other tasks got no turns"
+"""
+
+
+def test_requests_that_wait_are_taken_in_one_turn_until_its_time_is_up() -> None:
+    """A handler that waits keeps no other worker from the next request."""
+    subprocess.run([sys.executable, "-c", TURNS], check=True, timeout=60)
