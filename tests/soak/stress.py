@@ -194,7 +194,8 @@ def _line(process: subprocess.Popen[str], timeout_s: float) -> str:
 def _internal_errors(mount: Mount) -> int:
     """Returns the count of ``health``; -1 where the mount does not answer."""
     with suppress(OSError):
-        rows = dict(row.split(" ", 1) for row in (mount.path / "health").read_text().splitlines())
+        lines = (mount.path / "health").read_text().splitlines()
+        rows = {name: value for name, _, value in (line.partition(" ") for line in lines)}
         return int(rows["internal_errors"])
     return -1
 
