@@ -87,6 +87,8 @@ _ARM_FEATURES = {
     "sve2": "sve2",
     "sve2p1": "sve2p1",
     "sve-aes": "sveaes",
+    "sve-sha3": "svesha3",
+    "sve-sm4": "svesm4",
     "sve2-aes": "sveaes",
     "sve2-bitperm": "svebitperm",
     "sve2-sha3": "svesha3",

@@ -14,6 +14,7 @@ import pytest
 
 from jaxfs.compiler.sandbox import seccomp, syscall_table
 from jaxfs.compiler.sandbox.bpf import ALLOW, KILL, refuse
+from jaxfs.posix import syscalls
 
 HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
@@ -75,8 +76,8 @@ def test_numbers_are_those_of_libseccomp(machine: str) -> None:
 def test_numbers_given_for_all_architectures_are_the_same_on_them(machine: str) -> None:
     known = header_numbers(machine)
     for name in ("LANDLOCK_CREATE_RULESET", "LANDLOCK_ADD_RULE", "LANDLOCK_RESTRICT_SELF"):
-        assert known[name.lower()] == getattr(seccomp.syscalls, name)
-    assert known["mount_setattr"] == seccomp.syscalls.MOUNT_SETATTR
+        assert known[name.lower()] == getattr(syscalls, name)
+    assert known["mount_setattr"] == syscalls.MOUNT_SETATTR
 
 
 # What the filter does, in a machine of classic BPF

@@ -51,7 +51,9 @@ CPU part\t: 0xd0c
 processor\t: 1
 Features\t: fp
 """
-RECORDED_ARM = b"\0neoverse-n1\x22+aes,+crc,+dotprod,+fp-armv8,+fullfp16,+lse,+neon,+sve,-sme\0"
+# what XLA records there, and on a Neoverse V2
+RECORDED_N1 = b"\0neoverse-n1\x22+aes,+crc,+fp-armv8,+lse,+neon,+sha2,-rand,-sve\0"
+RECORDED_V2 = b"\0+aes,+crc,+fp-armv8,+lse,+neon,+rand,+sha2,+sha3,+sm4,+sve-aes,-sve,-sve2\0"
 
 
 @pytest.fixture
@@ -76,9 +78,11 @@ def test_an_aarch64_kernel_lists_what_its_processor_can() -> None:
 
 @pytest.mark.usefixtures("arm")
 def test_features_that_an_aarch64_processor_lacks_are_found() -> None:
-    names = cpu_features.recorded_features(bytes(5000) + RECORDED_ARM + bytes(5000))
-    assert {"neon", "sve", "dotprod"} <= names
-    assert cpu_features.missing_features(names) == {"sve"}
+    own = cpu_features.recorded_features(bytes(5000) + RECORDED_N1 + bytes(5000))
+    assert own == {"aes", "crc", "fp-armv8", "lse", "neon", "sha2"}
+    assert cpu_features.missing_features(own) == frozenset()
+    other = cpu_features.recorded_features(RECORDED_V2)
+    assert cpu_features.missing_features(other) == {"rand", "sha3", "sm4", "sve-aes"}
 
 
 def test_the_two_architectures_never_share_an_instruction_set(
