@@ -17,7 +17,6 @@ import msgspec
 from jaxfs.posix import accelerators
 from jaxfs.posix.accelerators import (
     CUDA,
-    ROCM,
     TABLE,
     TPU,
     Accelerator,
@@ -125,6 +124,7 @@ def device_files(row: Accelerator, _environment: Mapping[str, str]) -> Iterator[
             "give a container its devices (docker run --gpus all, --device for others); outside "
             "one the driver makes them",
         )
+        return
     for node in [*nodes, *_control_files(row)]:
         if not node.exists():
             yield _missing(node)
@@ -191,8 +191,9 @@ def start_failure(platform: str, error: Exception) -> str:
     found = "; ".join(map(str, obstacles(platform)))
     if not found and text:
         return text
-    listing = {CUDA: "nvidia-smi", ROCM: "rocm-smi"}.get(row, "the driver's log")
-    return f"JAX finds no {row.device}: {found or f'look at {listing}'} ({text or repr(error)})"
+    listing = {"cuda": "nvidia-smi and ", "rocm": "rocm-smi and "}.get(row.platform, "")
+    cause = found or f"look at {listing}the daemon's log (mountctl logs)"
+    return f"JAX finds no {row.device}: {cause} ({text or repr(error)})"
 
 
 def _line(path: Path) -> str:
