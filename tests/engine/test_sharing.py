@@ -15,12 +15,13 @@ from jaxfs.engine.client.client import LocalEngine
 from jaxfs.engine.client.engines import MAX_SEPARATE, SharedEngine, open_shared
 from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef
 from jaxfs.engine.protocol import EngineOptions
+from jaxfs.engine.worker.slots import SLOTS_PER_USER
 from jaxfs.errors import Cancelled, RunFailed
 from jaxfs.testing import eventually_async
 from tests.engine.conftest import Programs, arrays_of
 
 ONE = EngineOptions(platform="cpu", devices=1)
-ALICE, BOB = 1001, 1002
+ALICE, BOB, CAROL = 1001, 1002, 1003
 ENDLESS, TURNS = np.int32(1), np.int32(1000)
 ONES = np.ones(8, "f4")
 SQUARE = np.full((512, 512), 0.5, "f4")
@@ -121,6 +122,28 @@ def test_thirty_six_endless_runs_stop_no_other_user(programs: Programs) -> None:
     with_users(programs, test)
 
 
+@pytest.fixture
+def few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """XLA has one thread for each core, so that endless products stop all other products."""
+    monkeypatch.setenv("PJRT_NPROC", str(os.cpu_count()))
+
+
+def test_endless_products_of_one_user_stop_no_product_of_another(programs: Programs) -> None:
+    """Each keeps a thread of XLA's for ever, and there are enough of them."""
+
+    async def test(users: Users) -> None:
+        endless = [users.run(ALICE, "endless_dot", SQUARE) for _ in range(SLOTS_PER_USER)]
+        endless += [users.run(CAROL, "endless_dot", SQUARE) for _ in range(SLOTS_PER_USER)]
+        for _ in range(3):
+            assert (await users.run(BOB, "dot", SQUARE).array())[0, 0] == 128
+            assert await users.run(BOB, "count_to_zero", TURNS).array() == 0
+        assert users.engines.all() == (users.shared,)
+        assert not any(run.outcomes for run in endless)
+
+    with_users(programs, test)
+
+
+@pytest.mark.usefixtures("few_threads")
 def test_a_user_that_holds_the_threads_of_xla_is_left_with_the_worker(programs: Programs) -> None:
     """Endless products keep XLA's threads: those of others cannot begin in the same worker."""
 
@@ -233,6 +256,7 @@ def test_further_users_share_the_last_engines(programs: Programs) -> None:
     with_users(programs, test)
 
 
+@pytest.mark.usefixtures("few_threads")
 def test_share_after_frees_a_worker_by_itself(programs: Programs) -> None:
     async def test(users: Users) -> None:
         async with trio.open_nursery() as nursery:

@@ -17,6 +17,7 @@ import traceback
 import msgspec
 
 from jaxfs.engine.protocol import DIAGNOSTICS_BYTES, EngineOptions, Ready, Request, StartFailed
+from jaxfs.engine.worker.slots import SLOTS
 from jaxfs.ipc.channel import Channel, Closed
 from jaxfs.posix import privileges
 from jaxfs.posix.accelerator_obstacles import start_failure
@@ -32,17 +33,28 @@ def _set_environment(options: EngineOptions) -> None:
     Those that choose devices and their memory are set by the front, see ``posix.device_selection``.
     """
     os.environ["JAX_ENABLE_X64"] = "1"  # an f64 in a program means f64
+    os.environ.setdefault("PJRT_NPROC", str(threads_of_xla(options.devices)))
     if options.devices > 1:
-        _let_devices_meet(options.devices)
+        _let_devices_meet()
 
 
-def _let_devices_meet(device_count: int) -> None:
+def threads_of_xla(device_count: int) -> int:
+    """Returns the size of the pool of threads in which XLA computes large products.
+
+    An endless loop with a product in it keeps one of these threads for ever, and there is one for
+    each core by default: a few such loops would stop the products of all users.  So there are more,
+    one for each run that may be under way on a device.
+    """
+    more = SLOTS if device_count <= 1 else device_count + MORE_THREADS
+    return len(os.sched_getaffinity(0)) + more
+
+
+def _let_devices_meet() -> None:
     """Lets the CPU's devices meet in collectives, however long one has to wait for another.
 
     XLA ends the process if a meeting takes 40 s, and its threads, one for each device, also run the
     programs of one device: an endless one would keep a device away.
     """
-    os.environ.setdefault("PJRT_NPROC", str(device_count + MORE_THREADS))
     flags = f"--xla_cpu_collective_call_terminate_timeout_seconds={MEETING_S}"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
 
