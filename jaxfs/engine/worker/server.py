@@ -20,6 +20,7 @@ import msgspec
 
 from jaxfs.engine import protocol
 from jaxfs.engine.worker import devices
+from jaxfs.engine.worker.cpu_shares import CpuShares
 from jaxfs.engine.worker.dependencies import Dependencies
 from jaxfs.engine.worker.executable import Cache, LoadedExecutable, load
 from jaxfs.engine.worker.mappings import Mappings
@@ -49,7 +50,8 @@ class Server:
         self._loads: dict[int, Future[LoadedExecutable]] = {}
         self._dependencies = Dependencies()
         self._cache = cache
-        self._slots = {device.id: Slots() for device in found}
+        shares = CpuShares()
+        self._slots = {device.id: Slots(shares=shares) for device in found}
         self._expects_more = False  # a small run is often followed by another
         self._spin = SpinPolicy(SPIN_S)
         self._threads = ThreadPoolExecutor(THREADS, "run")

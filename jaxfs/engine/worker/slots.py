@@ -14,6 +14,8 @@ import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 
+from jaxfs.engine.worker.cpu_shares import CpuShares
+
 SLOTS = 24  # for each device: leaves places among XLA's 32 for small runs
 SLOTS_PER_USER = 8
 
@@ -30,12 +32,19 @@ class Slots:
     Args:
         total: How many runs of all users there may be at once.
         per_user: How many of one user.
+        shares: Counts the threads that hold a slot; None if they need not share processors.
 
     Attributes:
         running: How many runs hold a slot.
     """
 
-    def __init__(self, total: int = SLOTS, per_user: int = SLOTS_PER_USER) -> None:
+    def __init__(
+        self,
+        total: int = SLOTS,
+        per_user: int = SLOTS_PER_USER,
+        shares: CpuShares | None = None,
+    ) -> None:
+        self._shares = shares
         self._total = total
         self._per_user = per_user
         self._lock = threading.Lock()
@@ -54,7 +63,8 @@ class Slots:
         """Waits for a slot, and holds it for the time of a block."""
         self._take(user)
         try:
-            yield
+            with self._shares.count(user) if self._shares else contextlib.nullcontext():
+                yield
         finally:
             self._give_back(user)
 
