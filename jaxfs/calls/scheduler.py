@@ -21,14 +21,15 @@ from collections.abc import Callable, Iterable
 import trio
 
 from jaxfs.arrays.run_inputs import PendingInput, RunInput, release_inputs
-from jaxfs.calls.separation import Head, UserLoad, user_to_separate
+from jaxfs.calls.separation import Head, user_to_separate
 from jaxfs.calls.user_queue import Place, Run, UserQueue, call_soon
 from jaxfs.engine.interface import Engine, Engines, Executable, Input, Outcome, OutputRef, Range
-from jaxfs.errors import Cancelled, JaxfsError, OverQuota, TimedOut, from_os_error
+from jaxfs.errors import Cancelled, JaxfsError, OverQuota, from_os_error
 
 MAX_IN_ENGINE = 192  # fewer than an engine takes, so that none waits in a queue there
 MAX_IN_ENGINE_PER_USER = 64  # leaves places for others where one user's runs do not end
 KILL_GRACE_S = 0.5  # most runs end by themselves sooner than a worker starts
+PREPARE_S = 10.0  # a worker is up within a second or two; it is ended without another after that
 ABANDONED_LIMIT_S = 10.0  # for a run of a conversation that was closed: its result is not read
 CHECKS_PER_LIMIT = 20  # how often the time limit is checked while a run may take
 CHECKS_PER_SHARE = 5  # the same for ``share_after``
@@ -259,18 +260,22 @@ class Scheduler:
     async def _kill_later(self, run: Run) -> None:
         """Ends the worker of a cancelled run, unless the run has ended within ``KILL_GRACE_S``.
 
-        Its user is separated first if that ends the worker of others: their runs go on.
+        Its user is separated first if that ends the worker of others: their runs go on.  Others use
+        the worker until the next one is up.
         """
         await trio.sleep(KILL_GRACE_S)
         user = run.user
+        others = [other for other in self._users.values() if other is not user]
         if not user.place.engine.cancel(run.number):
             return
         has_killed_again = user.stay.has_killed_again(trio.current_time())
-        others = [other for other in self._users.values() if other is not user]
-        if any(other.running and other.place is user.place for other in others):
-            self._separate(user, "a run of it has to be ended")
-        elif has_killed_again and others:
-            self._separate(user, "runs of it had to be ended")
+        if others and user.place is self._shared:
+            await self._prepare()
+            if not user.place.engine.cancel(run.number):
+                return
+        is_used = any(other.running and other.place is user.place for other in others)
+        if is_used or (has_killed_again and others):
+            self._separate(user, "runs of it have to be ended")
         self.cancel(run, kill=True)
 
     def abandon(self, runs: Iterable[Run]) -> None:
@@ -312,12 +317,10 @@ class Scheduler:
             if waits or not run.since_s or run.user.place in restarted:
                 run.since_s = now_s
             elif 0 < run.limit_s <= now_s - run.since_s:
-                reason = (
+                run.expire(
                     f"the run took over {run.limit_s:g} s (-o call_timeout) and was ended; "
                     f"ask for less, or mount with a longer limit"
                 )
-                run.end(Outcome(error=TimedOut(reason)))
-                self.kill(run)
 
     def share(self, now_s: float) -> None:
         """Separates a user whose runs keep others waiting, or whose runs workers died of.
@@ -338,41 +341,41 @@ class Scheduler:
         for uid in self._shared.engine.take_accused():
             if uid in self._users and len(self._users) > 1:
                 self._separate(self._users[uid], "a worker died of its run")
+                self._nursery.start_soon(self._prepare)  # for the next one
         if self._share_after_s:
             self._free_devices(now_s)
 
     def _free_devices(self, now_s: float) -> None:
         """Finds out whether a user keeps others waiting, and separates it or ends its run."""
         users = [user for user in self._users.values() if user.place is self._shared]
-        uid = user_to_separate([self._load_of(user, now_s) for user in users])
+        after_s = self._share_after_s
+        if user_to_separate([user.load(now_s, after_s / 2) for user in users]) is not None:
+            self._nursery.start_soon(self._prepare)
+        uid = user_to_separate([user.load(now_s, after_s) for user in users])
         by_device = defaultdict[int, list[Run]](list)
-        running = (run for user in users for run in user.running)
+        running = [run for user in users for run in user.running]
         for run in sorted(running, key=lambda run: run.number):
             for device in run.executable.device_ids:
                 by_device[device].append(run)
-        ages = {
-            device: self._heads[device].age_s(runs[0], now_s) for device, runs in by_device.items()
-        }
+        heads = self._heads
+        ages = {device: heads[device].age_s(runs[0], now_s) for device, runs in by_device.items()}
         if uid is None or self._separate(self._users[uid], "its runs keep others waiting"):
             return
         for device, (first, *others) in by_device.items():
-            waits = any(run.user is not first.user and self._is_long(run, now_s) for run in others)
-            if waits and ages[device] >= self._share_after_s:
-                reason = (
-                    f"the run took over {self._share_after_s:g} s while another user waited for "
-                    f"the device (-o share_after) and was ended; ask for less, or mount with a "
-                    f"longer time"
+            waits = any(
+                run.user is not first.user and run.is_long(now_s, after_s) for run in others
+            )
+            if waits and ages[device] >= after_s:
+                first.expire(
+                    f"the run took over {after_s:g} s while another user waited for the device "
+                    f"(-o share_after) and was ended; ask for less, or mount with a longer time"
                 )
-                first.end(Outcome(error=TimedOut(reason)))
-                self.kill(first)
 
-    def _is_long(self, run: Run, now_s: float) -> bool:
-        return bool(run.since_s) and now_s - run.since_s >= self._share_after_s
-
-    def _load_of(self, user: UserQueue, now_s: float) -> UserLoad:
-        long = [run.number for run in user.running if self._is_long(run, now_s)]
-        waited_s = user.head.age_s(next(iter(user.waiting), None), now_s)
-        return UserLoad(user.uid, len(long), min(long, default=0), waited_s >= self._share_after_s)
+    async def _prepare(self) -> None:
+        """Waits until the others' next worker is up, ``PREPARE_S`` at most."""
+        if self._engines is not None:
+            with trio.move_on_after(PREPARE_S):
+                await self._engines.prepare()
 
     def _separate(self, user: UserQueue, reason: str) -> bool:
         """Gives a user another engine than the others have.

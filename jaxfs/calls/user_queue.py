@@ -10,8 +10,9 @@ import attrs
 import trio
 
 from jaxfs.arrays.run_inputs import PendingInput, RunInput, ScheduledRun, release_inputs
-from jaxfs.calls.separation import Head, Stay
+from jaxfs.calls.separation import Head, Stay, UserLoad
 from jaxfs.engine.interface import Engine, Executable, Outcome
+from jaxfs.errors import TimedOut
 
 Arguments = TypeVarTuple("Arguments")
 
@@ -91,6 +92,15 @@ class Run:
         cause = next((failure for failure in failures if failure is not None), None)
         return outcome if cause is None else Outcome(error=cause)
 
+    def is_long(self, now_s: float, after_s: float) -> bool:
+        """Returns whether it has been in the engine for ``after_s``, by the looks so far."""
+        return bool(self.since_s) and now_s - self.since_s >= after_s
+
+    def expire(self, reason: str) -> None:
+        """Ends the run with TimedOut, and the worker if the run continues there."""
+        self.end(Outcome(error=TimedOut(reason)))
+        self.scheduler.kill(self)
+
     def kill(self) -> None:
         """Cancels the run, and ends the worker if the run continues; see ``Scheduler.kill``."""
         if not self.has_ended:
@@ -145,3 +155,14 @@ class UserQueue:
     unfinished: int = 0
     stay: Stay = attrs.field(factory=Stay)
     head: Head = attrs.field(factory=Head)
+
+    def load(self, now_s: float, after_s: float) -> UserLoad:
+        """Returns what the user has in its engine now.
+
+        Args:
+            now_s: The time by trio's clock.
+            after_s: How long a run takes that is overdue, or waits that has to wait.
+        """
+        long = [run.number for run in self.running if run.is_long(now_s, after_s)]
+        waited_s = self.head.age_s(next(iter(self.waiting), None), now_s)
+        return UserLoad(self.uid, len(long), min(long, default=0), waited_s >= after_s)

@@ -262,6 +262,13 @@ class Engines(Protocol):
             platform has no second one.
         """
 
+    async def prepare(self) -> None:
+        """Waits until the others' next worker is up, so that they need not wait for its start.
+
+        To be called before ``separate``, and before the worker of others is ended.  It returns at
+        once where there can be no such worker, and also where it cannot be started.
+        """
+
     def rejoin(self, uid: int, /) -> None:
         """Ends what ``separate`` began: the user, who has no run, is back with all others."""
 

@@ -328,6 +328,8 @@ class FakeEngines:
     Attributes:
         target: What programs are compiled for; as of a platform without a description.
         separated: The engines of users that were separated.
+        preparations: How often ``prepare`` was called.
+        prepared: What it waits for; set, unless a test puts another one here.
 
     >>> FakeEngines(devices=2).devices()[1].name
     'cpu:1'
@@ -348,6 +350,9 @@ class FakeEngines:
         self.owner = FakeEngine(self._devices)
         self._engines = {owner_uid: self.owner}
         self.separated: dict[int, FakeEngine] = {}
+        self.preparations = 0
+        self.prepared = trio.Event()
+        self.prepared.set()
 
     @property
     def toolchain(self) -> str:
@@ -375,6 +380,11 @@ class FakeEngines:
         found = self.separated[uid] = FakeEngine(self._devices, self.owner.pool, self.owner.numbers)
         self.owner.give_user(uid, found)
         return found
+
+    async def prepare(self) -> None:
+        """Counts the request, and waits for ``prepared``."""
+        self.preparations += 1
+        await self.prepared.wait()
 
     def rejoin(self, uid: int) -> None:
         """Lets the user use the owner's engine again."""

@@ -15,7 +15,7 @@ from jaxfs.calls.separation import FIRST_STAY_S, UserLoad, user_to_separate
 from jaxfs.calls.user_queue import Run
 from jaxfs.engine.interface import Executable, Outcome
 from jaxfs.errors import JaxfsError, TimedOut
-from jaxfs.testing import FakeEngine, FakeEngines
+from jaxfs.testing import FakeEngine, FakeEngines, eventually_async
 from jaxfs.types.signature import Signature
 
 ALICE, BOB, CAROL = 1001, 1002, 1003
@@ -172,6 +172,58 @@ async def test_who_ends_a_worker_ends_only_its_own(autojump_clock: trio.testing.
         assert len(desk.engines.separated[ALICE].killed) == 3
         assert (desk.engine.killed, desk.engine.restarts) == ([], 0)
         assert "bob" not in desk.ended
+
+
+async def test_others_use_a_worker_until_the_next_one_is_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A run that its user has removed goes on meanwhile: no other user waits for a start."""
+    async with at_desk() as desk:
+        desk.engines.prepared = trio.Event()
+        desk.ask(BOB, "bob")
+        desk.ask(ALICE, "endless").kill()
+        await trio.sleep(scheduler_module.PREPARE_S / 2)
+        assert "endless" in desk.ended, "its user does not wait"
+        assert (desk.engine.killed, desk.engines.separated) == ([], {})
+        desk.engines.prepared.set()
+        await trio.sleep(1)
+        assert len(desk.engines.separated[ALICE].killed) == 1
+        assert desk.engine.killed == []
+
+
+async def test_a_worker_is_ended_although_no_other_one_comes_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with at_desk() as desk:
+        desk.engines.prepared = trio.Event()
+        desk.ask(BOB, "bob")
+        desk.engine.finish(outputs=b"")
+        desk.ask(ALICE, "endless").kill()
+        await trio.sleep(2 * scheduler_module.PREPARE_S)
+        assert len(desk.engine.killed) == 1
+
+
+async def test_a_user_alone_has_its_worker_ended_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with at_desk() as desk:
+        desk.engines.prepared = trio.Event()
+        desk.ask(ALICE, "endless").kill()
+        await trio.sleep(1)
+        assert len(desk.engine.killed) == 1
+        assert desk.engines.preparations == 0
+
+
+async def test_the_next_worker_is_up_before_a_user_is_separated() -> None:
+    async with at_desk() as desk:
+        desk.ask(ALICE, "endless")
+        desk.look(1.0)
+        desk.ask(BOB, "bob")
+        desk.look(2.0, 2.0 + SHARE_AFTER_S / 2)
+        await eventually_async(lambda: desk.engines.preparations == 1)
+        assert not desk.engines.separated
+        desk.look(2.0 + SHARE_AFTER_S)
+        assert list(desk.engines.separated) == [ALICE]
 
 
 async def test_a_user_that_ends_the_worker_again_and_again_is_separated(

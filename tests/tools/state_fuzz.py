@@ -30,6 +30,7 @@ import trio
 from jaxfs.compiler.client.client import open_compiler
 from jaxfs.engine.client.client import LocalEngine, open_local_engine
 from jaxfs.engine.client.engines import SharedEngine
+from jaxfs.engine.client.spare_worker import SpareWorker
 from jaxfs.engine.protocol import EngineOptions
 from jaxfs.errors import JaxfsError
 from jaxfs.ipc.shared_memory import Pool
@@ -165,7 +166,9 @@ class Fuzzer:
             connection._numbers.clear()  # a fresh worker for each state would take seconds
         compiler = cast(FakeCompiler, self._compiler)
         async with trio.open_nursery() as nursery:
-            engines = cast(FakeEngines, _KeptEngines(self._engine, EngineOptions(), nursery))
+            options = EngineOptions()
+            spare = SpareWorker(options, nursery)
+            engines = cast(FakeEngines, _KeptEngines(self._engine, options, spare, nursery))
             async with open_vfs(KEEP, state_dir=state, engines=engines, compiler=compiler) as mount:
                 yield mount
 

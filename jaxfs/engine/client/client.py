@@ -20,8 +20,9 @@ from jaxfs.engine.client.dispatcher import Dispatcher
 from jaxfs.engine.client.process import WorkerProcess
 from jaxfs.engine.client.quarantine import Quarantine
 from jaxfs.engine.client.run import EngineRun
+from jaxfs.engine.client.spare_worker import SpareWorker
 from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef, Repair, State
-from jaxfs.engine.protocol import Device, EngineOptions
+from jaxfs.engine.protocol import Device, EngineOptions, Ready
 from jaxfs.errors import Cancelled, JaxfsError, TimedOut, from_os_error
 from jaxfs.ipc.channel import Closed
 from jaxfs.ipc.shared_memory import Pool
@@ -57,6 +58,7 @@ class LocalEngine:
         idle_s: If not 0, the process is started at the first run, and ended after so many seconds
             without one.
         quarantine: The programs that are refused; none where not given.
+        spare: A worker that may be up already when this engine needs another one.
 
     Attributes:
         state: See ``interface.Engine``.
@@ -72,6 +74,7 @@ class LocalEngine:
         pool: Pool,
         idle_s: float = 0.0,
         quarantine: Quarantine | None = None,
+        spare: SpareWorker | None = None,
     ) -> None:
         self.state: State = "idle" if idle_s else "starting"
         self.restarts = 0
@@ -83,6 +86,7 @@ class LocalEngine:
         self._dispatcher = Dispatcher(pool, quarantine)
         self._scope = trio.CancelScope()
         self._idle_s = idle_s
+        self._spare = spare
         self._failed_at = 0.0
         self._start_wanted = trio.Event()
         self._started = trio.Event()  # or failed
@@ -295,6 +299,15 @@ class LocalEngine:
         return await self._start()
 
     async def _start(self) -> WorkerConnection:
+        taken = self._spare.take() if self._spare is not None else None
+        process, ready = taken or await self._start_process()
+        self._devices, self.toolchain = ready.devices, ready.toolchain
+        self.target = ready.target or CompileTarget(ready.platform)
+        self.pool.has_device_cache = ready.has_device_cache
+        self.quarantine.shares_context = any(device.has_own_memory for device in ready.devices)
+        return WorkerConnection(process, self.pool)
+
+    async def _start_process(self) -> tuple[WorkerProcess, Ready]:
         try:
             process = WorkerProcess(self._options)
         except OSError as error:
@@ -304,11 +317,7 @@ class LocalEngine:
         except BaseException:
             await process.end()
             raise
-        self._devices, self.toolchain = ready.devices, ready.toolchain
-        self.target = ready.target or CompileTarget(ready.platform)
-        self.pool.has_device_cache = ready.has_device_cache
-        self.quarantine.shares_context = any(device.has_own_memory for device in ready.devices)
-        return WorkerConnection(process, self.pool)
+        return process, ready
 
     async def _serve(self, connection: WorkerConnection) -> None:
         """Exchanges messages until the process has ended, for whatever reason."""
@@ -382,13 +391,15 @@ class LocalEngine:
 
 
 @contextlib.asynccontextmanager
-async def open_local_engine(options: EngineOptions, pool: Pool) -> AsyncIterator[LocalEngine]:
+async def open_local_engine(
+    options: EngineOptions, pool: Pool, spare: SpareWorker | None = None
+) -> AsyncIterator[LocalEngine]:
     """Opens a local engine that is ready, and ends it on the way out.
 
     Raises:
         RunFailed: The worker cannot be started.
     """
-    engine = LocalEngine(options, pool)
+    engine = LocalEngine(options, pool, spare=spare)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(engine.run)
         try:

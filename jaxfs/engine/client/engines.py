@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from jaxfs.engine.client.client import LocalEngine, open_local_engine
+from jaxfs.engine.client.spare_worker import SpareWorker
 from jaxfs.engine.interface import Engine, Repair
 from jaxfs.engine.protocol import Device, EngineOptions
 from jaxfs.ipc.shared_memory import Pool
@@ -69,6 +70,9 @@ class UserEngines:
 
     def separate(self, _uid: int, /) -> None:
         """Returns None: every user has an engine already."""
+
+    async def prepare(self) -> None:
+        """Returns at once: no user waits for the engine of another one."""
 
     def rejoin(self, _uid: int, /) -> None:
         """Does nothing."""
@@ -138,11 +142,19 @@ class SharedEngine:
     Args:
         engine: The engine.
         options: How its worker starts; those of other engines start the same way.
+        spare: The worker that ``engine`` takes where it loses its own.
         nursery: For the other engines.
     """
 
-    def __init__(self, engine: LocalEngine, options: EngineOptions, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        engine: LocalEngine,
+        options: EngineOptions,
+        spare: SpareWorker,
+        nursery: trio.Nursery,
+    ) -> None:
         self._engine = engine
+        self._spare = spare
         self._options = options
         self._nursery = nursery
         self._separate: list[LocalEngine] = []
@@ -176,11 +188,21 @@ class SharedEngine:
 
         Other devices are held by one process.
         """
-        if any(device.platform != "cpu" for device in self._engine.devices()):
+        if not self._may_have_more:
             return None
         found = self._separated[uid] = self._least_used()
         self._engine.give_user(uid, found)
         return found
+
+    @property
+    def _may_have_more(self) -> bool:
+        """Whether more than one process can use the devices."""
+        return all(device.platform == "cpu" for device in self._engine.devices())
+
+    async def prepare(self) -> None:
+        """Waits until the spare worker is up, on CPUs; see ``interface.Engines``."""
+        if self._may_have_more:
+            await self._spare.prepare()
 
     def rejoin(self, uid: int, /) -> None:
         """Lets a user without runs use the shared engine again."""
@@ -219,12 +241,15 @@ async def open_shared(options: EngineOptions) -> AsyncIterator[SharedEngine]:
         RunFailed: It cannot be started.
     """
     pool = Pool()
-    async with open_local_engine(options, pool) as engine, trio.open_nursery() as nursery:
-        engines = SharedEngine(engine, options, nursery)
-        try:
-            yield engines
-        finally:
-            with trio.CancelScope(shield=True):
-                await engine.close()
-                await engines.close()
+    async with trio.open_nursery() as nursery:
+        spare = SpareWorker(options, nursery)
+        async with open_local_engine(options, pool, spare) as engine:
+            engines = SharedEngine(engine, options, spare, nursery)
+            try:
+                yield engines
+            finally:
+                spare.close()
+                with trio.CancelScope(shield=True):
+                    await engine.close()
+                    await engines.close()
     pool.close()
