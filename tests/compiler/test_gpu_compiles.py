@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +17,7 @@ import pytest
 from jaxfs.compiler.client.client import CompilerClient
 from jaxfs.compiler.job_protocol import Compile, Compiled
 from jaxfs.compiler.sandbox.gpu_tools import find_tools
-from jaxfs.errors import Invalid, NoDevice, RunFailed
+from jaxfs.errors import Invalid, NoDevice, RunFailed, TimedOut
 from jaxfs.jaxcompat import topologies
 from jaxfs.types.compile_target import CompileTarget
 from jaxfs.types.signature import Signature
@@ -119,6 +123,45 @@ def test_a_cpu_is_described_by_its_name() -> None:
 def test_a_description_that_is_none_is_the_fault_of_no_program(tracer: BlockingTracer) -> None:
     with pytest.raises(RunFailed, match="compile=engine"):
         build(tracer, SAXPY, CompileTarget("cuda", "no description"))
+
+
+ENDLESS = r"""
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+int main(int count, char **words) {
+  if (count > 1 && !strcmp(words[1], "--version"))
+    return puts("Cuda compilation tools, release 13.0, V13.0.88\nBuild cuda_13.0.r13.0/x") < 0;
+  for (;;) pause();
+}
+"""
+
+
+@needs_plugin
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_an_assembler_that_never_ends_ends_with_the_compile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "endless.c").write_text(ENDLESS)
+    program = tmp_path / "bin/ptxas"
+    subprocess.run(["cc", "-o", program, tmp_path / "endless.c"], check=True)
+    monkeypatch.setenv("CUDA_ROOT", str(tmp_path))
+    tracer = BlockingTracer(deadline_s=5.0)
+    try:
+        with pytest.raises(TimedOut, match="compiling took over 5 s"):
+            build(tracer, SAXPY)
+        assert not list(running(program))
+    finally:
+        tracer.close()
+
+
+def running(program: Path) -> Iterator[str]:
+    """Yields the processes of a program."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "exe").readlink() == program:
+                yield entry.name
 
 
 @pytest.mark.skipif(HAS_PLUGIN, reason="JAX has a CUDA plugin here")

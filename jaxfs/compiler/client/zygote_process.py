@@ -21,7 +21,10 @@ from jaxfs.posix.child_process import ChildProcess
 START_S = 60.0  # a cold disk and a busy machine need many seconds to import jax
 END_S = 2.0
 # The part of the front's environment that a zygote needs; other variables could change results.
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "XLA_FLAGS")
+_KEPT = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "XLA_FLAGS"),
+    "CUDA_ROOT",  # where JAX's CUDA is, if it is not NVIDIA's packages
+)
 _SET = {
     "JAX_PLATFORMS": "cpu",
     "CUDA_VISIBLE_DEVICES": "",  # compiling takes no GPU memory

@@ -1,8 +1,9 @@
 """The programs that XLA runs when it compiles for an NVIDIA GPU: ``ptxas`` and ``nvlink``.
 
 XLA's plugin has no assembler of its own.  It writes the PTX of a kernel to a file in TMPDIR, runs
-the assembler and reads what that made.  It looks for CUDA where this module does: in the packages
-of NVIDIA, in ``--xla_gpu_cuda_data_dir``, in /usr/local, and in PATH.
+the assembler and reads what that made.  It looks for CUDA where this module does: in CUDA_ROOT,
+which JAX reads, in the packages of NVIDIA, in ``--xla_gpu_cuda_data_dir``, in /usr/local, and in
+PATH.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def find_tools() -> GpuTools:
 
 def _roots() -> Iterator[Path]:
     """Yields the directories that may have a CUDA."""
+    if (root := Path(os.environ.get("CUDA_ROOT", ""))).is_absolute():
+        yield root
     yield from map(Path, _DATA_DIR.findall(os.environ.get("XLA_FLAGS", "")))
     for entry in map(Path, sys.path):
         yield from (path for path in (entry / "nvidia").glob("*") if path.is_dir())
