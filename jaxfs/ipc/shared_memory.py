@@ -37,8 +37,8 @@ __all__ = ["PAGE_BYTES", "MappedSegments", "Pool", "Segment", "SegmentRef"]
 
 PAGE_BYTES = mmap.PAGESIZE
 SLAB_BYTES = 1 << 17  # a segment that short-lived ranges share
-SHARED_SLAB_BYTES = 2 << 20  # a segment that they share, or MIN_SLOTS of the larger ones
-MIN_SLOTS = 8
+SHARED_SLAB_BYTES = 8 << 20  # a segment that they share, or MIN_SLOTS of the larger ones
+MIN_SLOTS = 32  # so that 10 GiB of ranges of 1 MiB, which no user is charged for, take 320
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
