@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import trio
 
-from jaxfs.arrays.decoded_memory import Charge, JoinedMemory
-from jaxfs.arrays.inputs import THREAD_BYTES, Request
+from jaxfs.arrays.decoded_memory import THREAD_BYTES, Charge, JoinedMemory
+from jaxfs.arrays.inputs import Request
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.codecs.infer import InferredParam
 from jaxfs.engine.interface import Input, Range

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from jaxfs.arrays.producers import Producer
+from jaxfs.arrays.producers import CopyInput, Producer
 from jaxfs.arrays.run_inputs import ScheduledRun
 from jaxfs.engine.interface import Input, OutputRef
 from jaxfs.errors import Cancelled, JaxfsError, RunFailed
@@ -67,8 +67,13 @@ class ArrayRef:
         found = self.producer.outputs()
         return found if self.indices is None else [found[index] for index in self.indices]
 
-    def input(self, number: int, pool: Pool) -> Input | FutureInput:
+    def input(self, number: int, pool: Pool, copy: CopyInput | None = None) -> Input | FutureInput:
         """Returns one of the arrays as a run's input.
+
+        Args:
+            number: The position of the array.
+            pool: The memory of the engine that runs it.
+            copy: Copies an array that is there in another engine's memory; at once, if None.
 
         Raises:
             RunFailed: What makes the array failed.
@@ -80,7 +85,7 @@ class ArrayRef:
         index = number if self.indices is None else self.indices[number]
         found = FutureInput(self.producer, index, pool, self.path)
         if self.producer.has_ended:
-            return found.resolve()
+            return found.resolve(copy)
         self.producer.consumers += 1
         return found
 
@@ -180,7 +185,7 @@ class FutureInput:
         """The run that makes the input."""
         return self.producer.run
 
-    def resolve(self) -> Input:
+    def resolve(self, copy: CopyInput | None = None) -> Input:
         """Returns the input, retained, once the producer has ended.
 
         Raises:
@@ -191,7 +196,7 @@ class FutureInput:
         failure = self.failure()
         if failure is not None:
             raise failure
-        return self.producer.input(self.index, self.pool)
+        return self.producer.input(self.index, self.pool, copy)
 
     def output_ref(self) -> OutputRef:
         """Returns the engine's name of the input, while the producer's run is in the engine."""

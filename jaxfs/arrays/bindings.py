@@ -17,6 +17,7 @@ import attrs
 
 from jaxfs.arrays.array_refs import ArrayRef, leaf_order
 from jaxfs.arrays.decoded_memory import Charge as ChargeBytes
+from jaxfs.arrays.decoded_memory import InputCopies
 from jaxfs.arrays.inputs import FindArray, Request, input_of_ref
 from jaxfs.arrays.named_array import NamedArray
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
@@ -259,14 +260,18 @@ async def decode_inputs(
     if not bound:
         return tuple(decoded)
     rest, found = iter(decoded), list[RunInput]()
+    copies = InputCopies(pool, charge)
     try:
         for number, param in enumerate(params):
             one = bound.get(number)
             if one is not None:
-                found.append(input_of_ref(number, param, one.ref, one.leaf, pool))
+                found.append(input_of_ref(number, param, one.ref, one.leaf, copies))
             else:
                 found.append(next(rest))
-    except JaxfsError:
+        await copies.make(request.uid)
+    except BaseException:
         release_inputs([*found, *rest])
         raise
+    finally:
+        copies.close()
     return tuple(found)

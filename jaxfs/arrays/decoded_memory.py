@@ -12,15 +12,18 @@ from typing import TypeVar, TypeVarTuple
 import attrs
 import trio
 
+from jaxfs.arrays.codec_threads import run_codec
 from jaxfs.arrays.producers import INLINE_INPUT_BYTES
+from jaxfs.codecs.pieces import BLOCK_BYTES, blocks
 from jaxfs.engine.interface import Range
 from jaxfs.errors import from_os_error
-from jaxfs.ipc.shared_memory import Pool
+from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.types.buffers import FOR_A_WHILE, ArrayPlace, Bytes, PrivatePlace
 
 Found = TypeVar("Found")
 Arguments = TypeVarTuple("Arguments")
 Charge = Callable[[int], Callable[[], None]]  # charges a user for bytes, returns the refund
+THREAD_BYTES = 1 << 18  # more than this is copied in a thread: it would delay other requests
 MAX_PRIVATE_BYTES = 1 << 20  # of the short arrays of a request
 
 
@@ -90,14 +93,7 @@ class DecodedMemory:
             OSError: There is none.
         """
         del index  # each has memory of its own
-        refund = self._charge(nbytes)
-        try:
-            segment, offset = self._pool.take_range(nbytes)
-        except OSError:
-            refund()
-            raise
-        segment.on_return = refund
-        return Range(segment, offset, nbytes)
+        return charged_range(self._pool, self._charge, nbytes)
 
     def hand_out(self, place: SharedPlace) -> Range:
         """Returns the memory of a place; the caller releases it from now on."""
@@ -157,6 +153,79 @@ class JoinedMemory(DecodedMemory):
         if self.whole is not None:
             self.whole.segment.release()
             self.whole = None
+
+
+class InputCopies:
+    """Inputs that are copied to shared memory, once all are known: many bytes in a thread.
+
+    Args:
+        pool: The memory.
+        charge: Charges the user, before the memory is taken.
+
+    Attributes:
+        pool: The memory.
+    """
+
+    def __init__(self, pool: Pool, charge: Charge) -> None:
+        self.pool = pool
+        self._charge = charge
+        self._copies: list[tuple[Range, Bytes]] = []
+        self._sources: list[Segment] = []
+
+    def add(self, data: Bytes) -> Range:
+        """Returns memory, which the caller releases; ``data`` is copied to it by ``make``.
+
+        Raises:
+            OverQuota: The user would exceed its share.
+            NoSpace: There is no memory.
+        """
+        found = charged_range(self.pool, self._charge, len(data))
+        self._copies.append((found, data))
+        return found
+
+    def of(self, source: Range, pool: Pool) -> Range:
+        """Returns memory for an array of another engine; a ``CopyInput``."""
+        assert pool is self.pool
+        found = self.add(source.segment.view(source.offset, source.nbytes))
+        self._sources.append(source.segment.retain())
+        return found
+
+    async def make(self, uid: int) -> None:
+        """Copies all of them."""
+        if not self._copies:
+            return
+        if sum(len(data) for _, data in self._copies) > THREAD_BYTES:
+            await run_codec(uid, self._copy)
+        else:
+            self._copy()
+
+    def _copy(self) -> None:
+        for place, data in self._copies:
+            for number, block in enumerate(blocks(memoryview(data))):
+                place.segment.write(place.offset + number * BLOCK_BYTES, block)
+
+    def close(self) -> None:
+        """Releases what was copied."""
+        sources, self._sources = self._sources, []
+        for segment in sources:
+            segment.release()
+
+
+def charged_range(pool: Pool, charge: Charge, nbytes: int) -> Range:
+    """Returns memory, retained, that is charged to a user until it is released.
+
+    Raises:
+        OverQuota: The user would exceed its share.
+        NoSpace: There is no memory.
+    """
+    refund = charge(nbytes)
+    try:
+        segment, offset = pool.take_range(nbytes)
+    except OSError as error:
+        refund()
+        raise from_os_error(error, "keeping the inputs") from error
+    segment.on_return = refund
+    return Range(segment, offset, nbytes)
 
 
 def _on_loop(function: Callable[[*Arguments], Found], *arguments: *Arguments) -> Found:

@@ -10,22 +10,26 @@ import trio
 
 from jaxfs.arrays.array_refs import ArrayRef, leaf_order
 from jaxfs.arrays.codec_threads import run_codec
-from jaxfs.arrays.decoded_memory import Charge, DecodedMemory, SharedPlace
+from jaxfs.arrays.decoded_memory import (
+    THREAD_BYTES,
+    Charge,
+    DecodedMemory,
+    InputCopies,
+    SharedPlace,
+)
 from jaxfs.arrays.producers import INLINE_INPUT_BYTES
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.codecs import formats, text_input
 from jaxfs.codecs.diagnostics import mismatch
 from jaxfs.codecs.infer import ANYTHING, ExpectedParams, InferredParam
 from jaxfs.codecs.infer import infer as infer_types
-from jaxfs.codecs.pieces import BLOCK_BYTES, blocks
 from jaxfs.engine.interface import Range
-from jaxfs.errors import Invalid, JaxfsError, NotFound, from_os_error
+from jaxfs.errors import Invalid, JaxfsError, NotFound
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spool import Spool
 from jaxfs.programs.commits import look_up
 from jaxfs.types.buffers import Argument, Parameter, Reference, TypedBuffer
 
-THREAD_BYTES = 1 << 18  # more than this is copied in a thread: it would delay other requests
 LOOP_BYTES = 1 << 14  # more than this is parsed in a thread, and the headers of .npy looked at
 LOOP_REFERENCES = 256  # looked up in one turn of the event loop
 LOOP_INPUTS = 1024  # made in one turn
@@ -51,13 +55,14 @@ class Request:
 
     Attributes:
         format: The name of the format.
+        uid: The user.
     """
 
     def __init__(self, spool: Spool, fixed_format: str, uid: int) -> None:
         self.format = format_of(spool, fixed_format)
         self._data = spool.view()
         self._segment, self._start = spool.segment, spool.start
-        self._uid = uid
+        self.uid = uid
         self._refs: dict[str, ArrayRef | JaxfsError] = {}  # by path
 
     @classmethod
@@ -93,7 +98,7 @@ class Request:
         """
         if max(len(self._data), unpacked_bytes) <= LOOP_BYTES:
             return parse(self._data)
-        return await run_codec(self._uid, lambda: parse(self._data))
+        return await run_codec(self.uid, lambda: parse(self._data))
 
     def reference(self) -> ArrayRef | None:
         """Returns the reference that the request consists of, or None if it is anything else.
@@ -144,21 +149,22 @@ class Request:
             JaxfsError: What looking a reference up raised, or the error of its producer.
         """
         decoded = DecodedMemory(pool, charge) if memory is None else memory
-        inputs, copies = list[RunInput](), list[tuple[Range, memoryview | bytes]]()
+        inputs, copies = list[RunInput](), InputCopies(pool, charge)
         try:
             arguments = self._match_names(await self._arguments(params, charge, decoded), params)
             for index, argument in enumerate(arguments):
                 if isinstance(argument, TypedBuffer) and isinstance(argument.place, SharedPlace):
                     inputs.append(decoded.hand_out(argument.place))
                 else:
-                    inputs.append(self._input(index, params[index], argument, pool, charge, copies))
+                    inputs.append(self._input(index, params[index], argument, copies))
                 if index % LOOP_INPUTS == LOOP_INPUTS - 1:
                     await trio.lowlevel.checkpoint()
-            await self._copy(copies)
+            await copies.make(self.uid)
         except BaseException:
             release_inputs(inputs)
             raise
         finally:
+            copies.close()
             if memory is None:
                 decoded.close()
         return inputs
@@ -192,19 +198,6 @@ class Request:
             return decode(self._data)
         return await self._parse(decode)
 
-    async def _copy(self, copies: Sequence[tuple[Range, memoryview | bytes]]) -> None:
-        """Copies arrays to shared memory, many bytes in a thread."""
-
-        def copy() -> None:
-            for place, data in copies:
-                for number, block in enumerate(blocks(memoryview(data))):
-                    place.segment.write(place.offset + number * BLOCK_BYTES, block)
-
-        if sum(len(data) for _, data in copies) > THREAD_BYTES:
-            await run_codec(self._uid, copy)
-        else:
-            copy()
-
     def _match_names(
         self, arguments: list[Argument], params: Sequence[Parameter]
     ) -> list[Argument]:
@@ -224,29 +217,19 @@ class Request:
         index: int,
         param: Parameter,
         argument: Argument,
-        pool: Pool,
-        charge: Charge,
-        copies: list[tuple[Range, memoryview | bytes]],
+        copies: InputCopies,
     ) -> RunInput:
         """Returns an input; what has to be copied to its segment is added to ``copies``."""
         if isinstance(argument, Reference):
-            return input_of_ref(index, param, self._ref(argument.path), argument.leaf, pool)
+            return input_of_ref(index, param, self._ref(argument.path), argument.leaf, copies)
         nbytes = len(argument.data)
         if nbytes <= INLINE_INPUT_BYTES:
             return bytes(argument.data)
         segment = self._segment
-        if segment is not None and segment.belongs_to(pool) and argument.offset is not None:
+        is_ours = segment is not None and segment.belongs_to(copies.pool)
+        if segment is not None and is_ours and argument.offset is not None:
             return Range(segment.retain(), self._start + argument.offset, nbytes)
-        refund = charge(nbytes)
-        try:
-            taken, offset = pool.take_range(nbytes)
-        except OSError as error:
-            refund()
-            raise from_os_error(error, "keeping the inputs") from error
-        taken.on_return = refund
-        found = Range(taken, offset, nbytes)
-        copies.append((found, argument.data))
-        return found
+        return copies.add(argument.data)
 
     def _ref(self, path: str) -> ArrayRef:
         """Returns a reference that was looked up when the request was made.
@@ -270,8 +253,10 @@ def _find_or_error(find: FindArray, path: str) -> ArrayRef | JaxfsError:
         return error.with_traceback(None)  # which would keep the frames that raised it
 
 
-def input_of_ref(index: int, param: Parameter, ref: ArrayRef, leaf: int, pool: Pool) -> RunInput:
-    """Returns array ``leaf`` of a reference as input ``index``.
+def input_of_ref(
+    index: int, param: Parameter, ref: ArrayRef, leaf: int, copies: InputCopies
+) -> RunInput:
+    """Returns array ``leaf`` of a reference as input ``index``; ``copies`` has it to copy, perhaps.
 
     Raises:
         Invalid: The types differ; the message has both.
@@ -280,4 +265,4 @@ def input_of_ref(index: int, param: Parameter, ref: ArrayRef, leaf: int, pool: P
     if found.aval != param.aval:
         name = f"{ref.path}.{found.name}" if found.name and len(ref.params) > 1 else ref.path
         raise mismatch(index, param, f"{found.aval} of {name}")
-    return ref.input(leaf, pool)
+    return ref.input(leaf, copies.pool, copies.of)

@@ -23,6 +23,7 @@ from jaxfs.types.memory_layout import ALIGNMENT, first_value, output_offsets
 from jaxfs.types.signature import Param, Signature
 
 INLINE_INPUT_BYTES = INLINE_BYTES // 8  # an input that is copied into the message to the engine
+CopyInput = Callable[[Range, Pool], Range]  # copies an array to another engine's memory
 _NUMBERS = itertools.count(1)
 
 
@@ -123,12 +124,13 @@ class Producer:
         """
         return first_value(self.number) + index
 
-    def input(self, index: int, pool: Pool) -> Input:
+    def input(self, index: int, pool: Pool, copy: CopyInput | None = None) -> Input:
         """Returns one array as a run's input, retained.
 
         Args:
             index: The position of the array in ``params``.
             pool: The memory of the engine that runs it; only an array of another pool is copied.
+            copy: Copies it; at once, if None.
 
         Raises:
             OSError: There is no memory for the copy.
@@ -141,7 +143,7 @@ class Producer:
             return segment.read(start, nbytes)
         if segment.belongs_to(pool):
             return Range(segment.retain(), start, nbytes, self.value_number(index))
-        return copy_to_pool(segment.view(start, nbytes), pool)
+        return (copy or copy_to_pool)(Range(segment, start, nbytes), pool)
 
     def output_ref(self, index: int) -> OutputRef:
         """Returns the engine's name for one array of a run that has not ended.
@@ -191,15 +193,15 @@ class Producer:
                 self.refund = None
 
 
-def copy_to_pool(data: bytes | memoryview, pool: Pool) -> Range:
+def copy_to_pool(source: Range, pool: Pool) -> Range:
     """Returns a copy in shared memory, which the caller releases.
 
     Raises:
         OSError: There is no memory left.
     """
-    segment, offset = pool.take_range(len(data))
-    segment.write(offset, data)
-    return Range(segment, offset, len(data))
+    segment, offset = pool.take_range(source.nbytes)
+    segment.write(offset, source.segment.view(source.offset, source.nbytes))
+    return Range(segment, offset, source.nbytes)
 
 
 def split_outputs(params: Sequence[Parameter], memory: Input) -> list[TypedBuffer]:

@@ -10,11 +10,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import trio
 
+from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.inputs import Request
+from jaxfs.arrays.producers import WrittenArrays
 from jaxfs.engine.interface import Range
 from jaxfs.errors import JaxfsError
-from jaxfs.ipc.shared_memory import Pool
+from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.ipc.spool import Spool
 from jaxfs.quotas import DESCRIPTORS, MEMORY, Quotas
 from jaxfs.testing import InProcessMount, open_vfs
@@ -141,3 +144,38 @@ async def test_an_archive_that_proves_damaged_costs_nothing(at: int) -> None:
                 await mount.client.write(path, bytes(data))
         assert used(mount) == before
         assert pool.used_bytes == held
+
+
+async def test_an_array_of_another_engine_is_copied_in_pieces_and_charged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The event loop copied it at once, as much as there is, charged to no user."""
+    theirs, ours, quotas = Pool(), Pool(), Quotas({}, 1 << 40)
+    params = (Param("x", Aval("f32", NUMBERS.shape)),)
+    segment = theirs.take(NUMBERS.nbytes)
+    segment.write(0, NUMBERS.tobytes())
+    producer = WrittenArrays(params, Range(segment, 0, NUMBERS.nbytes))
+    producer.done.set()
+    producer.add_link()
+    sizes, write = list[int](), Segment.write
+
+    def recorded_write(segment: Segment, offset: int, data: bytes | memoryview) -> None:
+        sizes.append(len(data))
+        assert not trio.lowlevel.in_trio_run()
+        write(segment, offset, data)
+
+    spool = Spool(ours, 1 << 30)
+    spool.write(0, b"arrays/w")
+    request = await Request.of(spool, "", lambda path: ArrayRef(producer, path), 7)
+    monkeypatch.setattr(Segment, "write", recorded_write)
+    charge = lambda nbytes: quotas.charge_memory(7, nbytes).refund  # noqa: E731
+    [found] = await request.decode(params, ours, charge)
+    producer.drop_link()
+    assert isinstance(found, Range)
+    assert found.segment.belongs_to(ours)
+    assert same(found.segment.view(found.offset, found.nbytes))
+    assert max(sizes) <= MIB
+    assert theirs.used_bytes == 0
+    assert quotas.used(7, MEMORY) == NUMBERS.nbytes
+    found.segment.release()
+    assert quotas.used(7, MEMORY) == ours.used_bytes == 0
