@@ -11,6 +11,7 @@ place                           budget     waits for
 ``calls.conversation``, write   100 us     the outcome of a run that mostly ends within it
 ``calls.conversation``, read     50 us     the same, by a reader
 ``engine.worker.server``        100 us     the next message, after a run that ended at once
+``engine.worker.device_server``  60 us     the outputs of a small run on a GPU
 ==============================  =========  =====================================================
 
 A wait in vain takes time of a core from those that are waited for.  So a *miss* makes the policy

@@ -33,7 +33,7 @@ class Dependencies:
 
     def begin(self, number: int) -> None:
         """Records a run that does not end at once."""
-        self._unfinished[number] = Future()
+        self._unfinished.setdefault(number, Future())  # a run that is tried again goes on
 
     def end(self, number: int, *, well: bool) -> None:
         """Records that a run has ended, and that its outputs are written if it ended ``well``."""

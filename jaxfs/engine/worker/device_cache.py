@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from jaxfs.types.memory_layout import PRODUCER_SHIFT
@@ -23,9 +23,8 @@ Key = tuple[int, int]  # the array's number, the device's id
 class DeviceArray(Protocol):
     """What the cache needs of an array; jax.Array has it."""
 
-    @property
-    def nbytes(self) -> int:
-        """How much memory it takes."""
+    def on_device_size_in_bytes(self) -> int:
+        """How much memory of the device it takes; narrow types are packed there."""
 
 
 Cached = TypeVar("Cached", bound=DeviceArray)
@@ -43,6 +42,7 @@ class DeviceCache(Generic[Cached]):
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._arrays: OrderedDict[Key, Cached] = OrderedDict()
+        self._sizes: dict[Key, int] = {}
         self._bytes: dict[int, int] = {}
         self._sent: dict[int, int] = {}
         self._evicted: dict[int, int] = {}
@@ -65,16 +65,42 @@ class DeviceCache(Generic[Cached]):
             array: The array.
             was_sent: Whether it came from the host, or else was computed here.
         """
-        if array.nbytes > self._limit_bytes:
+        nbytes = array.on_device_size_in_bytes()
+        if nbytes > self._limit_bytes:
             return
         with self._lock:
             self._remove((value, device))
             self._arrays[value, device] = array
-            self._bytes[device] = self._bytes.get(device, 0) + array.nbytes
+            self._sizes[value, device] = nbytes
+            self._bytes[device] = self._bytes.get(device, 0) + nbytes
             self._sent[device] = self._sent.get(device, 0) + was_sent
-            while self._bytes[device] > self._limit_bytes:
-                self._remove(next(key for key in self._arrays if key[1] == device))
-                self._evicted[device] = self._evicted.get(device, 0) + 1
+            self._evict(device, self._bytes[device] - self._limit_bytes)
+
+    def make_room(self, device: int, nbytes: float, keep: Collection[int] = ()) -> int:
+        """Drops the arrays not used for longest, until so many bytes are freed or none is left.
+
+        Args:
+            device: The id of the device.
+            nbytes: How many bytes are wanted; infinity for all.
+            keep: The numbers of arrays that stay.
+
+        Returns:
+            How many bytes were freed: by now, or when the runs that use them have ended.
+        """
+        with self._lock:
+            before = self._bytes.get(device, 0)
+            self._evict(device, nbytes, keep)
+            return before - self._bytes.get(device, 0)
+
+    def _evict(self, device: int, nbytes: float, keep: Collection[int] = ()) -> None:
+        if nbytes <= 0:
+            return
+        target = self._bytes.get(device, 0) - nbytes
+        for key in [key for key in self._arrays if key[1] == device and key[0] not in keep]:
+            if self._bytes[device] <= target:
+                return
+            self._remove(key)
+            self._evicted[device] = self._evicted.get(device, 0) + 1
 
     def drop(self, producers: Iterable[int]) -> None:
         """Drops the arrays of producers, which have no name any more."""
@@ -84,9 +110,8 @@ class DeviceCache(Generic[Cached]):
                 self._remove(key)
 
     def _remove(self, key: Key) -> None:
-        array = self._arrays.pop(key, None)
-        if array is not None:
-            self._bytes[key[1]] -= array.nbytes
+        if self._arrays.pop(key, None) is not None:
+            self._bytes[key[1]] -= self._sizes.pop(key)
 
     def statistics(self, device: int) -> dict[str, int]:
         """Returns the figures of a device, as its ``memory`` file shows them."""

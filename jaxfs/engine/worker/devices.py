@@ -5,14 +5,16 @@ Only the worker imports this module.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
 from jaxfs.engine.protocol import Device, EngineOptions
-from jaxfs.engine.worker import compile_cache
+from jaxfs.engine.worker import compile_cache, driver_memory
 from jaxfs.engine.worker.device_cache import DeviceCache
 from jaxfs.jaxcompat import executables, mlir
+from jaxfs.types.xla_errors import meaning_of
 
 _FIELDS = frozenset(
     {"platform", "id", "device_kind", "process_index", "local_hardware_id", "default_memory"}
@@ -66,8 +68,7 @@ def make_cache(options: EngineOptions, devices: list[jax.Device]) -> DeviceCache
     """
     limit_bytes = options.device_cache_bytes
     if limit_bytes < 0:
-        stats = devices[0].memory_stats() or {}
-        limit_bytes = 0 if devices[0].platform == "cpu" else stats.get("bytes_limit", 0) // 2
+        limit_bytes = min(map(bytes_limit, devices)) // 2
     return DeviceCache(limit_bytes) if limit_bytes else None
 
 
@@ -91,7 +92,48 @@ def describe(device: jax.Device) -> Device:
         memory_kinds=tuple(memory.kind for memory in device.addressable_memories()),
         default_memory=device.default_memory().kind,
         attributes=_attributes(device),
+        bytes_limit=bytes_limit(device),
     )
+
+
+def has_own_memory(device: jax.Device) -> bool:
+    """Returns whether a device has memory and a context that all runs share: all but CPUs."""
+    return str(device.platform) != "cpu"
+
+
+def bytes_limit(device: jax.Device) -> int:
+    """Returns how much of its own memory arrays may take; 0 for a CPU, or if that is not known.
+
+    XLA's usual allocator has a limit; the others leave it to the driver.
+    """
+    if not has_own_memory(device):
+        return 0
+    limit = _memory_stats(device).get("bytes_limit", 0)
+    return limit or driver_memory.limit_bytes(
+        device.client.platform_version, device.local_hardware_id or 0
+    )
+
+
+def free_bytes(device: jax.Device) -> int | None:
+    """Returns how much memory of a device is free; None if the platform does not report it."""
+    stats = _memory_stats(device)
+    if "bytes_limit" not in stats or "bytes_in_use" not in stats:
+        return None
+    return stats["bytes_limit"] - stats["bytes_in_use"]
+
+
+def _memory_stats(device: jax.Device) -> dict[str, int]:
+    """Returns the figures of the device's allocator, empty if it has none.
+
+    Raises:
+        JaxRuntimeError: The device has failed.
+    """
+    try:
+        return dict(device.memory_stats() or {})
+    except jax.errors.JaxRuntimeError as error:  # UNIMPLEMENTED, on some platforms
+        if meaning_of(str(error)).ends_worker:
+            raise
+        return {}
 
 
 def _attributes(device: jax.Device) -> dict[str, str]:
@@ -117,6 +159,10 @@ def _attribute(subject: object, name: str) -> object:
         return None
 
 
-def memory_statistics(devices: list[jax.Device]) -> dict[int, dict[str, int]]:
-    """Returns memory figures by device id, under JAX's names; empty if the platform has none."""
-    return {device.id: dict(device.memory_stats() or {}) for device in devices}
+def memory_statistics(devices: Sequence[jax.Device]) -> dict[int, dict[str, int]]:
+    """Returns memory figures by device id, under JAX's names; empty if the platform has none.
+
+    Raises:
+        JaxRuntimeError: A device has failed.
+    """
+    return {device.id: _memory_stats(device) for device in devices}

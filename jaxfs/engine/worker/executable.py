@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxfs.engine.protocol import Execute, Load
-from jaxfs.engine.worker.device_cache import DeviceCache
 from jaxfs.engine.worker.mappings import Mappings
-from jaxfs.ipc.shared_memory import SegmentRef
 from jaxfs.jaxcompat import executables
 from jaxfs.posix import cpu_features
 from jaxfs.types.avals import Aval
@@ -26,7 +24,6 @@ from jaxfs.types.memory_layout import output_offsets
 from jaxfs.types.signature import Signature
 
 Array = jax.Array | NDArray[np.generic]
-Cache = DeviceCache[jax.Array]
 Run = Callable[..., Sequence[jax.Array]]
 QUICK_BYTES = 1 << 20
 UNBOUNDED = frozenset({"kWhile", "kSort", "kCustomCall", "kInfeed", "kOutfeed", "kSend", "kRecv"})
@@ -35,23 +32,33 @@ UNBOUNDED = frozenset({"kWhile", "kSort", "kCustomCall", "kInfeed", "kOutfeed", 
 _every_device = threading.Lock()
 
 
-def load(message: Load, fd: int, devices: Sequence[jax.Device]) -> LoadedExecutable:
-    """Makes the file behind ``fd``, which this closes, ready to run on all of ``devices``.
+def read(message: Load, fd: int) -> bytes:
+    """Returns what the file behind ``fd`` has, and closes the descriptor.
 
     Raises:
-        ValueError: The file is damaged, or was made for another CPU.
-        Exception: What jax raises: the bytes are no executable, or the artifact does not compile.
+        ValueError: The file is damaged.
     """
     with os.fdopen(fd, "rb") as file:
         data = file.read()
     if message.digest and hashlib.sha256(data).hexdigest() != message.digest:
         raise ValueError("the executable is damaged: its checksum differs")
-    if message.serialized:
-        _check_cpu(data, devices)
-        executable = executables.deserialize(data, devices)
-    else:
-        executable = executables.compile_artifact(data, message.signature, devices)
-    return LoadedExecutable(executable, message.signature, devices)
+    return data
+
+
+def load(message: Load, data: bytes, devices: Sequence[jax.Device]) -> Any:
+    """Makes an executable, or an artifact, ready to run on all of ``devices``.
+
+    Returns:
+        JAX's object.
+
+    Raises:
+        ValueError: It was made for another CPU.
+        Exception: What jax raises: the bytes are no executable, or the artifact does not compile.
+    """
+    if not message.serialized:
+        return executables.compile_artifact(data, message.signature, devices)
+    _check_cpu(data, devices)
+    return executables.deserialize(data, devices)
 
 
 def _check_cpu(data: bytes, devices: Sequence[jax.Device]) -> None:
@@ -86,8 +93,6 @@ class LoadedExecutable:
         self, executable: Any, signature: Signature, devices: Sequence[jax.Device]
     ) -> None:
         self.device_ids = tuple(device.id for device in devices)
-        self._device = devices[0] if len(devices) == 1 else None  # of more, nothing stays
-        self._donated = {n for n, param in enumerate(signature.inputs) if param.donated}
         opcodes = executables.opcodes(executable)
         if "kCustomCall" in opcodes:
             executables.initialize_custom_calls()
@@ -100,7 +105,8 @@ class LoadedExecutable:
         moved = executables.bytes_accessed(executable) or whole
         moved += nbytes + executables.temporary_bytes(executable)
         is_alone = len(devices) == 1
-        self.is_quick = is_alone and moved <= QUICK_BYTES and not opcodes & UNBOUNDED
+        is_bounded = self._is_bounded(opcodes, max(moved, whole))
+        self.is_quick = is_alone and moved <= QUICK_BYTES and is_bounded
         self.run: Run = (
             executables.make_callable(executable, signature)
             if self.is_quick
@@ -109,31 +115,16 @@ class LoadedExecutable:
         if not is_alone:
             self.run = _one_at_a_time(self.run)
 
-    def arguments(
-        self, message: Execute, mappings: Mappings, cache: Cache | None = None
-    ) -> list[Array]:
-        """Returns the inputs as arrays over shared memory, or those on the device already."""
-        arrays: list[Array] = [
+    def _is_bounded(self, opcodes: frozenset[str], touched_bytes: int) -> bool:  # noqa: ARG002
+        """Returns whether a run of these operations ends soon; devices count the bytes too."""
+        return not opcodes & UNBOUNDED
+
+    def arguments(self, message: Execute, mappings: Mappings) -> list[Array]:
+        """Returns the inputs as arrays over shared memory."""
+        return [
             mappings.array(ref, dtype, shape)
             for ref, (dtype, shape) in zip(message.inputs, self._inputs, strict=True)
         ]
-        if cache is not None and self._device is not None:
-            for index, ref in enumerate(message.inputs):
-                if isinstance(ref, SegmentRef) and ref.value and index not in self._donated:
-                    arrays[index] = _on_device(ref.value, arrays[index], self._device, cache)
-        return arrays
-
-    def keep(self, arrays: Sequence[jax.Array], first_value: int, cache: Cache) -> None:
-        """Lets outputs stay on the device, for later runs that take them as inputs.
-
-        Args:
-            arrays: The outputs.
-            first_value: The number of the first one; the others have the numbers after it.
-            cache: The worker's device cache.
-        """
-        if self._device is not None:
-            for index, array in enumerate(arrays):
-                cache.put(first_value + index, self._device.id, array)
 
     def collect(self, arrays: Sequence[jax.Array], message: Execute, mappings: Mappings) -> bytes:
         """Copies finished outputs to the place that the message names.
@@ -164,17 +155,6 @@ class LoadedExecutable:
         for (offset, _), piece in zip(self._outputs, pieces, strict=True):
             packed[offset : offset + len(piece)] = piece
         return bytes(packed)
-
-
-def _on_device(value: int, array: Array, device: jax.Device, cache: Cache) -> jax.Array:
-    """Returns the array on the device, after sending it there if the cache has none."""
-    found = cache.get(value, device.id)
-    if found is None:
-        # a CPU device would use the memory itself, and that is the front's
-        own = array.copy() if device.platform == "cpu" else array
-        found = jax.device_put(own, device)
-        cache.put(value, device.id, found, was_sent=True)
-    return found
 
 
 def _one_at_a_time(run: Run) -> Run:
@@ -212,6 +192,7 @@ class _Output:
     def __init__(self, aval: Aval) -> None:
         self.shape = aval.shape
         self._widen = aval.dtype in ("i2", "i4")
+        self._is_narrow = aval.row.is_narrow
         self.dtype = np.dtype(np.int8) if self._widen else aval.row.numpy
 
     def check(self, number: int, array: jax.Array) -> None:
@@ -231,7 +212,13 @@ class _Output:
             )
 
     def as_numpy(self, array: jax.Array) -> NDArray[np.generic]:
-        """Returns the array's memory, without a copy if it is on one CPU device."""
+        """Returns the array's memory, without a copy if it is on one CPU device.
+
+        JAX keeps what it had to copy with the array, as long as that lives; narrow types are copied
+        on a CPU too.
+        """
+        if self._is_narrow and array.is_fully_replicated:
+            array = array.addressable_data(0)  # another object on the same memory
         found = np.asarray(array)
         return found.astype(np.int8) if self._widen else found
 

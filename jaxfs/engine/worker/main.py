@@ -63,7 +63,7 @@ def _serve(channel: Channel[Request], options: EngineOptions, parent: int) -> No
     """Starts JAX, becomes the user, reports, and handles messages until the front is gone."""
     try:
         # only now: the environment is set, and a failure is reported
-        from jaxfs.engine.worker import devices, server
+        from jaxfs.engine.worker import device_server, devices
         from jaxfs.jaxcompat import topologies
 
         found = devices.start(options)
@@ -86,7 +86,7 @@ def _serve(channel: Channel[Request], options: EngineOptions, parent: int) -> No
         return
     channel.send(ready)
     gc.freeze()  # JAX's own objects stay; looking through them takes 50 ms each time
-    server.Server(channel, found, cache).serve()
+    device_server.make_server(channel, found, cache).serve()
 
 
 def main(fd: int, options: EngineOptions) -> None:

@@ -7,7 +7,6 @@ copy its outputs.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
 import traceback
@@ -22,11 +21,18 @@ from jaxfs.engine import protocol
 from jaxfs.engine.worker import devices
 from jaxfs.engine.worker.cpu_shares import CpuShares
 from jaxfs.engine.worker.dependencies import Dependencies
-from jaxfs.engine.worker.executable import Cache, LoadedExecutable, load
+from jaxfs.engine.worker.executable import LoadedExecutable, load, read
 from jaxfs.engine.worker.mappings import Mappings
 from jaxfs.engine.worker.slots import Slots
 from jaxfs.ipc.channel import Channel, Closed
 from jaxfs.ipc.spin import SpinPolicy
+from jaxfs.types.xla_errors import (
+    ErrorMeaning,
+    compile_error,
+    explained,
+    first_line,
+    meaning_of,
+)
 
 SPIN_S = 100e-6
 THREADS = protocol.MAX_UNDER_WAY + 32  # no run waits for the end of another
@@ -35,23 +41,22 @@ THREADS = protocol.MAX_UNDER_WAY + 32  # no run waits for the end of another
 class Server:
     """Handles one message after another until the front is gone.
 
+    It is for CPUs, which compute in shared memory; ``DeviceServer`` is for other devices.
+
     Args:
         channel: To the front.
         found: The devices.
-        cache: Of arrays on the devices; None if they compute in shared memory.
     """
 
-    def __init__(
-        self, channel: Channel[protocol.Request], found: list[jax.Device], cache: Cache | None
-    ) -> None:
+    def __init__(self, channel: Channel[protocol.Request], found: Sequence[jax.Device]) -> None:
         self._channel = channel
         self._devices = {device.id: device for device in found}
         self._mappings = Mappings()
         self._loads: dict[int, Future[LoadedExecutable]] = {}
         self._dependencies = Dependencies()
-        self._cache = cache
         shares = CpuShares()
         self._slots = {device.id: Slots(shares=shares) for device in found}
+        self._is_lost = False  # the devices cannot be used any more
         self._expects_more = False  # a small run is often followed by another
         self._spin = SpinPolicy(SPIN_S)
         self._threads = ThreadPoolExecutor(THREADS, "run")
@@ -84,8 +89,6 @@ class Server:
     def _detach(self, message: protocol.Detach) -> None:
         for segment in message.segments:
             self._mappings.detach(segment)
-        if self._cache is not None:
-            self._cache.drop(message.producers)
 
     def _load(self, message: protocol.Load, fd: int) -> None:
         self._loads[message.executable] = self._threads.submit(self._load_now, message, fd)
@@ -93,19 +96,29 @@ class Server:
     def _load_now(self, message: protocol.Load, fd: int) -> LoadedExecutable:
         started = time.monotonic_ns()
         try:
-            loaded = load(message, fd, [self._devices[number] for number in message.device_ids])
+            loaded = self._make(message, read(message, fd))
         except Exception as error:
-            self._reply(protocol.LoadFailed(message.executable, *error_report(error)))
+            if not self._is_lost_by(error):
+                self._reply(protocol.LoadFailed(message.executable, *load_report(message, error)))
             raise
         self._reply(protocol.Loaded(message.executable, _usec_since(started)))
         return loaded
 
+    def _make(self, message: protocol.Load, data: bytes) -> LoadedExecutable:
+        found = [self._devices[number] for number in message.device_ids]
+        return LoadedExecutable(load(message, data, found), message.signature, found)
+
     def _statistics(self, message: protocol.Statistics) -> None:
-        figures = devices.memory_statistics(list(self._devices.values()))
-        if self._cache is not None:
-            for number, found in figures.items():
-                found.update(self._cache.statistics(number))
+        try:
+            figures = self._figures()
+        except Exception as error:  # of a device that has failed
+            if self._is_lost_by(error):
+                return
+            figures = {number: {} for number in self._devices}
         self._reply(protocol.MemoryStatistics(message.request, figures))
+
+    def _figures(self) -> dict[int, dict[str, int]]:
+        return devices.memory_statistics(list(self._devices.values()))
 
     def _execute(self, message: protocol.Execute) -> None:
         loading = self._loads[message.executable]
@@ -143,7 +156,7 @@ class Server:
     def _run_here(self, loaded: LoadedExecutable, message: protocol.Execute) -> None:
         """Starts a run in this thread, and ends it too if it is finished at once."""
         try:
-            arguments = loaded.arguments(message, self._mappings, self._cache)
+            arguments = loaded.arguments(message, self._mappings)
             started = time.monotonic_ns()
             arrays = loaded.run(*arguments)
         except Exception as error:
@@ -160,7 +173,7 @@ class Server:
         """Does a whole run in another thread."""
         try:
             loaded = loading.result()
-            arguments = loaded.arguments(message, self._mappings, self._cache)
+            arguments = loaded.arguments(message, self._mappings)
             with self._slot(loaded, message.user):
                 started = time.monotonic_ns()
                 arrays = loaded.run(*arguments)
@@ -192,14 +205,29 @@ class Server:
         except Exception as error:
             self._fail(message.run, error)
             return
-        if self._cache is not None and message.keep:
-            loaded.keep(arrays, message.keep, self._cache)
         self._reply(protocol.Done(message.run, run_usec, outputs, started // 1000))
         self._dependencies.end(message.run, well=True)
 
     def _fail(self, number: int, error: Exception) -> None:
-        self._reply(protocol.Failed(number, *error_report(error)))
-        self._dependencies.end(number, well=False)
+        if not self._is_lost_by(error):
+            self._reply(protocol.Failed(number, *error_report(error)))
+            self._dependencies.end(number, well=False)
+
+    def _is_lost_by(self, error: Exception) -> bool:
+        """Ends the process if an error means that the devices cannot be used any more.
+
+        The runs under way are not answered: the front starts them again in another process.
+
+        Returns:
+            Whether another thread does that now, so that the error follows from the loss.
+        """
+        meaning = meaning_of_error(error)
+        if meaning.ends_worker:
+            self._is_lost = True
+            _, reason, diagnostics = error_report(error)
+            self._reply(protocol.DeviceFailed(reason, diagnostics, meaning.fault))
+            os._exit(protocol.DEVICE_FAILED)
+        return self._is_lost
 
     def _reply(self, message: msgspec.Struct) -> None:
         """Sends an answer; ends the process if the front is gone.
@@ -223,16 +251,42 @@ def error_report(error: Exception) -> tuple[int, str, str]:
     """Returns an exception as errno, reason and diagnostics of a message.
 
     >>> error_report(ValueError("RESOURCE_EXHAUSTED: out of memory"))[:2]
-    (28, 'RESOURCE_EXHAUSTED: out of memory')
+    (28, 'RESOURCE_EXHAUSTED: out of memory; there is no memory for it; use smaller arrays, or \
+wait until other runs have ended')
     """
     text = str(error).strip() or type(error).__name__
-    is_full = isinstance(error, MemoryError) or text.startswith("RESOURCE_EXHAUSTED")
-    trace = "".join(traceback.format_exception(error))
-    return (
-        errno.ENOSPC if is_full else errno.EIO,
-        text.splitlines()[0][:1000],
-        trace[-protocol.DIAGNOSTICS_BYTES :],
-    )
+    meaning = meaning_of_error(error)
+    reason = explained(text) if meaning.words else first_line(text)
+    return meaning.errno, reason, _trace(error)
+
+
+def meaning_of_error(error: Exception) -> ErrorMeaning:
+    """Returns what an error of any kind means, by the table for XLA's; only those end the worker.
+
+    >>> meaning_of_error(MemoryError()).name, meaning_of_error(OSError("DATA_LOSS")).name
+    ('memory', 'other')
+    """
+    if isinstance(error, MemoryError):
+        return meaning_of("RESOURCE_EXHAUSTED")
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return meaning_of(str(error))
+    is_full = isinstance(error, ValueError) and str(error).startswith("RESOURCE_EXHAUSTED")
+    return meaning_of("RESOURCE_EXHAUSTED" if is_full else "")
+
+
+def load_report(message: protocol.Load, error: Exception) -> tuple[int, str, str]:
+    """Returns why something cannot be loaded, as ``error_report``.
+
+    An artifact that XLA does not compile is a bad program, and no failure of the run.
+    """
+    if message.serialized or not isinstance(error, jax.errors.JaxRuntimeError):
+        return error_report(error)
+    refusal = compile_error(str(error))
+    return refusal.errno, refusal.reason, _trace(error)
+
+
+def _trace(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))[-protocol.DIAGNOSTICS_BYTES :]
 
 
 def _usec_since(started_ns: int) -> int:

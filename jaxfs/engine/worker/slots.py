@@ -66,7 +66,15 @@ class Slots:
             with self._shares.count(user) if self._shares else contextlib.nullcontext():
                 yield
         finally:
-            self._give_back(user)
+            self.give_back(user)
+
+    def try_take(self, user: int) -> bool:
+        """Takes a slot if the user may have one now; ``give_back`` ends it."""
+        with self._lock:
+            if not self._has_slot(user):
+                return False
+            self._count(user, 1)
+            return True
 
     def _take(self, user: int) -> None:
         with self._lock:
@@ -86,7 +94,7 @@ class Slots:
         if not self._running[user]:
             del self._running[user]
 
-    def _give_back(self, user: int) -> None:
+    def give_back(self, user: int) -> None:
         """Returns a slot, and passes it to the next user in turn that may have one."""
         with self._lock:
             self._count(user, -1)
