@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from jaxfs.engine.protocol import Device
+from jaxfs.engine.protocol import CompileFigures, Device
 from jaxfs.errors import JaxfsError
 from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.types.compile_target import CompileTarget
@@ -113,6 +113,7 @@ class Outcome(msgspec.Struct, frozen=True):
         run_usec: How long it ran.
         sent_usec: When it was sent to the engine.
         started_usec: When it began there.
+        compiled: Of an artifact that was only to be loaded, and was compiled now.
     """
 
     outputs: Input = b""
@@ -120,6 +121,7 @@ class Outcome(msgspec.Struct, frozen=True):
     run_usec: int = 0
     sent_usec: int = 0
     started_usec: int = 0
+    compiled: CompileFigures | None = None
 
 
 class Engine(Protocol):
@@ -207,16 +209,25 @@ class Engine(Protocol):
             Whether the run has started and not ended: the worker computes it, or did until now.
         """
 
+    def is_loading(self, number: int) -> bool:
+        """Returns whether a run has not begun because its executable is compiled or loaded."""
+
     def take_accused(self) -> list[int]:
         """Returns the users that workers probably died of since the last call."""
 
-    async def load(self, executable: Executable, timeout_s: float = math.inf) -> None:
+    async def load(
+        self, executable: Executable, timeout_s: float = math.inf
+    ) -> CompileFigures | None:
         """Makes an executable ready now.
 
         Args:
             executable: The executable, or an artifact that the engine compiles.
             timeout_s: After so many seconds the worker is ended: what compiles cannot be stopped
                 otherwise, and may keep the device from all runs.
+
+        Returns:
+            The compiler's figures if the engine compiled it now.
+
 
         Raises:
             Invalid: The compiler refused the program.

@@ -226,16 +226,32 @@ class StartFailed(msgspec.Struct, frozen=True, tag=True):
     diagnostics: str = ""
 
 
+class CompileFigures(msgspec.Struct, frozen=True):
+    """What XLA reports of an artifact that the worker compiled.
+
+    Attributes:
+        compile_usec: How long it took.
+        cost: Its cost analysis: flops, bytes_accessed ...; empty where the platform has none.
+        memory: Its memory analysis in bytes per device: temp_bytes ...; likewise.
+    """
+
+    compile_usec: int
+    cost: dict[str, float] = {}
+    memory: dict[str, int] = {}
+
+
 class Loaded(msgspec.Struct, frozen=True, tag=True):
     """An executable is ready.
 
     Attributes:
         executable: Its number.
         load_usec: How long it took.
+        compiled: Of an artifact.
     """
 
     executable: int
     load_usec: int
+    compiled: CompileFigures | None = None
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):

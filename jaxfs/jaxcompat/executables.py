@@ -39,6 +39,16 @@ from jaxfs.jaxcompat.mlir import make_context
 from jaxfs.types.avals import Aval
 from jaxfs.types.signature import Signature
 
+_COST = ("flops", "bytes accessed", "transcendentals")
+_MEMORY = {
+    "argument_bytes": "argument_size_in_bytes",
+    "output_bytes": "output_size_in_bytes",
+    "temp_bytes": "temp_size_in_bytes",
+    "alias_bytes": "alias_size_in_bytes",
+    "peak_bytes": "peak_memory_in_bytes",
+    "code_bytes": "generated_code_size_in_bytes",
+}
+
 
 def skip_plugin_discovery() -> None:
     """Lets jax start its own backends only, and lower for GPUs without their libraries.
@@ -202,6 +212,25 @@ def bytes_accessed(executable: Any) -> int | None:
         return None
     figures = analysis[0] if isinstance(analysis, list) else analysis
     return int((figures or {}).get("bytes accessed", 0)) or None
+
+
+def cost_figures(raw: Any) -> dict[str, float]:
+    """Returns XLA's estimates for an executable of its own, such as flops.
+
+    Some jaxlib have them in a list of one.  An executable for a GPU has none before it is loaded.
+    """
+    try:
+        found = raw.cost_analysis()
+    except jax.errors.JaxRuntimeError:  # UNIMPLEMENTED
+        return {}
+    figures = (found[0] if isinstance(found, list) else found) or {}
+    return {name.replace(" ", "_"): float(figures[name]) for name in _COST if name in figures}
+
+
+def memory_figures(raw: Any) -> dict[str, int]:
+    """Returns the memory in bytes that a run takes on each device, by XLA's analysis."""
+    stats = raw.get_compiled_memory_stats()
+    return {name: int(getattr(stats, attribute)) for name, attribute in _MEMORY.items()}
 
 
 def temporary_bytes(executable: Any) -> int:

@@ -22,7 +22,7 @@ from jaxfs.engine.interface import (
     Repair,
     State,
 )
-from jaxfs.engine.protocol import INPUT_FAILED, Device
+from jaxfs.engine.protocol import INPUT_FAILED, CompileFigures, Device
 from jaxfs.errors import Cancelled, JaxfsError, RunFailed, TimedOut
 from jaxfs.ipc.channel import INLINE_BYTES
 from jaxfs.ipc.shared_memory import Pool
@@ -83,6 +83,8 @@ class FakeEngine:
         loaded: Keys of the executables that ``load`` was called for.
         load_error: Raised by ``load``.
         load_s: How many seconds ``load`` takes.
+        compiled: Returned by ``load``.
+        loading: Numbers of the runs that wait until their executable is loaded.
         computing: Numbers of the held runs that were cancelled: they go on until a kill.
         killed: Numbers of the runs for which the engine was ended.
         accused: What ``take_accused`` returns.
@@ -121,6 +123,8 @@ class FakeEngine:
         self.loaded: list[str] = []
         self.load_error: JaxfsError | None = None
         self.load_s = 0.0
+        self.compiled: CompileFigures | None = None
+        self.loading: set[int] = set()
         self.computing: set[int] = set()
         self.killed: list[int] = []
         self.accused: list[int] = []
@@ -182,7 +186,13 @@ class FakeEngine:
         accused, self.accused = self.accused, []
         return accused
 
-    async def load(self, executable: Executable, timeout_s: float = math.inf) -> None:
+    def is_loading(self, number: int) -> bool:
+        """Returns whether a run is in ``loading``."""
+        return number in self.loading
+
+    async def load(
+        self, executable: Executable, timeout_s: float = math.inf
+    ) -> CompileFigures | None:
         """Records the key.  Raises ``load_error``; TimedOut, and restarts, if it takes longer."""
         with trio.move_on_after(timeout_s) as deadline:
             await trio.sleep(self.load_s)
@@ -192,6 +202,7 @@ class FakeEngine:
         if self.load_error is not None:
             raise self.load_error.recorded()
         self.loaded.append(executable.key)
+        return self.compiled
 
     async def statistics(self) -> dict[int, dict[str, int]]:
         """Returns ``memory``."""

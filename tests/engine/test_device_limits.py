@@ -103,7 +103,7 @@ def test_free_memory_is_known_only_with_both_figures() -> None:
 @pytest.mark.parametrize("dtype", ["i4", "u4", "i2", "u2", "f4_e2m1fn"])
 def test_reading_an_output_leaves_no_copy_with_the_array(dtype: str) -> None:
     aval = Aval(dtype, (8,))
-    array = jnp.ones(8, aval.row.numpy)
+    array: Any = jnp.ones(8, aval.row.numpy)
     output = _Output(aval)
     output.check(0, array)
     assert output.as_numpy(array).tolist() == np.ones(8, aval.row.numpy).tolist()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxfs.engine import protocol
-from jaxfs.engine.worker import device_executable, device_server, devices
+from jaxfs.engine.worker import device_server, devices
 from jaxfs.engine.worker.device_cache import DeviceCache
 from jaxfs.engine.worker.device_executable import DeviceExecutable
 from jaxfs.engine.worker.device_server import DeviceServer
@@ -152,6 +152,7 @@ class Bench:
 @pytest.fixture(autouse=True)
 def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     replaced = {
+        "xla_executable": lambda made: made,
         "opcodes": lambda made: made.opcodes,
         "bytes_accessed": lambda made: None,
         "temporary_bytes": lambda made: made.temporary,
@@ -405,7 +406,7 @@ def test_a_donated_array_that_stays_is_copied_on_the_device(
         copies.append((array, may_alias))
         return "a copy"
 
-    monkeypatch.setattr(device_executable.jax, "device_put", device_put)
+    monkeypatch.setattr(jax, "device_put", device_put)
     monkeypatch.setattr(Mappings, "array", lambda self, ref, dtype, shape: X)
     loaded = bench.load(failing(0), size=64, donated=True)
     message = protocol.Execute(1, 1, (SegmentRef(1, 0, 256, 2),))

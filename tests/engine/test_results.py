@@ -211,6 +211,18 @@ def test_a_file_that_is_no_executable_fails_its_calls_and_nothing_else(
     assert shared.engine.restarts == 0
 
 
+def test_what_the_engine_compiles_comes_with_the_compilers_figures(
+    shared: SharedEngine, programs: Programs
+) -> None:
+    path = str(programs.directory / "f32.artifact")
+    artifact = programs.executable("f32", key="figures", path=path, serialized=False)
+    found = shared.run(LocalEngine.load, artifact)
+    assert found.compile_usec > 0
+    assert found.cost["flops"] > 0
+    assert {"temp_bytes", "argument_bytes"} <= found.memory.keys()
+    assert shared.run(LocalEngine.load, programs["f32"]) is None
+
+
 def test_running_out_of_memory_is_enospc_with_the_numbers(
     shared: SharedEngine, programs: Programs
 ) -> None:

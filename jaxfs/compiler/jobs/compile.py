@@ -19,16 +19,6 @@ from jaxfs.stablehlo.module.partitions import partition_count
 from jaxfs.stablehlo.validate.module import check_module, check_platform
 from jaxfs.types.xla_errors import compile_error
 
-_COST = ("flops", "bytes accessed", "transcendentals")
-_MEMORY = {
-    "argument_bytes": "argument_size_in_bytes",
-    "output_bytes": "output_size_in_bytes",
-    "temp_bytes": "temp_size_in_bytes",
-    "alias_bytes": "alias_size_in_bytes",
-    "peak_bytes": "peak_memory_in_bytes",
-    "code_bytes": "generated_code_size_in_bytes",
-}
-
 
 class CompiledFiles(msgspec.Struct, frozen=True):
     """The result of a compilation.
@@ -63,7 +53,7 @@ def compile_artifact(context: ir.Context, artifact: bytes, work: Compile) -> Com
         compile_usec = (time.monotonic_ns() - start) // 1000
     raw = executables.xla_executable(executable)
     return CompiledFiles(
-        Compiled(compile_usec, _cost(raw), _memory(raw)),
+        Compiled(compile_usec, executables.cost_figures(raw), executables.memory_figures(raw)),
         executables.serialize(executable),
         "\n\n".join(module.to_string() for module in raw.hlo_modules()).encode(),
     )
@@ -134,21 +124,3 @@ def _compile(module: Any, work: Compile, devices: list[jax.Device]) -> Any:
         raise Invalid(
             "an input or output of @main is spread so that there is no whole array (manual)"
         ) from None
-
-
-def _cost(raw: Any) -> dict[str, float]:
-    """Returns XLA's estimates for an executable, such as flops.
-
-    Some jaxlib have them in a list of one.  GPUs have none before the executable is loaded.
-    """
-    try:
-        found = raw.cost_analysis()
-    except jax.errors.JaxRuntimeError:  # UNIMPLEMENTED
-        return {}
-    figures = found[0] if isinstance(found, list) else found
-    return {name.replace(" ", "_"): float(figures[name]) for name in _COST if name in figures}
-
-
-def _memory(raw: Any) -> dict[str, int]:
-    stats = raw.get_compiled_memory_stats()
-    return {name: int(getattr(stats, attribute)) for name, attribute in _MEMORY.items()}

@@ -22,7 +22,7 @@ from jaxfs.engine.client.quarantine import Quarantine
 from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.client.spare_worker import SpareWorker
 from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef, Repair, State
-from jaxfs.engine.protocol import Device, EngineOptions, Ready
+from jaxfs.engine.protocol import CompileFigures, Device, EngineOptions, Ready
 from jaxfs.errors import Cancelled, JaxfsError, TimedOut, from_os_error
 from jaxfs.ipc.channel import Closed
 from jaxfs.ipc.shared_memory import Pool
@@ -177,7 +177,15 @@ class LocalEngine:
         accused, self._dispatcher.accused = self._dispatcher.accused, []
         return accused
 
-    async def load(self, executable: Executable, timeout_s: float = math.inf) -> None:
+    def is_loading(self, number: int) -> bool:
+        """Returns whether a run has not begun because its executable is loaded."""
+        connection = self._dispatcher.connection
+        run = connection.in_flight.get(number) if connection is not None else None
+        return connection is not None and run is not None and connection.is_loading(run)
+
+    async def load(
+        self, executable: Executable, timeout_s: float = math.inf
+    ) -> CompileFigures | None:
         """Makes an executable ready now; see ``interface.Engine``."""
         ended, outcomes = trio.Event(), list[Outcome]()
 
@@ -199,6 +207,7 @@ class LocalEngine:
             )
         if outcomes[0].error is not None:
             raise outcomes[0].error.recorded()
+        return outcomes[0].compiled
 
     async def statistics(self) -> dict[int, dict[str, int]]:
         """Returns memory figures by device id; the last known ones if the worker is busy."""

@@ -167,6 +167,10 @@ class WorkerConnection:
         """
         _remove(self._statistics_requests, request)
 
+    def is_loading(self, run: EngineRun) -> bool:
+        """Returns whether the worker is still loading what a run needs."""
+        return self._numbers.get(run.key) in self._loading
+
     def take_loaded(self, number: int) -> Iterator[EngineRun]:
         """Records that an executable is loaded; yields the runs that only waited for this.
 

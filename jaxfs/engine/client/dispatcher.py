@@ -247,7 +247,7 @@ class Dispatcher:
 
     def _on_loaded(self, connection: WorkerConnection, message: protocol.Loaded) -> None:
         for run in connection.take_loaded(message.executable):
-            self._end_soon(run, Outcome())
+            self._end_soon(run, Outcome(compiled=message.compiled))
 
     def _on_load_failed(self, connection: WorkerConnection, message: protocol.LoadFailed) -> None:
         """Repairs an executable that the worker could not load, or fails the runs that need it."""

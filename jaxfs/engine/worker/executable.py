@@ -87,12 +87,14 @@ class LoadedExecutable:
             endless loop would stop the engine.
         run: Calls it with arrays; returns arrays, which may not be ready yet.
         device_ids: The devices it runs on.
+        raw: XLA's object.
     """
 
     def __init__(
         self, executable: Any, signature: Signature, devices: Sequence[jax.Device]
     ) -> None:
         self.device_ids = tuple(device.id for device in devices)
+        self.raw = executables.xla_executable(executable)
         opcodes = executables.opcodes(executable)
         if "kCustomCall" in opcodes:
             executables.initialize_custom_calls()

@@ -26,6 +26,7 @@ from jaxfs.engine.worker.mappings import Mappings
 from jaxfs.engine.worker.slots import Slots
 from jaxfs.ipc.channel import Channel, Closed
 from jaxfs.ipc.spin import SpinPolicy
+from jaxfs.jaxcompat import executables
 from jaxfs.types.xla_errors import (
     ErrorMeaning,
     compile_error,
@@ -101,7 +102,9 @@ class Server:
             if not self._is_lost_by(error):
                 self._reply(protocol.LoadFailed(message.executable, *load_report(message, error)))
             raise
-        self._reply(protocol.Loaded(message.executable, _usec_since(started)))
+        load_usec = _usec_since(started)
+        figures = None if message.serialized else _figures_of(loaded.raw, load_usec)
+        self._reply(protocol.Loaded(message.executable, load_usec, figures))
         return loaded
 
     def _make(self, message: protocol.Load, data: bytes) -> LoadedExecutable:
@@ -283,6 +286,16 @@ def load_report(message: protocol.Load, error: Exception) -> tuple[int, str, str
         return error_report(error)
     refusal = compile_error(str(error))
     return refusal.errno, refusal.reason, _trace(error)
+
+
+def _figures_of(raw: Any, compile_usec: int) -> protocol.CompileFigures:
+    """Returns what XLA reports of an executable; platforms lack one analysis or another."""
+    figures = protocol.CompileFigures(compile_usec)
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        figures = msgspec.structs.replace(figures, cost=executables.cost_figures(raw))
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        figures = msgspec.structs.replace(figures, memory=executables.memory_figures(raw))
+    return figures
 
 
 def _trace(error: Exception) -> str:
