@@ -304,8 +304,8 @@ class Scheduler:
     def expire_overdue(self, now_s: float) -> None:
         """Ends the runs that exceed their time limit.
 
-        The time of a run that waits for another one, or had to start again because the worker
-        died, begins anew.
+        The time of a run that waits for another one or for its executable, which the engine may
+        have to compile first, or had to start again because the worker died, begins anew.
 
         Args:
             now_s: The time by trio's clock.
@@ -314,7 +314,7 @@ class Scheduler:
         running = [run for user in self._users.values() for run in user.running]
         for run in running:
             waits = any(not value.done.is_set() for value in run.awaited)
-            if waits or not run.since_s or run.user.place in restarted:
+            if waits or run.is_loading(now_s) or not run.since_s or run.user.place in restarted:
                 run.since_s = now_s
             elif 0 < run.limit_s <= now_s - run.since_s:
                 run.expire(

@@ -14,6 +14,7 @@ from jaxfs.calls.separation import Head, Stay, UserLoad
 from jaxfs.engine.interface import Engine, Executable, Outcome
 from jaxfs.errors import TimedOut
 
+LOAD_LIMIT_S = 600.0  # for which a run may wait for the engine to compile its program
 Arguments = TypeVarTuple("Arguments")
 
 
@@ -53,6 +54,7 @@ class Run:
         number: The engine's number of it; 0 while it waits here.
         limit_s: How long it may take in the engine; 0 for no limit.
         since_s: When it was first seen in the engine, by trio's clock; 0 before.
+        loads_since_s: When the engine was first seen loading its executable; 0 before.
         has_ended: Whether ``done`` was called.
     """
 
@@ -67,6 +69,7 @@ class Run:
     number: int = 0
     limit_s: float = 0.0
     since_s: float = 0.0
+    loads_since_s: float = 0.0
     has_ended: bool = False
 
     def end(self, outcome: Outcome) -> None:
@@ -100,6 +103,13 @@ class Run:
         """Ends the run with TimedOut, and the worker if the run continues there."""
         self.end(Outcome(error=TimedOut(reason)))
         self.scheduler.kill(self)
+
+    def is_loading(self, now_s: float) -> bool:
+        """Returns whether the run waits for its executable, for no longer than ``LOAD_LIMIT_S``."""
+        if not self.user.place.engine.is_loading(self.number):
+            return False
+        self.loads_since_s = self.loads_since_s or now_s
+        return now_s - self.loads_since_s < LOAD_LIMIT_S
 
     def kill(self) -> None:
         """Cancels the run, and ends the worker if the run continues; see ``Scheduler.kill``."""

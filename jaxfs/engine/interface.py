@@ -228,7 +228,6 @@ class Engine(Protocol):
         Returns:
             The compiler's figures if the engine compiled it now.
 
-
         Raises:
             Invalid: The compiler refused the program.
             RunFailed: The engine cannot load it.

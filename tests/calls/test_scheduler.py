@@ -15,7 +15,7 @@ from jaxfs.calls.scheduler import (
     MAX_IN_ENGINE_PER_USER,
     Scheduler,
 )
-from jaxfs.calls.user_queue import Run
+from jaxfs.calls.user_queue import LOAD_LIMIT_S, Run
 from jaxfs.engine.interface import Executable, Input, Range
 from jaxfs.errors import JaxfsError, OverQuota, TimedOut
 from jaxfs.testing import FakeEngine
@@ -159,6 +159,28 @@ async def test_time_does_not_count_while_the_engine_is_started() -> None:
         for now_s in (100.0, 200.0, 300.0):
             desk.scheduler.expire_overdue(now_s)
         assert not desk.ended
+
+
+async def test_time_does_not_count_while_the_engine_compiles_the_program() -> None:
+    async with at_desk(limit_s=5.0) as desk:
+        run = desk.ask(ALICE, "new")
+        desk.engine.loading.add(run.number)
+        for now_s in (100.0, 200.0, 300.0):
+            desk.scheduler.expire_overdue(now_s)
+        desk.engine.loading.clear()
+        desk.scheduler.expire_overdue(304.0)
+        assert not desk.ended
+        desk.scheduler.expire_overdue(305.5)
+        assert desk.names == ["new"]
+
+
+async def test_a_program_that_is_compiled_for_ever_is_not_waited_for() -> None:
+    async with at_desk(limit_s=5.0) as desk:
+        run = desk.ask(ALICE, "new")
+        desk.engine.loading.add(run.number)
+        for now_s in (100.0, 101.0 + LOAD_LIMIT_S):
+            desk.scheduler.expire_overdue(now_s)
+        assert desk.names == ["new"]
 
 
 async def test_what_was_abandoned_does_not_begin_and_does_not_go_on_for_ever() -> None:
