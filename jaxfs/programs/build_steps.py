@@ -134,8 +134,14 @@ class BuildSteps:
         with self._disk.writing(request.user[0], self._store.entry(kind, key), nbytes):
             await self._store.off_loop(self._store.put_entry, kind, key, info, files)
 
-    async def load(self, key: str, request: BuildRequest, executable: Executable) -> None:
+    async def load(
+        self, key: str, request: BuildRequest, executable: Executable
+    ) -> Compiled | None:
         """Lets the owner's engine compile and load an artifact.
+
+        Returns:
+            The compiler's figures, which are kept as the executable ``key``, without its bytes;
+            None if the engine had compiled it before.
 
         Raises:
             JaxfsError: As `Engine.load`.
@@ -143,7 +149,12 @@ class BuildSteps:
         with self._job("load", key, request) as job:
             job.begin()
             engine = self._engines.of(request.user[0])
-            await engine.load(executable, self._load_timeout_s)
+            found = await engine.load(executable, self._load_timeout_s)
+        if found is None:
+            return None
+        figures = Compiled(found.compile_usec, found.cost, found.memory)
+        await self._put("executables", key, request, figures, {})
+        return figures
 
     async def draw(self, request: BuildRequest, compiled: CompiledProgram) -> None:
         """Makes ``compiled.graph_path``, charged to the owner of the program.

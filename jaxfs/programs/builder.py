@@ -97,7 +97,7 @@ class Builder:
         self.jobs = self._steps.jobs
         self._traces = SingleFlights[Traced | UntypedProgram](nursery)
         self._compiles = SingleFlights[Compiled](nursery)
-        self._loads = SingleFlights[None](nursery)
+        self._loads = SingleFlights[Compiled | None](nursery)
         self._drawings = SingleFlights[None](nursery)
         self._nursery = nursery
         self._machine = machine_fingerprint()
@@ -174,8 +174,10 @@ class Builder:
         if not self._is_apart():
             target = await self._with_artifact(request, target)
             version = self._assemble(request, target, None)
-            await self._loads.do(key, lambda: self._steps.load(key, request, version.executable))
-            return version
+            figures = await self._loads.do(
+                key, lambda: self._steps.load(key, request, version.executable)
+            )
+            return version.with_figures(figures or self._find_compiled(target))
         compiled = self._find_compiled(target)
         if compiled is None:
             target = await self._with_artifact(request, target)
@@ -214,9 +216,9 @@ class Builder:
             target = self._target(artifact_key, traced, device)
         except NoDevice:
             return None
-        if not self._is_apart():
-            return self._assemble(request, target, None)
         compiled = self._find_compiled(target)
+        if not self._is_apart():
+            return self._assemble(request, target, None).with_figures(compiled)
         return None if compiled is None else self._assemble(request, target, compiled)
 
     def _is_apart(self) -> bool:
@@ -299,6 +301,8 @@ class Builder:
         count = len(self._engines.devices())
         parts = ("executable", artifact_key, *(one.name for one in devices), count)
         hardware = self._engines.target.key_parts
+        if not self._is_apart():
+            hardware = [*hardware, "engine"]  # its entry has figures, and no executable
         key, old_key = self._key(*parts, self._machine, *hardware), self._key(*parts)
         return _Target(traced, artifact_key, tuple(devices), key, old_key)
 

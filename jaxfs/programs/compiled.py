@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from jaxfs.compiler.job_protocol import UntypedProgram
+from jaxfs.compiler.job_protocol import Compiled, UntypedProgram
 from jaxfs.engine.interface import Executable
 from jaxfs.programs.build_key import BuildKey
 from jaxfs.types.signature import Signature
@@ -99,7 +99,7 @@ class CompiledProgram:
         signature: inputs and outputs.
         devices: the names of the devices it runs on, all at once.
         executable: what the engine runs.
-        compile_usec: 0 where the engine compiles.
+        compile_usec: 0 where that is not known.
         cost: XLA's cost analysis; empty where there is none.
         memory: XLA's memory analysis in bytes per device; empty where there is none.
         stablehlo_path: the artifact as text, beside the artifact itself.
@@ -131,6 +131,17 @@ class CompiledProgram:
     @is_small.default
     def _is_small(self) -> bool:
         return self.need.is_small
+
+    def with_figures(self, figures: Compiled | None) -> CompiledProgram:
+        """Returns the same program with what the compiler reported of it, if that is known."""
+        if figures is None:
+            return self
+        return attrs.evolve(
+            self,
+            compile_usec=figures.compile_usec,
+            cost=figures.cost,
+            memory=figures.memory,
+        )
 
     @property
     def device(self) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import trio
 
+from jaxfs.engine.protocol import CompileFigures
 from jaxfs.errors import (
     AccessDenied,
     BrokenProgram,
@@ -21,7 +23,7 @@ from jaxfs.errors import (
     TimedOut,
 )
 from jaxfs.options import Options
-from jaxfs.testing import PICKLE, FakeCompiler, FakeEngines, eventually_async
+from jaxfs.testing import PICKLE, FakeCompiler, FakeEngines, eventually_async, open_vfs
 from tests.unmounted import ADD, ALICE, DOUBLE, UNTYPED, serving
 
 REQUEST, SUM = "[1, 2] [3, 4]", b"[4.0, 6.0]\n"
@@ -189,6 +191,24 @@ async def test_where_the_engine_compiles_it_is_asked_to_load() -> None:
         mount.engine.load_error = NoSpace("device memory is full")
         with pytest.raises(NoSpace, match="device memory"):
             await mount.client.write("programs/double.mlir", DOUBLE)
+
+
+async def test_what_the_engine_found_by_compiling_is_shown_and_limits_runs(
+    tmp_path: Path,
+) -> None:
+    for is_again in (False, True):  # after a remount the engine has not compiled it yet
+        engines = FakeEngines(platform="cuda", bytes_limit=1 << 30)
+        if not is_again:
+            figures = CompileFigures(7, {"flops": 2.0}, {"temp_bytes": 1 << 40})
+            engines.owner.compiled = figures
+        async with open_vfs(engines=engines, state_dir=tmp_path) as mount:
+            if not is_again:
+                await mount.client.write("programs/add.mlir", ADD)
+            assert await mount.client.read("programs/add/cost") == b"flops 2\n"
+            memory = await mount.client.keyed("programs/add/memory")
+            assert memory["temp_bytes"] == str(1 << 40)
+            with pytest.raises(NoSpace, match=f"{1 << 40} temporary"):
+                await mount.client.ask("programs/add/call", REQUEST)
 
 
 @pytest.mark.parametrize(
