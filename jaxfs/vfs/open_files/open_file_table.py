@@ -109,7 +109,10 @@ class OpenFileTable:
         readers = self._readers.get(ino)
         if readers:
             return readers[0].fixed_size()
-        pending = (writer.pending_size() for writer in reversed(self._writers.get(ino, ())))
+        writers = self._writers.get(ino)
+        if not writers:  # a listing asks for thousands of names
+            return None
+        pending = (writer.pending_size() for writer in reversed(writers))
         return next((size for size in pending if size is not None), None)
 
     def keep_mtime(self, ino: int, mtime_ns: int) -> None:
