@@ -13,7 +13,7 @@ from benchmarks.gpu import report
 from benchmarks.gpu.__main__ import not_executed
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.config import Config
-from benchmarks.gpu.outcomes import Found, Outcome, Run, Skip, encode
+from benchmarks.gpu.outcomes import Found, Line, Outcome, Run, Skip, encode
 from benchmarks.gpu.plan import CHECKS, ORDER, Check, Group, batches, selected
 from benchmarks.gpu.process import run_one
 from benchmarks.gpu.runner import Runner
@@ -122,7 +122,7 @@ def test_a_try_fails_if_a_check_did_not_run_to_its_end() -> None:
 
 def test_report_has_a_row_for_what_no_card_has_run(tmp_path: Path) -> None:
     path = tmp_path / "gpu.json"
-    run = [Run("cuda", False, "B"), Outcome("B1", "missed", {"us": 50.0})]
+    run: list[Line] = [Run("cuda", False, "B"), Outcome("B1", "missed", {"us": 50.0})]
     report.update(run, path)
     report.update([Run("cuda", False, "E"), Outcome("E1", "ok", {"us": 5.0})], path)
     rows = path.with_suffix(".md").read_text().splitlines()
@@ -139,7 +139,7 @@ def test_report_takes_no_figures_but_those_of_a_card(tmp_path: Path, run: Run) -
 
 def test_lines_of_a_run_that_was_cut_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "gpu.jsonl"
-    lines = [Run("cuda", False, "B"), Outcome("B1", "ok", {"us": 1.5, "name": None})]
+    lines: list[Line] = [Run("cuda", False, "B"), Outcome("B1", "ok", {"us": 1.5, "name": None})]
     path.write_bytes(b"".join(map(encode, lines)) + encode(lines[1])[:20])
     assert report.read(path) == lines
     assert msgspec.json.decode(encode(lines[1]))["figures"] == {"us": 1.5, "name": None}

@@ -1,7 +1,8 @@
-"""Compiles the test programs, in a process of its own: ``python builder.py DIRECTORY``.
+"""Compiles the test programs, in a process of its own: ``python builder.py DIRECTORY [PLATFORM]``.
 
 Each program becomes ``<name>`` (the serialized executable) and ``<name>.json`` (its signature);
-those made from a JAX function also ``<name>.npz`` (inputs and expected outputs).
+those made from a JAX function also ``<name>.npz`` (inputs and expected outputs).  With a platform
+``<name>`` is an artifact, lowered for it; expected outputs are those of this machine's CPU.
 """
 
 from __future__ import annotations
@@ -56,13 +57,18 @@ def signature_of(main: ir.Operation) -> Signature:
     return Signature(tuple(map(param, kind.inputs)), tuple(map(param, kind.results)))
 
 
+def find_main(module: ir.Module) -> ir.Operation:
+    return next(
+        op.operation
+        for op in module.body
+        if ir.StringAttr(op.attributes["sym_name"]).value == "main"
+    )
+
+
 def build(directory: Path, name: str, text: str, *devices: jax.Device) -> None:
     with mlir.make_context() as context, ir.Location.unknown(context):
         module = ir.Module.parse(text)
-        main = next(
-            op for op in module.body if ir.StringAttr(op.attributes["sym_name"]).value == "main"
-        )
-        signature = signature_of(main.operation)
+        signature = signature_of(find_main(module))
         executable = executables.compile_module(module, signature, devices)
         (directory / name).write_bytes(executables.serialize(executable))
     (directory / f"{name}.json").write_bytes(msgspec.json.encode(signature))
@@ -77,10 +83,23 @@ def build_artifact(directory: Path, name: str, text: str) -> None:
         (directory / f"{name}.artifact").write_bytes(artifact)
 
 
-def build_function(directory: Path, name: str, device: jax.Device) -> None:
+def build_uncompiled(directory: Path, name: str, text: str) -> None:
+    """An artifact under the name of an executable, for engines that compile programs themselves."""
+    build_artifact(directory, name, text)
+    (directory / f"{name}.artifact").replace(directory / name)
+    with mlir.make_context() as context, ir.Location.unknown(context):
+        main = find_main(ir.Module.parse(text))
+        (directory / f"{name}.json").write_bytes(msgspec.json.encode(signature_of(main)))
+
+
+def build_function(directory: Path, name: str, platform: str, device: jax.Device) -> None:
     function, inputs = FUNCTIONS[name]
     jitted = jax.jit(function)
-    build(directory, name, jitted.lower(*inputs).as_text(), device)
+    if platform:
+        lowered = jitted.trace(*inputs).lower(lowering_platforms=(platform,))
+        build_uncompiled(directory, name, lowered.as_text())
+    else:
+        build(directory, name, jitted.lower(*inputs).as_text(), device)
     outputs = jax.tree.leaves(jitted(*inputs))
     arrays = {f"in{i}": x for i, x in enumerate(inputs)}
     arrays |= {f"out{i}": np.asarray(x) for i, x in enumerate(outputs)}
@@ -88,16 +107,20 @@ def build_function(directory: Path, name: str, device: jax.Device) -> None:
     assert all(np.asarray(x).dtype in BY_NUMPY for x in outputs)
 
 
-def main(directory: Path) -> None:
+def main(directory: Path, platform: str = "") -> None:
     devices = executables.use_cpu(DEVICES)
     for name, (text, device) in TEXTS.items():
-        build(directory, name, text, devices[device])
-    build(directory, "spread", SPREAD, *devices)
+        if platform:
+            build_uncompiled(directory, name, text)
+        else:
+            build(directory, name, text, devices[device])
+    if not platform:
+        build(directory, "spread", SPREAD, *devices)
     build_artifact(directory, "f32", TEXTS["f32"][0])
     build_artifact(directory, "spread", SPREAD)
     for name in FUNCTIONS:
-        build_function(directory, name, devices[0])
+        build_function(directory, name, platform, devices[0])
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

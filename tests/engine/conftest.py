@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 import sys
@@ -25,6 +26,9 @@ from tests.conftest import HANGS_S
 from tests.engine.programs import DEVICES
 
 CPU = EngineOptions(platform="cpu", devices=DEVICES)
+PLATFORM = os.environ.get("JAXFS_TEST_PLATFORM", "cpu")  # tests/gpu has tests that run on others
+OPTIONS = CPU if PLATFORM == "cpu" else EngineOptions(platform=PLATFORM)
+ON_A_GPU = os.environ.get("JAXFS_GPU") == "1"  # the engine compiles all programs itself
 DEVICE_IDS = {"on_device_3": (3,), "spread": tuple(range(DEVICES))}
 
 
@@ -40,7 +44,8 @@ class Programs:
     def executable(self, name: str, **changes: Any) -> Executable:
         text = (self.directory / f"{name}.json").read_bytes()
         signature = msgspec.json.decode(text, type=Signature)
-        fields = {"key": name, "path": str(self.directory / name), "device_ids": (0,)}
+        fields: dict[str, Any] = {"key": name, "path": str(self.directory / name)}
+        fields |= {"device_ids": (0,), "serialized": not ON_A_GPU}
         return Executable(signature=signature, **{**fields, **changes})
 
 
@@ -49,7 +54,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     directory = tmp_path_factory.mktemp("programs")
     root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "tests.engine.builder", str(directory)]
-    subprocess.run(command, cwd=root, check=True)
+    subprocess.run([*command, *([PLATFORM] if ON_A_GPU else [])], cwd=root, check=True)
     return Programs(directory)
 
 
@@ -123,7 +128,7 @@ class SharedEngine:
         self._token = trio.lowlevel.current_trio_token()
         self._stop = trio.Event()
         try:
-            async with open_local_engine(CPU, self.pool) as engine:
+            async with open_local_engine(OPTIONS, self.pool) as engine:
                 self._up.put(engine)
                 await self._stop.wait()
         except BaseException as error:
@@ -155,7 +160,7 @@ def shared() -> Iterator[SharedEngine]:
     engine.stop()
 
 
-def run_with_engine(test: Any, options: EngineOptions = CPU) -> None:
+def run_with_engine(test: Any, options: EngineOptions = OPTIONS) -> None:
     """``await test(engine, pool)`` with an engine of its own."""
 
     async def main() -> None:

@@ -18,7 +18,7 @@ from jaxfs.engine.protocol import EngineOptions
 from jaxfs.ipc.shared_memory import Pool, Segment
 from jaxfs.types.memory_layout import first_value
 from tests.conftest import HANGS_S
-from tests.engine.conftest import Programs, Submitted, arrays_of
+from tests.engine.conftest import PLATFORM, Programs, Submitted, arrays_of
 
 SOURCE = 7
 LIMIT_BYTES = 100  # three arrays of 8 f32
@@ -27,7 +27,7 @@ LIMIT_BYTES = 100  # three arrays of 8 f32
 def served(story: Callable[[LocalEngine], Awaitable[None]]) -> None:
     async def main() -> None:
         pool = Pool()
-        options = EngineOptions(platform="cpu", device_cache_bytes=LIMIT_BYTES)
+        options = EngineOptions(platform=PLATFORM, device_cache_bytes=LIMIT_BYTES)
         async with open_local_engine(options, pool) as engine:
             with trio.fail_after(HANGS_S):
                 await story(engine)

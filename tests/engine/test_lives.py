@@ -18,7 +18,7 @@ from jaxfs.errors import Cancelled, RunFailed
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.testing import eventually_async
 from tests.conftest import closing_descriptors
-from tests.engine.conftest import CPU, Programs, Submitted, call, run_with_engine, submit
+from tests.engine.conftest import OPTIONS, Programs, Submitted, call, run_with_engine, submit
 
 ONES = np.ones(8, "f4")
 CRASHING = np.ones(4, "f4")
@@ -156,7 +156,7 @@ def test_more_runs_than_the_engine_takes_are_kept_and_can_be_dropped(programs: P
 def test_closing_cancels_what_runs_and_leaves_no_process(programs: Programs) -> None:
     async def main() -> None:
         pool = Pool()
-        async with open_local_engine(CPU, pool) as engine:
+        async with open_local_engine(OPTIONS, pool) as engine:
             pid = engine.pid
             run = submit(engine, programs["count_to_zero"], ENDLESS)
             await started(engine, run)

@@ -20,6 +20,7 @@ from jaxfs.ipc.shared_memory import Pool
 from jaxfs.types.avals import BY_SHORT
 from jaxfs.types.memory_layout import output_offsets
 from tests.engine.conftest import (
+    PLATFORM,
     Programs,
     SharedEngine,
     Submitted,
@@ -76,7 +77,17 @@ def test_library_calls_run_in_a_process_that_never_traced_them(
     assert len(found) == len(wanted) > 0
     for left, right in zip(found, wanted, strict=True):
         assert left.dtype == right.dtype
+        _assert_close(name, left, right)
+
+
+def _assert_close(name: str, left: np.ndarray, right: np.ndarray) -> None:
+    """The libraries of other platforms choose other signs of vectors, and other orders of sums."""
+    if PLATFORM == "cpu":
         np.testing.assert_allclose(left, right, rtol=1e-12)
+    elif name in ("eigh", "qr", "svd"):
+        np.testing.assert_allclose(np.abs(left), np.abs(right), rtol=1e-9, atol=1e-12)
+    else:
+        np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-12)
 
 
 def test_first_custom_call_of_a_process_finds_its_library(programs: Programs) -> None:
@@ -85,7 +96,7 @@ def test_first_custom_call_of_a_process_finds_its_library(programs: Programs) ->
     async def test(engine: LocalEngine, pool: Pool) -> None:
         saved = np.load(programs.directory / "eigh.npz")
         found = await call(engine, programs["eigh"], saved["in0"])
-        np.testing.assert_allclose(found[0], saved["out0"], rtol=1e-12)
+        _assert_close("eigh", found[0], saved["out0"])
         assert engine.restarts == 0
 
     run_with_engine(test)

@@ -1,0 +1,22 @@
+"""What an engine computes on a GPU is right, whatever the types."""
+
+from __future__ import annotations
+
+from tests.engine import test_results as results
+from tests.gpu.conftest import GPU
+
+pytestmark = GPU
+
+test_dtypes = results.test_every_kind_of_dtype_is_computed_bit_for_bit
+test_int4 = results.test_negative_int4_leave_as_sign_extended_bytes
+test_several_outputs = results.test_several_outputs_stand_at_their_offsets
+test_scalars = results.test_scalars_empty_arrays_and_no_inputs
+test_library_calls = results.test_library_calls_run_in_a_process_that_never_traced_them
+test_64_mebibytes = results.test_64_mebibytes_go_in_and_out_through_shared_memory
+test_donated = results.test_a_donated_input_is_left_as_it_was
+test_offsets = results.test_inputs_may_stand_at_any_offset
+test_many_inputs = results.test_many_small_inputs_take_the_way_through_memory
+test_pipelined = results.test_1000_pipelined_calls_are_each_answered_once_with_their_own_result
+test_clients = results.test_8_clients_at_once_get_their_own_results
+test_poll = results.test_poll_takes_an_answer_without_a_turn_of_the_event_loop
+test_damaged = results.test_a_file_that_is_no_executable_fails_its_calls_and_nothing_else
