@@ -11,6 +11,11 @@ N ?= 10
 FILES ?= tests
 FUZZ_STATES ?= 500
 TEST_JOBS ?= 2
+# of make gpu: which checks, with what gpu-bring collected for these versions of Python
+PARTS ?= ABDCEFGH
+GPU_FOLDER ?= build/gpu-bring
+GPU_PYTHON ?= 3.12
+GPU_OUT ?= build/gpu
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints/pinned.txt
 PACKAGING := setup.cfg setup.py pyproject.toml $(CONSTRAINTS) $(wildcard jaxfs/fuse/*.c)
@@ -22,6 +27,7 @@ INSTALL = $(BIN)/python -m pip install -qq --no-input --disable-pip-version-chec
 UNMOUNTED := $(wildcard tests/vfs tests/calls tests/arrays tests/programs)
 COVERAGE := build/coverage.json
 .PHONY: help setup setup-dev demo test test-all check coverage bench soak stress captures fuzz clean
+.PHONY: gpu gpu-bring gpu-try
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,7 +39,7 @@ setup-dev: $(VENV)/.installed-dev ## what `make test` needs
 demo: setup ## mount, compile, call, read
 	@PATH="$(abspath $(BIN)):$$PATH" examples/demo.sh
 
-test: setup-dev check ## lint, types, layers and the test suite
+test: setup-dev check gpu-try ## lint, types, layers, a try of `make gpu`, and the test suite
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 check: setup-dev ## lint, format, types, layers, figures of style
@@ -56,6 +62,15 @@ coverage: setup-dev ## branch coverage of vfs, calls, arrays and programs by tes
 
 bench: $(VENV)/.installed-bench ## jaxfs beside its peers, as a table and JSON
 	$(BIN)/python -m benchmarks
+
+gpu: ## checks PARTS (ABDCEFGH) on an NVIDIA GPU, in 5 minutes, with the JAX of PYTHON; no network
+	@PYTHON="$(PYTHON)" benchmarks/gpu/on_machine.sh $(GPU_FOLDER) --parts $(PARTS) --out $(GPU_OUT) --report
+
+gpu-bring: setup-dev ## collect in GPU_FOLDER what a GPU machine with GPU_PYTHON (3.12) lacks
+	$(BIN)/python -m benchmarks.gpu.bring $(GPU_FOLDER) $(GPU_PYTHON)
+
+gpu-try: setup-dev ## run the checks of `make gpu` on the CPU with small arrays; fails if one does not run
+	$(BIN)/python -m benchmarks.gpu --platform cpu --small --budget 600 --out build/gpu-try
 
 soak: setup ## waiters, dying engines, 100,000 calls, attacks of SECONDS (60); writes docs/reports/soak.md
 	$(BIN)/python -m tests.soak --report --seconds $(SECONDS) --alone-seconds $(ALONE_SECONDS)

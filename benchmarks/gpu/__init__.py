@@ -10,5 +10,5 @@ skipped, with the reason.
 - ``checks``: what is checked, a module for each kind of process
 - ``plain``: the figures of JAX without jaxfs, in a process of its own
 - ``report``: docs/reports/gpu.md
-- ``bring.sh``, ``on_machine.sh``: collect what a machine without a network lacks, and use it there
+- ``bring``, ``on_machine.sh``: collect what a machine without a network lacks, and use it there
 """

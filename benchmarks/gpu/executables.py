@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from numpy.typing import NDArray
 
+from benchmarks.gpu.arrays import random_arrays
 from benchmarks.gpu.outcomes import Skip
 from jaxfs.engine.interface import Executable
 from jaxfs.types.signature import Signature
@@ -32,3 +35,9 @@ def read_executable(directory: Path, name: str) -> Executable:
     if not path.exists():
         raise Skip(f"the program {name} was not made")
     return msgspec.json.decode(path.read_bytes(), type=Executable)
+
+
+def inputs_of(executable: Executable) -> list[NDArray[Any]]:
+    """Returns the inputs that plain JAX gets too."""
+    avals = executable.signature.input_avals
+    return random_arrays((aval.shape, aval.row.numpy) for aval in avals)

@@ -15,9 +15,9 @@ from jax.experimental import topologies
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.caller import first_output
-from benchmarks.gpu.checks.calls import BF16_ERROR, inputs_of
+from benchmarks.gpu.checks.calls import BF16_ERROR
 from benchmarks.gpu.config import Config
-from benchmarks.gpu.executables import read_executable, write_executable
+from benchmarks.gpu.executables import inputs_of, read_executable, write_executable
 from benchmarks.gpu.outcomes import Found, Skip, Value
 from jaxfs.errors import JaxfsError
 from jaxfs.jaxcompat import executables

@@ -1,4 +1,4 @@
-"""B0 to B5: single calls of an engine beside plain JAX."""
+"""B0 to B7: calls of an engine beside plain JAX; those of a training loop are in ``training``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks.gpu.arrays import random_arrays
 from benchmarks.gpu.bench import Bench
-from benchmarks.gpu.caller import Array, Caller, first_output
+from benchmarks.gpu.caller import Caller, first_output
+from benchmarks.gpu.checks import training
+from benchmarks.gpu.executables import inputs_of
 from benchmarks.gpu.outcomes import Found, Skip, Value
 from jaxfs.engine.interface import Executable
 from jaxfs.errors import JaxfsError
@@ -18,12 +19,6 @@ NAMES = ("small", "mm_scalar", "mm_big", "h2d", "d2h", "step", "sort", "fft", *L
 ERROR, BF16_ERROR = 1e-3, 2e-2
 FLOOR_S = 40e-6
 GB = 1e9
-
-
-def inputs_of(executable: Executable) -> list[Array]:
-    """Returns the inputs that plain JAX gets too."""
-    avals = executable.signature.input_avals
-    return random_arrays((aval.shape, aval.row.numpy) for aval in avals)
 
 
 async def every_program(bench: Bench) -> Found:
@@ -154,4 +149,5 @@ CHECKS = {
     "B3": product_large,
     "B4": from_device,
     "B5": to_device,
+    **training.CHECKS,
 }

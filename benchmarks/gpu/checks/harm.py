@@ -12,7 +12,8 @@ import trio
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.caller import Caller, first_output, release_outputs
-from benchmarks.gpu.checks.calls import NAMES, inputs_of
+from benchmarks.gpu.checks.calls import NAMES
+from benchmarks.gpu.executables import inputs_of
 from benchmarks.gpu.outcomes import Found, Value
 from jaxfs.engine.client.client import LocalEngine, open_local_engine
 from jaxfs.engine.interface import Executable, Input, Outcome

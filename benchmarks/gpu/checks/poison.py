@@ -14,9 +14,9 @@ import trio
 from benchmarks.gpu import poisoned_worker
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.caller import Caller, first_output
-from benchmarks.gpu.checks.calls import inputs_of
 from benchmarks.gpu.config import environment
 from benchmarks.gpu.cuda_poison import KERNELS, has_driver
+from benchmarks.gpu.executables import inputs_of
 from benchmarks.gpu.outcomes import Found, Skip, Value
 from jaxfs.engine.client import process
 from jaxfs.engine.client.client import open_local_engine

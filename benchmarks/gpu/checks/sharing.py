@@ -9,8 +9,8 @@ import trio
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.caller import Caller, first_output
-from benchmarks.gpu.checks.calls import inputs_of
 from benchmarks.gpu.checks.harm import memory_fraction
+from benchmarks.gpu.executables import inputs_of
 from benchmarks.gpu.outcomes import Found
 from jaxfs.engine.client.client import open_local_engine
 from jaxfs.engine.interface import Executable, Outcome

@@ -10,8 +10,8 @@ import trio
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.caller import Caller, release_outputs
-from benchmarks.gpu.checks.calls import inputs_of
 from benchmarks.gpu.config import MIB
+from benchmarks.gpu.executables import inputs_of
 from benchmarks.gpu.outcomes import Found, Value
 from jaxfs.engine.interface import Executable, Outcome, OutputRef, Range
 from jaxfs.types.memory_layout import first_value
