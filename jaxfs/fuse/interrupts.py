@@ -56,7 +56,6 @@ POLL_DUTY = 20  # a pass over the watched waits takes at most 1/20 of the time
 POLL_CHUNK = 64  # and blocks other requests for about 1.5 ms
 KEPT_INTERRUPTS = 4096
 FLUSH = 25  # FUSE_FLUSH, linux/fuse.h
-PF_EXITING = 0x4  # linux/sched.h
 STAT_FLAGS = 9 - 3  # a field of proc_pid_stat(5), counted from the third
 
 # Their default is not to end the process, so they must not end its system call.  A program that
@@ -76,6 +75,8 @@ HARMLESS = frozenset(
     }
 )
 _HARMLESS_MASK = sum(1 << (number - 1) for number in HARMLESS)
+_HAS_MEMORY = b"\nVmSize:"
+_IS_EMPTY = re.compile(rb"\nVmData:\s+0 kB\nVmStk:.*\nVmExe:\s+0 kB\n")  # no program yet
 _MASKS = re.compile(rb"SigPnd:\t(\w+)\nShdPnd:\t(\w+)\nSigBlk:\t(\w+)\nSigIgn:\t(\w+)\n")
 
 
@@ -241,7 +242,7 @@ class Interrupts:
             wait.scope.deadline = trio.current_time() + self.limit_s
         if self._is_ending:
             wait.scope.cancel()
-        elif wait.request.opcode == FLUSH and is_exiting(wait.request.pid):
+        elif wait.request.opcode == FLUSH and closes_unseen(wait.request.pid):
             wait.end()
         elif wait.request.unique in self._interrupted:
             self._judge(wait)
@@ -304,19 +305,45 @@ def must_end(pid: int) -> bool:
     return bool((own | shared) & ~blocked & ~ignored & ~_HARMLESS_MASK)
 
 
-def is_exiting(pid: int) -> bool:
-    """Returns whether the kernel is closing the files of ``pid`` because it ends."""
-    return bool(task_flags(pid) & PF_EXITING)
+def closes_unseen(pid: int) -> bool:
+    """Returns whether the kernel is closing files of ``pid``, which ends or is in execve(2).
+
+    It sees no error then.  In execve(2) it must not wait either: ps(1) of any user waits for it.
+    """
+    status = _status(pid)
+    return bool(status) and (_HAS_MEMORY not in status or _IS_EMPTY.search(status) is not None)
 
 
-def task_flags(pid: int) -> int:
-    """Returns a task's flags, see proc_pid_stat(5); never 0 for a task that exists."""
-    stat = task_stat(pid)
-    return int(stat[STAT_FLAGS]) if stat else 0
+def _status(pid: int) -> bytes:
+    """Returns proc_pid_status(5); nothing for a task that is gone or hidden."""
+    try:
+        return Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return b""
+
+
+def has_memory(pid: int) -> bool | None:
+    """Returns whether a task has memory: it gives that up before it closes its files at its end.
+
+    proc_pid_stat(5) would show its flags, but reading that waits while the task is in execve(2)
+    (Linux 6.18: ``exec_update_lock``), which closes files and so waits for us: both would wait for
+    ever, and with them the whole mount.  proc_pid_status(5) waits for nothing.
+
+    Returns:
+        None for a task that is gone or hidden.
+    """
+    status = _status(pid)
+    return _HAS_MEMORY in status if status else None
 
 
 def task_stat(pid: int) -> list[bytes]:
-    """Returns the fields of proc_pid_stat(5) from the third on; none for a task that is gone."""
+    """Returns the fields of proc_pid_stat(5) from the third on, of a task that ends.
+
+    Returns:
+        No fields for one that is gone, or that does not end: see ``has_memory``.
+    """
+    if has_memory(pid) is not False:
+        return []
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from jaxfs.fuse.interrupts import PF_EXITING, STAT_FLAGS, RequestInfo, task_flags, task_stat
+from jaxfs.fuse.interrupts import STAT_FLAGS, RequestInfo, has_memory, task_stat
 from jaxfs.vfs.open_files.base import OpenFile
 
 PF_SIGNALED = 0x400  # linux/sched.h
@@ -58,5 +58,4 @@ def has_finished_writing(pid: int, writer: int) -> bool:
     """
     if writer in (0, pid) or Path(f"/proc/{pid}/task/{writer}").exists():
         return True
-    flags = task_flags(writer)
-    return flags == 0 or bool(flags & PF_EXITING)
+    return not has_memory(writer)

@@ -63,6 +63,14 @@ IN_GOOD_ORDER = {
     "two halves": python("os.write(1, data[:9]); os.write(1, data[9:]); os._exit(3)"),
     "fork": python("os.fork() or os._exit(0); os.wait(); os.write(1, data); os._exit(0)"),
     "child": python("os.fork() and (os.wait(), os._exit(0)); os.write(1, data); os._exit(0)"),
+    "exec": python(
+        "os.write(1, data); os.set_inheritable(1, False); os.execv('/bin/true', ['true'])"
+    ),
+    "exec of a child": python(
+        "os.write(1, data[:9]); os.set_inheritable(1, False);"
+        "os.fork() or os.execv('/bin/true', ['true']); os.wait();"
+        "os.write(1, data[9:]); os._exit(0)"
+    ),
     "perl": ["perl", "-e", "$/ = undef; print <STDIN>"],
     "node": ["node", "-e", 'process.stdout.write(require("fs").readFileSync(0))'],
     "C": ["{directory}/returning"],

@@ -355,4 +355,5 @@ def test_thread_that_is_gone_must_end() -> None:
     process = subprocess.Popen(["true"])
     process.wait()
     assert interrupts.must_end(process.pid)
-    assert not interrupts.is_exiting(process.pid)
+    assert not interrupts.closes_unseen(process.pid)
+    assert not interrupts.closes_unseen(os.getpid())
