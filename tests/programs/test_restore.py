@@ -254,7 +254,7 @@ async def test_a_failed_rename_of_a_program_leaves_both_records(
         assert await mount.client.text("programs/double.mlir") == DOUBLE
 
 
-CHANGES: dict[str, Callable[[VfsClient], Awaitable[None]]] = {
+CHANGES: dict[str, Callable[[VfsClient], Awaitable[object]]] = {
     "chmod": lambda client: client.chmod("programs/add.mlir", 0o600),
     "chmod of a file": lambda client: client.chmod("programs/add/call", 0o600),
     "chmod of a staging file": lambda client: client.chmod("programs/.new", 0o600),
