@@ -186,7 +186,7 @@ def start_failure(platform: str, error: Exception) -> str:
     """
     text = " ".join(str(error).split())
     row = TABLE.get(accelerators.jax_platform(platform))
-    if row is None:
+    if row is None or isinstance(error, ValueError):  # an option or variable with a wrong value
         return text or repr(error)
     found = "; ".join(map(str, obstacles(platform)))
     if not found and text:

@@ -48,6 +48,11 @@ class Accelerator(msgspec.Struct, frozen=True):
     name: str = r"(?!)"
     is_exclusive: bool = False
 
+    @property
+    def jax_variable(self) -> str:
+        """JAX's own variable, which picks among what the driver's variables leave."""
+        return f"JAX_{self.platform.upper()}_VISIBLE_DEVICES"
+
     def count(self) -> int:
         """Returns how many devices the machine shows to this process; 0 where that is unknown."""
         if self.platform == "rocm":  # /dev/dri has the devices of other vendors too

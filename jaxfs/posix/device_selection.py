@@ -198,13 +198,14 @@ def _pick(environment: dict[str, str], row: Accelerator, selection: Selection) -
     """Sets the variables that hide all other devices of a platform."""
     if selection.visible:
         chosen = selection.names[: selection.devices or None]
-        for variable in row.variables:  # each would pick among what the one before has left
+        for variable in (*row.variables, row.jax_variable):  # each picks among what is left
             environment.pop(variable, None)
         if row is CUDA:
             environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the numbers of nvidia-smi
         variable = row.variables[0]
     elif selection.devices:
-        variable = next((name for name in row.variables if name in environment), row.variables[0])
+        variables = (row.jax_variable, *row.variables)
+        variable = next((name for name in variables if name in environment), row.variables[0])
         chosen = _first(environment.get(variable), selection.devices, row)
     else:
         return

@@ -159,4 +159,6 @@ def test_an_error_without_a_known_cause_names_the_next_step(machine: FakeMachine
     machine.make_sound()
     assert "nvidia-smi" in start_failure("gpu", AssertionError())
     assert start_failure("gpu", RuntimeError("4 are\nasked for")) == "4 are asked for"
+    (machine.dev / "nvidia-uvm").unlink()
+    assert start_failure("gpu", ValueError("9 devices are asked for")) == "9 devices are asked for"
     assert start_failure("cpu", AssertionError()) == "AssertionError()"

@@ -124,6 +124,16 @@ def test_devices_takes_the_first_of_those_that_the_environment_shows(machine: Fa
     assert environment("devices=2", CUDA_VISIBLE_DEVICES="5")["CUDA_VISIBLE_DEVICES"] == "5"
 
 
+def test_jaxs_own_variable_does_not_pick_among_the_picked(machine: FakeMachine) -> None:
+    machine.make_sound(gpus=8)
+    found = environment("visible_devices=4,5", JAX_CUDA_VISIBLE_DEVICES="5")
+    assert found["CUDA_VISIBLE_DEVICES"] == "4,5"
+    assert "JAX_CUDA_VISIBLE_DEVICES" not in found
+    first = environment("devices=1", JAX_CUDA_VISIBLE_DEVICES="5,6")
+    assert first["JAX_CUDA_VISIBLE_DEVICES"] == "5"
+    assert "CUDA_VISIBLE_DEVICES" not in first
+
+
 def test_a_cpu_shows_all_devices_to_programs(machine: FakeMachine) -> None:
     assert "CUDA_VISIBLE_DEVICES" not in environment("devices=2")
     machine.make_sound()
