@@ -23,8 +23,8 @@ from pathlib import Path
 
 import attrs
 
-LONG_S = 0.5  # from then on a run is long
-LOOK_S = 0.5
+LONG_S = 0.2  # from then on a run is long
+LOOK_S = 0.25
 STEP = 1.25  # a niceness of one more divides a thread's weight by so much, see sched(7)
 MAX_NICENESS = 19
 RESTLESS = 0.75  # part of the time between two looks

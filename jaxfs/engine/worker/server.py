@@ -180,12 +180,9 @@ class Server:
             with self._slot(loaded, message.user):
                 started = time.monotonic_ns()
                 arrays = loaded.run(*arguments)
-                for array in arrays:
-                    array.block_until_ready()
+                self._finish(loaded, message, arrays, started)  # to copy takes processors too
         except Exception as error:
             self._fail(message.run, error)
-            return
-        self._finish(loaded, message, arrays, started)
 
     def _slot(self, loaded: LoadedExecutable, user: int) -> contextlib.AbstractContextManager[None]:
         """Returns what a run holds while it is in XLA; programs of several devices take turns."""
