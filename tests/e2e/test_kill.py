@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from tests.conftest import SAXPY, Mount
-from tests.e2e.programs import SECONDS, SPIN
+from jaxfs.testing import eventually
+from tests.conftest import HANGS_S, SAXPY, Mount
+from tests.e2e.programs import SECONDS, SPIN, sines
+from tests.e2e.test_permissions import jobs_of
 
 
 def pid_of(module: str, mount: Mount) -> int:
@@ -91,3 +96,33 @@ def test_nothing_is_left_of_a_mount_that_ended(own_mount: Mount) -> None:
     for pid in pids:
         assert "jaxfs" not in command_of(pid)
     own_mount.start()
+
+
+def test_a_compile_that_the_kernel_ends_is_tried_again_at_the_next_use(own_mount: Mount) -> None:
+    """As where memory is short: a job of the compiler gets SIGKILL, and no one is to blame."""
+    path = own_mount.path / "programs/slow.mlir"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    os.write(fd, sines(2000).encode())
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(os.close, fd)
+        eventually(lambda: kill_jobs(own_mount) >= 0 and closing.done())
+        error = closing.exception(HANGS_S)
+    assert isinstance(error, OSError)
+    assert error.errno == errno.EIO
+    assert own_mount.keyed("programs/slow/status")["state"] == "failed"
+    assert "SIGKILL" in (own_mount.path / "programs/slow/error").read_text()
+    assert "SIGKILL" in own_mount.log
+    call = "echo '[0,0,0,0]' > programs/slow/calls/again && cat results/again.json"
+    assert own_mount.sh(call).stdout == "[0.0, 0.0, 0.0, 0.0]\n"
+    assert own_mount.keyed("programs/slow/status")["state"] == "ready"
+    assert own_mount.keyed("health")["tracer_restarts"] == "0"
+
+
+def kill_jobs(mount: Mount) -> int:
+    """Ends the compiler's jobs that work now; returns how many."""
+    count = 0
+    for pid in jobs_of(mount):
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(pid, signal.SIGKILL)
+            count += 1
+    return count
