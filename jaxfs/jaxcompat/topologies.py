@@ -10,6 +10,7 @@ Private names of jax and jaxlib:
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from jax.experimental import topologies
 
 from jaxfs.types.compile_target import CompileTarget
 
-_PLUGINS = ("plugin", "pjrt")  # parts of the packages' names: jax-cuda13-plugin, jax-cuda13-pjrt
+_PLUGINS = ("-plugin", "-pjrt")  # ends of the packages' names: jax-cuda13-plugin, jax-cuda13-pjrt
 _discover: Callable[[], None] = xla_bridge.discover_pjrt_plugins
 
 
@@ -52,12 +53,12 @@ def _config(devices: Sequence[jax.Device]) -> str:
 
 def _plugin_versions(platform: str) -> list[str]:
     """Returns the packages with a platform's compiler and their versions, in order."""
-    found = {
-        f"{name} {package.version}"
-        for package in importlib.metadata.distributions()
-        if (name := (package.metadata["Name"] or "").lower()).startswith(f"jax-{platform}")
-        and name.rpartition("-")[2] in _PLUGINS
-    }
+    found = set[str]()
+    for package in importlib.metadata.distributions():
+        with contextlib.suppress(Exception):  # damaged metadata of any package
+            name = package.metadata["Name"].lower()
+            if name.startswith(f"jax-{platform}") and name.endswith(_PLUGINS):
+                found.add(f"{name} {package.version}")
     return sorted(found)
 
 

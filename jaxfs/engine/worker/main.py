@@ -67,6 +67,7 @@ def _serve(channel: Channel[Request], options: EngineOptions, parent: int) -> No
         from jaxfs.jaxcompat import topologies
 
         found = devices.start(options)
+        target = topologies.target_of(found)  # before the switch to a user: it reads our packages
         if options.user is not None:
             devices.warm_up()  # the user may not be able to read our packages
             privileges.become(options.user, parent)
@@ -78,7 +79,7 @@ def _serve(channel: Channel[Request], options: EngineOptions, parent: int) -> No
             devices.toolchain(),
             known,
             cache is not None,
-            topologies.target_of(found),
+            target,
         )
     except Exception as error:
         reason = start_failure(options.platform, error)[:1000]
