@@ -56,8 +56,27 @@ def test_large_memory_is_given_back_outside_the_thread_that_reads_messages(
     eventually(lambda: not is_mapped("large"))
 
 
+def test_memory_is_mapped_by_the_run_that_needs_it() -> None:
+    """Not by the thread that reads messages, which would wait for page faults of others."""
+    found = attached("lazy")
+    assert not is_mapped("lazy")
+    output = output_of(found)
+    assert is_mapped("lazy")
+    output[0] = 5
+    assert output_of(found)[0] == 5
+
+
+def test_memory_that_no_run_has_used_is_given_back() -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    found = attached("unused")
+    found.detach(SEGMENT)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_small_memory_is_given_back_at_once() -> None:
     found = attached("small", 4096)
+    output_of(found, 4096)[:] = 1
+    assert is_mapped("small")
     found.detach(SEGMENT)
     assert not is_mapped("small")
 

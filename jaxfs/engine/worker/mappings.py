@@ -1,4 +1,8 @@
-"""The front's segments in the worker's address space: mapped once, used by every run."""
+"""The front's segments in the worker's address space: mapped once, used by every run.
+
+They are mapped by the run that first needs them.  mmap(2) waits for page faults of other threads,
+seconds where these make large results, and one thread reads the messages of all users.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,18 @@ from jaxfs.ipc.shared_memory import SegmentRef
 PIECE_BYTES = 8 << 20
 
 
+class _Unmapped:
+    """A segment that no run has used yet."""
+
+    def __init__(self, fd: int, capacity: int) -> None:
+        self.lock = threading.Lock()
+        self.fd = fd
+        self.capacity = capacity
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
 class Mappings:
     """Mapped segments by number.
 
@@ -21,23 +37,32 @@ class Mappings:
     """
 
     def __init__(self) -> None:
-        self._maps: dict[int, mmap.mmap] = {}
+        self._maps: dict[int, mmap.mmap | _Unmapped] = {}
 
     def attach(self, segment: int, capacity: int, fd: int) -> None:
-        """Maps a segment, and closes its descriptor whether that works or not.
+        """Adds a segment, which the first run that uses it maps.
 
         Args:
             segment: The number by which messages name it.
             capacity: Its length in bytes.
             fd: The descriptor of its memory; the caller must not use it any more.
+        """
+        self._maps[segment] = _Unmapped(fd, capacity)
+
+    def _memory(self, segment: int) -> mmap.mmap:
+        """Returns a segment's memory.
 
         Raises:
             OSError: The mapping was refused.
         """
-        try:
-            self._maps[segment] = mmap.mmap(fd, capacity)
-        finally:
-            os.close(fd)
+        found = self._maps[segment]
+        if isinstance(found, mmap.mmap):
+            return found
+        with found.lock:
+            mapped = self._maps[segment]
+            if isinstance(mapped, _Unmapped):
+                mapped = self._maps[segment] = mmap.mmap(found.fd, found.capacity)
+        return mapped
 
     def detach(self, segment: int) -> None:
         """Forgets a segment.
@@ -46,7 +71,7 @@ class Mappings:
         reads the messages of all users.
         """
         memory = self._maps.pop(segment, None)
-        if memory is not None and len(memory) > PIECE_BYTES:
+        if isinstance(memory, mmap.mmap) and len(memory) > PIECE_BYTES:
             threading.Thread(target=_unmap, args=([memory],), name="unmap", daemon=True).start()
 
     def array(
@@ -58,7 +83,7 @@ class Mappings:
         """
         if isinstance(ref, bytes):
             return np.ndarray(shape, dtype, ref)
-        return np.ndarray(shape, dtype, self._maps[ref.segment], ref.offset)
+        return np.ndarray(shape, dtype, self._memory(ref.segment), ref.offset)
 
     def slot(
         self,
@@ -68,7 +93,7 @@ class Mappings:
         shape: tuple[int, ...],
     ) -> NDArray[np.generic]:
         """Returns a writable array at ``offset`` bytes of an output range."""
-        return np.ndarray(shape, dtype, self._maps[output.segment], output.offset + offset)
+        return np.ndarray(shape, dtype, self._memory(output.segment), output.offset + offset)
 
 
 def _unmap(last: list[mmap.mmap]) -> None:
