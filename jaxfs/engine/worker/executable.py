@@ -9,7 +9,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -45,7 +45,15 @@ def read(message: Load, fd: int) -> bytes:
     return data
 
 
-def load(message: Load, data: bytes, devices: Sequence[jax.Device]) -> Any:
+class JaxExecutable(Protocol):
+    """JAX's object of an executable; ``jaxcompat.executables`` knows more of it."""
+
+    @property
+    def xla_executable(self) -> object:
+        """XLA's object."""
+
+
+def load(message: Load, data: bytes, devices: Sequence[jax.Device]) -> JaxExecutable:
     """Makes an executable, or an artifact, ready to run on all of ``devices``.
 
     Returns:
@@ -55,10 +63,13 @@ def load(message: Load, data: bytes, devices: Sequence[jax.Device]) -> Any:
         ValueError: It was made for another CPU.
         Exception: What jax raises: the bytes are no executable, or the artifact does not compile.
     """
-    if not message.serialized:
-        return executables.compile_artifact(data, message.signature, devices)
-    _check_cpu(data, devices)
-    return executables.deserialize(data, devices)
+    found: JaxExecutable
+    if message.serialized:
+        _check_cpu(data, devices)
+        found = executables.deserialize(data, devices)
+    else:
+        found = executables.compile_artifact(data, message.signature, devices)
+    return found
 
 
 def _check_cpu(data: bytes, devices: Sequence[jax.Device]) -> None:
