@@ -70,7 +70,7 @@ gpu-bring: setup-dev ## collect in GPU_FOLDER what a GPU machine with GPU_PYTHON
 	$(BIN)/python -m benchmarks.gpu.bring $(GPU_FOLDER) $(GPU_PYTHON)
 
 gpu-try: setup-dev ## run the checks of `make gpu` on the CPU with small arrays; fails if one does not run
-	$(BIN)/python -m benchmarks.gpu --platform cpu --small --budget 600 --out build/gpu-try
+	$(BIN)/python -m benchmarks.gpu --platform cpu --small --budget 1800 --out build/gpu-try
 
 soak: setup ## waiters, dying engines, 100,000 calls, attacks of SECONDS (60); writes docs/reports/soak.md
 	$(BIN)/python -m tests.soak --report --seconds $(SECONDS) --alone-seconds $(ALONE_SECONDS)

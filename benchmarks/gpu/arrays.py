@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 Kind = tuple[tuple[int, ...], "np.dtype[Any]"]
 
 
-def random_arrays(kinds: Iterable[Kind], seed: int = 0) -> list[NDArray[Any]]:
-    """Returns arrays of these shapes and types; integers are 0."""
-    random = np.random.default_rng(seed)
-    return [
+@functools.lru_cache(maxsize=3)
+def random_arrays(kinds: tuple[Kind, ...]) -> tuple[NDArray[Any], ...]:
+    """Returns arrays of these shapes and types, for reading; integers are 0.
+
+    A large one takes a second to make, so that the last ones are kept.
+    """
+    random = np.random.default_rng(0)
+    return tuple(
         np.zeros(shape, dtype)
         if dtype.kind in "iu"
         else np.asarray(random.standard_normal(shape, np.float32)).astype(dtype)
         for shape, dtype in kinds
-    ]
+    )

@@ -59,6 +59,11 @@ class Config(msgspec.Struct, frozen=True):
         return SMALL if self.small else Sizes()
 
     @property
+    def patience(self) -> int:
+        """How many times longer than planned a check may take: a try may run on a busy machine."""
+        return 5 if self.small else 1
+
+    @property
     def directory(self) -> Path:
         """``workdir`` as a path."""
         return Path(self.workdir)

@@ -37,7 +37,7 @@ def read_executable(directory: Path, name: str) -> Executable:
     return msgspec.json.decode(path.read_bytes(), type=Executable)
 
 
-def inputs_of(executable: Executable) -> list[NDArray[Any]]:
+def inputs_of(executable: Executable) -> tuple[NDArray[Any], ...]:
     """Returns the inputs that plain JAX gets too."""
     avals = executable.signature.input_avals
-    return random_arrays((aval.shape, aval.row.numpy) for aval in avals)
+    return random_arrays(tuple((aval.shape, aval.row.numpy) for aval in avals))

@@ -72,6 +72,7 @@ class Mount:
         platform = "cpu" if config.platform == "cpu" else ""
         self.environment = {**environment(platform), "PATH": path}
         self._options = ("-o", f"platform={config.platform}")
+        self._patience = config.patience
         self._state = str(config.directory / "state")
 
     def start(self) -> None:
@@ -102,7 +103,7 @@ class Mount:
             cwd=cwd,
             capture_output=True,
             text=True,
-            timeout=wait_s,
+            timeout=wait_s * self._patience,
             check=False,
         )
         if done.returncode:

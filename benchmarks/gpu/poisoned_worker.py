@@ -12,11 +12,8 @@ import sys
 import threading
 from typing import NoReturn
 
-import jax
-
 from benchmarks.gpu.cuda_poison import has_driver, poison
 from jaxfs.engine.worker import main as worker
-from jaxfs.engine.worker.executable import LoadedExecutable
 
 COMMAND = (sys.executable, "-P", "-m", "benchmarks.gpu.poisoned_worker")
 SIGNAL = signal.SIGUSR1
@@ -26,8 +23,16 @@ WORDS = (
 )
 
 
-def _fail(*_: object, **__: object) -> NoReturn:
-    raise jax.errors.JaxRuntimeError(WORDS)
+def _fail_from_now_on() -> None:
+    # not before: jax reads the environment, which the worker sets, when it is imported
+    import jax  # noqa: PLC0415
+
+    from jaxfs.engine.worker.executable import LoadedExecutable  # noqa: PLC0415
+
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise jax.errors.JaxRuntimeError(WORDS)
+
+    LoadedExecutable.arguments = fail  # type: ignore[method-assign]  # it only fails
 
 
 def _break_when_asked(on_a_gpu: bool) -> None:
@@ -44,7 +49,7 @@ def _wait_and_break(reader: int, on_a_gpu: bool) -> None:
     if on_a_gpu:
         print(f"poisoned: {poison()}", file=sys.stderr, flush=True)
     else:
-        LoadedExecutable.arguments = _fail  # type: ignore[method-assign]  # it only fails
+        _fail_from_now_on()
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class CheckProcess:
     """
 
     def __init__(self, config: Config, checks: Sequence[Check], command: Sequence[str]) -> None:
-        group = checks[0].group
+        group, self._patience = checks[0].group, config.patience
         self._log = config.directory / f"{group.module}.log"
         reader, writer = os.pipe()
         names = [check.name for check in checks]
@@ -111,14 +111,14 @@ class CheckProcess:
     def outcome(self, check: Check, left_s: float) -> Outcome:
         """Returns how a check ends, at the latest after its limit and the budget that is left."""
         start = monotonic()
-        limit_s = min(check.limit_s, left_s)
-        deadline = start + min(check.limit_s + BETWEEN_S, left_s)  # until it begins
+        limit_s = min(check.limit_s * self._patience, left_s)
+        deadline = start + min(limit_s + BETWEEN_S, left_s)  # until it begins
         while True:
             message = self._receive(deadline)
             if isinstance(message, Outcome):
                 return message
             if isinstance(message, Begin):
-                deadline = min(start + left_s, monotonic() + check.limit_s)
+                deadline = min(start + left_s, monotonic() + limit_s)
             elif self.has_ended:
                 return Outcome(check.name, "failed", reason=self._end_text())
             else:

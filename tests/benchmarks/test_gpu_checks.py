@@ -43,7 +43,7 @@ def outcomes_of(tmp_path: Path, *checks: Check, budget_s: float = 60.0) -> list[
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN)
     found: list[Outcome] = []
-    config = Config("cpu", str(tmp_path), small=True)
+    config = Config("cpu", str(tmp_path))
     command = (sys.executable, str(script))
     Runner(config, budget_s, found.append, command=command).run(checks)
     return found

@@ -43,6 +43,10 @@ def _has_plugin() -> bool:
     return any(map(is_there, PLUGINS))
 
 
+def _target(config: Config) -> Path:
+    return config.target_config_path if config.target_config_path.exists() else H100
+
+
 def _devices(config: Config, target: Path) -> Sequence[jax.Device]:
     """Returns devices to compile for; none of them is opened."""
     if config.platform == "cpu":
@@ -71,9 +75,9 @@ async def compile_here(bench: Bench) -> Found:
     """Compiles for this card, by the description that plain JAX found."""
     jax_config: Any = jax.config
     jax_config.update("jax_enable_x64", True)
-    target = bench.config.target_config_path
-    figures: dict[str, Value] = {"target": "this card" if target.exists() else "h100.txtpb"}
-    devices = _devices(bench.config, target if target.exists() else H100)
+    target = _target(bench.config)
+    figures: dict[str, Value] = {"target": "h100.txtpb" if target == H100 else "this card"}
+    devices = _devices(bench.config, target)
     figures |= {f"{name}_s": _compile(bench.config, devices, name, "ahead") for name in NAMES}
     return Found(not any(isinstance(figures[f"{name}_s"], str) for name in NAMES), figures)
 
@@ -105,7 +109,7 @@ async def autotuning_gain(bench: Bench) -> Found:
     caller, took_us = await bench.caller(), dict[str, float]()
     for name in ("mm_scalar", "mm_big"):
         if name == "mm_scalar":
-            devices = _devices(bench.config, bench.config.target_config_path)
+            devices = _devices(bench.config, _target(bench.config))
             _compile(bench.config, devices, name, "ahead")
         for label, key in (("ahead", f"{name}.ahead"), ("tuned", name)):
             executable = await bench.loaded(key)

@@ -45,7 +45,9 @@ def _run(bench: Bench) -> Found:
         text=True,
     )
     try:
-        output, _ = child.communicate(timeout=BY_NAME["H1"].limit_s - MARGIN_S)
+        output, _ = child.communicate(
+            timeout=BY_NAME["H1"].limit_s * bench.config.patience - MARGIN_S
+        )
         was_cut = False
     except subprocess.TimeoutExpired:
         child.terminate()  # the sanitizer sums up what it has seen

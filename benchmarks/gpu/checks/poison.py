@@ -24,7 +24,7 @@ from jaxfs.errors import JaxfsError
 from jaxfs.ipc.shared_memory import Pool
 
 WORDS_S = 25.0
-CALL_S = 20.0
+CALL_S = 30.0
 CALLS = 5  # after the context broke, before it has to be right again
 
 

@@ -34,7 +34,7 @@ def _run(bench: Bench) -> Found:
         env={**environment(""), **tests, "TMPDIR": os.environ.get("TMPDIR", "/tmp")},
         capture_output=True,
         text=True,
-        timeout=LIMIT_S,
+        timeout=LIMIT_S * bench.config.patience,
         check=False,
     )
     rows = done.stdout.strip().splitlines()
