@@ -13,7 +13,8 @@ Nothing here imports jax or pyfuse3, and no process is started.
 """
 
 from jaxfs.testing.fake_compiler import FakeCompiler, FakeJob
-from jaxfs.testing.fake_engine import FakeEngine, FakeEngines, FakeRun, device
+from jaxfs.testing.fake_engine import FakeEngine, FakeRun, device
+from jaxfs.testing.fake_engines import FakeEngines
 from jaxfs.testing.fake_program import FUNCTIONS, PICKLE, FakeProgram
 from jaxfs.testing.in_process import OWNER, InProcessMount, open_vfs
 from jaxfs.testing.vfs_client import ClientFile, VfsClient

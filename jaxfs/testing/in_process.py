@@ -25,7 +25,8 @@ from jaxfs.programs.program_registry import Programs
 from jaxfs.programs.record_writer import Arguments, Returned
 from jaxfs.programs.store import Store
 from jaxfs.testing.fake_compiler import FakeCompiler
-from jaxfs.testing.fake_engine import FakeEngine, FakeEngines
+from jaxfs.testing.fake_engine import FakeEngine
+from jaxfs.testing.fake_engines import FakeEngines
 from jaxfs.testing.vfs_client import VfsClient
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.vfs import Vfs

@@ -44,7 +44,7 @@ def with_empty(x: Any) -> Any:
     return jnp.empty((3,)), x
 
 
-ON_GPUS = {
+ON_GPUS: dict[str, tuple[Any, ...]] = {
     "eig": (jnp.linalg.eig, (2, 4, 4)),
     "complex eig": (eig_of_complex, (4, 4)),
     "eigvals": (jnp.linalg.eigvals, (4, 4)),
@@ -56,7 +56,7 @@ ON_GPUS = {
     "lu": (lax.linalg.lu, (2, 5, 3)),
     "empty": (with_empty, (3,)),
 }
-ON_TPUS = {
+ON_TPUS: dict[str, tuple[Any, ...]] = {
     "eigh": (jnp.linalg.eigh, (2, 4, 4)),
     "qr": (jnp.linalg.qr, (2, 5, 3)),
     "lu": (lax.linalg.lu, (2, 5, 3)),

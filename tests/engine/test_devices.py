@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import trio
 
-from jaxfs.engine.client import client, process
+from jaxfs.engine.client import process
 from jaxfs.engine.client.client import LocalEngine
 from jaxfs.engine.client.engines import open_per_user
 from jaxfs.engine.protocol import EngineOptions, Ready
@@ -57,7 +57,7 @@ def test_an_attribute_that_fails_does_not_stop_the_engine() -> None:
 def test_a_platform_without_devices_fails_with_the_reason_in_words(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(client, "STARTS", 1)
+    monkeypatch.setattr(process, "STARTS", 1)
 
     async def main() -> None:
         engine = LocalEngine(EngineOptions(platform="gpu"), Pool())
@@ -107,7 +107,7 @@ def test_a_dead_worker_is_gone_before_the_next_one_starts(
             super().__init__(options)
             pids.append(self.pid)
 
-    monkeypatch.setattr(client, "WorkerProcess", Watched)
+    monkeypatch.setattr(process, "WorkerProcess", Watched)
 
     async def main() -> None:
         engine = LocalEngine(CPU, Pool())

@@ -90,7 +90,7 @@ def test_an_engine_that_works_does_not_count_as_idle(programs: Programs) -> None
 def test_an_engine_that_could_not_start_is_tried_again_later(
     programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "PAUSE_S", 0)
+    monkeypatch.setattr(process, "PAUSE_S", 0)
     works = process.COMMAND
 
     async def test(engine: LocalEngine) -> None:

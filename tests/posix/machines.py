@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, PackageNotFoundError
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class FakeMachine:
         monkeypatch.setattr(accelerators, "NVIDIA", self.nvidia)
         monkeypatch.setattr(importlib.metadata, "version", self._version)
         monkeypatch.setattr(importlib.metadata, "entry_points", self._entry_points)
+        accelerators.packaged_plugins.cache_clear()
         for row in accelerators.TABLE.values():
             for name in row.variables:
                 monkeypatch.delenv(name, raising=False)
@@ -50,6 +52,7 @@ class FakeMachine:
         self.packages[package] = version
         if plugin:
             self.plugins.append(plugin)
+            accelerators.packaged_plugins.cache_clear()
 
     def add_nodes(self, *names: str) -> None:
         """Makes device files."""
@@ -73,6 +76,7 @@ class FakeMachine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeMachine]:
     """A machine without accelerators, and without plugins."""
-    return FakeMachine(tmp_path, monkeypatch)
+    yield FakeMachine(tmp_path, monkeypatch)
+    accelerators.packaged_plugins.cache_clear()

@@ -17,21 +17,19 @@ import trio
 
 from jaxfs.engine.client.connection import WorkerConnection
 from jaxfs.engine.client.dispatcher import Dispatcher
-from jaxfs.engine.client.process import WorkerProcess
+from jaxfs.engine.client.process import start_worker
 from jaxfs.engine.client.quarantine import Quarantine
 from jaxfs.engine.client.run import EngineRun
 from jaxfs.engine.client.spare_worker import SpareWorker
 from jaxfs.engine.interface import Executable, Input, Outcome, OutputRef, Repair, State
-from jaxfs.engine.protocol import CompileFigures, Device, EngineOptions, Ready
-from jaxfs.errors import Cancelled, JaxfsError, TimedOut, from_os_error
+from jaxfs.engine.protocol import CompileFigures, Device, EngineOptions
+from jaxfs.errors import Cancelled, JaxfsError, TimedOut
 from jaxfs.ipc.channel import Closed
 from jaxfs.ipc.shared_memory import Pool
 from jaxfs.ipc.spin import spin
 from jaxfs.types.compile_target import CompileTarget
 
 log = logging.getLogger(__name__)
-STARTS = 3  # that fail in a row before the engine counts as failed
-PAUSE_S = 0.1  # between them
 RETRY_S = 10.0  # after that, a run that comes so much later is reason to try again
 STATISTICS_S = 1.0
 _NUMBERS = itertools.count(1)  # of runs: a number is the same in whatever engine a run moves to
@@ -280,7 +278,7 @@ class LocalEngine:
             self.state = "idle"
             await self._start_wanted.wait()
         try:
-            connection = self._given or await self._start_with_retries()
+            connection = self._given or await self._start()
         except JaxfsError as error:
             self._failed_at = trio.current_time()
             self._give_up(error)
@@ -295,38 +293,19 @@ class LocalEngine:
         elif not connection.was_idle:
             self.state, self.restarts = "restarting", self.restarts + 1
 
-    async def _start_with_retries(self) -> WorkerConnection:
-        """Returns a connection after at most ``STARTS`` attempts, ``PAUSE_S`` apart.
+    async def _start(self) -> WorkerConnection:
+        """Connects to the spare worker, or to a new one.
 
         Raises:
-            JaxfsError: The last attempt failed, with its reason.
+            JaxfsError: None can be started.
         """
-        for _ in range(STARTS - 1):
-            with contextlib.suppress(JaxfsError):
-                return await self._start()
-            await trio.sleep(PAUSE_S)
-        return await self._start()
-
-    async def _start(self) -> WorkerConnection:
         taken = self._spare.take() if self._spare is not None else None
-        process, ready = taken or await self._start_process()
+        process, ready = taken or await start_worker(self._options)
         self._devices, self.toolchain = ready.devices, ready.toolchain
         self.target = ready.target or CompileTarget(ready.platform)
         self.pool.has_device_cache = ready.has_device_cache
         self.quarantine.shares_context = any(device.has_own_memory for device in ready.devices)
         return WorkerConnection(process, self.pool)
-
-    async def _start_process(self) -> tuple[WorkerProcess, Ready]:
-        try:
-            process = WorkerProcess(self._options)
-        except OSError as error:
-            raise from_os_error(error, "starting the engine") from error
-        try:
-            ready = await process.ready()
-        except BaseException:
-            await process.end()
-            raise
-        return process, ready
 
     async def _serve(self, connection: WorkerConnection) -> None:
         """Exchanges messages until the process has ended, for whatever reason."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -9,7 +10,7 @@ import msgspec
 import trio
 
 from jaxfs.engine.protocol import EngineOptions, Ready, Reply, StartFailed
-from jaxfs.errors import RunFailed
+from jaxfs.errors import JaxfsError, RunFailed, from_os_error
 from jaxfs.ipc.channel import AsyncChannel, Closed, pair
 from jaxfs.posix.child_process import ChildProcess, exit_status_text
 from jaxfs.posix.device_selection import with_options
@@ -18,6 +19,8 @@ from jaxfs.posix.stderr_log import StderrLog
 
 START_S = 120.0  # a cold file system and a slow driver included
 TERM_S = 1.0
+STARTS = 3  # that fail in a row before the engine counts as failed
+PAUSE_S = 0.1  # between them
 COMMAND = (sys.executable, "-P", "-m", "jaxfs.engine.worker.main")  # -P: not from where we are
 COMMAND_OF_USER = (*COMMAND[:-1], "jaxfs.engine.worker.user_main")
 MALLOC = "glibc.malloc.hugetlb=1"  # XLA allocates outputs anew: 64 MiB take 5 ms instead of 20
@@ -98,3 +101,31 @@ class WorkerProcess:
     async def log_stderr(self) -> None:
         """Copies what a user's worker writes to the log, until it ends."""
         await self._child.log_stderr()
+
+
+async def start_worker(options: EngineOptions) -> tuple[WorkerProcess, Ready]:
+    """Starts a worker after at most ``STARTS`` attempts, ``PAUSE_S`` apart.
+
+    Returns:
+        The process, and what it reports when it is up.
+
+    Raises:
+        JaxfsError: The last attempt failed, with its reason.
+    """
+    for _ in range(STARTS - 1):
+        with contextlib.suppress(JaxfsError):
+            return await _start_once(options)
+        await trio.sleep(PAUSE_S)
+    return await _start_once(options)
+
+
+async def _start_once(options: EngineOptions) -> tuple[WorkerProcess, Ready]:
+    try:
+        process = WorkerProcess(options)
+    except OSError as error:
+        raise from_os_error(error, "starting the engine") from error
+    try:
+        return process, await process.ready()
+    except BaseException:
+        await process.end()
+        raise

@@ -24,11 +24,12 @@ def _health(mount: Mount, root: Mount, caller: Credentials) -> bytes:
     pools = {engine.pool for engine in engines}
     states = (*(engine.state for engine in engines), mount.compiler.state)
     degraded = any(state not in ("ready", "idle") for state in states)
+    failures = [one.failure for one in engines if one.failure]
     return flat_keyed(
         [
             ("state", "degraded" if degraded else "ok"),
             ("engine", engines[0].state),
-            ("engine_failure", next((one.failure for one in engines if one.failure), "")),
+            *(("engine_failure", failure) for failure in failures[:1]),
             ("engine_pid", engines[0].pid),
             ("engines", sum(engine.pid != 0 for engine in engines)),
             ("engine_restarts", sum(engine.restarts for engine in engines)),
