@@ -177,7 +177,9 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize(("name", "kind", "make"), HOSTILE, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("name", "kind", "make"), HOSTILE, ids=[f"{name} {kind}" for name, kind, _ in HOSTILE]
+)
 def test_hostile_data_is_read_or_refused_at_little_cost(
     name: str, kind: str, make: Callable[[], bytes]
 ) -> None:
