@@ -86,6 +86,17 @@ class Found(msgspec.Struct, frozen=True):
     figures: Mapping[str, Value]
 
 
+def first_cause(error: BaseException) -> str:
+    """Returns the type and the words of an error, without the groups that trio puts it in.
+
+    >>> first_cause(ExceptionGroup("of a nursery", [ValueError("no device")]))
+    'ValueError: no device'
+    """
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
+
+
 class Skip(Exception):
     """A check cannot run here; the message is why."""
 

@@ -18,7 +18,7 @@ import trio
 
 from benchmarks.gpu.bench import Bench, Check
 from benchmarks.gpu.config import Config
-from benchmarks.gpu.outcomes import Begin, Line, Outcome, Skip, Verdict, encode
+from benchmarks.gpu.outcomes import Begin, Line, Outcome, Skip, Verdict, encode, first_cause
 
 REASON_CHARACTERS = 1000
 
@@ -50,7 +50,7 @@ async def run_one(bench: Bench, name: str, check: Check) -> Outcome:
         return Outcome(name, "skipped", reason=str(error))
     except Exception as error:
         traceback.print_exc()
-        reason = f"{type(error).__name__}: {error}"[:REASON_CHARACTERS]
+        reason = first_cause(error)[:REASON_CHARACTERS]
         return Outcome(name, "failed", reason=reason, seconds=perf_counter() - start)
     verdict: Verdict = "ok" if found.met else "missed"
     return Outcome(name, verdict, dict(found.figures), seconds=perf_counter() - start)
