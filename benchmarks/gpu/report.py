@@ -72,7 +72,12 @@ def merged(report: Report, lines: list[Line]) -> Report:
     card = report.card
     if "A0" in found and found["A0"].has_run:
         card = {name: found["A0"].figures.get(name) for name in ABOUT_CARD}
-    return Report(card, {**report.outcomes, **found})
+    if not card:
+        raise ValueError("no card was found: look at check A0, or run part A too")
+    # what a run had no time for does not replace what an earlier one has found
+    skipped = {name for name, outcome in found.items() if outcome.verdict == "skipped"}
+    kept = {name: report.outcomes[name] for name in skipped if name in report.outcomes}
+    return Report(card, {**report.outcomes, **found, **kept})
 
 
 def update(lines: list[Line], path: Path = PATH) -> None:

@@ -122,13 +122,22 @@ def test_a_try_fails_if_a_check_did_not_run_to_its_end() -> None:
 
 def test_report_has_a_row_for_what_no_card_has_run(tmp_path: Path) -> None:
     path = tmp_path / "gpu.json"
-    run: list[Line] = [Run("cuda", False, "B"), Outcome("B1", "missed", {"us": 50.0})]
+    card = Outcome("A0", "ok", {"device_kind": "a card"})
+    run: list[Line] = [Run("cuda", False, "AB"), card, Outcome("B1", "missed", {"us": 50.0})]
     report.update(run, path)
-    report.update([Run("cuda", False, "E"), Outcome("E1", "ok", {"us": 5.0})], path)
+    late = Outcome("B1", "skipped", reason="the budget was used up")
+    report.update([Run("cuda", False, "E"), Outcome("E1", "ok", {"us": 5.0}), late], path)
     rows = path.with_suffix(".md").read_text().splitlines()
     assert "| B1 | call of f32[8] | &lt;= 1.5x plain, or + 40 us | us=50 | missed |" in rows
     assert "| E1 | 4 users at once, 50 small calls each | right | us=5 | ok |" in rows
-    assert sum("| not run |" in row for row in rows) == len(CHECKS) - 2
+    assert sum("| not run |" in row for row in rows) == len(CHECKS) - 3
+    assert "Card: device_kind a card." in rows
+
+
+def test_report_takes_no_figures_of_a_machine_without_a_card(tmp_path: Path) -> None:
+    lines: list[Line] = [Run("cuda", False, "A"), Outcome("A0", "failed"), Outcome("A1", "missed")]
+    with pytest.raises(ValueError, match="no card was found"):
+        report.update(lines, tmp_path / "gpu.json")
 
 
 @pytest.mark.parametrize("run", [Run("cpu", False, "B"), Run("cuda", True, "B")])
