@@ -86,7 +86,7 @@ async def test_a_file_that_is_cut_short_is_left_and_logged(
     path.write_bytes(data[: max(0, min(cut, len(data) - 1))])
     async with open_vfs(KEEP, state_dir=tmp_path) as mount:
         assert mount.client.ls("arrays") == ["v"]
-    assert "w.array cannot be read" in caplog.text
+    assert "w.array is damaged and is left out" in caplog.text
     assert path.exists()
 
 

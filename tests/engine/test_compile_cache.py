@@ -12,9 +12,6 @@ from pathlib import Path
 import pytest
 
 from jaxfs.engine.worker import compile_cache
-from jaxfs.errors import Invalid
-from jaxfs.front.main import open_engines
-from jaxfs.options import parse
 from jaxfs.programs.state_folders import UNUSED_S, remove_compile_caches
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can be others")
@@ -103,9 +100,3 @@ def test_caches_of_users_without_programs_go_when_they_are_old(tmp_path: Path) -
             os.utime(tmp_path / name, (long_ago, long_ago))
     remove_compile_caches(tmp_path, {1})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["xla-1", "xla-3", "xla-x"]
-
-
-def test_a_tpu_has_no_engines_by_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "getuid", lambda: 0)
-    with pytest.raises(Invalid, match=r"one process holds all chips.*engine=shared"):
-        open_engines(parse(["engine=per-user", "platform=tpu"]), tmp_path)
