@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from jaxfs.engine.protocol import Execute, Load
 from jaxfs.engine.worker.mappings import Mappings
+from jaxfs.engine.worker.slots import weight_of
 from jaxfs.jaxcompat import executables
 from jaxfs.posix import cpu_features
 from jaxfs.types.avals import Aval
@@ -96,6 +97,7 @@ class LoadedExecutable:
             it itself.  XLA runs what it estimates as under 1,000 operations in the calling thread,
             and its estimate counts one iteration of a loop and nothing for moving data: a small
             endless loop would stop the engine.
+        weight: How many slots a run takes.
         run: Calls it with arrays; returns arrays, which may not be ready yet.
         device_ids: The devices it runs on.
         raw: XLA's object.
@@ -116,7 +118,9 @@ class LoadedExecutable:
         self._outputs = list(zip(offsets, map(_Output, signature.output_avals), strict=True))
         whole = sum(aval.nbytes for aval in signature.input_avals) + nbytes
         moved = executables.bytes_accessed(executable) or whole
-        moved += nbytes + executables.temporary_bytes(executable)
+        temporary = executables.temporary_bytes(executable)
+        moved += nbytes + temporary
+        self.weight = weight_of(whole + temporary)
         is_alone = len(devices) == 1
         is_bounded = self._is_bounded(opcodes, max(moved, whole))
         self.is_quick = is_alone and moved <= QUICK_BYTES and is_bounded

@@ -188,7 +188,7 @@ class Server:
         """Returns what a run holds while it is in XLA; programs of several devices take turns."""
         if len(loaded.device_ids) > 1:
             return contextlib.nullcontext()
-        return self._slots[loaded.device_ids[0]].hold(user)
+        return self._slots[loaded.device_ids[0]].hold(user, loaded.weight)
 
     def _finish(
         self,

@@ -4,7 +4,9 @@ XLA's CPU client takes 32 computations at a time for each device, and the thread
 more waits until one of them ends.  The thread that reads messages starts small runs itself, so with
 32 runs that do not end it would wait for ever, and with it every user.
 
-Only what runs in a thread of its own takes a slot; small runs are started at once.
+Only what runs in a thread of its own takes a slot; small runs are started at once.  A run with
+much data takes several: a few of them keep the memory busy, and more only delay each other and the
+runs of other users.
 """
 
 from __future__ import annotations
@@ -14,10 +16,14 @@ import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 
+import attrs
+
 from jaxfs.engine.worker.cpu_shares import CpuShares
 
 SLOTS = 24  # for each device: leaves places among XLA's 32 for small runs
 SLOTS_PER_USER = 8
+MAX_WEIGHT = 4
+BYTES_PER_SLOT = 128 << 20
 
 
 class Slots:
@@ -35,7 +41,7 @@ class Slots:
         shares: Counts the threads that hold a slot; None if they need not share processors.
 
     Attributes:
-        running: How many runs hold a slot.
+        running: How many slots are held.
     """
 
     def __init__(
@@ -49,7 +55,7 @@ class Slots:
         self._per_user = per_user
         self._lock = threading.Lock()
         self._running: Counter[int] = Counter()
-        self._waiting: OrderedDict[int, deque[threading.Event]] = OrderedDict()  # next user first
+        self._waiting: OrderedDict[int, deque[_Turn]] = OrderedDict()  # next user first
         self.running = 0
 
     @property
@@ -59,34 +65,48 @@ class Slots:
             return sum(map(len, self._waiting.values()))
 
     @contextlib.contextmanager
-    def hold(self, user: int) -> Iterator[None]:
-        """Waits for a slot, and holds it for the time of a block."""
-        self._take(user)
+    def hold(self, user: int, weight: int = 1) -> Iterator[None]:
+        """Waits for slots, and holds them for the time of a block.
+
+        Args:
+            user: For whom.
+            weight: How many, see ``weight_of``.
+        """
+        weight = min(weight, self._per_user, self._total)
+        self._take(user, weight)
         try:
             with self._shares.count(user) if self._shares else contextlib.nullcontext():
                 yield
         finally:
-            self.give_back(user)
+            self.give_back(user, weight)
 
     def try_take(self, user: int) -> bool:
         """Takes a slot if the user may have one now; ``give_back`` ends it."""
         with self._lock:
-            if not self._has_slot(user):
+            if not self._has_slots(user, 1):
                 return False
             self._count(user, 1)
             return True
 
-    def _take(self, user: int) -> None:
+    def _take(self, user: int, weight: int) -> None:
         with self._lock:
-            if self._has_slot(user):  # whoever waits is at a limit of its own
-                self._count(user, 1)
+            if user not in self._waiting and not self._is_full and self._has_slots(user, weight):
+                self._count(user, weight)
                 return
-            turn = threading.Event()
+            turn = _Turn(weight)
             self._waiting.setdefault(user, deque()).append(turn)
-        turn.wait()
+        turn.has_come.wait()
 
-    def _has_slot(self, user: int) -> bool:
-        return self.running < self._total and self._running[user] < self._per_user
+    @property
+    def _is_full(self) -> bool:
+        """Whether a run waits that is at no limit of its user: nothing passes it."""
+        return any(self._may_have(one, turns[0].weight) for one, turns in self._waiting.items())
+
+    def _may_have(self, user: int, weight: int) -> bool:
+        return self._running[user] + weight <= self._per_user
+
+    def _has_slots(self, user: int, weight: int) -> bool:
+        return self.running + weight <= self._total and self._may_have(user, weight)
 
     def _count(self, user: int, change: int) -> None:
         self.running += change
@@ -94,16 +114,43 @@ class Slots:
         if not self._running[user]:
             del self._running[user]
 
-    def give_back(self, user: int) -> None:
-        """Returns a slot, and passes it to the next user in turn that may have one."""
+    def give_back(self, user: int, weight: int = 1) -> None:
+        """Returns slots, and passes them to the next users in turn that may have them."""
         with self._lock:
-            self._count(user, -1)
-            following = next(filter(self._has_slot, self._waiting), None)
-            if following is None:
-                return
-            self._count(following, 1)
-            turns = self._waiting.pop(following)
-            turn = turns.popleft()
-            if turns:
-                self._waiting[following] = turns  # behind the others
-        turn.set()
+            self._count(user, -weight)
+            while (following := self._next_user()) is not None:
+                turns = self._waiting.pop(following)
+                turn = turns.popleft()
+                self._count(following, turn.weight)
+                if turns:
+                    self._waiting[following] = turns  # behind the others
+                turn.has_come.set()
+
+    def _next_user(self) -> int | None:
+        """Returns the first user that is at no limit of its own, if there are slots for it."""
+        for user, turns in self._waiting.items():
+            if self._may_have(user, turns[0].weight):
+                return user if self._has_slots(user, turns[0].weight) else None
+        return None
+
+
+@attrs.define(eq=False)
+class _Turn:
+    """A run that waits.
+
+    Attributes:
+        weight: How many slots it takes.
+        has_come: Set when it has them.
+    """
+
+    weight: int
+    has_come: threading.Event = attrs.field(factory=threading.Event)
+
+
+def weight_of(nbytes: int) -> int:
+    """Returns how many slots a run takes, by the size of its inputs and outputs.
+
+    >>> [weight_of(nbytes) for nbytes in (4, 200 << 20, 512 << 20, 1 << 40)]
+    [1, 2, 4, 4]
+    """
+    return max(1, min(MAX_WEIGHT, nbytes // BYTES_PER_SLOT + 1))
