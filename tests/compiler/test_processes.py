@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from jaxfs.compiler.client.client import CompilerClient, open_compiler
+from jaxfs.compiler.zygote.job import LONG_NICENESS, NICENESS
 from jaxfs.errors import Invalid, RunFailed, TimedOut
 from jaxfs.testing import eventually_async
 from tests.compiler.conftest import SAXPY, BlockingTracer, compile_cpu, trace
@@ -255,3 +256,23 @@ def test_a_daemon_that_runs_under_nice_compiles_too() -> None:
         "with_client(test)\n"
     )
     subprocess.run(["nice", "-n", "19", sys.executable, "-c", code], check=True)
+
+
+def test_a_long_job_gives_way_to_shorter_ones() -> None:
+    def niceness(pid: int) -> set[int]:
+        tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+        return {os.getpriority(os.PRIO_PROCESS, tid) for tid in tasks}
+
+    async def test(client: CompilerClient) -> None:
+        traced, artifact, _ = await trace(client, LONG)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(compile_cpu, client, artifact, traced.signature)
+            await eventually_async(lambda: children(client.pid))
+            job = children(client.pid)[0]
+            os.kill(job, signal.SIGSTOP)  # however fast this machine is, it is long now
+            await eventually_async(lambda: niceness(job) == {LONG_NICENESS})
+            assert max(niceness(client.pid)) < NICENESS < LONG_NICENESS
+            assert (await trace(client, SAXPY))[0].source_format == "stablehlo_text"
+            os.kill(job, signal.SIGCONT)
+
+    with_client(test)

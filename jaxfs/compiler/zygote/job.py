@@ -33,6 +33,7 @@ from jaxfs.ipc.channel import MAX_MESSAGE_BYTES, send_fds
 MAX_REPLY_BYTES = MAX_MESSAGE_BYTES - 4096  # the signature must fit into later messages too
 MAX_DIAGNOSTICS = 32 << 10  # characters; the first ones matter most
 NICENESS = 10  # compilers take every core for seconds; calls and reads of files have priority
+LONG_NICENESS = 19  # of a job that takes long: shorter ones have priority
 Done = tuple[Reply, tuple[bytes, ...]]  # with the content of its files
 
 

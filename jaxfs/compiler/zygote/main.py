@@ -18,11 +18,14 @@ os.environ.update(
 )
 
 import gc
+import math
 import selectors
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NoReturn
 
@@ -32,13 +35,14 @@ from jaxlib.mlir import ir
 
 from jaxfs.compiler import sandbox
 from jaxfs.compiler.job_protocol import FILES, Compile, Ended, Hello, Job, Kill, Request
-from jaxfs.compiler.zygote.job import run_job
+from jaxfs.compiler.zygote.job import LONG_NICENESS, run_job
 from jaxfs.compiler.zygote.warm_up import warm_up
 from jaxfs.ipc.channel import Channel, Closed
 from jaxfs.jaxcompat import mlir
 from jaxfs.posix.child_setup import die_with_parent, keep_only
 from jaxfs.posix.page_cache import drop_code
 
+LONG_S = 1.0  # from then on a job gives way to shorter ones
 MAX_OUTPUT_BYTES = 4096  # of what a child printed, for the error that reports its death
 _PIPE_BYTES = 65536
 
@@ -53,6 +57,7 @@ class Child:
         pidfd: Becomes readable when the process ends (pidfd_open(2)).
         output: The reading end of the pipe that is its stdout and stderr.
         output_end: The last bytes from ``output``; however much a job prints, no more is kept.
+        long_s: When it is long, by time.monotonic(); infinite once its niceness was raised.
     """
 
     job: int
@@ -60,6 +65,16 @@ class Child:
     pidfd: int
     output: int
     output_end: bytes = b""
+    long_s: float = attrs.field(factory=lambda: time.monotonic() + LONG_S)
+
+    def give_way(self) -> None:
+        """Lets shorter jobs, perhaps of other users, have the processors first.
+
+        Threads that start later have the niceness of the one that starts them.
+        """
+        self.long_s = math.inf
+        with suppress(ProcessLookupError, PermissionError):  # it has ended; no CAP_SYS_NICE
+            os.setpriority(os.PRIO_PGRP, self.pid, LONG_NICENESS)  # all threads of all processes
 
     def read_output(self) -> bool:
         """Reads at most one pipe's content of ``output``; returns whether there was some."""
@@ -87,14 +102,25 @@ class Zygote:
         self._control.send(Hello(os.getpid(), mlir.toolchain(), self._sandbox.layers))
         try:
             while True:
-                for key, _ in self._selector.select():
+                for key, _ in self._selector.select(self._until_long_s()):
                     now = self._selector.get_map().get(key.fd)
                     if now is not None and now.data is key.data:  # not of a child just reaped
                         key.data()
+                self._let_long_jobs_give_way()
         except Closed:
             for child in self._children.values():
                 _kill_group(child.pid)
             self._sandbox.close()
+
+    def _until_long_s(self) -> float | None:
+        """Returns how many seconds it takes until a job is long; None if none will be."""
+        until_s = min((child.long_s for child in self._children.values()), default=math.inf)
+        return None if until_s == math.inf else max(0.0, until_s - time.monotonic())
+
+    def _let_long_jobs_give_way(self) -> None:
+        for child in self._children.values():
+            if child.long_s <= time.monotonic():
+                child.give_way()
 
     def _receive(self) -> None:
         message, fds = self._control.receive()
