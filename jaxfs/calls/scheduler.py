@@ -18,11 +18,12 @@ import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 
+import attrs
 import trio
 
 from jaxfs.arrays.run_inputs import PendingInput, RunInput, release_inputs
 from jaxfs.calls.separation import Head, user_to_separate
-from jaxfs.calls.user_queue import Place, Run, UserQueue, call_soon
+from jaxfs.calls.user_queue import Limits, Place, Run, UserQueue, call_soon
 from jaxfs.engine.interface import Engine, Engines, Executable, Input, Outcome, OutputRef, Range
 from jaxfs.errors import Cancelled, JaxfsError, OverQuota, from_os_error
 
@@ -46,7 +47,7 @@ class Scheduler:
         nursery: For tasks that wait, as long as the mount exists.
         engines: Gives a user an engine of its own; None if there is only the one.
         max_calls: How many unfinished runs a user may have; 0 for no limit.
-        limit_s: How long a run may take in the engine; 0 for no limit.
+        limits: How long a run may take.
         share_after_s: How long a run may take while another user waits; 0 for no limit.
     """
 
@@ -57,7 +58,7 @@ class Scheduler:
         engines: Engines | None = None,
         *,
         max_calls: int = 0,
-        limit_s: float = 0.0,
+        limits: Limits = Limits(),  # noqa: B008  # it is frozen
         share_after_s: float = 0.0,
     ) -> None:
         self._shared = Place(engine, engine.restarts)
@@ -65,7 +66,7 @@ class Scheduler:
         self._engines = engines
         self._nursery = nursery
         self._max_calls = max_calls
-        self._limit_s = limit_s
+        self._limits = limits
         self._share_after_s = share_after_s
         self._users: dict[int, UserQueue] = {}  # never shrinks: there are not many users
         self._turns: OrderedDict[int, UserQueue] = OrderedDict()  # of those that wait, next first
@@ -118,7 +119,7 @@ class Scheduler:
                 f"(-o max_calls_per_user); wait for some, or remove their results"
             )
         user.unfinished += 1
-        run = Run(self, user, executable, inputs, done, shared_as, limit_s=self._limit_s)
+        run = Run(self, user, executable, inputs, done, shared_as, limits=self._limits)
         if _READY.issuperset(map(type, inputs)):
             self._enqueue(run)
         else:
@@ -286,13 +287,13 @@ class Scheduler:
         for run in runs:
             if not run.number:
                 self.cancel(run)
-            run.limit_s, run.since_s = ABANDONED_LIMIT_S, 0.0
+            run.limits, run.since_s = attrs.evolve(run.limits, run_s=ABANDONED_LIMIT_S), 0.0
 
     async def _watch(self) -> None:
         """Enforces the time limits, at short intervals for short limits, until it is cancelled."""
         pause_s = min(
             MAX_PAUSE_S,
-            self._limit_s / CHECKS_PER_LIMIT or MAX_PAUSE_S,
+            self._limits.run_s / CHECKS_PER_LIMIT or MAX_PAUSE_S,
             self._share_after_s / CHECKS_PER_SHARE or MAX_PAUSE_S,
         )
         while True:
@@ -313,14 +314,9 @@ class Scheduler:
         restarted = {place for place in self._places.values() if place.has_restarted()}
         running = [run for user in self._users.values() for run in user.running]
         for run in running:
-            waits = any(not value.done.is_set() for value in run.awaited)
-            if waits or run.is_loading(now_s) or not run.since_s or run.user.place in restarted:
-                run.since_s = now_s
-            elif 0 < run.limit_s <= now_s - run.since_s:
-                run.expire(
-                    f"the run took over {run.limit_s:g} s (-o call_timeout) and was ended; "
-                    f"ask for less, or mount with a longer limit"
-                )
+            reason = run.overdue(now_s, has_restarted=run.user.place in restarted)
+            if reason:
+                run.expire(reason)
 
     def share(self, now_s: float) -> None:
         """Separates a user whose runs keep others waiting, or whose runs workers died of.

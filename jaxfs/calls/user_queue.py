@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol, TypeVarTuple
@@ -14,7 +15,6 @@ from jaxfs.calls.separation import Head, Stay, UserLoad
 from jaxfs.engine.interface import Engine, Executable, Outcome
 from jaxfs.errors import TimedOut
 
-LOAD_LIMIT_S = 600.0  # for which a run may wait for the engine to compile its program
 Arguments = TypeVarTuple("Arguments")
 
 
@@ -38,6 +38,19 @@ class RunOwner(Protocol):
         """Cancels a run, and ends its worker if it continues."""
 
 
+@attrs.frozen
+class Limits:
+    """How long runs may take.
+
+    Attributes:
+        run_s: In the engine; 0 for no limit.
+        load_s: Until the engine has compiled and loaded the program.
+    """
+
+    run_s: float = 0.0
+    load_s: float = math.inf
+
+
 @attrs.define(eq=False)
 class Run:
     """One execution of an executable, from submission to its end.
@@ -52,7 +65,7 @@ class Run:
         awaited: The inputs that were not in memory at submission.
         is_parked: Whether it is in no queue: it waits for a run of another user or engine.
         number: The engine's number of it; 0 while it waits here.
-        limit_s: How long it may take in the engine; 0 for no limit.
+        limits: How long it may take.
         since_s: When it was first seen in the engine, by trio's clock; 0 before.
         loads_since_s: When the engine was first seen loading its executable; 0 before.
         has_ended: Whether ``done`` was called.
@@ -67,7 +80,7 @@ class Run:
     awaited: tuple[PendingInput, ...] = ()
     is_parked: bool = False
     number: int = 0
-    limit_s: float = 0.0
+    limits: Limits = attrs.field(factory=Limits)
     since_s: float = 0.0
     loads_since_s: float = 0.0
     has_ended: bool = False
@@ -104,12 +117,35 @@ class Run:
         self.end(Outcome(error=TimedOut(reason)))
         self.scheduler.kill(self)
 
-    def is_loading(self, now_s: float) -> bool:
-        """Returns whether the run waits for its executable, for no longer than ``LOAD_LIMIT_S``."""
-        if not self.user.place.engine.is_loading(self.number):
-            return False
-        self.loads_since_s = self.loads_since_s or now_s
-        return now_s - self.loads_since_s < LOAD_LIMIT_S
+    def overdue(self, now_s: float, *, has_restarted: bool) -> str:
+        """Returns why the run is to be ended now; empty if it is not.
+
+        The time begins anew while the run waits for another one or for its executable, which the
+        engine may have to compile first, and with another worker.
+
+        Args:
+            now_s: The time by trio's clock.
+            has_restarted: Whether the worker is another one than at the last look.
+        """
+        loads = self.user.place.engine.is_loading(self.number)
+        if not loads or has_restarted:
+            self.loads_since_s = 0.0
+        if loads:
+            self.loads_since_s = self.loads_since_s or now_s
+            if now_s - self.loads_since_s >= self.limits.load_s:
+                return (
+                    f"the engine did not load the program in {self.limits.load_s:g} s "
+                    "(-o compile_timeout), and was started again"
+                )
+        waits = any(not value.done.is_set() for value in self.awaited)
+        if waits or loads or not self.since_s or has_restarted:
+            self.since_s = now_s
+        elif 0 < self.limits.run_s <= now_s - self.since_s:
+            return (
+                f"the run took over {self.limits.run_s:g} s (-o call_timeout) and was ended; "
+                "ask for less, or mount with a longer limit"
+            )
+        return ""
 
     def kill(self) -> None:
         """Cancels the run, and ends the worker if the run continues; see ``Scheduler.kill``."""
