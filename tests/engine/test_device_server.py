@@ -249,6 +249,24 @@ def test_a_small_run_without_memory_is_tried_again_elsewhere() -> None:
     assert bench.server._slots[0].running == 0
 
 
+@pytest.mark.parametrize("is_short", [False, True])
+def test_where_memory_is_short_no_small_run_is_started_by_that_thread(is_short: bool) -> None:
+    bench = Bench(DeviceCache(1 << 20))
+    size = device_server.ROOM_BYTES // 4  # floats
+    bench.card.stats = {"bytes_limit": 1 << 30, "bytes_in_use": (1 << 30) - (4 << 20)}
+    if not is_short:
+        bench.card.stats["bytes_in_use"] = 0
+    bench.load(lambda x: computed(np.zeros(size, "f4")), size=size)
+    bench.execute(1, inputs=(bytes(4 * size),))
+    bench.answers(1)
+    loaded = bench.load(in_thread(bench.threads))
+    loaded.has_run()
+    bench.execute(2)
+    bench.answers(2)
+    here = threading.current_thread().name
+    assert [name == here for name in bench.threads] == [not is_short]
+
+
 # Memory
 
 

@@ -3,7 +3,8 @@
 Their memory, their link to the host and their one stream are shared by all runs, so that here
 
 - a small run is started by the thread that reads messages only where that cannot wait: it holds one
-  of the device's slots, fewer than the computations that XLA takes before it lets callers wait;
+  of the device's slots, fewer than the computations that XLA takes before it lets callers wait, and
+  memory was not short lately: XLA waits for it;
 - arrays that stay on a device give way to runs, and a run that found no memory is tried once more;
 - the memory of the host that transfers take is bounded;
 - outputs of a run are copied to the host all at once.
@@ -34,6 +35,8 @@ from jaxfs.ipc.spin import SpinPolicy
 
 SPIN_READY_S = 60e-6  # for a small run: to wake a thread takes as long
 ROOM_BYTES = 1 << 20  # runs that need less do not ask how much is free
+SHORT_BYTES = 64 << 20  # less is free: a small run may have to wait for memory
+SHORT_S = 10.0  # for which it is short then, as long as XLA waits before it reports that
 
 
 class DeviceServer(Server):
@@ -58,6 +61,7 @@ class DeviceServer(Server):
         limit = staging_bytes or default_limit_bytes(len(found))
         self._ready_spin = SpinPolicy(SPIN_READY_S, miss_cost=8)
         self._staging = {device.id: StagingBudget(limit) for device in found}
+        self._short_until_s = dict.fromkeys(self._devices, 0.0)  # by time.monotonic()
 
     def _detach(self, message: protocol.Detach) -> None:
         super()._detach(message)
@@ -93,7 +97,9 @@ class DeviceServer(Server):
 
     def _run_here(self, loaded: LoadedExecutable, message: protocol.Execute) -> None:
         """Starts a small run in this thread, if nothing can make it wait."""
-        if not self._slots[loaded.device_ids[0]].try_take(message.user):
+        device_id = loaded.device_ids[0]
+        is_short = time.monotonic() < self._short_until_s[device_id]
+        if is_short or not self._slots[device_id].try_take(message.user):
             self._run_elsewhere(message)
             return
         try:
@@ -128,6 +134,7 @@ class DeviceServer(Server):
         """Fails a small run, or lets a thread try again that may make room for it."""
         self._slots[loaded.device_ids[0]].give_back(message.user)
         if _is_full(error):
+            self._note_shortage(loaded)
             self._run_elsewhere(message)
         else:
             self._fail(message.run, error)
@@ -156,17 +163,26 @@ class DeviceServer(Server):
         if loaded.device_bytes >= ROOM_BYTES:
             free = devices.free_bytes(self._devices[loaded.device_ids[0]])
             if free is not None:
-                loaded.make_room(message, free)
+                free += loaded.make_room(message, free)
+                if free - loaded.device_bytes < SHORT_BYTES:
+                    self._note_shortage(loaded)
 
     def _run_with_room(self, loaded: DeviceExecutable, message: protocol.Execute) -> protocol.Done:
         """Does a run; where there is no memory, once more without the arrays that stay."""
         try:
             return self._start(loaded, message).finish(message, self._mappings)
         except Exception as error:
-            if not (_is_full(error) and loaded.make_room(message, None)):
+            if not _is_full(error):
+                raise
+            self._note_shortage(loaded)
+            if not loaded.make_room(message, None):
                 raise
         # not in the handler, which keeps the frames of the failure and their arrays
         return self._start(loaded, message).finish(message, self._mappings)
+
+    def _note_shortage(self, loaded: LoadedExecutable) -> None:
+        """Lets small runs begin in threads for a while."""
+        self._short_until_s[loaded.device_ids[0]] = time.monotonic() + SHORT_S
 
     # Both
 
