@@ -5,9 +5,9 @@ hundred of others.  Here users take turns.
 
 Requests differ in what waits for them.  The kernel holds the lock of a directory while it asks for
 a name in it, makes or removes one, or lists it: as long as such a request of one user waits, no
-other user can list the directory.  So those that may hold such a lock get three turns in four, and
-with them those that only look, which are short.  What only frees something has no answer, and no
-user either: it does not wait at all.
+other user can list the directory.  So those that may hold such a lock get half of the turns.  Those
+that only look are short, and get more turns than the rest, which may move data.  What only frees
+something has no answer, and no user either: it does not wait at all.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from typing import NamedTuple, Protocol
 
 MAX_REQUESTS = 4096  # a user may have thousands of threads; a small request takes some 200 bytes
 MAX_BYTES = 32 << 20  # a write has at most 1 MiB
-FIRST_TURNS = 3  # in a row, of requests that go first, while others wait
 NONE, ONE, MORE = 0, 1, 2  # requests that were there; of ``RequestReceiver.receive``
 
 
 class Opcode(IntEnum):
-    """Kinds of requests that do not take an ordinary turn, from linux/fuse.h."""
+    """Kinds of requests that take no turn of ``OTHERS``, from linux/fuse.h."""
 
     LOOKUP = 1
     FORGET = 2
@@ -63,7 +62,23 @@ AT_ONCE = frozenset(
         Opcode.DESTROY,
     }
 )
-GOES_FIRST = frozenset(Opcode) - AT_ONCE
+LOOKS = frozenset(
+    {
+        Opcode.GETATTR,
+        Opcode.READLINK,
+        Opcode.STATFS,
+        Opcode.GETXATTR,
+        Opcode.LISTXATTR,
+        Opcode.OPENDIR,
+    }
+)
+HOLDS_DIRECTORY = frozenset(Opcode) - AT_ONCE - LOOKS
+DIRECTORY, LOOK, OTHERS = range(3)  # classes of requests
+CLASSES: dict[int, int] = {
+    **dict.fromkeys(HOLDS_DIRECTORY, DIRECTORY),
+    **dict.fromkeys(LOOKS, LOOK),
+}
+TURNS = (DIRECTORY, LOOK, DIRECTORY, LOOK, DIRECTORY, OTHERS)  # and again
 
 
 class ReceivedRequest(NamedTuple):
@@ -140,12 +155,12 @@ class RequestQueue:
     [(35, 1), (16, 1), (15, 2), (16, 1)]
     """
 
-    __slots__ = ("_at_once", "_count", "_first", "_first_turns", "_nbytes", "_others")
+    __slots__ = ("_at_once", "_by_class", "_count", "_nbytes", "_turn")
 
     def __init__(self) -> None:
         self._at_once = deque[ReceivedRequest]()
-        self._first, self._others = UserTurns(), UserTurns()
-        self._first_turns = 0  # in a row
+        self._by_class = (UserTurns(), UserTurns(), UserTurns())
+        self._turn = 0  # the next of ``TURNS``
         self._count = self._nbytes = 0
 
     def __len__(self) -> int:
@@ -162,10 +177,8 @@ class RequestQueue:
         self._nbytes += request.nbytes
         if request.opcode in AT_ONCE:
             self._at_once.append(request)
-        elif request.opcode in GOES_FIRST:
-            self._first.add(request)
         else:
-            self._others.add(request)
+            self._by_class[CLASSES.get(request.opcode, OTHERS)].add(request)
 
     def take(self) -> ReceivedRequest:
         """Removes and returns the next request; there is one."""
@@ -177,8 +190,8 @@ class RequestQueue:
     def _next(self) -> ReceivedRequest:
         if self._at_once:
             return self._at_once.popleft()
-        if self._first and (self._first_turns < FIRST_TURNS or not self._others):
-            self._first_turns += 1
-            return self._first.take()
-        self._first_turns = 0
-        return self._others.take()
+        while True:
+            waiting = self._by_class[TURNS[self._turn]]
+            self._turn = (self._turn + 1) % len(TURNS)
+            if waiting:
+                return waiting.take()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+
 from jaxfs.fuse.request_queue import (
-    FIRST_TURNS,
     MAX_BYTES,
     MAX_REQUESTS,
+    TURNS,
     Opcode,
     ReceivedRequest,
     RequestQueue,
@@ -66,11 +68,20 @@ def test_what_only_looks_does_not_wait_for_long_writes() -> None:
     assert queue.take().opcode == Opcode.GETATTR
 
 
-def test_endless_lookups_do_not_starve_a_write() -> None:
-    queue = queue_of(request(Opcode.LOOKUP, ALICE), request(WRITE, BOB))
+def test_what_may_hold_a_directory_waits_for_few_that_only_look() -> None:
+    looks = [request(Opcode.GETATTR, ALICE) for _ in range(50)]
+    queue = queue_of(*looks, request(Opcode.UNLINK, ALICE), request(Opcode.RENAME2, ALICE))
+    opcodes = [queue.take().opcode for _ in range(4)]
+    assert {Opcode.UNLINK, Opcode.RENAME2} <= set(opcodes)
+
+
+@pytest.mark.parametrize("waits", [WRITE, Opcode.GETATTR, Opcode.RMDIR])
+@pytest.mark.parametrize("kind", [READ, Opcode.STATFS, Opcode.LOOKUP])
+def test_endless_requests_of_one_kind_starve_no_other(waits: int, kind: int) -> None:
+    queue = queue_of(request(kind, ALICE), request(waits, BOB))
     taken = []
-    for _ in range(FIRST_TURNS + 1):
-        queue.add(request(Opcode.LOOKUP, ALICE))
+    for _ in range(len(TURNS)):
+        queue.add(request(kind, ALICE))
         taken.append(queue.take().uid)
     assert BOB in taken
 
