@@ -18,6 +18,7 @@ from jaxfs.stablehlo.importer.op import CannotImport, Operation, Rule, Values
 from jaxfs.stablehlo.importer.rewrites.constant_folding import fold
 from jaxfs.stablehlo.importer.rule_table import RULES
 from jaxfs.stablehlo.module.entry_function import read_signature
+from jaxfs.stablehlo.module.legalize import legalize
 from jaxfs.stablehlo.module.mlir_types import type_text
 from jaxfs.stablehlo.module.walk import functions, operations
 from jaxfs.types.signature import Param
@@ -44,12 +45,17 @@ class ImportedFunction:
     """
 
     def __init__(self, module: Any, names: Sequence[str] = ()) -> None:
-        """Takes a parsed module, and ``names`` for arguments whose names it does not contain."""
+        """Takes a parsed module, and ``names`` for arguments whose names it does not contain.
+
+        The module is brought into the form that runs without the importer too.
+        """
         self.module = module
         self._functions = functions(module)
         main = self._functions.get("main")
         if main is None:
             raise Invalid("the module has no function main")
+        with module.context:
+            legalize(module)
         self.signature = read_signature(main, names)
         self._main = main.regions[0].blocks[0]
 

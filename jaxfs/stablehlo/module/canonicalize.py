@@ -14,6 +14,7 @@ from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.errors import Invalid, NotSupported
 from jaxfs.stablehlo.module.entry_function import find_main
+from jaxfs.stablehlo.module.legalize import legalize
 from jaxfs.stablehlo.module.parse import collected_diagnostics
 from jaxfs.stablehlo.module.partitions import (
     PARTITIONS,
@@ -111,6 +112,7 @@ def drop_placement(module: Any) -> None:
 
 def normalise(module: Any) -> None:
     """Brings a module into the form that jaxfs compiles, after ``settle_placement``."""
+    legalize(module)
     is_spread = partition_count(module) > 1
     for function in functions(module).values():
         shardings = _shardings(function) if is_spread else {}

@@ -45,6 +45,7 @@ REFUSED = {
     ),
 }
 AS_IT_IS = frozenset({"stablehlo.rng", "chlo._asin_acos_kernel"})
+DRAWS = frozenset({f"stablehlo.rng_bit_generator{variant}" for variant in ("", ":narrow", ":wide")})
 UNUSUAL = frozenset(  # forms that JAX has nothing for, of operations that it has otherwise
     {
         "stablehlo.dot_general:algorithm",
@@ -104,7 +105,7 @@ def runs_as_it_is(case: Case) -> bool:
 
 def test_only_unusual_forms_of_operations_run_as_they_are() -> None:
     found = {name for name, case in CASES.items() if runs_as_it_is(case)}
-    assert found == {*AS_IT_IS, *UNUSUAL}
+    assert found == {*AS_IT_IS, *DRAWS, *UNUSUAL}
 
 
 def test_random_operation_gives_numbers_in_its_range() -> None:
@@ -199,7 +200,7 @@ def differentiates(function: ImportedFunction, inputs: list[Any], moving: list[i
 def document() -> str:
     """Returns the text of docs/reports/ops.md."""
     rows = [
-        f"| `{name}` | {'as it is' if name in {*AS_IT_IS, *UNUSUAL} else 'by JAX'} "
+        f"| `{name}` | {'as it is' if name in {*AS_IT_IS, *DRAWS, *UNUSUAL} else 'by JAX'} "
         f"| {batches(case)} | {derivative(case)} |"
         for name, case in sorted(CASES.items())
     ]

@@ -8,25 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from jax import lax
-
 from jaxfs.stablehlo.importer.op import Operation, Rule
-
-_ALGORITHMS = {
-    "DEFAULT": lax.RandomAlgorithm.RNG_DEFAULT,
-    "THREE_FRY": lax.RandomAlgorithm.RNG_THREE_FRY,
-    "PHILOX": lax.RandomAlgorithm.RNG_PHILOX,
-}
+from jaxfs.stablehlo.importer.opaque import import_opaque
 
 
 def rng_bit_generator(operation: Operation, state: Any) -> Any:
-    """Draws unsigned bits, which is what XLA has, and reinterprets them."""
-    output = operation.result(1)
-    unsigned = np.dtype(f"uint{np.dtype(output.dtype).itemsize * 8}")
-    draw: Any = lax.rng_bit_generator  # has no types
-    new, bits = draw(state, output.shape, unsigned, _ALGORITHMS[operation.enum("rng_algorithm")])
-    return [new, lax.bitcast_convert_type(bits, output.dtype)]
+    """Draws bits as XLA does, for each element of a batch from its own state.
+
+    JAX's primitive draws a whole batch from the first state, and has states of 128 bits only.
+    """
+    return import_opaque(operation, state)
 
 
 def quantized(operation: Operation, x: Any) -> Any:
