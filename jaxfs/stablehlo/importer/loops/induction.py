@@ -20,6 +20,22 @@ import numpy as np
 from jaxfs.jaxcompat import jaxprs
 
 
+def integer_range(dtype: Any) -> tuple[int, int]:
+    """Returns the smallest and the largest integer of a type, all integers up to them included.
+
+    >>> integer_range(np.int8), integer_range(np.float16), integer_range(np.bool_)
+    ((-128, 127), (-2048, 2048), (0, 1))
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return 0, 1
+    if dtype.kind == "f":
+        largest = 1 << (int(np.finfo(dtype).nmant) + 1)
+        return -largest, largest
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
+
+
 @attrs.frozen
 class AffineIndex:
     """An integer that is known in each iteration k: ``offset + factor * k``.
@@ -31,6 +47,11 @@ class AffineIndex:
 
     offset: int
     factor: int = 0
+
+    def fits(self, dtype: Any, trip_count: int) -> bool:
+        """Returns whether a type has all its values; one that wraps around is not affine."""
+        low, high = integer_range(dtype)
+        return all(low <= end <= high for end in self.ends(trip_count))
 
     def ends(self, trip_count: int) -> tuple[int, int]:
         """Returns its values in the first and in the last iteration."""
@@ -76,7 +97,9 @@ class AffineVariables:
         """Follows the induction variables, and constants, through the body's equations."""
         jaxpr = closed_jaxpr.jaxpr
         self._trip_count = trip_count
-        self._known = dict(induction)
+        self._known = {
+            var: index for var, index in induction.items() if index.fits(var.aval.dtype, trip_count)
+        }
         for var, value in zip(jaxpr.constvars, closed_jaxpr.consts, strict=True):
             self._record(var, _constant(value))
         for equation in jaxpr.eqns:
@@ -90,7 +113,7 @@ class AffineVariables:
 
     def _record(self, var: Any, value: AffineIndex | None) -> None:
         is_scalar = var.aval.shape in ((), (1,)) and np.dtype(var.aval.dtype).kind in "iub"
-        if value is not None and is_scalar:
+        if value is not None and is_scalar and value.fits(var.aval.dtype, self._trip_count):
             self._known[var] = value
 
     def access(

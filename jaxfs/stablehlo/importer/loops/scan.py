@@ -167,7 +167,7 @@ def _results(body: LoopBody, initial: list[Any], final: list[Any], written: list
 
 
 def _values(index: AffineIndex, trip_count: int, var: Any) -> Any:
-    """Returns the values of an induction variable in all iterations."""
+    """Returns the values of an induction variable in all iterations, wrapped as its type does."""
     return np.array(index.offset + index.factor * np.arange(trip_count)).astype(var.aval.dtype)
 
 

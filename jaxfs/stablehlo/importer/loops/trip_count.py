@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from jaxfs.stablehlo.importer.constants import constant_of
+from jaxfs.stablehlo.importer.loops.induction import integer_range
 from jaxfs.stablehlo.importer.loops.scan import LoopCounter, scan
 from jaxfs.stablehlo.importer.op import Operation, Type
 from jaxfs.stablehlo.importer.reducers import monoid
 
 MAX_TRIP_COUNT = 1 << 31
+MAX_WRAPS = 1 << 12  # of a counter around its type's range
 
 
 def find_bound(operation: Operation, initial: Sequence[Any]) -> LoopCounter | None:
@@ -76,20 +78,39 @@ def _counter(
     start = _integer(initial[carry])
     if limit is None or step is None or start is None or initial[carry].shape:
         return None
-    trip_count = _trip_count(start, limit, step, direction)
+    trip_count = _trip_count(start, limit, step, direction, initial[carry].dtype)
     if trip_count is None or trip_count > MAX_TRIP_COUNT:
         return None
     return LoopCounter(carry, start, step, trip_count)
 
 
-def _trip_count(start: int, limit: int, step: int, direction: str) -> int | None:
-    """Returns how often ``while i DIRECTION limit: i += step`` runs; None for other directions."""
-    if direction in ("LT", "LE") and step > 0:
-        last = limit + (direction == "LE")
-        return max(0, -((start - last) // step))
-    if direction in ("GT", "GE") and step < 0:
-        last = limit - (direction == "GE")
-        return max(0, -((last - start) // -step))
+def _trip_count(start: int, limit: int, step: int, direction: str, dtype: Any) -> int | None:
+    """Returns how often ``while i DIRECTION limit: i += step`` runs; None for other directions.
+
+    An integer that leaves its type's range wraps around, and goes on.  A floating-point number
+    beyond the integers that it counts one by one makes the trip count unknown.
+    """
+    low, high = integer_range(dtype)
+    if direction in ("GT", "GE"):
+        low, high, start, limit, step = -high, -low, -start, -limit, -step
+    kind = np.dtype(dtype).kind
+    if direction in ("EQ", "NE") or step <= 0 or (kind == "f" and start < low):
+        return None
+    return _upwards(start, limit + direction.endswith("E"), step, (low, high), kind)
+
+
+def _upwards(start: int, end: int, step: int, span: tuple[int, int], kind: str) -> int | None:
+    """Returns how often ``while i < end: i += step`` runs, None if unknown or without an end."""
+    low, high = span
+    trip_count, value = 0, start
+    for _ in range(MAX_WRAPS):
+        steps = max(0, -((value - end) // step))
+        trip_count, value = trip_count + steps, value + steps * step
+        if value <= high or not steps:
+            return trip_count
+        if kind == "f":
+            return None
+        value -= high - low + 1
     return None
 
 

@@ -45,10 +45,13 @@ def _elementwise(function: Callable[..., Any]) -> Fold:
 
 
 def _divide(operation: Operation, x: Any, y: Any) -> Any:
-    """Rounds towards zero, as XLA does; numpy rounds towards minus infinity."""
+    """Rounds towards zero, as XLA does; numpy rounds towards minus infinity.
+
+    The smallest integer has no absolute value, so signs are not removed first.
+    """
     if np.any(y == 0) or x.dtype.kind == "b":
         return None
-    return np.where((x < 0) != (y < 0), -(abs(x) // abs(y)), abs(x) // abs(y))
+    return x // y + ((np.fmod(x, y) != 0) & ((x < 0) != (y < 0)))
 
 
 def _remainder(operation: Operation, x: Any, y: Any) -> Any:
