@@ -22,7 +22,7 @@ import msgspec
 from jaxfs.errors import Invalid
 
 _SUFFIXES = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}  # binary, as in mount(8)'s size=
-_SIZE = re.compile(r"(\d+)([kmgt]?)(?:i?b)?\Z", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,18})([kmgt]?)(?:i?b)?\Z", re.ASCII | re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9_.:-]+\Z", re.ASCII)
 _DEVICE = re.compile(r"\d{1,4}|(?:GPU|MIG)-[A-Za-z0-9/-]+", re.ASCII)
 _PART = re.compile(r'(?:[^,"]|"[^"]*"|")+')  # quotes keep commas in, as in mount(8)
@@ -50,7 +50,7 @@ def duration(text: str) -> float:
     Raises:
         ValueError: It is none; the message is what is expected.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text, re.ASCII)
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d+)?)(s|m|h)?", text, re.ASCII)
     if not found or not float(found[1]):
         raise ValueError("a time, also with the suffix s, m or h")
     return float(found[1]) * {None: 1, "s": 1, "m": 60, "h": 3600}[found[2]]

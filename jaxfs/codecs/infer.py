@@ -9,7 +9,6 @@ true and false are bool, as in ``jax.numpy.asarray`` of a Python number.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ import msgspec
 
 from jaxfs.codecs import safetensors
 from jaxfs.codecs.diagnostics import NAME_CHARS, positional_names
-from jaxfs.codecs.literals import Json, Mismatch, parse_value
+from jaxfs.codecs.literals import Json, Mismatch, number_type, parse_value, shown
 from jaxfs.codecs.long_lists import LONG_BYTES, LongList
 from jaxfs.codecs.npy import MAX_HEADER_BYTES, NpyHeader, read_header
 from jaxfs.codecs.pieces import checkpoint
@@ -228,10 +227,12 @@ def _aval_of_text(index: int, word: Bytes, known: KnownAval) -> Aval:
         value = parse_value(bytes(word).decode())
     except (ValueError, RecursionError) as error:
         raise Invalid(f"input {index}: {bytes(word[:40])!r} is no JSON value") from error
+    except Mismatch as error:
+        raise Invalid(f"input {index}: {error}") from error
     shape, leaves = _flattened(index, value)
     if known is not None:
         return _known_aval(known, shape)
-    return Aval(_dtype(index, _Kinds().seen_with(leaves), json.dumps(value)[:40]), shape)
+    return Aval(_dtype(index, _Kinds().seen_with(leaves), shown(value)), shape)
 
 
 def _aval_of_long_list(
@@ -270,6 +271,8 @@ class _Kinds(msgspec.Struct, frozen=True):
         """Returns the kinds with those of more elements."""
         types = set(map(type, leaves))
         wide = types == {int} and not all(leaf in _I32 for leaf in leaves)
+        if str in types:
+            types = set(map(number_type, leaves))
         return _Kinds(self.types | types, self.is_wide or wide)
 
 

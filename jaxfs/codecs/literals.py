@@ -2,15 +2,18 @@
 
 A JSON number takes the type of its parameter if it has a value there: floating-point types round,
 as everywhere, but an integer type takes no 1.5 and no 300 for u8, and no finite number becomes
-infinite.  A complex number is a [re, im] pair, a real number, or a string such as "1+2j".
+infinite, 1e400 neither.  -0 is negative.  What JSON has no number for is a string or the bare word:
+"NaN", "Infinity", "-Infinity".  A complex number is a [re, im] pair, a real number, or a string
+such as "1+2j".
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import ml_dtypes
@@ -23,6 +26,8 @@ from jaxfs.types.buffers import Parameter, TypedBuffer, flat_bytes
 Array = np.ndarray[Any, Any]
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{},:"]+')
+# tokens that Python's reader takes for infinity or for 0: a number beyond f64, and -0
+_INEXACT = re.compile(r"[eE]\+?\d{3}|(?<![\d.])\d{309}|-0(?![\d.eE])")
 _SPELLINGS = {
     **dict.fromkeys(("nan", "+nan", "-nan"), "NaN"),
     **dict.fromkeys(("inf", "+inf", "infinity", "+infinity"), "Infinity"),
@@ -30,6 +35,16 @@ _SPELLINGS = {
     "true": "true",
     "false": "false",
 }
+_NEGATIVE_ZERO = "-0"
+# the elements that are words: JSON has no number for them, or Python's reader loses the sign
+_WORDS = {
+    "NaN": math.nan,
+    "Infinity": math.inf,
+    "-Infinity": -math.inf,
+    _NEGATIVE_ZERO: -0.0,
+}
+_COMPLEX = re.compile(r"[0-9a-zA-Z+\-.() ]*")
+_NUMERAL = re.compile(r"[\d.]+(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _COMPONENT = {"c64": "f32", "c128": "f64"}
 _F4_MAX = 6.0
 
@@ -46,11 +61,9 @@ def buffer_of(index: int, param: Parameter, text: str) -> TypedBuffer:
         Invalid: The text is no JSON, or the value does not fit the type of ``param``.
     """
     try:
-        value = parse_value(text)
+        array = convert(parse_value(text), param.aval.shape, param.aval.row)
     except (ValueError, RecursionError) as error:
         raise mismatch(index, param, f"{_shortened(text)}, which is no JSON value") from error
-    try:
-        array = convert(value, param.aval.shape, param.aval.row)
     except Mismatch as error:
         raise mismatch(index, param, str(error)) from error
     return TypedBuffer(param.aval, flat_bytes(array))
@@ -72,18 +85,53 @@ class Mismatch(Exception):
 def parse_value(text: str) -> Json:
     """Returns the value of JSON, in which nan, inf and complex may be as numpy writes them.
 
-    >>> parse_value("[1, NaN, -inf, 1+2j]")
-    [1, nan, -inf, '1+2j']
+    Words remain strings, so that an infinite float can only be a number that was too large.
+
+    >>> parse_value("[1, NaN, -inf, 1+2j, -0]")
+    [1, 'NaN', '-Infinity', '1+2j', '-0']
 
     Raises:
         ValueError: It is no JSON.
         RecursionError: Its lists nest too deep for Python's reader.
+        Mismatch: A number is beyond the range of every type.
     """
+    load = _load if _INEXACT.search(text) is None else _load_exactly
     try:
-        value: Json = json.loads(text)
+        return load(text)
     except ValueError:
-        value = json.loads(_TOKEN.sub(_json_token, text))
+        return load(_TOKEN.sub(_json_token, text))
+
+
+def _load(text: str) -> Json:
+    value: Json = json.loads(text, parse_constant=str)
     return value
+
+
+def _load_exactly(text: str) -> Json:
+    value: Json = json.loads(text, parse_constant=str, parse_float=_float, parse_int=_integer)
+    return value
+
+
+def _float(token: str) -> float:
+    """Returns the nearest float.
+
+    Raises:
+        Mismatch: It would be infinite.
+    """
+    value = float(token)
+    if math.isinf(value):
+        raise Mismatch(f"{_shortened(token)}, which is out of range")
+    return value
+
+
+def _integer(token: str) -> int | str:
+    """Returns the integer; -0 as a word, because Python's integers have no such value.
+
+    Raises:
+        Mismatch: It is beyond the range of f64, and so of every type.
+    """
+    _float(token)
+    return token if token == _NEGATIVE_ZERO else int(token)
 
 
 def _json_token(match: re.Match[str]) -> str:
@@ -127,7 +175,9 @@ def _elements(value: Json, shape: tuple[int, ...], types: set[type]) -> list[Any
     if leaves is None:
         raise Mismatch(_shape_text(value))
     if not set(map(type, leaves)) <= types:
-        raise Mismatch(_shown(next(leaf for leaf in leaves if type(leaf) not in types)))
+        wrong = next(leaf for leaf in leaves if type(leaf) not in types)
+        hint = '; NaN is written NaN or "NaN"' if wrong is None else ""
+        raise Mismatch(f"{shown(wrong)}{hint}")
     return leaves
 
 
@@ -142,10 +192,13 @@ def _shape_text(value: Json) -> str:
         level = list(itertools.chain.from_iterable(level))
     if list in set(map(type, level)):
         return "a ragged list"
-    return f"a list of shape {shape}" if shape else f"the scalar {_shown(value)}"
+    return f"a list of shape {shape}" if shape else f"the scalar {shown(value)}"
 
 
-def _shown(value: Json) -> str:
+def shown(value: Json) -> str:
+    """Returns the start of a value as JSON, in which words have no quotes."""
+    if isinstance(value, str) and value in _WORDS:
+        return value
     return _shortened(json.dumps(value))
 
 
@@ -159,17 +212,48 @@ def _bools(value: Json, shape: tuple[int, ...], row: DType) -> Array:
 
 
 def _integers(value: Json, shape: tuple[int, ...], row: DType) -> Array:
-    elements = _elements(value, shape, {int})
+    elements = _numbers(_elements(value, shape, {int, str}), {_NEGATIVE_ZERO: 0})
     limits = ml_dtypes.iinfo(row.numpy)
     for extreme in (min(elements, default=0), max(elements, default=0)):
         if not limits.min <= extreme <= limits.max:
-            raise Mismatch(f"{_shown(extreme)}, which is out of range")
+            raise Mismatch(f"{shown(extreme)}, which is out of range")
     wide = np.uint64 if row.short[0] == "u" else np.int64
     return np.array(elements, wide).astype(row.numpy)
 
 
 def _floats(value: Json, shape: tuple[int, ...], row: DType) -> Array:
-    return _rounded(_elements(value, shape, {int, float}), row)
+    return _rounded(_numbers(_elements(value, shape, {int, float, str}), _WORDS), row)
+
+
+def _numbers(elements: list[Any], words: Mapping[str, float]) -> list[Any]:
+    """Returns elements with the numbers that words mean.
+
+    Raises:
+        Mismatch: A string is none of the words.
+    """
+    if str not in set(map(type, elements)):
+        return elements
+    names = [_word(element) if isinstance(element, str) else "" for element in elements]
+    unknown = [name for name in names if name and name not in words]
+    if unknown or "" in elements:
+        raise Mismatch(shown(unknown[0] if unknown else ""))
+    return [words[name] if name else one for name, one in zip(names, elements, strict=True)]
+
+
+def _word(text: str) -> str:
+    """Returns a string in the spelling of ``_WORDS``, if it means one of these."""
+    return _SPELLINGS.get(text.lower(), text)
+
+
+def number_type(element: Json) -> type:
+    """Returns the Python type of the number that an element is, or else its own.
+
+    >>> number_type(1), number_type("NaN"), number_type("-0"), number_type("a")
+    (<class 'int'>, <class 'float'>, <class 'int'>, <class 'str'>)
+    """
+    if not isinstance(element, str) or _word(element) not in _WORDS:
+        return type(element)
+    return int if element == _NEGATIVE_ZERO else float
 
 
 def _rounded(elements: list[Any], row: DType) -> Array:
@@ -178,10 +262,7 @@ def _rounded(elements: list[Any], row: DType) -> Array:
     Raises:
         Mismatch: An element has none, because it is out of range.
     """
-    try:
-        exact = np.array(elements, np.float64)
-    except OverflowError as error:
-        raise Mismatch("an integer beyond the range of f64") from error
+    exact = np.array(elements, np.float64)
     with np.errstate(all="ignore"):
         rounded: Array = exact.astype(row.numpy)
     lost = _lost(exact, rounded.astype(np.float64), row)
@@ -203,7 +284,7 @@ def _complexes(value: Json, shape: tuple[int, ...], row: DType) -> Array:
         scalars = _elements(value, shape, {int, float, str})
         pairs = [part for scalar in scalars for part in _parts(scalar)]
     elif _leaves(value, (*shape, 2)) is not None:
-        pairs = _elements(value, (*shape, 2), {int, float})
+        pairs = _numbers(_elements(value, (*shape, 2), {int, float, str}), _WORDS)
     else:
         raise Mismatch(_shape_text(value))
     return _rounded(pairs, BY_SHORT[_COMPONENT[row.short]]).view(row.numpy)
@@ -213,12 +294,18 @@ def _parts(scalar: str | float) -> tuple[float, float]:
     """Returns the real and the imaginary part of a literal.
 
     Raises:
-        Mismatch: It is no number, or an integer too large for a float.
+        Mismatch: It is no number, or out of range.
     """
+    is_number = not isinstance(scalar, str) or _COMPLEX.fullmatch(scalar) is not None
     try:
-        number = complex(scalar)
-    except (ValueError, OverflowError) as error:
-        raise Mismatch(f"{_shown(scalar)}, which is no complex number") from error
+        number = complex(scalar) if is_number else None
+    except ValueError:
+        number = None
+    if number is None:
+        raise Mismatch(f"{shown(scalar)}, which is no complex number")
+    if isinstance(scalar, str):
+        for numeral in _NUMERAL.findall(scalar):
+            _float(numeral)
     return number.real, number.imag
 
 

@@ -130,7 +130,11 @@ def test_plain_numbers_are_the_elements_of_a_single_vector() -> None:
         ("[1,1.0]", ["i32[2]"], "input 0 x: expected i32[2], got 1.0"),
         ("true", ["i32[]"], "input 0 x: expected i32[], got true"),
         ("1", ["bool[]"], "input 0 x: expected bool[], got 1"),
-        ("null", ["f32[]"], "input 0 x: expected f32[], got null"),
+        (
+            "null",
+            ["f32[]"],
+            'input 0 x: expected f32[], got null; NaN is written NaN or "NaN"',
+        ),
         ('"1"', ["f32[]"], 'input 0 x: expected f32[], got "1"'),
         ("300", ["u8[]"], "input 0 x: expected u8[], got 300, which is out of range"),
         ("[0,-1]", ["u64[2]"], "input 0 x: expected u64[2], got -1, which is out of range"),
@@ -149,16 +153,6 @@ def test_plain_numbers_are_the_elements_of_a_single_vector() -> None:
         ("{}", ["f32[]"], "input 0 x: expected f32[], got {}"),
         ("1 [1,", ["f32[]", "f32[2]"], "word 1: b'[1,'... is not closed before the data ends"),
         (b"\xff", ["f32[]"], "input 0 x: expected f32[], got b'\\xff', which is not UTF-8 text"),
-        (
-            "9" * 5000,
-            ["f64[]"],
-            f"input 0 x: expected f64[], got {'9' * 40}..., which is no JSON value",
-        ),
-        (
-            "1" + "0" * 400,
-            ["f64[]"],
-            "input 0 x: expected f64[], got an integer beyond the range of f64",
-        ),
     ],
 )
 def test_a_mismatch_names_the_parameter_and_both_types(
