@@ -1,8 +1,9 @@
 """Outputs as text: .json for programs, .txt for people, .csv for spreadsheets.
 
-JSON (RFC 8259, and NaN and Infinity as Python writes them) has the exact value of every element, as
-a double if the type is a float, and complex numbers as [re, im].  .txt and .csv (RFC 4180, without
-a header and with LF) have the shortest number that reads back as the same element.
+JSON (RFC 8259) has the exact value of every element, as a double if the type is a float, and
+complex numbers as [re, im].  It has no number for NaN and infinities: they are the strings "NaN",
+"Infinity" and "-Infinity", as in ProtoJSON.  .txt and .csv (RFC 4180, without a header and with LF)
+have the shortest number that reads back as the same element.
 
 The text is made some thousand elements at a time: numpy and Python's JSON writer let no other
 thread run while they work.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -27,6 +29,7 @@ from jaxfs.types.buffers import Parameter, TypedBuffer
 Array = np.ndarray[Any, Any]
 _MAX_EMPTY_LISTS = 1 << 20  # a shape of [10000000000,0] has no elements and a list for each row
 _MAX_DIGITS = 17
+_NOT_FINITE = re.compile("NaN|-?Infinity")
 PIECE_ELEMENTS = 1 << 9  # made into text at once: 0.6 ms
 _JOINED_BYTES = 1 << 15  # yielded at once
 MAX_TEXT_ELEMENTS = 1 << 26  # of a file: 64 MiB of bytes, 512 MiB of doubles
@@ -77,7 +80,7 @@ def _json(array: Array) -> Iterator[str]:
     """Yields nested lists of Python's bools, ints and floats."""
     checkpoint()
     if array.size <= PIECE_ELEMENTS:
-        yield json.dumps(array.tolist())
+        yield _dumps(array)
         return
     row = array[0].size
     yield "["
@@ -90,8 +93,15 @@ def _json(array: Array) -> Iterator[str]:
         for start in range(0, len(array), step):
             checkpoint()
             yield ", " if start else ""
-            yield json.dumps(array[start : start + step].tolist())[1:-1]
+            yield _dumps(array[start : start + step])[1:-1]
     yield "]"
+
+
+def _dumps(array: Array) -> str:
+    """Returns some elements as JSON that every parser takes."""
+    text = json.dumps(array.tolist())
+    has_words = "N" in text or "I" in text
+    return _NOT_FINITE.sub(r'"\g<0>"', text) if has_words else text
 
 
 def _joined(texts: Iterable[str]) -> Iterator[bytes]:

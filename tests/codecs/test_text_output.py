@@ -54,12 +54,33 @@ def test_json_of_several_outputs_is_an_object_by_name_or_a_list() -> None:
     assert text_of("json") == "{}\n"
 
 
-def test_json_writes_what_pythons_json_reads() -> None:
-    assert text_of("json", (np.array([np.nan, np.inf, -np.inf]), "f32")) == (
-        "[NaN, Infinity, -Infinity]\n"
-    )
-    assert text_of("json", (np.array([1 + 2j]), "c64")) == "[[1.0, 2.0]]\n"
-    assert text_of("json", (np.array(0.1), "bf16")) == "0.10009765625\n"
+@pytest.mark.parametrize(
+    ("value", "short", "text"),
+    [
+        ([np.nan, -np.inf, 0.0], "f32", '["NaN", "-Infinity", 0.0]'),
+        ([np.inf], "bf16", '["Infinity"]'),
+        ([complex("nan-infj")], "c64", '[["NaN", "-Infinity"]]'),
+        (np.nan, "f64", '"NaN"'),
+        ([1 + 2j], "c64", "[[1.0, 2.0]]"),
+        (0.1, "bf16", "0.10009765625"),
+        ([True, False], "bool", "[true, false]"),
+        (9007199254740993, "i64", "9007199254740993"),
+        ([-0.0, 5e-324], "f64", "[-0.0, 5e-324]"),
+    ],
+)
+def test_json_is_a_document_that_every_parser_takes(value: object, short: str, text: str) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    for times in (1, 2000):  # a long one is made in pieces
+        array = np.array(value)
+        stacked = array if times == 1 else np.stack([array] * times)
+        found = text_of("json", (stacked, short))
+        expected = text if times == 1 else "[" + ", ".join([text] * times) + "]"
+        assert found == f"{expected}\n"
+        json.loads(found, parse_constant=refuse)
+        [back] = decode_buffers("json", found.encode(), [Param("x", Aval(short, stacked.shape))])
+        assert back.array().tobytes() == buffer_of(stacked, short).array().tobytes()
 
 
 def test_json_refuses_an_empty_array_of_a_billion_rows() -> None:
