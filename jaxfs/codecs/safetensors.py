@@ -6,18 +6,21 @@ reads only the types that numpy has; so header and data are parsed here.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 
 from jaxfs.codecs.diagnostics import in_signature_order, member_names, mismatch, sliced, wrong_count
+from jaxfs.codecs.pieces import blocks
 from jaxfs.errors import Invalid
 from jaxfs.types.avals import Aval
 from jaxfs.types.buffers import Argument, Parameter, Rope, TakePlace, TypedBuffer
 
-MAX_HEADER_BYTES = 4 << 20  # some 40,000 tensors
+MAX_HEADER_BYTES = 16 << 20  # of the 100 MB that the format allows; some 160,000 tensors
 MAX_RANK = 64  # as many dimensions as numpy has
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8  # of the data; the reference writer pads its header with spaces
@@ -45,6 +48,10 @@ DTYPES = {
     "C64": "c64",
 }
 _MANY = 1 << 16  # tensors
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_TENSOR_NAME = re.compile(rb'("(?:[^"\\]++|\\.)*+")\s*:\s*\{', re.DOTALL)
+_BYTES = np.arange(256)
+_NESTING = np.isin(_BYTES, list(b"[{")).astype(np.int32) - np.isin(_BYTES, list(b"]}"))
 _Params = Sequence[Parameter] | None
 _NAMES = {short: name for name, short in DTYPES.items()}
 
@@ -130,12 +137,12 @@ def types(data: memoryview) -> list[tuple[str, Aval]]:
     Raises:
         Invalid: The header is damaged, or a tensor has another type than JAX's.
     """
-    _, found = _whole_header(data)
+    start, found = _whole_header(data)
     entries = sorted(found.items(), key=lambda item: item[1].data_offsets)
     for name, entry in entries:
         if entry.dtype not in DTYPES:
             raise Invalid(f"tensor {name!r} has the type {entry.dtype}, which is not supported")
-    _check_apart(found)
+    _check_ranges(found, len(data) - start)
     return [(name, Aval(DTYPES[entry.dtype], entry.shape)) for name, entry in entries]
 
 
@@ -155,21 +162,33 @@ def _offsets(params: Sequence[Parameter], entries: dict[str, TensorEntry]) -> li
             found = f"bytes {begin} to {end} instead of {param.aval.nbytes} bytes"
             raise mismatch(index, param, found)
         offsets.append(begin)
-    _check_apart(entries)
+    _check_ranges(entries, sum(param.aval.nbytes for param in params))
     return offsets
 
 
-def _check_apart(entries: Mapping[str, TensorEntry]) -> None:
-    """Checks that no byte belongs to two tensors, which the format forbids.
+def _check_ranges(entries: Mapping[str, TensorEntry], nbytes: int) -> None:
+    """Checks that the tensors together are the data, each byte once, as the format demands.
+
+    Args:
+        entries: The tensors.
+        nbytes: The length of the data.
 
     Raises:
-        Invalid: One does.
+        Invalid: A byte belongs to two tensors or to none.
     """
     end = 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
-        if entry.data_offsets[0] < end:
-            raise Invalid(f"tensor {name!r} begins within another one, at {entry.data_offsets[0]}")
-        end = entry.data_offsets[1]
+        begin, after = entry.data_offsets
+        if begin < end:
+            raise Invalid(f"tensor {name!r} begins within another one, at {begin}")
+        if begin > end or after < begin:
+            raise Invalid(
+                f"tensor {name!r} is bytes {begin} to {after} of the data; it has to begin at "
+                f"{end}, where the tensor before it ends"
+            )
+        end = after
+    if end < nbytes:
+        raise Invalid(f"{nbytes - end} trailing bytes, which belong to no tensor")
 
 
 def _whole_header(data: memoryview, params: _Params = None) -> tuple[int, dict[str, TensorEntry]]:
@@ -198,22 +217,55 @@ def _read_header(data: memoryview, params: _Params) -> tuple[int, dict[str, Tens
         return None
     (nbytes,) = _LENGTH.unpack_from(data)
     if nbytes > MAX_HEADER_BYTES:
-        raise Invalid(f"a safetensors header of {nbytes} bytes; {MAX_HEADER_BYTES} at most")
+        raise Invalid(
+            f"a safetensors header of {nbytes} bytes; at most {MAX_HEADER_BYTES} are read: "
+            "write fewer tensors to one file, or shorter metadata"
+        )
     start = _LENGTH.size + nbytes
     return (start, _entries(data[_LENGTH.size : start], params)) if len(data) >= start else None
 
 
 def _entries(header: memoryview, params: _Params) -> dict[str, TensorEntry]:
     try:
+        count = _key_count(header)
+        if count > _MANY + 1:
+            raise Invalid(f"{count} tensors in one file; at most {_MANY} are read")
         table = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
+        if len(table) < count:
+            raise Invalid(f"the header has {_repeated(header)} twice; a name is one tensor's")
         table.pop(_METADATA, None)
         if params is not None and len(table) > len(params):
             in_signature_order(params, list(table))  # raises, before there is an object for each
-        if len(table) > _MANY:
-            raise Invalid(f"{len(table)} tensors in one file; at most {_MANY} are read")
         return {name: msgspec.json.decode(raw, type=TensorEntry) for name, raw in table.items()}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"a damaged safetensors header: {error}") from error
+
+
+def _key_count(header: memoryview) -> int:
+    """Returns how many keys a JSON object has, each as often as it is there.
+
+    Readers of JSON keep only the last value of a key, others its first: a name twice would be a
+    tensor here, and another one elsewhere.
+    """
+    commas, depth = 0, 0
+    skeleton = _STRING.sub(b'"', header)
+    for block in blocks(memoryview(skeleton)):
+        data: np.ndarray[Any, Any] = np.frombuffer(block, np.uint8)
+        depths = depth + np.cumsum(_NESTING[data], dtype=np.int32)
+        commas += int(np.count_nonzero((data == ord(",")) & (depths == 1)))
+        depth = int(depths[-1])
+    return commas + (b'"' in skeleton)
+
+
+def _repeated(header: memoryview) -> str:
+    """Returns the first name of a tensor that was there before, for messages."""
+    seen = set[str]()
+    for match in _TENSOR_NAME.finditer(header):
+        name = msgspec.json.decode(match[1], type=str)
+        if name in seen:
+            return f"tensor {name[:40]!r}"
+        seen.add(name)
+    return "a name"
 
 
 class SafetensorsFrames:
