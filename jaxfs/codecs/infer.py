@@ -137,10 +137,7 @@ def _aval(header: NpyHeader, what: str, known: KnownAval) -> Aval:
     if aval is None or not header.holds(aval):
         aval = header.aval
     if aval is None:
-        raise Invalid(
-            f"{what}: a .npy of type {header.code} does not say which type of jax it is; "
-            "write it as .safetensors"
-        )
+        raise Invalid(f"{what}: {header}")
     return aval
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from jaxfs.codecs import npy_types
 from jaxfs.codecs.diagnostics import label, mismatch, sliced, wrong_count
 from jaxfs.codecs.pieces import checkpoint
 from jaxfs.errors import Invalid
-from jaxfs.types.avals import BY_SHORT, DTYPES, Aval
+from jaxfs.types.avals import Aval
 from jaxfs.types.buffers import (
     Argument,
     Bytes,
@@ -36,22 +37,13 @@ _CONVERTED_BYTES = 2 << 20  # at once, without the interpreter
 _ALIGNMENT = 64
 _GROWTH_DIGITS = 21  # numpy leaves room for the first dimension to grow in place
 _LENGTH_FORMAT = {(1, 0): "<H", (2, 0): "<I", (3, 0): "<I"}
-_ENTRY = re.compile(
-    r"""\s*['"](?P<key>descr|fortran_order|shape)['"]\s*:\s*
-    (?:['"](?P<descr>[^'"]*)['"]|(?P<flag>True|False)
-    |\(\s*(?P<shape>(?:\d{1,19}\s*,\s*)*(?:\d{1,19}\s*)?)\))\s*(?:,|(?=\}))""",
-    re.VERBOSE,
+_ENTRY = re.compile(  # Python 2 wrote (2L, 3L), and u'descr' in some programs
+    r"""\s*u?['"](?P<key>descr|fortran_order|shape)['"]\s*:\s*
+    (?:u?['"](?P<descr>[^'"]*)['"]|(?P<flag>True|False)
+    |\(\s*(?P<shape>(?:\d{1,19}L?\s*,\s*)*(?:\d{1,19}L?\s*)?)\))\s*(?:,|(?=\s*\}))""",
+    re.VERBOSE | re.ASCII,
 )
 _VALUE_OF = {"descr": "descr", "fortran_order": "flag", "shape": "shape"}
-_DESCR = re.compile(r"(?P<order>[<>|=]?)(?P<code>[?a-zA-Z]\d*)\Z")
-_NATIVE = {row.numpy.str[1:]: row.short for row in DTYPES if row.is_native}
-# ml_dtypes gives float8_e5m2 the code of a one-byte IEEE float; np.save writes it, np.load refuses
-_CODES = {**_NATIVE, "?": "bool", "f1": "f8_e5m2"}
-_CODES_OF = {
-    row.short: {code for code, short in _CODES.items() if short == row.short}
-    | (set() if row.is_native else {f"V{row.itemsize}"})
-    for row in DTYPES
-}
 
 
 def encode(_params: Sequence[Parameter], buffers: Sequence[TypedBuffer]) -> Rope:
@@ -111,7 +103,7 @@ def checked_header(data: memoryview, index: int, param: Parameter) -> NpyHeader 
     except Invalid as error:
         raise Invalid(f"{label(index, param)}: {error.reason}") from error
     if found is not None and not found.holds(param.aval):
-        raise mismatch(index, param, str(found))
+        raise mismatch(index, param, found.described(param.aval))
     return found
 
 
@@ -222,7 +214,13 @@ class NpyHeader(msgspec.Struct, frozen=True):
     nbytes: int
 
     def __str__(self) -> str:
-        return str(Aval(_CODES.get(self.code, self.code), self.shape))
+        dtype = npy_types.SHORT_OF.get(self.code)
+        return str(Aval(dtype, self.shape)) if dtype else npy_types.foreign(self.code, self.shape)
+
+    def described(self, expected: Aval) -> str:
+        """Returns what the array is, where ``expected`` was: bf16 is void data to numpy."""
+        is_same = self.code in npy_types.CODES_OF[expected.dtype]
+        return str(Aval(expected.dtype, self.shape) if is_same else self)
 
     @property
     def is_transposed(self) -> bool:
@@ -232,12 +230,12 @@ class NpyHeader(msgspec.Struct, frozen=True):
     @property
     def aval(self) -> Aval | None:
         """The type; None if numpy's name for it has several meanings (bf16 is void to numpy)."""
-        dtype = _CODES.get(self.code)
-        return Aval(dtype, self.shape) if dtype in BY_SHORT else None
+        dtype = npy_types.SHORT_OF.get(self.code)
+        return Aval(dtype, self.shape) if dtype is not None else None
 
     def holds(self, aval: Aval) -> bool:
         """Returns whether the data that follows is an array of type ``aval``."""
-        return self.shape == aval.shape and self.code in _CODES_OF[aval.dtype]
+        return self.shape == aval.shape and self.code in npy_types.CODES_OF[aval.dtype]
 
 
 def read_header(data: memoryview) -> NpyHeader | None:
@@ -271,15 +269,15 @@ def read_header(data: memoryview) -> NpyHeader | None:
 def _parse(header: bytes, nbytes: int) -> NpyHeader:
     text = header.decode("utf-8", "replace").strip()
     fields = _fields(text)
-    descr = _DESCR.match(fields.get("descr", ""))
+    descr = npy_types.parse_descr(fields.get("descr", ""))
     if fields.keys() != _VALUE_OF.keys() or descr is None:
-        raise Invalid(f"a .npy header that describes no plain array: {text[:200]!r}")
-    shape = tuple(int(n) for n in fields["shape"].replace(",", " ").split())
+        raise Invalid(npy_types.no_plain_array(text))
+    shape = tuple(int(n) for n in re.findall(r"\d+", fields["shape"], re.ASCII))
     if len(shape) > MAX_RANK:
         raise Invalid(f"a .npy array of {len(shape)} dimensions; numpy has at most {MAX_RANK}")
     return NpyHeader(
-        code=descr["code"],
-        big_endian=descr["order"] == ">",
+        code=descr[0],
+        big_endian=descr[1],
         fortran_order=fields["fortran_order"] == "True",
         shape=shape,
         nbytes=nbytes,
