@@ -16,11 +16,12 @@ import msgspec
 
 from jaxfs.codecs import safetensors
 from jaxfs.codecs.diagnostics import NAME_CHARS, positional_names
+from jaxfs.codecs.foreign_files import explained
 from jaxfs.codecs.literals import Json, Mismatch, number_type, parse_value, shown
 from jaxfs.codecs.long_lists import LONG_BYTES, LongList
 from jaxfs.codecs.npy import MAX_HEADER_BYTES, NpyHeader, read_header
 from jaxfs.codecs.pieces import checkpoint
-from jaxfs.codecs.text_input import is_vector, reference_in
+from jaxfs.codecs.text_input import is_vector, reference_in, without_mark
 from jaxfs.codecs.tokenizer import split
 from jaxfs.codecs.zip_archives import read_members, read_start
 from jaxfs.errors import Invalid
@@ -193,6 +194,16 @@ def _text(
     data: memoryview,
     expected: ExpectedParams,
     referred: Mapping[str, tuple[InferredParam, ...]] = {},
+) -> tuple[InferredParam, ...]:
+    text = without_mark(data)
+    try:
+        return _text_params(text, expected, referred)
+    except Invalid as error:
+        raise explained(error, text) from error
+
+
+def _text_params(
+    data: memoryview, expected: ExpectedParams, referred: Mapping[str, tuple[InferredParam, ...]]
 ) -> tuple[InferredParam, ...]:
     ranks = [-1 if known is None else len(known.sizes) for known in expected.types]
     if is_vector(ranks, data):

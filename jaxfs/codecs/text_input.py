@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from jaxfs.codecs.diagnostics import mismatch, wrong_count
+from jaxfs.codecs.foreign_files import BYTE_ORDER_MARK, explained
 from jaxfs.codecs.literals import Mismatch, buffer_of
 from jaxfs.codecs.long_lists import LONG_BYTES, LongList
 from jaxfs.codecs.pieces import TEXT_BYTES, blocks, checkpoint
@@ -52,15 +53,16 @@ def references(data: memoryview) -> frozenset[str]:
     Raises:
         Invalid: They are too many, or the data is not text.
     """
-    found = set[bytes]()
+    found, data = set[bytes](), without_mark(data)
     for start in range(0, len(data), TEXT_BYTES):
         checkpoint()
         text = bytes(data[start : start + TEXT_BYTES + MAX_PATH])
         if b"\0" in text:
-            raise Invalid(
+            error = Invalid(
                 f"byte {start + text.index(0)} is zero, and text has none: a sparse or a raw file? "
                 "Write raw bytes to a name that ends in .raw"
             )
+            raise explained(error, data)
         if b"arrays/" in text or b"results/" in text:
             found |= _references_from(data, start)
         if len(found) > MAX_REFERENCES:
@@ -96,6 +98,21 @@ def decode(
     Raises:
         Invalid: The text does not fit the parameters.
     """
+    text = without_mark(data)
+    try:
+        return _arguments(text, params, counts, take)
+    except Invalid as error:
+        raise explained(error, text) from error
+
+
+def without_mark(data: memoryview) -> memoryview:
+    """Returns text without the byte order mark that Windows programs begin it with."""
+    return data[len(BYTE_ORDER_MARK) :] if data[: len(BYTE_ORDER_MARK)] == BYTE_ORDER_MARK else data
+
+
+def _arguments(
+    data: memoryview, params: Sequence[Parameter], counts: Mapping[str, int], take: TakePlace
+) -> list[Argument]:
     if is_vector([len(param.aval.shape) for param in params], data):
         return [_vector(params[0], data, take)]
     limit = len(params) + _SURPLUS_WORDS

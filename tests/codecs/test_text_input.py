@@ -150,7 +150,12 @@ def test_plain_numbers_are_the_elements_of_a_single_vector() -> None:
         ("1+2k", ["c64[]"], "input 0 x: expected c64[], got 1+2k, which is no JSON value"),
         ('"1+2k"', ["c64[]"], 'input 0 x: expected c64[], got "1+2k", which is no complex number'),
         ("[1,2,3]", ["c64[]"], "input 0 x: expected c64[], got a list of shape [3]"),
-        ("{}", ["f32[]"], "input 0 x: expected f32[], got {}"),
+        (
+            "{}",
+            ["f32[]"],
+            "input 0 x: expected f32[], got {}; it looks like a JSON object: "
+            "write a value for each input, in their order",
+        ),
         ("1 [1,", ["f32[]", "f32[2]"], "word 1: b'[1,'... is not closed before the data ends"),
         (b"\xff", ["f32[]"], "input 0 x: expected f32[], got b'\\xff', which is not UTF-8 text"),
     ],
