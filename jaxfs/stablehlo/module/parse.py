@@ -11,11 +11,17 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.errors import Invalid
+from jaxfs.stablehlo.module.foreign_attributes import (
+    drop_foreign_attributes,
+    is_about_unregistered,
+)
 from jaxfs.stablehlo.module.nesting import check_nesting
 from jaxfs.stablehlo.module.walk import at_line
 
 _ERROR = re.compile(r'error: (?:"-":(?P<line>\d+):(?P<column>\d+)|[^:]*): (?P<message>[^\n]*)')
 _ADVICE = re.compile(r"\. If this is intended.*")  # for authors of MLIR tools
+_NO_DIALECT = re.compile(r"Dialect `[^']*' not found for custom op '([^']*)'.*")
+_SPLIT = re.compile(r"^\s*//\s*-----", re.MULTILINE)  # between the parts of MLIR's test files
 _NO_MLIR = re.compile(r"custom op '([^']*)' is unknown \(tried 'builtin\..*")
 
 
@@ -45,14 +51,38 @@ def parse_text(context: Any, text: str) -> Any:
     try:
         return ir.Module.parse(text, context)
     except ir.MLIRError as error:
-        raise _text_error(str(error), text) from None
+        report = str(error)
+    if not is_about_unregistered(report):
+        raise _text_error(report, text)
+    with _unregistered_allowed(context):
+        try:
+            module = ir.Module.parse(text, context)
+        except ir.MLIRError as error:
+            raise _text_error(str(error), text) from None
+        with context:
+            drop_foreign_attributes(module)
+    verify(context, module)
+    return module
+
+
+@contextmanager
+def _unregistered_allowed(context: Any) -> Iterator[None]:
+    """Lets the block read attributes, types and operations of dialects that nothing registers."""
+    context.allow_unregistered_dialects = True
+    try:
+        yield
+    finally:
+        context.allow_unregistered_dialects = False
 
 
 def _text_error(report: str, text: str) -> Invalid:
     match = _ERROR.search(report)
+    if parts := len(_SPLIT.findall(text)):
+        reason = f'the file holds {parts + 1} programs, split by "// -----"; write them one by one'
+        return Invalid(reason, report)
     if match is None:
         return Invalid(f"not a program: {report.splitlines()[0]}", report)
-    original = _ADVICE.sub("", match["message"])
+    original = _NO_DIALECT.sub(r"\1 is no StableHLO operation", _ADVICE.sub("", match["message"]))
     message = _NO_MLIR.sub(r"expected a StableHLO module, found '\1'", original)
     reason = message if message == original else f"not a program: {message}"
     if match["line"] is None:
@@ -77,11 +107,26 @@ def parse_bytecode(context: Any, data: bytes, what: str) -> Any:
         try:
             module = stablehlo.deserialize_portable_artifact(context, data)
         except ValueError as error:
-            found = diagnostics or [str(error)]
-            raise Invalid(
-                f"not a program: {what} that is cut off or damaged: {found[0]}", "\n".join(found)
-            ) from None
+            module, found = None, diagnostics or [str(error)]
+    if module is None and any(map(is_about_unregistered, found)):
+        module = _read_with_unregistered(context, data)
+    if module is None:
+        raise Invalid(
+            f"not a program: {what} that is cut off or damaged: {found[0]}", "\n".join(found)
+        )
     verify(context, module)
+    return module
+
+
+def _read_with_unregistered(context: Any, data: bytes) -> Any | None:
+    """Returns the module of bytecode with attributes of other tools, None if it is damaged too."""
+    with _unregistered_allowed(context), collected_diagnostics(context):
+        try:
+            module = stablehlo.deserialize_portable_artifact(context, data)
+        except ValueError:
+            return None
+        with context:
+            drop_foreign_attributes(module)
     return module
 
 
