@@ -22,12 +22,12 @@ from jaxfs.stablehlo.module.partitions import (
     partition_count,
     set_partition_count,
 )
+from jaxfs.stablehlo.module.shardy import ROUND_TRIP_TARGETS, drop_shardy
 from jaxfs.stablehlo.module.walk import functions, operations, place
 
 _FUNCTION_ATTRIBUTES = frozenset({"function_type", "sym_name", "sym_visibility"})
 _SHARDINGS = ("mhlo.sharding", "sdy.sharding")
 _MEMORIES = ("mhlo.memory_kind", "mhlo.layout_mode", "jax.")
-_ANNOTATIONS = frozenset({"sdy.sharding_constraint", "sdy.reshard"})
 _BUFFER = "AllocateBuffer"
 _TO_MEMORY = "annotate_device_placement"
 _TO_EACH = "SPMDFullToShardShape"
@@ -101,10 +101,10 @@ def make_whole(module: Any) -> None:
 def drop_placement(module: Any) -> None:
     """Turns a module in which shardings are annotations only into one for a single device."""
     set_partition_count(module, 1)
-    for operation in [operation for operation, _ in operations(module.operation)]:
-        if operation.name == "sdy.mesh":
-            operation.erase()
-        elif operation.name in _ANNOTATIONS or _target(operation) in PLACEMENT_TARGETS:
+    for operation in reversed([operation for operation, _ in operations(module.operation)]):
+        if operation.name.startswith("sdy.") or _target(operation) in ROUND_TRIP_TARGETS:
+            drop_shardy(operation)
+        elif _target(operation) in PLACEMENT_TARGETS:
             _replace_by_operand(operation)
         else:
             _drop_prefixed(operation, (*_MEMORIES, "mhlo.sharding", "sdy."))

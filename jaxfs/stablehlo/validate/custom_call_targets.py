@@ -172,7 +172,12 @@ _WHY_REFUSED = (
         r"xla_.*python.*callback|xla_ffi_partitioned.*callback",
         "calls back into the Python process that wrote the program",
     ),
-    (r"(mhlo\.)?topk\Z|TopK\Z", "is TopK in a form XLA does not check; use chlo.top_k"),
+    (
+        r"xla\.sdy\.",
+        "is part of a shard_map over several devices as JAX 0.5 to 0.7 wrote it, whose local "
+        "shapes cannot be checked; export it with a newer JAX",
+    ),
+    (r"topk\Z|TopK\Z", "is TopK in a form XLA does not check; use chlo.top_k"),
     (r"AllocateBuffer\Z", "would show memory of earlier calls"),
     (r"(cu|hip)_cholesky_update", "needs the whole GPU at once; use jnp.linalg.cholesky again"),
     (r"__cudnn\$", "is a kernel of cuDNN; use implementation='xla'"),
