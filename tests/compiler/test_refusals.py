@@ -45,7 +45,10 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "name not UTF-8": (bytecode(SAXPY).replace(b"main", b"\xffain"), "is not UTF-8"),
     "unknown op": (SAXPY.replace("add", "plus"), "line 5: custom op 'stablehlo.plus' is unknown"),
     "type error": (SAXPY.replace("dense<2.0> : tensor<16x", "dense<2.0> : tensor<8x"), "line 4: "),
-    "no main": (SAXPY.replace("@main", "@start"), "no function @main to run, found @start"),
+    "no main": (
+        "func.func @f() { return }\nfunc.func @g() { return }\nfunc.func private @h() { return }",
+        "no function @main to run, found @f, @g; name the entry main",
+    ),
     "private main": (SAXPY.replace("public @", "private @"), "line 2: @main is private"),
     "no functions": ("module {}", "found no function at all"),
     "declared only": ("func.func private @main(tensor<f32>) -> tensor<f32>", "private"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
 
@@ -17,11 +16,10 @@ from jaxfs.errors import NotSupported
 from jaxfs.stablehlo.importer.constants import decode
 from jaxfs.stablehlo.importer.op import Type
 from jaxfs.stablehlo.module.canonicalize import make_whole, run_passes
+from jaxfs.stablehlo.module.exporter_constants import dense_attribute
 from jaxfs.stablehlo.module.parse import parse_bytecode
-from jaxfs.types.avals import Aval
 
 LENGTH_BYTES = 8
-_BITS = 8
 
 
 def interpret(context: ir.Context, packed: bytes, work: Interpret) -> bytes:
@@ -41,7 +39,7 @@ def interpret(context: ir.Context, packed: bytes, work: Interpret) -> bytes:
         make_whole(module)
         inputs, offset = [], end
         for aval in work.signature.input_avals:
-            inputs.append(_attribute(packed[offset : offset + aval.nbytes], aval))
+            inputs.append(dense_attribute(packed[offset : offset + aval.nbytes], aval))
             offset += aval.nbytes
         outputs = _evaluate(module, inputs)
         avals = work.signature.output_avals
@@ -62,19 +60,3 @@ def _evaluate(module: Any, inputs: list[Any]) -> list[Any]:
             str(error),
         ) from None
     return found
-
-
-def _attribute(data: bytes, aval: Aval) -> Any:
-    """Returns an array as MLIR's bindings take it: bool as bits, types without numpy's as bytes."""
-    array = np.frombuffer(data, aval.row.numpy).reshape(aval.shape)
-    if array.dtype == np.bool_ and array.size <= _BITS:  # a single byte is one value for all
-        nested = str(array.tolist()).lower()
-        shape = "".join(f"{size}x" for size in aval.shape)
-        return ir.Attribute.parse(f"dense<{nested}> : tensor<{shape}i1>")
-    if array.dtype == np.bool_:
-        array = np.packbits(array.reshape(-1), bitorder="little")
-    elif not aval.row.is_native:
-        array = array.view(np.dtype(f"uint{array.dtype.itemsize * 8}"))
-    get: Any = ir.DenseElementsAttr.get  # its types do not admit arrays
-    element = ir.Type.parse(aval.row.mlir)
-    return get(np.ascontiguousarray(array), type=element, shape=list(aval.shape))

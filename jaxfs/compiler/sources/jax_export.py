@@ -30,6 +30,7 @@ from jaxfs.stablehlo.module.entry_function import (
     read_signature,
     rearrange_arguments,
 )
+from jaxfs.stablehlo.module.exporter_forms import read_exporter_forms
 from jaxfs.stablehlo.module.fold_cases import fold_constant_cases
 from jaxfs.stablehlo.module.mlir_types import tensor_type, why_not_shape
 from jaxfs.stablehlo.module.parse import parse_bytecode, verify
@@ -97,6 +98,7 @@ def read_program(
     index = _platform_index(exported.platforms, platform)
     module = parse_bytecode(context, exported.module, "a jax.export artifact")
     with context:
+        read_exporter_forms(module)
         settle_placement(module)
         _check_devices(exported, module)
         if not exported.is_symbolic:

@@ -14,7 +14,13 @@ from jaxfs.compiler.sources.detect import ParsedSource, Types, decode_text
 from jaxfs.errors import Invalid
 from jaxfs.stablehlo.module.argument_names import argument_names
 from jaxfs.stablehlo.module.canonicalize import settle_placement
-from jaxfs.stablehlo.module.entry_function import find_main, read_names, read_signature
+from jaxfs.stablehlo.module.entry_function import (
+    call_entry_main,
+    find_main,
+    read_names,
+    read_signature,
+)
+from jaxfs.stablehlo.module.exporter_forms import read_exporter_forms
 from jaxfs.stablehlo.module.parse import parse_bytecode, parse_text
 from jaxfs.stablehlo.validate.module import check_module
 from jaxfs.types.partial_avals import as_partial, check_types
@@ -71,7 +77,7 @@ def _read_text(
 ) -> ParsedSource | UntypedProgram:
     text = decode_text(source)
     module = parse_text(context, text)
-    return _checked(module, "stablehlo_text", types, argument_names(text))
+    return _checked(module, "stablehlo_text", types, text)
 
 
 def _read_bytecode(
@@ -88,9 +94,11 @@ def _read_portable(
 
 
 def _checked(
-    module: Any, source_format: str, types: Types, names: Sequence[str] = ()
+    module: Any, source_format: str, types: Types, text: str = ""
 ) -> ParsedSource | UntypedProgram:
-    """Validates a module, whose dynamic sizes ``types`` fix."""
+    """Validates a module, whose dynamic sizes ``types`` fix; its text has names of arguments."""
+    names: Sequence[str] = argument_names(text, call_entry_main(module))
+    read_exporter_forms(module)
     settle_placement(module)
     main = find_main(module)
     if dynamic_shapes.is_dynamic(main):

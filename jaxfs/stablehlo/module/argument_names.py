@@ -13,7 +13,7 @@ MAX_NAME = 100  # characters; longer ones are of no use in a file name
 
 _KEY = re.compile(r"\[(?:<flat index )?'?\"?([^\]'\">]*)\"?'?>?\]")
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_.]+")
-_MAIN = re.compile(r"func\.func\s+(?:public\s+)?@main\s*\(")
+_FUNCTION = r'func\.func\s+(?:public\s+|private\s+)?@"?{}"?\s*\('
 _TOKEN = re.compile(
     r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|->|%(?P<name>[A-Za-z0-9_$.-]+)\s*:|[(\[{<]|[)\]}>]'
 )
@@ -65,15 +65,15 @@ def _claim(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def argument_names(text: str) -> list[str]:
-    """Returns the names of ``main``'s arguments in the text, which MLIR's parser drops.
+def argument_names(text: str, entry: str = "main") -> list[str]:
+    """Returns the names of the entry's arguments in the text, which MLIR's parser drops.
 
     A name that the printer made up (``%0``, ``%arg0``) is empty.
 
     >>> argument_names("func.func @main(%weights: tensor<2xf32>, %arg1: tensor<f32>)")
     ['weights', '']
     """
-    start = _MAIN.search(text)
+    start = re.search(_FUNCTION.format(re.escape(entry)), text)
     names, depth = list[str](), 0
     for match in _TOKEN.finditer(text, start.end()) if start else ():
         if match["name"] is not None and depth == 0:

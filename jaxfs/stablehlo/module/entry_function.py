@@ -17,6 +17,29 @@ from jaxfs.types.signature import Param, Signature
 _DONATED = ("tf.aliasing_output", "jax.buffer_donor")
 
 
+def call_entry_main(module: Any) -> str:
+    """Renames the only public function, or the only one, to ``@main``; returns its former name.
+
+    Where several could be the entry, ``find_main`` refuses the module.
+    """
+    found = functions(module)
+    public = [name for name, function in found.items() if _is_public(function)]
+    names = public or list(found)
+    if "main" in found or len(names) != 1 or not found[names[0]].regions[0].blocks:
+        return "main"
+    (name,) = names
+    entry = found[name]
+    ir.SymbolTable.replace_all_symbol_uses(name, "main", module.operation)
+    entry.attributes["sym_name"] = ir.StringAttr.get("main")
+    entry.attributes["sym_visibility"] = ir.StringAttr.get("public")
+    return name
+
+
+def _is_public(function: Any) -> bool:
+    attributes = function.attributes
+    return "sym_visibility" not in attributes or attributes["sym_visibility"].value == "public"
+
+
 def find_main(module: Any) -> Any:
     """Returns the entry function, ``@main``.
 
@@ -26,10 +49,13 @@ def find_main(module: Any) -> Any:
     found = functions(module)
     main = found.get("main")
     if main is None:
-        names = ", ".join(f"@{name}" for name in found) or "no function at all"
-        raise Invalid(f"there is no function @main to run, found {names}; name the entry main")
-    visibility = main.attributes
-    if "sym_visibility" in visibility and visibility["sym_visibility"].value != "public":
+        public = [name for name, function in found.items() if _is_public(function)]
+        names = ", ".join(f"@{name}" for name in public or found) or "no function at all"
+        raise Invalid(
+            f"there is no function @main to run, found {names}; name the entry main, or make it "
+            "the only public function"
+        )
+    if not _is_public(main):
         raise Invalid(f"{place(main)}@main is private; make it public")
     for name, function in found.items():
         if not function.regions[0].blocks:
