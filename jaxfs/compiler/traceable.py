@@ -64,11 +64,13 @@ class Traceable:
         """Returns a name for each input, ``params.w`` for a leaf of an argument."""
         if self.in_tree is None:
             return self.parameters
-        filled = tree_util.tree_unflatten(self.in_tree, range(self.in_tree.num_leaves))
+        args = self.args
+        if args is None:  # of builtin types; a user's class may refuse what is no array
+            args = tree_util.tree_unflatten(self.in_tree, range(self.in_tree.num_leaves))
         return tuple(
             unique(
                 name
-                for index, arg in enumerate(filled)
+                for index, arg in enumerate(args)
                 for name, _ in named_leaves(self.parameter(index), arg)
             )
         )
@@ -156,3 +158,11 @@ def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
         return ()
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return tuple(p.name for p in parameters if p.kind in positional and p.default is p.empty)
+
+
+def takes_nothing(function: Callable[..., Any]) -> bool:
+    """Returns whether a Python function has no parameters at all, so that its types are known."""
+    try:
+        return not inspect.signature(function).parameters
+    except (TypeError, ValueError):  # as above
+        return False

@@ -76,6 +76,24 @@ def as_user_error(names: Sequence[str] = (), kinds: Kinds = (BaseException,)) ->
         raise _user_error(error, _one_line(error, message), message) from None
 
 
+@contextmanager
+def errors_of_user_code() -> Iterator[None]:
+    """As ``as_user_error``, for exceptions that passed through the user's code, as of a class.
+
+    Others are bugs of ours, and stay what they are.
+    """
+    try:
+        yield
+    except JaxfsError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        if not any(_is_users(frame.filename) for frame in frames):
+            raise
+        with as_user_error():
+            raise
+
+
 def _for_user(message: str, names: Sequence[str]) -> str:
     """Returns JAX's message with the user's function and inputs instead of ours."""
     for pattern, replacement in _OURS:

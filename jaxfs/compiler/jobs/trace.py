@@ -20,7 +20,7 @@ from jaxfs.compiler.sources.stablehlo import read_module, utf8_names_only
 from jaxfs.compiler.traceable import Traceable, has_64_bits
 from jaxfs.compiler.transforms.apply import transform
 from jaxfs.compiler.transforms.error_advice import with_advice
-from jaxfs.compiler.user_errors import as_user_error
+from jaxfs.compiler.user_errors import as_user_error, errors_of_user_code
 from jaxfs.errors import AccessDenied, Invalid
 from jaxfs.stablehlo.module.canonicalize import artifact, normalise
 from jaxfs.stablehlo.module.partitions import partition_count
@@ -53,7 +53,8 @@ def trace(context: ir.Context, source: bytes, work: Trace) -> Artifact | Untyped
     source_format = detect(source)
     with utf8_names_only():
         if source_format == "pickle" or work.steps:
-            program = _from_function(context, source, source_format, work)
+            with errors_of_user_code():
+                program = _from_function(context, source, source_format, work)
         else:
             program = read_module(context, source, source_format, work.platform, work.types)
         if isinstance(program, UntypedProgram):

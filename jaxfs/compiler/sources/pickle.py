@@ -7,6 +7,7 @@ throw-away process.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import io
 import pickle
 from collections.abc import Callable
@@ -18,14 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
+from jaxfs.compiler.sources.bytecode_version import make_code
 from jaxfs.compiler.sources.jit_options import FunctionOptions
-from jaxfs.compiler.traceable import Traceable, parameter_names, shape_struct
+from jaxfs.compiler.traceable import Traceable, parameter_names, shape_struct, takes_nothing
 from jaxfs.compiler.user_errors import as_user_error
 from jaxfs.errors import Invalid
 
 HINT = "write cloudpickle.dumps(f) or cloudpickle.dumps((f, *example_arguments))"
 # the types that JAX gives to Python numbers
 _SCALARS = {bool: np.bool_, int: np.int32, float: np.float32, complex: np.complex64}
+_BUILTIN_TYPE = ("cloudpickle.cloudpickle", "_builtin_type")
 _SKELETON = ("cloudpickle.cloudpickle", "_make_skeleton_class")
 
 
@@ -41,6 +44,8 @@ def read_pickle(data: bytes, options: FunctionOptions) -> Traceable:
     """
     function, examples = _function_in(unpickled(data))
     names = parameter_names(function)
+    if examples is None and takes_nothing(function):
+        examples = ()
     if examples is None:
         if options.static_argnums:
             raise Invalid("static_argnums takes the values of examples; pickle (f, *examples)")
@@ -117,23 +122,47 @@ def _types(name: str, example: Any) -> Any:
     Raises:
         Invalid: A leaf is no array, or has an extended dtype, which no file holds.
     """
+    with as_user_error():
+        leaves, tree = tree_util.tree_flatten(example)
+    types = [_type_of(name, leaf) for leaf in leaves]
+    try:
+        return tree_util.tree_unflatten(tree, types)
+    except Exception:  # a class that looks at its fields; arrays it must take
+        arrays = [
+            leaf if isinstance(leaf, jax.Array) else type_
+            for leaf, type_ in zip(leaves, types, strict=True)
+        ]
+    with as_user_error():
+        return tree_util.tree_unflatten(tree, arrays)
 
-    def type_of(leaf: Any) -> Any:
-        if type(leaf) in _SCALARS:  # no isinstance: a numpy.float64 is a float, and has 64 bits
-            return shape_struct((), np.dtype(_SCALARS[type(leaf)]))
-        if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
-            raise Invalid(
-                f"example argument {name} has the type {leaf.dtype}, which no file holds; take "
-                "jax.random.key_data(key) and make the key with jax.random.wrap_key_data"
-            )
-        if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
-            return shape_struct(leaf.shape, np.dtype(leaf.dtype))
+
+def _type_of(name: str, leaf: Any) -> Any:
+    if type(leaf) in _SCALARS:  # no isinstance: a numpy.float64 is a float, and has 64 bits
+        return shape_struct((), np.dtype(_SCALARS[type(leaf)]))
+    if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
         raise Invalid(
-            f"example argument {name} holds a {type(leaf).__name__}, which is no array; name the "
-            "argument in static_argnums, in the program's options file"
+            f"example argument {name} has the type {leaf.dtype}, which no file holds; take "
+            "jax.random.key_data(key) and make the key with jax.random.wrap_key_data"
         )
+    if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
+        return shape_struct(leaf.shape, np.dtype(leaf.dtype))
+    kind = type(leaf)
+    if _may_be_pytree(kind):
+        raise Invalid(
+            f"example argument {name} holds a {kind.__name__}, which is no pytree here: the call "
+            "that registers a class is not in the pickle; give the class tree_flatten and "
+            "tree_unflatten, make it a dataclass, or pass its parts; if it holds no arrays, name "
+            "the argument in static_argnums, in the program's options file"
+        )
+    raise Invalid(
+        f"example argument {name} holds a {kind.__name__}, which is no array; name the "
+        "argument in static_argnums, in the program's options file"
+    )
 
-    return tree_util.tree_map(type_of, example)
+
+def _may_be_pytree(kind: type) -> bool:
+    """Returns whether a class may hold arrays: it is a user's, and not one of plain values."""
+    return kind.__module__ != "builtins" and not issubclass(kind, enum.Enum | str | int | bytes)
 
 
 def unpickled(data: bytes) -> Any:
@@ -184,6 +213,8 @@ class _Unpickler(pickle.Unpickler):
                 f"the pickle holds only the name {module}.{name}; plain pickle does that: {HINT}"
             )
         found = super().find_class(module, name)
+        if (module, name) == _BUILTIN_TYPE:
+            return lambda kind: make_code if kind == "CodeType" else found(kind)
         if (module, name) != _SKELETON:
             return found
 
