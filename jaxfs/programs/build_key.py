@@ -46,7 +46,8 @@ class BuildKey:
             steps: Further transformations, the outermost first; may be empty.
             types: The types of the inputs; None leaves them as they are.
         """
-        return attrs.evolve(self, steps=(*steps, *self.steps), types=types or self.types)
+        known = self.types if types is None else types  # no inputs at all are types, too
+        return attrs.evolve(self, steps=(*steps, *self.steps), types=known)
 
     @property
     def cache_parts(self) -> list[JitOptions | Steps | list[str] | None]:
@@ -55,7 +56,9 @@ class BuildKey:
         Its form is part of the names in the state directory and must not change.
         """
         types = None if self.types is None else [str(aval) for aval in self.types]
-        return [self.options, self.steps, types] if self.options or self.steps or types else []
+        if not self.options and not self.steps and types is None:
+            return []
+        return [self.options, self.steps, types]
 
 
 def machine_fingerprint() -> str:

@@ -111,7 +111,8 @@ class Derivations:
     async def _make(self, derived: DerivedProgram, device: Device) -> ProgramVersion:
         version = await self._builder.build(BuildRequest.of(derived), device)
         if isinstance(version, UntypedProgram) and derived.types is not None:
-            raise Invalid(f"{version.reason}; the types {derived.types} do not settle that")
+            listed = ", ".join(map(str, derived.types)) or "of no inputs"
+            raise Invalid(f"{version.reason}; the types {listed} do not settle that")
         return version
 
     def _remember(self, derived: DerivedProgram) -> None:
@@ -155,7 +156,7 @@ class Derivations:
 
         Otherwise, as after an upgrade of jax, its next use builds it.
         """
-        derived = self.specialize(base, types) if types else self.transform(base, steps)
+        derived = self.transform(base, steps) if types is None else self.specialize(base, types)
         version = self._builder.recall(BuildRequest.of(derived), self._builder.device(base.device))
         if types is None:
             self._list(base, derived)

@@ -7,6 +7,7 @@ import trio
 
 from jaxfs.errors import BrokenProgram, Invalid, NotSupported
 from jaxfs.programs import derived
+from jaxfs.programs.build_key import BuildKey
 from jaxfs.testing import eventually_async
 from tests.unmounted import ADD, DOUBLE, UNTYPED, serving
 
@@ -119,3 +120,12 @@ async def test_wrong_options_are_refused_by_name(step: str) -> None:
     async with serving(double=DOUBLE) as mount:
         with pytest.raises(Invalid, match=step.partition(":")[0]):
             await mount.client.ask(f"transformations/{step}/double/call", "[1, 2]")
+
+
+def test_no_inputs_at_all_are_types() -> None:
+    untyped = BuildKey("5feceb66")
+    key = untyped.then((), ())
+    assert key.types == ()
+    assert key.then(("vmap",), None).types == ()
+    assert untyped.cache_parts == []
+    assert key.cache_parts == [(), (), []]
