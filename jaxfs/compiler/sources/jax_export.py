@@ -45,6 +45,7 @@ from jaxfs.types.signature import Param, Signature
 MAX_SIZE = 200  # characters of one symbolic size
 _INNER = "_wrapped_jax_export_main"  # the function that ``main`` calls if sizes are symbolic
 MAX_ENTRIES = 100_000  # of any vector in the flatbuffer
+_KEYS = {"key_fry": 2, "key_rbg": 4, "key_unsafe_rbg": 4}  # how many u32 a random key has
 _DTYPES = {
     number: "u" + name[2:] if name.startswith("ui") else name
     for number, name in export.EXPORTED_DTYPES.items()
@@ -248,10 +249,14 @@ def _avals(table: Any, side: str) -> list[PartialAval]:
 
 def _aval(entry: Any) -> PartialAval:
     dtype = _DTYPES.get(entry.Dtype(), "unknown")
+    words_of_key = _KEYS.get(dtype)  # in the module a key is its words
+    if words_of_key is not None:
+        dtype = "u32"
     if dtype not in BY_SHORT:
         raise Invalid(f"an input or output has the element type {dtype}, which is not supported")
     words = [entry.Shape(i).decode() for i in _indices(entry.ShapeLength())]
     sizes = [word.replace(" ", "")[:MAX_SIZE] for word in words]  # types in files have no spaces
+    sizes.extend([] if words_of_key is None else [str(words_of_key)])
     partial = PartialAval(dtype, tuple(int(size) if size.isdecimal() else size for size in sizes))
     if why := why_not_shape(tuple(size for size in partial.sizes if isinstance(size, int))):
         raise Invalid(f"an input or output is {partial}: {why}")
