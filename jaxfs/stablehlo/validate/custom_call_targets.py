@@ -183,6 +183,12 @@ _WHY_REFUSED = (
     (r"__cudnn\$", "is a kernel of cuDNN; use implementation='xla'"),
     (r".*(triton|mosaic|tpu_custom_call|__gpu\$)", "carries a kernel of its own"),
     (r"tf\.call_tf", "calls TensorFlow"),
+    (
+        r"(cu|hip)(_|solver|blas|sparse|fft|rand|hybrid|dnn)|roc(solver|blas|sparse)",
+        "is a routine of a GPU in a form that is not known, as of an older jaxlib; export the "
+        "function for cpu, or with a newer JAX",
+    ),
+    (r"lapack_|blas_", "is a routine of LAPACK in a form that is not known; use a newer JAX"),
     (r"shape_assertion|stablehlo\.dynamic_", "needs dynamic shapes, which are not supported yet"),
 )
 
@@ -205,12 +211,9 @@ def refusal(
     """
     if target in PLACEMENT_TARGETS:
         return None
+    if why := why_unknown(target):
+        return why
     rules, element = _rules(target)
-    if not rules:
-        return next(
-            (why for pattern, why in _WHY_REFUSED if re.match(pattern, target)),
-            "is not on jaxfs's list of known targets",
-        )
     types = [*operands, *results]
     if None in types:
         return "has operands or results that are no arrays"
@@ -221,6 +224,21 @@ def refusal(
     found = f"{' '.join(map(str, operands))} -> {' '.join(map(str, results))}"
     expected = " or ".join(rule.types for rule in rules)
     return f"has operands or settings that do not fit: expected {expected}, found {found} {config}"
+
+
+def why_unknown(target: str) -> str | None:
+    """Returns why a target is refused whatever its operands and settings are, None if it is known.
+
+    >>> why_unknown("lapack_spotrf_ffi")
+    >>> why_unknown("tf.call_tf_function")
+    'calls TensorFlow'
+    """
+    if target in PLACEMENT_TARGETS or _rules(target)[0]:
+        return None
+    return next(
+        (why for pattern, why in _WHY_REFUSED if re.match(pattern, target)),
+        "is not on jaxfs's list of known targets",
+    )
 
 
 def _rules(target: str) -> tuple[tuple[CustomCallRule, ...], str | None]:

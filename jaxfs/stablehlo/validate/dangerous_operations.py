@@ -12,7 +12,7 @@ from jaxlib.mlir import ir
 
 from jaxfs.stablehlo.module.mlir_types import aval_of
 from jaxfs.stablehlo.module.partitions import PLACEMENT_TARGETS, why_not_groups
-from jaxfs.stablehlo.validate.custom_call_targets import TEXT_SETTINGS, refusal
+from jaxfs.stablehlo.validate.custom_call_targets import TEXT_SETTINGS, refusal, why_unknown
 
 Check = Callable[[Any], str | None]
 
@@ -23,11 +23,13 @@ def _custom_call(operation: Any) -> str | None:
     Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#custom_call.
     """
     target = operation.attributes["call_target_name"].value
+    if why := why_unknown(target):  # whatever its settings are
+        return f"custom call @{target} {why}"
     operands = [aval_of(value.type) for value in operation.operands]
     results = [aval_of(value.type) for value in operation.results]
     configs = [] if target in PLACEMENT_TARGETS else _backend_configs(operation)
     if len(configs) > 1:
-        why: str | None = "has its settings twice"
+        why = "has its settings twice"
     elif not all(_is_readable(target, config) for config in configs):
         why = "has settings that are no dictionary"
     else:
@@ -40,7 +42,7 @@ def _is_readable(target: str, config: Any) -> bool:
     """Returns whether settings are a dictionary, or a text that its target reads without fault."""
     text = TEXT_SETTINGS.get(target)
     if text is not None and isinstance(config, ir.StringAttr):
-        return text.match(config.value) is not None
+        return text.match(config.value_bytes.decode(errors="replace")) is not None
     return isinstance(config, ir.DictAttr)
 
 
@@ -51,7 +53,7 @@ def _backend_configs(operation: Any) -> list[Any]:
         for name in ("backend_config", "mhlo.backend_config")
         if name in operation.attributes
     ]
-    return [one for one in found if not (isinstance(one, ir.StringAttr) and one.value == "")]
+    return [one for one in found if not (isinstance(one, ir.StringAttr) and not one.value_bytes)]
 
 
 def _numbers(config: Any) -> dict[str, int]:
