@@ -22,7 +22,7 @@ from jaxfs.compiler.transforms.apply import transform
 from jaxfs.compiler.transforms.error_advice import with_advice
 from jaxfs.compiler.user_errors import as_user_error, errors_of_user_code
 from jaxfs.errors import AccessDenied, Invalid
-from jaxfs.stablehlo.module.canonicalize import artifact, normalise
+from jaxfs.stablehlo.module.canonicalize import NotStorable, artifact, normalise
 from jaxfs.stablehlo.module.partitions import partition_count
 from jaxfs.stablehlo.validate.module import check_platform
 from jaxfs.types.compile_target import matching_name
@@ -59,6 +59,13 @@ def trace(context: ir.Context, source: bytes, work: Trace) -> Artifact | Untyped
             program = read_module(context, source, source_format, work.platform, work.types)
         if isinstance(program, UntypedProgram):
             return program
+        try:
+            return _artifact(program, work.platform)
+        except NotStorable:
+            if source_format == "pickle" or work.steps:
+                raise
+        program = _from_function(context, source, source_format, work)  # of plain operations
+        assert isinstance(program, ParsedSource)
         return _artifact(program, work.platform)
 
 

@@ -34,6 +34,10 @@ _TO_EACH = "SPMDFullToShardShape"
 _ROUND_TRIP = "xla.sdy.meshes"  # where files from before 2026 keep Shardy's meshes
 
 
+class NotStorable(Invalid):
+    """StableHLO has no stored form of an operation, as of ``chlo.scan``."""
+
+
 def settle_placement(module: Any) -> None:
     """Removes memory placement, and for a program of one device all placement.
 
@@ -136,7 +140,7 @@ def artifact(module: Any) -> bytes:
     The format is https://github.com/openxla/stablehlo/blob/main/docs/compatibility.md.
 
     Raises:
-        Invalid: StableHLO has no stored form of an operation.
+        NotStorable: StableHLO has no stored form of an operation.
     """
     version = stablehlo.get_current_version()
     with collected_diagnostics(module.context) as diagnostics:
@@ -144,7 +148,7 @@ def artifact(module: Any) -> bytes:
             return bytes(stablehlo.serialize_portable_artifact(module, version, True))
         except ValueError as error:
             why = (diagnostics or [str(error)])[0]
-            raise Invalid(f"this cannot be stored: {why}", "\n".join(diagnostics)) from None
+            raise NotStorable(f"this cannot be stored: {why}", "\n".join(diagnostics)) from None
 
 
 def _read_round_trip(module: Any) -> None:
