@@ -6,12 +6,15 @@ import io
 import re
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pytest
 from jaxlib.mlir import ir
 
 from jaxfs.errors import Invalid
+from jaxfs.jaxcompat import executables
 from jaxfs.jaxcompat.mlir import make_context
+from jaxfs.types.signature import Signature
 from tests.compiler.conftest import BlockingTracer
 
 
@@ -243,3 +246,61 @@ def test_forms_that_mean_nothing_here_are_refused_in_words(
     with pytest.raises(Invalid) as caught:
         tracer.trace(source)
     assert re.search(message, caught.value.reason), caught.value.reason
+
+
+SCAN = """func.func @main(%x: tensor<3xf32>, %c: tensor<f32>) -> (tensor<3xf32>, tensor<f32>) {
+  %0:2 = "chlo.scan"(%x, %c) <{dimension = 0 : i64, operandSegmentSizes = array<i32: 1, 1>,
+      resultSegmentSizes = array<i32: 1, 1>}> ({ ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+    %s = stablehlo.add %a, %b : tensor<f32>
+    stablehlo.return %s, %s : tensor<f32>, tensor<f32>
+  }) : (tensor<3xf32>, tensor<f32>) -> (tensor<3xf32>, tensor<f32>)
+  return %0#0, %0#1 : tensor<3xf32>, tensor<f32>
+}"""
+RAGGED_DOT = """
+func.func @main(%a: tensor<3x2xf32>, %b: tensor<2x2x2xf32>, %s: tensor<2xi32>) -> tensor<3x2xf32> {
+  %0 = "chlo.ragged_dot"(%a, %b, %s) <{
+    precision_config = [#chlo<precision DEFAULT>, #chlo<precision DEFAULT>],
+    ragged_dot_dimension_numbers = #chlo.ragged_dot<lhs_contracting_dimensions = [1],
+    rhs_contracting_dimensions = [1], lhs_ragged_dimensions = [0], rhs_group_dimensions = [0]>}>
+    : (tensor<3x2xf32>, tensor<2x2x2xf32>, tensor<2xi32>) -> tensor<3x2xf32>
+  return %0 : tensor<3x2xf32>
+}"""
+COMPLEX_CBRT = one("stablehlo.cbrt %x : tensor<complex<f32>>", "tensor<complex<f32>>")
+NESTED_TUPLES = """func.func @main(%x: tensor<f32>, %y: tensor<f32>) -> tensor<f32> {
+  %t = stablehlo.tuple %x, %y : tuple<tensor<f32>, tensor<f32>>
+  %u = stablehlo.tuple %t, %x : tuple<tuple<tensor<f32>, tensor<f32>>, tensor<f32>>
+  %v = stablehlo.get_tuple_element %u[0]
+    : (tuple<tuple<tensor<f32>, tensor<f32>>, tensor<f32>>) -> tuple<tensor<f32>, tensor<f32>>
+  %w = stablehlo.get_tuple_element %v[1] : (tuple<tensor<f32>, tensor<f32>>) -> tensor<f32>
+  return %w : tensor<f32>
+}"""
+
+
+def test_operations_without_a_stored_form_are_lowered_again(tracer: BlockingTracer) -> None:
+    stacked, last = tracer.made(SCAN)([1, 2, 3], 10)
+    assert (stacked.tolist(), last.tolist()) == ([11, 13, 16], 16)
+
+
+def test_tuples_that_the_program_makes_are_taken_apart(tracer: BlockingTracer) -> None:
+    assert tracer.made(NESTED_TUPLES)(1, 2)[0].tolist() == 2
+
+
+def test_what_xla_has_no_code_for_is_compiled_as_jax_lowers_it(tracer: BlockingTracer) -> None:
+    (found,) = run(*built(tracer, RAGGED_DOT), np.eye(3, 2), np.arange(8).reshape(2, 2, 2), [1, 2])
+    np.testing.assert_array_equal(found, [[0, 1], [6, 7], [0, 0]])
+    (root,) = run(*built(tracer, COMPLEX_CBRT), 8j)
+    np.testing.assert_allclose(root**3, 8j, rtol=1e-5, atol=1e-5)
+
+
+def built(tracer: BlockingTracer, source: str) -> tuple[Signature, bytes]:
+    traced, _, executable, _ = tracer.build(source)
+    return traced.signature, executable
+
+
+def run(signature: Signature, executable: bytes, *inputs: Any) -> list[Any]:
+    """Loads and calls an executable in this process."""
+    loaded = executables.deserialize(executable, jax.devices("cpu")[:1])
+    pairs = zip(inputs, signature.input_avals, strict=True)
+    with jax.enable_x64(True):
+        call = executables.make_callable(loaded, signature)
+        return [np.asarray(one) for one in call(*(np.asarray(x, a.row.numpy) for x, a in pairs))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,8 +11,11 @@ import msgspec
 from jaxlib.mlir import ir
 
 from jaxfs.compiler.job_protocol import Compile, Compiled
+from jaxfs.compiler.jobs.imported import import_program
+from jaxfs.compiler.jobs.lower import lower
 from jaxfs.errors import Invalid, NoDevice, RunFailed
 from jaxfs.jaxcompat import executables, topologies
+from jaxfs.jaxcompat.mlir import make_context
 from jaxfs.stablehlo.module.entry_function import find_main, read_signature
 from jaxfs.stablehlo.module.parse import parse_bytecode
 from jaxfs.stablehlo.module.partitions import partition_count
@@ -49,7 +52,7 @@ def compile_artifact(context: ir.Context, artifact: bytes, work: Compile) -> Com
     with context:
         _check_again(module, work)
         start = time.monotonic_ns()
-        executable = _compile(module, work, devices)
+        executable = _compile(module, work, devices, lambda: _expanded(artifact, work))
         compile_usec = (time.monotonic_ns() - start) // 1000
     raw = executables.xla_executable(executable)
     return CompiledFiles(
@@ -115,12 +118,39 @@ def _all_devices(work: Compile) -> Sequence[jax.Device]:
         ) from error
 
 
-def _compile(module: Any, work: Compile, devices: list[jax.Device]) -> Any:
+def _compile(
+    module: Any, work: Compile, devices: list[jax.Device], expand: Callable[[], Any]
+) -> Any:
+    """Compiles a module, or what ``expand`` returns if XLA does not take its operations."""
     try:
         return executables.compile_module(module, work.signature, devices)
     except jax.errors.JaxRuntimeError as error:
-        raise compile_error(str(error)) from None
+        refused = compile_error(str(error))
     except AssertionError:  # of jax, without a message
         raise Invalid(
             "an input or output of @main is spread so that there is no whole array (manual)"
         ) from None
+    if len(devices) > 1 or not isinstance(refused, Invalid):
+        raise refused
+    try:
+        return executables.compile_module(expand(), work.signature, devices)
+    except Exception:  # the first reason is the user's program, this one may be ours
+        raise refused from None
+
+
+def _expanded(artifact: bytes, work: Compile) -> Any:
+    """Returns the module of an artifact as JAX lowers it: of operations that XLA compiles here.
+
+    XLA has no code for some operations, as ``ragged_dot`` on CPUs and ``cbrt`` of complex numbers.
+
+    Raises:
+        Invalid: It has another signature, or JAX does not lower it.
+    """
+    platform = work.target.platform
+    program = import_program(make_context(), artifact, "portable_artifact", platform)
+    lowered = lower(program, platform, wide=True)
+    found, expected = lowered.signature, work.signature
+    types = (expected.input_avals, expected.output_avals)
+    if (found.input_avals, found.output_avals) != types:
+        raise Invalid("the program was lowered to other types")
+    return lowered.module

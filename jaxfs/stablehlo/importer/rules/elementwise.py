@@ -16,9 +16,15 @@ from jax import lax
 
 from jaxfs.stablehlo.importer.op import Operation, Rule, elementwise_rule
 
+
+def _cbrt(x: Any) -> Any:
+    """Returns the cubic root, of a complex number the principal one, which JAX lacks."""
+    return lax.pow(x, jnp.full_like(x, 1 / 3)) if jnp.iscomplexobj(x) else lax.cbrt(x)
+
+
 UNARY: dict[str, Callable[[Any], Any]] = {
     "abs": lax.abs,
-    "cbrt": lax.cbrt,
+    "cbrt": _cbrt,
     "ceil": lax.ceil,
     "cosine": lax.cos,
     "count_leading_zeros": lax.clz,
