@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
 from jaxfs.errors import Invalid
 from jaxfs.types.avals import BY_SHORT, Aval, DType
+from jaxfs.types.size_expressions import names_in, solved_for, value_of
 
 UNKNOWN = "?"
 
@@ -80,6 +82,38 @@ def check_types(names: Sequence[str], expected: Sequence[KnownAval], types: Sequ
             raise Invalid(f"{name} is {partial}, got {aval}")
         for difference in _wrong_sizes(partial, aval, name, sizes):
             raise Invalid(f"{name} is {partial}, got {aval}: {difference}")
+    for number, (partial, aval) in enumerate(zip(expected, types, strict=False)):
+        name = names[number] or f"input {number}"
+        if partial is not None and (why := _wrong_expression(partial, aval, name, sizes)):
+            raise Invalid(f"{name} is {partial}, got {aval}: {why}")
+
+
+def _wrong_expression(
+    partial: PartialAval, aval: Aval, name: str, known: dict[str, tuple[int, str]]
+) -> str | None:
+    """Returns which size does not fit an expression (``2*d``) of sizes, None if all fit.
+
+    Expressions that are not linear, or have several unknown sizes, the program checks itself.
+    ``known`` is as in ``_wrong_sizes``.
+    """
+    for axis, (size, found) in enumerate(zip(partial.sizes, aval.shape, strict=True)):
+        if isinstance(size, int) or size == UNKNOWN or size.isidentifier():
+            continue
+        values = {one: value for one, (value, _) in known.items()}
+        expected = value_of(size, values)
+        if expected is not None and expected != found:
+            by = ", ".join(f"{one} is {known[one][0]} by {known[one][1]}" for one in names_in(size))
+            return f"dimension {axis} ({size}) is {found}, and has to be {expected}: {by}"
+        unknown = [one for one in names_in(size) if one not in known]
+        if len(unknown) != 1:
+            continue
+        with suppress(ValueError):
+            solution = solved_for(size, unknown[0], values, found)
+            if solution is None:
+                why = f"there is no whole number {unknown[0]} for that"
+                return f"dimension {axis} ({size}) is {found}, and {why}"
+            known[unknown[0]] = (solution, f"{name} {aval}")
+    return None
 
 
 def _wrong_sizes(

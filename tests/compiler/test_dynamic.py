@@ -117,8 +117,24 @@ def test_expressions_of_sizes_are_checked(tracer: BlockingTracer) -> None:
     n = export.symbolic_shape("2*n, n+1")
     source = exported(lambda x: x * 2, jax.ShapeDtypeStruct(n, "float32"))
     assert tracer.made(source, types=types_of("f32[6,4]")).signature.endswith("f32[6,4]\n")
-    with pytest.raises(Invalid, match="does not take these sizes"):
+    with pytest.raises(Invalid, match=r"dimension 1 \(n\+1\) is 5, and has to be 4: n is 3 by x"):
         tracer.ask(source, types=types_of("f32[6,5]"))
+    with pytest.raises(Invalid, match=r"dimension 0 \(2\*n\) is 5, and there is no whole number n"):
+        tracer.ask(source, types=types_of("f32[5,4]"))
+
+
+def test_expressions_are_checked_before_the_body_runs(tracer: BlockingTracer) -> None:
+    sizes = export.symbolic_shape("b, 2*d, d", constraints=["b >= 2"])
+    source = exported(
+        lambda x, y: x.reshape(x.shape[0], 2, -1).sum(1) + y,
+        jax.ShapeDtypeStruct(sizes[:2], "float32"),
+        jax.ShapeDtypeStruct(sizes[2:], "float32"),
+    )
+    words = (
+        r"x is f32\[b,2\*d\], got f32\[2,3\]: dimension 1 \(2\*d\) is 3, and has to be 4: d is 2"
+    )
+    with pytest.raises(Invalid, match=words):
+        tracer.ask(source, types=types_of("f32[2,3]", "f32[2]"))
 
 
 def test_typed_programs_take_their_own_types_only(tracer: BlockingTracer) -> None:
