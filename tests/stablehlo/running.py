@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -19,27 +21,48 @@ from jaxfs.stablehlo.module.parse import parse_text
 
 def directly(text: str, *inputs: Any) -> list[Any]:
     """Returns the outputs of a program in the form that is compiled without transformations."""
+    return _run(_direct(text), inputs)
+
+
+def transformed(text: str, *inputs: Any) -> list[Any]:
+    """Returns the outputs of the imported program under ``jit``."""
+    return _run(_imported(text), inputs)
+
+
+def batched(text: str, *inputs: Any) -> list[Any]:
+    """Returns the outputs for the first of two equal elements of a batch."""
+    return _run(_batch(text), inputs)
+
+
+def _run(program: tuple[Any, Callable[..., Any]], inputs: Any) -> list[Any]:
+    signature, run = program
+    return [np.asarray(one) for one in run(*typed(signature, inputs))]
+
+
+@lru_cache(4)  # of a test's programs, which it runs several times
+def _direct(text: str) -> tuple[Any, Callable[..., Any]]:
     module = parse_text(make_context(), text)
     with module.context:
         normalise(module)
         signature = read_signature(find_main(module))
     outputs = tuple((aval.shape, aval.row.numpy) for aval in signature.output_avals)
     as_it_is = text_of(module)
-    run = jax.jit(lambda *xs: opaque_p.bind(*xs, text=as_it_is, outputs=outputs, what="it"))
-    return [np.asarray(one) for one in run(*typed(signature, inputs))]
+    return signature, jax.jit(
+        lambda *xs: opaque_p.bind(*xs, text=as_it_is, outputs=outputs, what="it")
+    )
 
 
-def transformed(text: str, *inputs: Any) -> list[Any]:
-    """Returns the outputs of the imported program under ``jit``."""
+@lru_cache(4)
+def _imported(text: str) -> tuple[Any, Callable[..., Any]]:
     function = import_module(text)
-    return [np.asarray(one) for one in jax.jit(function)(*typed(function.signature, inputs))]
+    return function.signature, jax.jit(function)
 
 
-def batched(text: str, *inputs: Any) -> list[Any]:
-    """Returns the outputs for the first of two equal elements of a batch."""
+@lru_cache(4)
+def _batch(text: str) -> tuple[Any, Callable[..., Any]]:
     function = import_module(text)
-    twice = [jnp.stack([one, one]) for one in typed(function.signature, inputs)]
-    return [np.asarray(one)[0] for one in jax.jit(jax.vmap(function))(*twice)]
+    run = jax.jit(jax.vmap(function))
+    return function.signature, lambda *xs: [y[0] for y in run(*(jnp.stack([x, x]) for x in xs))]
 
 
 def typed(signature: Any, inputs: Any) -> list[Any]:

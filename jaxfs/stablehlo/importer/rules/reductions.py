@@ -190,18 +190,69 @@ def _windows(
     return jnp.stack(rows)
 
 
+_MIRRORED = {"GE": "LE", "LE": "GE"}
+_POOLINGS = {"GE": "maximum", "LE": "minimum"}
+
+
 def select_and_scatter(operation: Operation, x: Any, source: Any, initial: Any) -> Any:
-    """Imports the transpose of a window's maximum or minimum: the gradient of pooling."""
-    found = sole_operation(operation.block(0))
-    scatter = monoid(operation.block(1))
-    if found is None or found[0] != "compare" or scatter != "add":
+    """Imports the transpose of a selection of one element of each window.
+
+    That of a maximum or minimum which keeps the first of equal elements is the gradient of JAX's
+    pooling, whose padding is a number that an element may equal.  Any other becomes a selection of
+    places; one that does not add runs as it is.
+    """
+    dtype = operation.operand().dtype
+    if monoid(operation.block(1)) != "add" or dtype == np.bool_:
         return import_opaque(operation, x, source, initial)
-    comparison = next(iter(operation.block(0).operations)).operation
-    is_maximum = "G" in str(comparison.attributes["comparison_direction"]).rpartition(" ")[2]
-    pool = _pool("maximum" if is_maximum else "minimum", operation)
-    _, pull = jax.vjp(pool, jnp.asarray(x))
+    pooling = _pooling(operation.block(0))
+    is_padded = any(map(any, operation.pairs("padding", x.ndim)))
+    if pooling is None or is_padded or not jnp.issubdtype(dtype, jnp.floating):
+        return _scatter_to_selected(operation, *map(jnp.asarray, (x, source, initial)))
+    _, pull = jax.vjp(_pool(pooling, operation), jnp.asarray(x))
     (spread,) = pull(jnp.asarray(source))
     return spread if is_identity(initial, "add") else lax.add(spread, initial)
+
+
+def _pooling(block: Any) -> str | None:
+    """Returns the monoid for a selector that keeps the first of equal elements, None for others.
+
+    JAX's selectors are ``GE`` and ``LE`` of the kept element and the next, which keep it if they
+    are equal; so are both with their operands swapped, for the other monoid.
+    """
+    found = sole_operation(block)
+    if found is None or found[0] != "compare" or sorted(found[1]) != [0, 1]:
+        return None
+    comparison = next(iter(block.operations)).operation
+    attributes = comparison.attributes
+    if "compare_type" in attributes and "TOTALORDER" in str(attributes["compare_type"]):
+        return None
+    direction = str(attributes["comparison_direction"]).rstrip(">").split()[-1]
+    return _POOLINGS.get(direction if found[1] == [0, 1] else _MIRRORED.get(direction, ""))
+
+
+def _scatter_to_selected(operation: Operation, x: Any, source: Any, initial: Any) -> Any:
+    """Adds the source to the elements that the selector selects, window by window.
+
+    The selector goes through a window's elements in order: true keeps the selected one, false
+    takes the next.  Padding is never selected.
+    """
+    window = _window(operation, x.ndim)
+    places = jnp.arange(x.size, dtype=np.int32).reshape(x.shape)
+    values = _windows(lax.stop_gradient(x), jnp.zeros((), x.dtype), **window)
+    numbers = _windows(places, np.int32(-1), **window)
+    keeps = _over_all(lambda kept, other: operation.region(0)(kept, other)[0], x.ndim)
+
+    def step(kept: Any, other: Any) -> tuple[Any, None]:
+        (value, number), (next_value, next_number) = kept, other
+        is_kept = (next_number < 0) | ((number >= 0) & keeps(value, next_value))
+        found = jnp.where(is_kept, value, next_value), jnp.where(is_kept, number, next_number)
+        return found, None
+
+    first = values[0], numbers[0]
+    (_, selected), _ = lax.scan(step, first, (values[1:], numbers[1:]))
+    start = jnp.broadcast_to(initial, (x.size,))
+    flat = jnp.where(selected < 0, x.size, selected)
+    return start.at[flat.reshape(-1)].add(source.reshape(-1), mode="drop").reshape(x.shape)
 
 
 def _pool(name: str, operation: Operation) -> Callable[[Any], Any]:
