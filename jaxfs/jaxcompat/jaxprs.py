@@ -80,7 +80,8 @@ def register(
     def lower(context: Any, *operands: Any, **params: Any) -> Any:
         extra = {"avals": context.avals_in} if takes_avals else {}
         module = ir.Module.parse(text_of(**params, **extra))
-        main: Any = next(iter(module.body.operations))
+        symbols: Any = ir.SymbolTable(module.operation)
+        main = symbols["main"]
         outputs = main.type.results
         name = mlir.merge_mlir_modules(context.module_context.module, "imported", module)
         return func.CallOp(outputs, ir.FlatSymbolRefAttr.get(name), operands).results

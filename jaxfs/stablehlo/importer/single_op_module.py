@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxlib.mlir import ir
@@ -17,7 +17,7 @@ _FuncOp: Any = func.FuncOp  # the stubs know only its generated half
 def module_of(mlir: Any) -> Any:
     """Returns a module whose ``main`` is a copy of an operation, in the operation's context.
 
-    Constants from around it that its regions use are copied too.
+    Constants from around it that its regions use are copied too, and the functions that it names.
 
     Raises:
         ValueError: Its regions use other values from around it.
@@ -25,7 +25,9 @@ def module_of(mlir: Any) -> Any:
     with mlir.context, ir.Location.unknown():
         types = [operand.type for operand in mlir.operands]
         results = [result.type for result in mlir.results]
-        return new_module(types, results, lambda arguments: _copy(mlir, arguments))
+        module = new_module(types, results, lambda arguments: _copy(mlir, arguments))
+        copy_called(enclosing_functions(mlir), module)
+    return module
 
 
 def new_module(inputs: Sequence[Any], outputs: Sequence[Any], build: Build) -> Any:
@@ -50,6 +52,46 @@ def _copy(mlir: Any, arguments: Sequence[Any]) -> Any:
         copy.operands[number] = argument
     _copy_constants(copy)
     return copy
+
+
+def enclosing_functions(mlir: Any) -> dict[str, Any]:
+    """Returns the functions of the module around an operation, by name."""
+    root = mlir
+    while root.parent is not None:
+        root = root.parent
+    inside = [one.operation for one in root.regions[0].blocks[0].operations]
+    return {one.attributes["sym_name"].value: one for one in inside if one.name == "func.func"}
+
+
+def copy_called(known: Mapping[str, Any], module: Any) -> None:
+    """Copies the functions that a module names but lacks, and those that these name, to its end."""
+    present, waiting = {"main"}, _named(module.operation)
+    while waiting:
+        name = waiting.pop()
+        if name in known and name not in present:
+            present.add(name)
+            copy = known[name].clone(ip=ir.InsertionPoint(module.body))
+            copy.attributes["sym_visibility"] = ir.StringAttr.get("private")
+            waiting |= _named(copy)
+
+
+def _named(root: Any) -> set[str]:
+    """Returns the names of functions in the attributes of all operations below one."""
+    return {
+        name
+        for operation, _ in operations(root)
+        if operation.name != "stablehlo.constant"  # the bindings cannot read complex elements
+        for key in operation.attributes
+        for name in _symbols(operation.attributes[key])
+    }
+
+
+def _symbols(attribute: Any) -> Iterator[str]:
+    if isinstance(attribute, ir.FlatSymbolRefAttr):
+        yield attribute.value
+    elif isinstance(attribute, ir.ArrayAttr):  # called_computations
+        for item in attribute:
+            yield from _symbols(item)
 
 
 def text_of(module: Any) -> str:

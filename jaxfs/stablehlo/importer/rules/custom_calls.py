@@ -20,7 +20,9 @@ from jaxlib.mlir import ir
 from jaxfs.stablehlo.importer.custom_rules import differentiated_by
 from jaxfs.stablehlo.importer.op import Operation, Rule
 from jaxfs.stablehlo.importer.opaque import import_opaque
+from jaxfs.stablehlo.importer.reducers import is_identity, sole_operation
 from jaxfs.stablehlo.importer.rules.linalg import geqrf, orgqr, product
+from jaxfs.stablehlo.importer.single_op_module import enclosing_functions
 from jaxfs.stablehlo.module.partitions import PLACEMENT_TARGETS
 
 Target = Callable[..., Any]
@@ -146,7 +148,45 @@ def _top_k(operation: Operation, x: Any) -> Any:
     return [values, indices]
 
 
-_CALLS: dict[str, Target] = {"mhlo.topk": _top_k}
+def _approx_top_k(operation: Operation, *operands: Any) -> Any:
+    """Imports JAX's approximate extrema of one array with their indices; others run as they are.
+
+    Returns:
+        Values and their indices, ``top_k`` long in ``reduction_dim``.
+    """
+    find = _approximation(operation, operands)
+    if find is None:
+        return import_opaque(operation, *operands)
+    config = ir.DictAttr(operation.attribute("mhlo.backend_config"))
+    keys = ("recall_target", "reduction_input_size_override", "aggregate_to_topk")
+    options = {key: config[key].value for key in keys}
+    dimension = config["reduction_dim"].value
+    return find(operands[0], config["top_k"].value, reduction_dimension=dimension, **options)
+
+
+def _approximation(operation: Operation, operands: Any) -> Any:
+    """Returns JAX's function that makes such a call: of numbers, and indices that count up."""
+    if len(operands) != 4 or not operation.has("mhlo.backend_config"):
+        return None
+    dimension = ir.DictAttr(operation.attribute("mhlo.backend_config"))["reduction_dim"].value
+    iota = operation.mlir.operands[1].owner
+    counts = not isinstance(iota, ir.Block) and iota.name == "stablehlo.iota"
+    if not counts or ir.IntegerAttr(iota.attributes["iota_dimension"]).value != dimension:
+        return None
+    (comparator,) = (
+        item.value for item in ir.ArrayAttr(operation.attribute("called_computations"))
+    )
+    block = enclosing_functions(operation.mlir)[comparator].regions[0].blocks[0]
+    if sole_operation(block) != ("compare", [0, 1]):
+        return None
+    direction = str(block.operations[0].attributes["comparison_direction"])
+    name, find = _EXTREMA.get(direction.rstrip(">").split()[-1], ("", None))
+    is_jax = find and is_identity(operands[2], name) and np.array_equal(operands[3], -1)
+    return find if is_jax and jnp.issubdtype(operands[0].dtype, jnp.floating) else None
+
+
+_EXTREMA = {"GT": ("maximum", lax.approx_max_k), "LT": ("minimum", lax.approx_min_k)}
+_CALLS: dict[str, Target] = {"ApproxTopK": _approx_top_k, "mhlo.topk": _top_k}
 
 RULES: dict[str, Rule] = {
     "stablehlo.custom_call": custom_call,

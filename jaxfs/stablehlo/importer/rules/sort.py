@@ -17,8 +17,15 @@ from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.jaxcompat import jaxprs
 from jaxfs.stablehlo.importer.op import Operation, Rule
-from jaxfs.stablehlo.importer.single_op_module import module_of, new_module, only_operation, text_of
+from jaxfs.stablehlo.importer.single_op_module import (
+    copy_called,
+    module_of,
+    new_module,
+    only_operation,
+    text_of,
+)
 from jaxfs.stablehlo.module.mlir_types import tensor_type
+from jaxfs.stablehlo.module.walk import functions
 from jaxfs.types.avals import BY_NUMPY, Aval
 
 sort_p = jaxprs.Primitive("imported_sort")
@@ -55,7 +62,9 @@ def _module(*, comparator: str, dimension: int, is_stable: bool, avals: Any) -> 
         return made
 
     with ir.Location.unknown():
-        return text_of(new_module(types, types, build))
+        module = new_module(types, types, build)
+        copy_called(functions(source), module)
+        return text_of(module)
 
 
 def _add_arguments(block: Any, elements: list[Any]) -> None:
