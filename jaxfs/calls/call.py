@@ -6,6 +6,7 @@ import time
 
 import attrs
 import msgspec
+import trio
 
 from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.producers import Producer, split_outputs
@@ -53,6 +54,7 @@ class Call(Producer, OwnedNodeObject):
         submitted_usec: When the run was passed to the scheduler; 0 before.
         ended_usec: When the call ended; 0 before.
         listed: Whether ``calls/<id>`` is still there.
+        opening: Set when the file that may submit it without bytes is closed, if it is one.
         modes: Permission bits that chmod changed, by file.
         place: What it costs its user to be kept, besides its memory.
         serial: Numbers its inodes.
@@ -70,6 +72,7 @@ class Call(Producer, OwnedNodeObject):
     submitted_usec: int = 0
     ended_usec: int = 0
     listed: bool = True
+    opening: trio.Event | None = None
     modes: dict[str, int] = attrs.field(factory=dict)
     place: Charge | None = None
     serial: int = attrs.field(factory=lambda: next(SERIALS))
@@ -104,6 +107,11 @@ class Call(Producer, OwnedNodeObject):
         """The path of the file that shows it, and frees its id when it is removed."""
         is_written = self.state == "writing" and self.listed
         return f"{self.program.path}/calls/{self.id}" if is_written else f"results/{self.id}"
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether it is submitted soon, when the file that was opened for it is closed."""
+        return self.opening is not None and not self.opening.is_set()
 
     @property
     def is_rejected(self) -> bool:

@@ -31,7 +31,8 @@ from jaxfs.ipc.spool import Spool
 from jaxfs.options import Options
 from jaxfs.posix.credentials import Credentials, InodeAttr, owner_may_read
 from jaxfs.programs import names
-from jaxfs.programs.commits import Commits
+from jaxfs.programs.commits import Commits, Unsettled
+from jaxfs.programs.compiled import CompiledProgram
 from jaxfs.programs.derived import Derivations
 from jaxfs.programs.program import Program
 from jaxfs.quotas import RESULTS, Quotas
@@ -174,6 +175,17 @@ class Calls:
             raise NotFound(f"there is no array {selector!r} in {ref.path}")
         return found
 
+    def needs_no_bytes(self, call: Call, caller: Credentials) -> bool:
+        """Whether a call has all inputs that have elements before anything is written to it."""
+        current = call.program.current
+        if not isinstance(current, CompiledProgram):
+            return False
+        try:
+            params = self.requests.free_params(call.program, current, caller)
+        except (JaxfsError, Unsettled):
+            return False
+        return not any(param.aval.nbytes for param in params)
+
     async def submit(self, call: Call, spool: Spool, caller: Credentials) -> None:
         """Reads the inputs of a call and starts its run.
 
@@ -194,8 +206,9 @@ class Calls:
         self._check_open(call)
         call.begun_usec = now_usec()
         uid, program = call.attr.uid, call.program
+        format_name = call.format if spool.size else "raw"  # no bytes are no text and no archive
         try:
-            compiled, inputs = await self.requests.read(uid, caller, program, spool, call.format)
+            compiled, inputs = await self.requests.read(uid, caller, program, spool, format_name)
         except Exception as error:
             await self.commits.settle(call)
             self._refuse(call, error)

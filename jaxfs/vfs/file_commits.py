@@ -55,6 +55,14 @@ class FileCommits:
         if file.commit is not None:
             await file.commit.wait()
 
+    def commit_empty(self, file: OpenFile) -> None:
+        """Begins what a file commits that is closed by its last writer without a write."""
+        work = file.take_empty_commit()
+        if work is not None:
+            self._mount.calls.commits.begin(
+                file.target, work, lambda error: self._note_failure(file, error)
+            )
+
     async def _commit(self, file: OpenFile, work: Work) -> None:
         await work()
         if file.mtime_ns is not None:

@@ -280,7 +280,10 @@ class Vfs:
         A name goes with it to which a killed process was to write first.  Returns all such names
         that the kernel knows: see `stale_names`.
         """
-        file = self._open_files.release(fh)
+        file = self.open_file(fh)
+        if self._open_files.writers(file.ino) == [file]:
+            self._commits.commit_empty(file)
+        self._open_files.release(fh)
         if not file.is_half_written or self._open_files.writers(file.ino):
             return []
         node = self.node(file.ino)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+import trio
+
 from jaxfs.arrays.staged_upload import StagedUpload
 from jaxfs.calls.call import Call
 from jaxfs.calls.call_registry import split_id
@@ -146,7 +148,11 @@ async def _open(mount: Mount, call: Call, caller: Credentials, flags: int) -> Op
     compiled = call.program.compiled
     avals = compiled.signature.input_avals if compiled else ()
     expected_bytes = sum(aval.nbytes + 256 for aval in avals)
-    return UploadFile(mount.calls.admission.spool(caller.uid, expected_bytes), commit, flags)
+    spool = mount.calls.admission.spool(caller.uid, expected_bytes)
+    if mount.calls.needs_no_bytes(call, caller):
+        call.opening = trio.Event()
+        return UploadFile(spool, commit, flags, released=call.opening)
+    return UploadFile(spool, commit, flags)
 
 
 STAGING = staging_spec(CALLS, "a staging file: submitted when it is renamed to an id")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from jaxfs.arrays.array_refs import ArrayRef
 from jaxfs.arrays.views import View
 from jaxfs.calls.call import Call
-from jaxfs.errors import JaxfsError
+from jaxfs.errors import Cancelled, JaxfsError
 from jaxfs.posix.credentials import Credentials
 from jaxfs.vfs.mount import Mount
 from jaxfs.vfs.node_specs import DirectorySpec, DirEntry, FileSpec, NodeSpec
@@ -55,7 +55,7 @@ def _list(mount: Mount, root: Mount) -> Iterable[Entry]:
 def _find(mount: Mount, root: Mount, name: str) -> Entry | None:
     call_id, _, suffix = name.partition(".")
     call = mount.calls.get(call_id)
-    submits = call is not None and bool(mount.calls.commits.under_way(call))
+    submits = call is not None and (call.is_opening or bool(mount.calls.commits.under_way(call)))
     if call is None or (call.state == "writing" and not submits):
         return None
     if suffix in _ABOUT_CALL:
@@ -81,7 +81,14 @@ def _unlink(mount: Mount, entry: DirEntry[View | Call]) -> None:
 async def open_view(mount: Mount, view: View, caller: Credentials, flags: int) -> OpenFile:
     """Opens arrays for reading, after waiting for those that are not there yet."""
     memory = mount.calls.admission.text_memory(caller.uid)
-    commits = mount.calls.commits
+    commits, owner = mount.calls.commits, view.owner
+    if isinstance(owner, Call) and owner.opening is not None and owner.is_opening:
+        if flags & os.O_NONBLOCK:
+            return PendingResultFile(view, memory, owner.opening)
+        await owner.opening.wait()
+        await commits.settle(owner)
+        if owner.state == "writing":
+            raise Cancelled(f"call {owner.id} was not submitted: its writer was killed")
     early = commits.under_way(view.owner) or commits.under_way(view.producer)
     if early and flags & os.O_NONBLOCK:
         return PendingResultFile(view, memory, early[-1].ended)

@@ -100,6 +100,14 @@ class OpenFile:
         """
         return None
 
+    def take_empty_commit(self) -> Work | None:
+        """Takes the commit of a file that was never written, as its last descriptor is closed.
+
+        Returns:
+            The work; None if what the file is for needs bytes, or has them.
+        """
+        return None
+
     async def truncate(self, size: int) -> None:
         """Cuts or extends the content to `size` bytes.
 

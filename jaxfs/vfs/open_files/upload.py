@@ -33,6 +33,7 @@ class UploadFile(OpenFile):
         before: Callable[[], bytes] = bytes,
         *,
         plain: bool = False,
+        released: trio.Event | None = None,
     ) -> None:
         """Fills the spool with what is there already.
 
@@ -44,6 +45,8 @@ class UploadFile(OpenFile):
             before: Returns the content that is there, unless O_TRUNC drops it.
             plain: Whether any content is right, also none after O_TRUNC, and half of it after
                 the writer was killed.
+            released: Set when the last descriptor is closed, if the file may be committed then
+                without a write.
         """
         self._spool = spool
         self._commit_bytes = commit
@@ -51,6 +54,8 @@ class UploadFile(OpenFile):
         self._appends = bool(flags & os.O_APPEND)
         self._preparing = trio.Lock()
         self._dirty = plain and bool(flags & os.O_TRUNC)
+        self._released = released
+        self._is_untouched = True
         try:
             kept = b"" if flags & os.O_TRUNC else before()
             if kept:
@@ -70,7 +75,7 @@ class UploadFile(OpenFile):
             TooBig: The file would be over the mount's limit.
             OverQuota: The user would exceed the share of one user.
         """
-        self._dirty, self.mtime_ns = True, None
+        self._dirty, self.mtime_ns, self._is_untouched = True, None, False
         self.commit, self.is_half_written = None, False
         await self._prepare(offset, offset + len(data))
         if self._appends:  # the kernel's offset may be the end of what another writer has
@@ -81,6 +86,7 @@ class UploadFile(OpenFile):
         """Cuts or extends what was written."""
         if size != self._spool.size:
             self._dirty, self.commit, self.is_half_written = True, None, False
+            self._is_untouched = False
         await self._prepare(size, size)
         self._spool.truncate(size)
 
@@ -102,7 +108,17 @@ class UploadFile(OpenFile):
         """Takes the bytes as they are now; None if nothing is new."""
         if not self.is_dirty():
             return None
-        self._dirty, spool = False, self._spool.share()
+        self._dirty = False
+        return self._work()
+
+    def take_empty_commit(self) -> Work | None:
+        """Takes no bytes, where none are needed and the writer was not killed."""
+        if self._released is None or not self._is_untouched or self.is_half_written:
+            return None
+        return self._work()
+
+    def _work(self) -> Work:
+        spool = self._spool.share()
         committed = self._commit_bytes(spool)
 
         async def work() -> None:
@@ -120,3 +136,5 @@ class UploadFile(OpenFile):
     def release(self) -> None:
         """Frees the bytes."""
         self._spool.close()
+        if self._released is not None:
+            self._released.set()
