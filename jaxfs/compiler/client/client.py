@@ -16,7 +16,15 @@ import msgspec
 import trio
 
 from jaxfs.compiler.client.job_slots import JobSlots
-from jaxfs.compiler.client.replies import MAX_FILE_BYTES, Answer, checked, crash, read_file
+from jaxfs.compiler.client.replies import (
+    MAX_FILE_BYTES,
+    Answer,
+    CompilerCrashed,
+    cannot_interpret,
+    checked,
+    crash,
+    read_file,
+)
 from jaxfs.compiler.client.zygote_supervisor import RunningJob, ZygoteDied, ZygoteSupervisor
 from jaxfs.compiler.compiler_interface import CompileResult, CompilerState, TraceResult, UserIds
 from jaxfs.compiler.job_protocol import (
@@ -170,6 +178,8 @@ class CompilerClient:
             with os.fdopen(os.dup(fd), "wb") as file:
                 file.write(len(artifact).to_bytes(8, "little") + artifact + inputs)
             reply, files = await self._run(Interpret(signature), fd, self._deadline_s, user)
+        except CompilerCrashed as error:
+            raise cannot_interpret(error) from None
         finally:
             os.close(fd)
         nbytes = sum(aval.nbytes for aval in signature.output_avals)

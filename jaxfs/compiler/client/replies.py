@@ -20,7 +20,15 @@ from jaxfs.compiler.job_protocol import (
     Traced,
     UntypedProgram,
 )
-from jaxfs.errors import Invalid, JaxfsError, NoSpace, RunFailed, TimedOut, from_errno
+from jaxfs.errors import (
+    Invalid,
+    JaxfsError,
+    NoSpace,
+    NotSupported,
+    RunFailed,
+    TimedOut,
+    from_errno,
+)
 from jaxfs.types.avals import BY_SHORT
 from jaxfs.types.partial_avals import KnownAval
 from jaxfs.types.signature import Param
@@ -32,6 +40,13 @@ _MAX_RANK = 64  # that XLA compiles
 _MAX_SIZE = 200  # characters of a symbolic size
 _BLOCK_BYTES = 512  # the unit of st_blocks, see inode(7)
 _NO_MEMORY = re.compile(r"std::bad_alloc|[Oo]ut of memory|MemoryError")  # C++, LLVM, Python
+# Of the interpreter's last words; the first group is the operation.
+_UNINTERPRETED = (
+    re.compile(r"LLVM ERROR: Operation (?:stablehlo\.)?(\S+) is unsupported"),
+    re.compile(r"LLVM ERROR: Unsupported op: .*?stablehlo\.(custom_call @\S+?|\w+)[ (]"),
+    re.compile(r"LLVM ERROR: (?:stablehlo\.)?(\w+) is only supported when run via"),
+    re.compile(r"Can't cast unknown element type (Dense)"),
+)
 _NAME = re.compile(r"[A-Za-z0-9_.]{0,128}\Z")
 _FROM_OUTSIDE = frozenset({"SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"})  # no crash ends so
 
@@ -126,6 +141,10 @@ def _size_in_memory(fd: int) -> int:
     return status.st_size
 
 
+class CompilerCrashed(Invalid):
+    """The process of a job ended by a fault; the diagnostics are the end of its stderr."""
+
+
 def crash(status: int, stderr_tail: str) -> JaxfsError:
     """Returns the error for a job's process that ended without a reply; arguments as in `Ended`."""
     name = signal.Signals(-status).name if status < 0 else f"exit code {status}"
@@ -140,4 +159,12 @@ def crash(status: int, stderr_tail: str) -> JaxfsError:
         return TimedOut("the program took more CPU time than its deadline allows (SIGXCPU)")
     if _NO_MEMORY.search(stderr_tail):
         return NoSpace("the compiler ran out of memory on this program", stderr_tail)
-    return Invalid(f"the compiler crashed on this program ({name})", stderr_tail)
+    return CompilerCrashed(f"the compiler crashed on this program ({name})", stderr_tail)
+
+
+def cannot_interpret(error: CompilerCrashed) -> NotSupported:
+    """Returns the error of a program on which the reference interpreter ended its process."""
+    matches = (pattern.search(error.diagnostics) for pattern in _UNINTERPRETED)
+    found = next((match[1] for match in matches if match), "this program")
+    operation = "complex inputs or outputs" if found == "Dense" else found
+    return NotSupported(f"the reference interpreter cannot run {operation}", error.diagnostics)
