@@ -140,6 +140,11 @@ def test_bad_source_is_refused_with_its_reason(tracer: BlockingTracer, name: str
         tracer.trace(source)
 
 
+def test_unknown_options_are_refused_of_stablehlo_too(tracer: BlockingTracer) -> None:
+    with pytest.raises(Invalid, match="there is no option 'donate'; did you mean donate_argnums"):
+        tracer.ask(SAXPY, options={"donate": "0"})
+
+
 def test_diagnostics_show_the_source_line(tracer: BlockingTracer) -> None:
     with pytest.raises(Invalid) as caught:
         tracer.trace(SAXPY.replace("stablehlo.add", "stablehlo.plus"))

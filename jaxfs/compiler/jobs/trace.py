@@ -51,6 +51,7 @@ def trace(context: ir.Context, source: bytes, work: Trace) -> Artifact | Untyped
         AccessDenied: The source is a pickle, and none are taken.
     """
     source_format = detect(source)
+    FunctionOptions.parse(work.options)  # unknown ones, also where they would have no effect
     with utf8_names_only():
         if source_format == "pickle" or work.steps:
             with errors_of_user_code():
