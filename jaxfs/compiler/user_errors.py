@@ -20,7 +20,14 @@ _NOT_USERS = tuple(str(Path(m.__file__ or "").parent) + os.sep for m in (jaxfs, 
 _STDLIB = sysconfig.get_path("stdlib") + os.sep
 _INSTALLED = f"{os.sep}site-packages{os.sep}"  # a folder within the standard library
 _LINKS = "https://"  # JAX ends its advice with addresses that the sentence before explains
-_NO_CUDNN = "a program is lowered where there is no GPU: use implementation='xla'"
+# Advice by what the message has, where JAX has no error class of its own.
+_ADVICE_BY_WORDS = {
+    "cuDNN": "a program is lowered where there is no GPU: use implementation='xla'",
+    "Shapes must be 1D sequences of concrete values": "a size comes from an argument: pickle it as "
+    "an example and name it in static_argnums, in the program's options file",
+    "Slice entries must be static integers": "use jax.lax.dynamic_slice, or name the argument in "
+    "static_argnums, in the program's options file",
+}
 MAX_REASON = 600  # characters
 MAX_FRAMES = 30  # from either end of a traceback
 
@@ -118,7 +125,8 @@ def _one_line(error: BaseException, message: str) -> str:
     paragraph = message.strip().split("\n\n")[0]
     line = " ".join(word for word in paragraph.split() if not word.startswith(_LINKS))
     reason = f"{name}: {line}"[:MAX_REASON]
-    advice = _ADVICE.get(name) or (_NO_CUDNN if "cuDNN" in line else "")
+    by_words = (advice for words, advice in _ADVICE_BY_WORDS.items() if words in line)
+    advice = _ADVICE.get(name) or next(by_words, "")
     return f"{reason.rstrip('.')}; {advice}" if advice else reason
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jaxlib.mlir import ir
 
-from jaxfs.errors import Invalid
+from jaxfs.errors import Invalid, NotSupported
 from jaxfs.jaxcompat import executables
 from jaxfs.jaxcompat.mlir import make_context
 from jaxfs.types.signature import Signature
@@ -231,6 +231,22 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         ROUND_TRIP.replace("=1,", "=2,"),
         "@xla.sdy.GlobalToLocalShape is part of a shard_map over several devices",
     ),
+    "routine of a GPU of an older jaxlib": (
+        one(
+            "stablehlo.custom_call @cusolver_syevj(%x)"
+            ' {backend_config = "abc", api_version = 2 : i32}'
+            " : (tensor<f32>) -> tensor<f32>"
+        ),
+        "line 2: custom call @cusolver_syevj is a routine of a GPU .* export the function for cpu",
+    ),
+    "bytes of a kernel in a string": (
+        one(
+            "stablehlo.custom_call @triton_kernel_call(%x)"
+            ' {backend_config = "\\8A\\FF(kernel", api_version = 2 : i32}'
+            " : (tensor<f32>) -> tensor<f32>"
+        ),
+        "line 2: custom call @triton_kernel_call carries a kernel of its own",
+    ),
     "several programs": (
         f"{mhlo('erf')}\n// -----\n{mhlo('erf')}",
         'the file holds 2 programs, split by "// -----"; write them one by one',
@@ -304,3 +320,19 @@ def run(signature: Signature, executable: bytes, *inputs: Any) -> list[Any]:
     with jax.enable_x64(True):
         call = executables.make_callable(loaded, signature)
         return [np.asarray(one) for one in call(*(np.asarray(x, a.row.numpy) for x, a in pairs))]
+
+
+HESSENBERG = """func.func @main(%x: tensor<2x2xf32>) -> tensor<f32> {
+  %a, %t, %i = stablehlo.custom_call @lapack_sgehrd_ffi(%x)
+    {mhlo.backend_config = {low = 1 : i32, high = 2 : i32}}
+    : (tensor<2x2xf32>) -> (tensor<2x2xf32>, tensor<1xf32>, tensor<i32>)
+  %c = stablehlo.constant dense<0.0> : tensor<f32>
+  %s = stablehlo.reduce(%a init: %c) applies stablehlo.add across dimensions = [0, 1]
+    : (tensor<2x2xf32>, tensor<f32>) -> tensor<f32>
+  return %s : tensor<f32>
+}"""
+
+
+def test_custom_calls_without_a_derivative_have_their_targets_name(tracer: BlockingTracer) -> None:
+    with pytest.raises(NotSupported, match=r"custom_call @lapack_sgehrd_ffi at line 2 has no der"):
+        tracer.ask(HESSENBERG, steps=("grad",))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import pytest
 
 from jaxfs.compiler.user_errors import BY_JAX, as_user_error
@@ -19,6 +23,19 @@ def test_our_own_bugs_are_not_reported_as_the_users() -> None:
         raise AttributeError("a")
     with pytest.raises(Invalid, match="TypeError: shapes"), as_user_error(kinds=BY_JAX):
         raise TypeError("shapes")
+
+
+@pytest.mark.parametrize(
+    ("function", "advice"),
+    [
+        (lambda x, n: jnp.zeros((n,)) + x, "a size comes from an argument: .* static_argnums"),
+        (lambda x, n: x.reshape(n, -1), "a size comes from an argument: .* static_argnums"),
+        (lambda x, n: x[:n], r"use jax\.lax\.dynamic_slice, or name the argument in static_argn"),
+    ],
+)
+def test_a_size_from_an_argument_gets_advice(function: Any, advice: str) -> None:
+    with pytest.raises(Invalid, match=advice), as_user_error():
+        jax.jit(function)(jnp.ones(4), 2)
 
 
 def test_refusals_keep_their_kind() -> None:

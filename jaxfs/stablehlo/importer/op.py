@@ -83,9 +83,10 @@ class Operation:
 
     @property
     def location_name(self) -> str:
-        """Returns its name and, if known, its line: ``stablehlo.sort at line 3``."""
+        """Returns its name, a call's target and its line if known: ``stablehlo.sort at line 3``."""
         at = place(self.mlir).rstrip(": ")
-        return f"{self.name} at {at}" if at else self.name
+        target = f" @{self.string('call_target_name')}" if self.has("call_target_name") else ""
+        return f"{self.name}{target} at {at}" if at else f"{self.name}{target}"
 
     def unsupported(self, why: str) -> CannotImport:
         """Returns the error to raise if the operation, or this form of it, cannot be imported."""
