@@ -22,6 +22,7 @@ from jaxfs.compiler.transforms.apply import transform
 from jaxfs.compiler.transforms.error_advice import with_advice
 from jaxfs.compiler.user_errors import as_user_error, errors_of_user_code
 from jaxfs.errors import AccessDenied, Invalid
+from jaxfs.stablehlo.expansions.composites import settle_composites
 from jaxfs.stablehlo.module.canonicalize import NotStorable, artifact, normalise
 from jaxfs.stablehlo.module.partitions import partition_count
 from jaxfs.stablehlo.validate.module import check_platform
@@ -78,6 +79,7 @@ def _artifact(program: ParsedSource, platform: str) -> Artifact:
     """
     with program.module.context:
         check_platform(program.module, platform)
+        settle_composites(program.module)
         normalise(program.module)
         text = str(program.module).encode()
         data = artifact(program.module)

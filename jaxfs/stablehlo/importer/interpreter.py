@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfs.errors import Invalid, JaxfsError, NotSupported
+from jaxfs.stablehlo.expansions.recognize import Known, recognize
 from jaxfs.stablehlo.importer import opaque
 from jaxfs.stablehlo.importer.op import CannotImport, Operation, Rule, Values
 from jaxfs.stablehlo.importer.rewrites.constant_folding import fold
@@ -72,7 +73,8 @@ class ImportedFunction:
         with self.module.context, self._precision():
             values = [_input(i, p, a) for i, (p, a) in enumerate(zip(inputs, arrays, strict=True))]
             try:
-                outputs = _Interpreter(self._functions).block(self._main, values, None)
+                interpreter = _Interpreter(self._functions, self._known)
+                outputs = interpreter.block(self._main, values, None)
             except RecursionError:
                 raise NotSupported("the module nests too deep to be imported") from None
             return tuple(jnp.asarray(value) for value in outputs)
@@ -84,6 +86,11 @@ class ImportedFunction:
             return nullcontext()
         wide: AbstractContextManager[Any] = jax.enable_x64(True)
         return wide
+
+    @cached_property
+    def _known(self) -> dict[Any, Known]:
+        """Returns the operations that compute functions of JAX."""
+        return recognize(self.module)
 
     @cached_property
     def _is_wide(self) -> bool:
@@ -140,8 +147,9 @@ class _Scope:
 class _Interpreter:
     """One evaluation of a module.  It counts operations, with calls inlined, to limit them."""
 
-    def __init__(self, functions_by_name: Mapping[str, Any]) -> None:
+    def __init__(self, functions_by_name: Mapping[str, Any], known: Mapping[Any, Known]) -> None:
         self._functions = functions_by_name
+        self._known = known
         self._count = 0
 
     def block(self, block: Any, values: Values, outer: _Scope | None, depth: int = 0) -> list[Any]:
@@ -175,7 +183,8 @@ class _Interpreter:
             scope.__getitem__,
         )
         try:
-            found = _folded(operation, operands)
+            known = self._known.get(mlir)
+            found = _folded(operation, operands) if known is None else _applied(known, scope)
             if found is None:
                 found = _imported(operation, operands)
         except CannotImport:
@@ -194,6 +203,14 @@ class _Interpreter:
         if function is None:
             raise NotSupported(f"there is no function {name}")
         return self.block(function.regions[0].blocks[0], values, None, scope.depth + 1)
+
+
+def _applied(known: Known, scope: _Scope) -> Any:
+    """Returns what a function of JAX returns, with its own derivative.
+
+    The operations of its body stay without users, and XLA drops them.
+    """
+    return known.apply(*(jnp.asarray(scope[value]) for value in known.arguments))
 
 
 def _folded(operation: Operation, operands: list[Any]) -> Any:

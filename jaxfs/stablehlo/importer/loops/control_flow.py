@@ -6,7 +6,6 @@ Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#if, #
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,20 +26,11 @@ _NO_REVERSE_MODE = (
     "{} has no reverse mode: how often it runs depends on data; use jvp or jacfwd, or a loop of "
     "fixed length"
 )
-_NUMBER = re.compile(r"_\d+\Z")
-_BY_NAME = {"lgamma_impl": lax.lgamma, "digamma_impl": lax.digamma}
 
 
 def call(operation: Operation, *operands: Any) -> Any:
-    """Imports the function that is called.
-
-    Some are known by name, because JAX writes them out with operations on bits, which have no
-    derivative.
-    """
+    """Imports the function that is called, whatever its name is."""
     name = ir.FlatSymbolRefAttr(operation.attribute("callee")).value
-    known = _BY_NAME.get(_NUMBER.sub("", name)) if len(operands) == 1 else None
-    if known is not None and operation.operand() == operation.result():
-        return known(operands[0])
     return _one_or_all(operation.call_function(name, operands))
 
 
@@ -48,7 +38,7 @@ def composite(operation: Operation, *operands: Any) -> Any:
     """Imports a composite operation as its decomposition.
 
     Its name and attributes are hints for compilers that know it; by the specification the
-    decomposition computes the same.
+    decomposition computes the same.  Those of JAX are recognized before, by their decompositions.
     """
     name = ir.FlatSymbolRefAttr(operation.attribute("decomposition")).value
     return _one_or_all(operation.call_function(name, operands))
