@@ -16,7 +16,7 @@ from jaxfs.arrays.producers import Producer
 from jaxfs.arrays.run_inputs import RunInput, release_inputs
 from jaxfs.calls.memory_check import MemoryCheck
 from jaxfs.calls.scheduler import Scheduler
-from jaxfs.calls.user_queue import Limits, Run
+from jaxfs.calls.user_queue import Run, RunLimits
 from jaxfs.engine.interface import Engine, Engines, Outcome
 from jaxfs.errors import JaxfsError, NoSpace
 from jaxfs.ipc.shared_memory import Pool
@@ -97,7 +97,7 @@ class Admission:
                 self._nursery,
                 self._engines,
                 max_calls=self._options.max_calls_per_user,
-                limits=Limits(self._options.call_timeout, self._options.compile_timeout),
+                limits=RunLimits(self._options.call_timeout, self._options.compile_timeout),
                 share_after_s=self._options.share_after,
             )
         return scheduler

@@ -23,7 +23,7 @@ import trio
 
 from jaxfs.arrays.run_inputs import PendingInput, RunInput, release_inputs
 from jaxfs.calls.separation import Head, user_to_separate
-from jaxfs.calls.user_queue import Limits, Place, Run, UserQueue, call_soon
+from jaxfs.calls.user_queue import Place, Run, RunLimits, UserQueue, call_soon
 from jaxfs.engine.interface import Engine, Engines, Executable, Input, Outcome, OutputRef, Range
 from jaxfs.errors import Cancelled, JaxfsError, OverQuota, from_os_error
 
@@ -58,7 +58,7 @@ class Scheduler:
         engines: Engines | None = None,
         *,
         max_calls: int = 0,
-        limits: Limits = Limits(),  # noqa: B008  # it is frozen
+        limits: RunLimits = RunLimits(),  # noqa: B008  # it is frozen
         share_after_s: float = 0.0,
     ) -> None:
         self._shared = Place(engine, engine.restarts)

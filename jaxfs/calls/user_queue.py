@@ -39,7 +39,7 @@ class RunOwner(Protocol):
 
 
 @attrs.frozen
-class Limits:
+class RunLimits:
     """How long runs may take.
 
     Attributes:
@@ -80,7 +80,7 @@ class Run:
     awaited: tuple[PendingInput, ...] = ()
     is_parked: bool = False
     number: int = 0
-    limits: Limits = attrs.field(factory=Limits)
+    limits: RunLimits = attrs.field(factory=RunLimits)
     since_s: float = 0.0
     loads_since_s: float = 0.0
     has_ended: bool = False

@@ -15,7 +15,7 @@ from jaxfs.calls.scheduler import (
     MAX_IN_ENGINE_PER_USER,
     Scheduler,
 )
-from jaxfs.calls.user_queue import Limits, Run
+from jaxfs.calls.user_queue import Run, RunLimits
 from jaxfs.engine.interface import Executable, Input, Range
 from jaxfs.errors import JaxfsError, OverQuota, TimedOut
 from jaxfs.testing import FakeEngine
@@ -53,7 +53,7 @@ async def at_desk(
     async with trio.open_nursery() as nursery:
         engine = FakeEngine()
         engine.hold()
-        limits = Limits(limit_s, load_limit_s)
+        limits = RunLimits(limit_s, load_limit_s)
         scheduler = Scheduler(engine, nursery, max_calls=max_calls, limits=limits)
         yield Desk(engine, scheduler)
         nursery.cancel_scope.cancel()
