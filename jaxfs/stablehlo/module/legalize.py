@@ -5,7 +5,7 @@ the importer, for transformations.
 
 Specification: https://github.com/openxla/stablehlo/blob/main/docs/spec.md#maximum, #minimum,
 #clamp, #bitcast_convert, #convolution, #rng_bit_generator, #dynamic_slice,
-#dynamic_update_slice, #gather, #scatter.
+#dynamic_update_slice, #gather, #reduce, #reduce_window, #scatter.
 """
 
 from __future__ import annotations
@@ -70,15 +70,13 @@ def _first_or_last(x: Any, y: Any, direction: str) -> Any:
 
 
 def _maximum(operation: Any) -> Any:
-    return (
-        [_first_or_last(*operation.operands, "GT")] if _is_complex(operation.operands[0]) else None
-    )
+    x, y = operation.operands
+    return [_first_or_last(x, y, "GT")] if _is_complex(x) else None
 
 
 def _minimum(operation: Any) -> Any:
-    return (
-        [_first_or_last(*operation.operands, "LT")] if _is_complex(operation.operands[0]) else None
-    )
+    x, y = operation.operands
+    return [_first_or_last(x, y, "LT")] if _is_complex(x) else None
 
 
 def _clamp(operation: Any) -> Any:
@@ -224,6 +222,20 @@ def _cropped(size: int, dilation: int, low: int, high: int) -> tuple[int, int, i
     return start, stop, low + start * dilation, high + (size - stop) * dilation
 
 
+def _promoted(operation: Any) -> None:
+    """Converts the arrays of a reduction to the types in which it is computed.
+
+    XLA and JAX reduce arrays in their own type only.
+    """
+    count = len(operation.operands) // 2
+    for number in range(count):
+        x, initial = operation.operands[number], operation.operands[count + number]
+        element = initial.type.element_type
+        if x.type.element_type != element:
+            wide = ir.RankedTensorType.get(x.type.shape, element)
+            operation.operands[number] = stablehlo.ConvertOp(wide, x).result
+
+
 def _indexed(first: int) -> Legalization:
     """Returns the replacement of narrow indices, which are the operands from ``first`` on."""
 
@@ -261,6 +273,8 @@ _LEGALIZATIONS: dict[str, Legalization] = {
     "stablehlo.gather": _indexed(1),
     "stablehlo.maximum": _maximum,
     "stablehlo.minimum": _minimum,
+    "stablehlo.reduce": _promoted,
+    "stablehlo.reduce_window": _promoted,
     "stablehlo.rng_bit_generator": _rng_bit_generator,
     "stablehlo.scatter": _scattered,
     "stablehlo.torch_index_select": _indexed(1),

@@ -272,3 +272,31 @@ def test_index_of_any_type_reads_and_writes_its_own_place(
     written = np.where(np.arange(200) == place, -1, x)
     np.testing.assert_array_equal(updated, written)
     np.testing.assert_array_equal(scattered, written if index == place else x)
+
+
+# Reductions
+
+
+def reduction(operation: str, attributes: str, size: str, element: str, wide: str) -> str:
+    t = f"tensor<{wide}>"
+    return f"""func.func @main(%x: tensor<4x{element}>) -> tensor<{size}{wide}> {{
+      %z = stablehlo.constant dense<0> : tensor<i32>
+      %y = stablehlo.convert %z : (tensor<i32>) -> {t}
+      %r = "stablehlo.{operation}"(%x, %y) {attributes} ({{
+      ^bb0(%a: {t}, %b: {t}):
+        %c = stablehlo.add %a, %b : {t}
+        stablehlo.return %c : {t}
+      }}) : (tensor<4x{element}>, {t}) -> tensor<{size}{wide}>
+      return %r : tensor<{size}{wide}>
+    }}"""
+
+
+@ways
+@pytest.mark.parametrize(("element", "wide"), [("i8", "i32"), ("f16", "f32")])
+def test_reductions_are_computed_in_the_type_of_their_region(
+    element: str, wide: str, way: str
+) -> None:
+    whole = reduction("reduce", "<{dimensions = array<i64: 0>}>", "", element, wide)
+    assert WAYS[way](whole, [100, 100, 100, 27]) == [327]
+    pairs = reduction("reduce_window", WINDOW, "3x", element, wide)
+    assert WAYS[way](pairs, [100, 100, 100, 27])[0].tolist() == [200, 200, 127]

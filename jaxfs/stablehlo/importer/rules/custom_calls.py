@@ -157,7 +157,7 @@ def _approx_top_k(operation: Operation, *operands: Any) -> Any:
     find = _approximation(operation, operands)
     if find is None:
         return import_opaque(operation, *operands)
-    config = ir.DictAttr(operation.attribute("mhlo.backend_config"))
+    config: Any = ir.DictAttr(operation.attribute("mhlo.backend_config"))  # of attributes
     keys = ("recall_target", "reduction_input_size_override", "aggregate_to_topk")
     options = {key: config[key].value for key in keys}
     dimension = config["reduction_dim"].value
@@ -168,7 +168,8 @@ def _approximation(operation: Operation, operands: Any) -> Any:
     """Returns JAX's function that makes such a call: of numbers, and indices that count up."""
     if len(operands) != 4 or not operation.has("mhlo.backend_config"):
         return None
-    dimension = ir.DictAttr(operation.attribute("mhlo.backend_config"))["reduction_dim"].value
+    config: Any = ir.DictAttr(operation.attribute("mhlo.backend_config"))
+    dimension = config["reduction_dim"].value
     iota = operation.mlir.operands[1].owner
     counts = not isinstance(iota, ir.Block) and iota.name == "stablehlo.iota"
     if not counts or ir.IntegerAttr(iota.attributes["iota_dimension"]).value != dimension:

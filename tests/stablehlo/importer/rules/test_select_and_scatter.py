@@ -55,7 +55,7 @@ def output_shape(padding: Any) -> tuple[int, ...]:
     )
 
 
-def selected(keeps: Any, x: Any, window: tuple[int, int], padding: Any) -> tuple[int, int] | None:
+def selected(keeps: Any, x: Any, window: tuple[int, ...], padding: Any) -> tuple[int, int] | None:
     """Returns the place that a window selects, without its padding."""
     kept = None
     for offset in itertools.product(*map(range, SIZES)):
