@@ -172,18 +172,18 @@ def _approximation(operation: Operation, operands: Any) -> Any:
     dimension = config["reduction_dim"].value
     iota = operation.mlir.operands[1].owner
     counts = not isinstance(iota, ir.Block) and iota.name == "stablehlo.iota"
-    if not counts or ir.IntegerAttr(iota.attributes["iota_dimension"]).value != dimension:
+    along: Any = iota.attributes["iota_dimension"] if counts else None
+    if along is None or along.value != dimension:
         return None
-    (comparator,) = (
-        item.value for item in ir.ArrayAttr(operation.attribute("called_computations"))
-    )
-    block = enclosing_functions(operation.mlir)[comparator].regions[0].blocks[0]
+    called: Any = ir.ArrayAttr(operation.attribute("called_computations"))
+    block = enclosing_functions(operation.mlir)[called[0].value].regions[0].blocks[0]
     if sole_operation(block) != ("compare", [0, 1]):
         return None
     direction = str(block.operations[0].attributes["comparison_direction"])
     name, find = _EXTREMA.get(direction.rstrip(">").split()[-1], ("", None))
-    is_jax = find and is_identity(operands[2], name) and np.array_equal(operands[3], -1)
-    return find if is_jax and jnp.issubdtype(operands[0].dtype, jnp.floating) else None
+    is_known = isinstance(operands[3], np.ndarray) and operands[3] == -1
+    is_jax = is_known and jnp.issubdtype(operands[0].dtype, jnp.floating)
+    return find if is_jax and is_identity(operands[2], name) else None
 
 
 _EXTREMA = {"GT": ("maximum", lax.approx_max_k), "LT": ("minimum", lax.approx_min_k)}
