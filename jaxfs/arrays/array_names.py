@@ -33,7 +33,8 @@ def split_name(filename: str) -> tuple[str, str]:
     accepted = [row.name for row in formats.FORMATS if row.decode is not None]
     if not name or (dot and format_name not in accepted):
         raise Invalid(
-            f"{filename!r} is no name of an array; they have no dot, and may end in one of "
+            f"{filename!r} is no name of an array: they have no dot, take "
+            f"{filename.replace('.', '_')!r}; they may end in one of "
             + " ".join(f".{word}" for word in accepted)
         )
     return name, format_name

@@ -325,7 +325,7 @@ def split_id(filename: str) -> tuple[str, str]:
     accepted = [row.name for row in FORMATS if row.decode is not None]
     if not call_id or (dot and format_name not in accepted):
         raise Invalid(
-            f"{filename!r} is no call id; ids have no dot, and may end in one of "
-            + " ".join(f".{name}" for name in accepted)
+            f"{filename!r} is no call id: ids have no dot, take {filename.replace('.', '_')!r}; "
+            f"they may end in one of {' '.join(f'.{name}' for name in accepted)}"
         )
     return call_id, format_name

@@ -315,3 +315,11 @@ async def test_a_removed_call_is_not_submitted_by_the_close_that_comes_too_late(
             await trio.lowlevel.checkpoint()
             mount.client.unlink("programs/big/calls/1")
         assert mount.engine.pool.used_bytes == 0
+
+
+async def test_a_name_with_a_dot_is_refused_with_one_to_take() -> None:
+    async with serving(add=ADD) as mount:
+        for path in ("programs/add/calls/2024.01.02", "arrays/2024.01.02"):
+            with pytest.raises(Invalid, match=r"have no dot, take '2024_01_02'"):
+                await mount.client.write(path, REQUEST)
+        assert (await mount.client.text("error_log")).count("take '2024_01_02'") == 2
