@@ -7,6 +7,7 @@ refused as words that are no numbers.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from jaxfs.errors import Invalid
 
@@ -45,8 +46,19 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"ML\xefR", "bytecode of MLIR", "a program is written to programs/"),
     (b"<", "HTML or XML", "write the numbers: a download may have been an error page"),
 )
+# by a member: whose archive it is, and what to do
+_ARCHIVES: tuple[tuple[str, str, str], ...] = (
+    ("data.pkl", "a checkpoint of PyTorch", "save its tensors with safetensors.torch.save_file"),
+    ("[Content_Types].xml", "an office document", _TABLE),
+    ("META-INF/MANIFEST.MF", "a Java archive", "write its numbers as .npy"),
+)
 # by the first lines: what it seems to be, and what to do
 _TEXT: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
+    (
+        re.compile(rb".{4}\0{4}\s*+\{", re.DOTALL),
+        "a .safetensors file",
+        "write it to call.safetensors, or to a name that ends in .safetensors",
+    ),
     (
         re.compile(rb'\s*+\{\s*+["}]'),
         "a JSON object",
@@ -69,6 +81,21 @@ _TEXT: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
         _LISTS,
     ),
 )
+
+
+def check_archive(names: Iterable[str]) -> None:
+    """Checks that a zip archive may be a .npz.
+
+    Args:
+        names: The names of its members.
+
+    Raises:
+        Invalid: It is the archive of another tool.
+    """
+    for name in names:
+        for member, what, remedy in _ARCHIVES:
+            if name == member or name.endswith(f"/{member}"):
+                raise Invalid(f"{what} is no input: {remedy}")
 
 
 def explained(error: Invalid, data: memoryview) -> Invalid:

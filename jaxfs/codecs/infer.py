@@ -16,7 +16,7 @@ import msgspec
 
 from jaxfs.codecs import safetensors
 from jaxfs.codecs.diagnostics import NAME_CHARS, positional_names
-from jaxfs.codecs.foreign_files import explained
+from jaxfs.codecs.foreign_files import check_archive, explained
 from jaxfs.codecs.literals import Json, Mismatch, number_type, parse_value, shown
 from jaxfs.codecs.long_lists import LONG_BYTES, LongList
 from jaxfs.codecs.npy import MAX_HEADER_BYTES, NpyHeader, read_header
@@ -146,10 +146,14 @@ def _npz(data: memoryview, expected: ExpectedParams) -> tuple[InferredParam, ...
     found, known = list[InferredParam](), expected.by_name()
     members = read_members(data, MAX_ARRAYS + 1)
     _check_count(len(members), MAX_ARRAYS)
+    check_archive(member.name for member in members)
     for member in members:
         checkpoint()
         name = member.name.removesuffix(".npy")
-        header = read_header(read_start(data, member, MAX_HEADER_BYTES + 12))
+        try:
+            header = read_header(read_start(data, member, MAX_HEADER_BYTES + 12))
+        except Invalid as error:
+            raise Invalid(f"member {name!r}: {error.reason}") from error
         if header is None:
             raise Invalid(f"member {name!r}: the .npy header is truncated")
         found.append(InferredParam(name, _aval(header, f"member {name!r}", known.get(name))))

@@ -13,6 +13,7 @@ from jaxfs.codecs.diagnostics import (
     member_names,
     mismatch,
 )
+from jaxfs.codecs.foreign_files import check_archive
 from jaxfs.codecs.npy import MAX_HEADER_BYTES, file_bytes
 from jaxfs.codecs.zip_archives import (
     STORED,
@@ -61,6 +62,7 @@ def decode(data: memoryview, params: Sequence[Parameter], take: TakePlace) -> li
         Invalid: The archive is damaged, or its members are not the inputs.
     """
     members = read_members(data, len(params) + 1)  # one more shows that there are too many
+    check_archive(member.name for member in members)
     found = [member.name.removesuffix(_SUFFIX) for member in members]
     by_name = dict(zip(found, members, strict=True))
     names = in_signature_order(params, found)

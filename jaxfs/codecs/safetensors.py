@@ -21,6 +21,7 @@ from jaxfs.types.avals import Aval
 from jaxfs.types.buffers import Argument, Parameter, Rope, TakePlace, TypedBuffer
 
 MAX_HEADER_BYTES = 16 << 20  # of the 100 MB that the format allows; some 160,000 tensors
+_FORMAT_HEADER_BYTES = 100_000_000
 MAX_RANK = 64  # as many dimensions as numpy has
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8  # of the data; the reference writer pads its header with spaces
@@ -216,6 +217,12 @@ def _read_header(data: memoryview, params: _Params) -> tuple[int, dict[str, Tens
     if len(data) < _LENGTH.size:
         return None
     (nbytes,) = _LENGTH.unpack_from(data)
+    brace = bytes(data[_LENGTH.size : _LENGTH.size + 1])
+    if nbytes > _FORMAT_HEADER_BYTES or brace not in (b"", b"{"):
+        raise Invalid(
+            "expected .safetensors data, which begins with the length of its header and "
+            f"a brace, got {bytes(data[: _LENGTH.size + 1])!r}"
+        )
     if nbytes > MAX_HEADER_BYTES:
         raise Invalid(
             f"a safetensors header of {nbytes} bytes; at most {MAX_HEADER_BYTES} are read: "

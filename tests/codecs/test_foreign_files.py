@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -43,6 +45,7 @@ FILES = {
     "comments": (b"# a b\n1 2\n3 4\n", "text with comments"),
     "MatrixMarket": (b"%%MatrixMarket matrix\n2 2\n", "text with comments"),
     "a printed array": (b"[[1. 2.]\n [3. 4.]]", "a list without commas, as numpy prints it"),
+    "safetensors": (b"\x40\0\0\0\0\0\0\0" + b'{"x":{', "a .safetensors file .* call.safetensors"),
     "an object": (b'{"x": [[1, 2], [3, 4]]}', "a JSON object: .* in their order"),
 }
 
@@ -61,7 +64,33 @@ def test_a_file_of_another_format_is_named_with_what_to_do(kind: str) -> None:
             read(data, params)
 
 
-def test_rows_of_numbers_are_told_to_be_lists() -> None:
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        ("archive/data.pkl", "a checkpoint of PyTorch .*safetensors"),
+        ("[Content_Types].xml", "an office document .*pandas"),
+    ],
+)
+def test_archives_of_other_tools_are_named(member: str, words: str) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(member, b"x")
+    for params in (X, XY):
+        with pytest.raises(Invalid, match=words):
+            decode("npz", file.getvalue(), params)
+    with pytest.raises(Invalid, match=words):
+        infer("npz", memoryview(file.getvalue()))
+
+
+def test_data_under_the_name_of_another_format_is_shown() -> None:
+    for data in (b"[[1, 2], [3, 4]]", b"\x93NUMPY\1\0v\0{", b"PK\3\4" + bytes(9) + b"\1\1\1"):
+        for name, start in (("safetensors", "b'"), ("npy", "b'"), ("npz", "no end record")):
+            if name != "npy" or not data.startswith(b"\x93NUMPY"):
+                with pytest.raises(Invalid, match=f"expected .*{start}"):
+                    decode(name, data, X)
+
+
+def test_rows_of_numbers_are_refused_with_how_to_write_lists() -> None:
     for data in (b"1 2\n3 4\n", b"1\t2\r\n3\t4\r\n", b" 1.5 -2\n 3 4e5\n"):
         with pytest.raises(Invalid, match=r"got 4; it looks like rows .* \[\[1, 2\], \[3, 4\]\]"):
             decode("json", data, X)
