@@ -26,8 +26,11 @@ from jaxfs.types.buffers import Parameter, TypedBuffer, flat_bytes
 Array = np.ndarray[Any, Any]
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{},:"]+')
-# tokens that Python's reader takes for infinity or for 0: a number beyond f64, and -0
-_INEXACT = re.compile(r"[eE]\+?\d{3}|(?<![\d.])\d{309}|-0(?![\d.eE])")
+_LARGE_EXPONENTS = tuple(  # with a letter each, which is searched for quickly
+    (letter, re.compile(rf"{letter}\+?\d{{3}}")) for letter in "eE"
+)
+_MINUS_ZERO = re.compile(r"-0(?![\d.eE])")
+_MANY_DIGITS = 128  # f64 ends at 309, which cover a whole block of so many
 _SPELLINGS = {
     **dict.fromkeys(("nan", "+nan", "-nan"), "NaN"),
     **dict.fromkeys(("inf", "+inf", "infinity", "+infinity"), "Infinity"),
@@ -95,11 +98,26 @@ def parse_value(text: str) -> Json:
         RecursionError: Its lists nest too deep for Python's reader.
         Mismatch: A number is beyond the range of every type.
     """
-    load = _load if _INEXACT.search(text) is None else _load_exactly
+    load = _load_exactly if _may_be_inexact(text) else _load
     try:
         return load(text)
     except ValueError:
         return load(_TOKEN.sub(_json_token, text))
+
+
+def _may_be_inexact(text: str) -> bool:
+    """Returns whether Python's reader may take a number for infinity, or lose the sign of -0.
+
+    It takes a tenth of the time of reading the text, and more where all numbers have exponents.
+    """
+    return (
+        any(letter in text and large.search(text) is not None for letter, large in _LARGE_EXPONENTS)
+        or ("-0" in text and _MINUS_ZERO.search(text) is not None)
+        or any(
+            text[start : start + _MANY_DIGITS].isdecimal()
+            for start in range(0, len(text) - _MANY_DIGITS + 1, _MANY_DIGITS)
+        )
+    )
 
 
 def _load(text: str) -> Json:

@@ -112,6 +112,7 @@ BY_SHORT = {row.short: row for row in DTYPES}
 BY_MLIR = {row.mlir: row for row in DTYPES}
 BY_NUMPY = {row.numpy: row for row in DTYPES}
 
+_SIZE_DIGITS = 18  # Python refuses to parse thousands
 _AVAL = re.compile(r"(?P<dtype>[a-z][a-z0-9_]*)\[(?P<shape>[0-9, ]*)\]\Z")
 
 
@@ -176,4 +177,7 @@ def parse_aval(text: str) -> Aval:
     match = _AVAL.match(text.strip())
     if match is None or match["dtype"] not in BY_SHORT:
         raise Invalid(f"{text!r} is no type; write a dtype and a shape, for example f32[16]")
-    return Aval(match["dtype"], tuple(int(n) for n in match["shape"].replace(",", " ").split()))
+    sizes = match["shape"].replace(",", " ").split()
+    if any(len(size) > _SIZE_DIGITS for size in sizes):
+        raise Invalid(f"{text[:40]!r}... has a size beyond what arrays have")
+    return Aval(match["dtype"], tuple(map(int, sizes)))

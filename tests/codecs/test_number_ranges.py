@@ -8,7 +8,8 @@ import pytest
 from jaxfs.codecs.infer import ExpectedParams, infer
 from jaxfs.codecs.long_lists import LONG_BYTES
 from jaxfs.errors import Invalid
-from jaxfs.types.avals import BY_SHORT, Aval
+from jaxfs.options import duration
+from jaxfs.types.avals import BY_SHORT, Aval, parse_aval
 from jaxfs.types.partial_avals import PartialAval
 from jaxfs.types.signature import Param
 from tests.codecs.values import decode_buffers
@@ -151,3 +152,15 @@ def test_parts_of_complex_numbers_have_the_same_range(word: str) -> None:
 def test_spellings_of_other_languages_are_refused(word: str) -> None:
     for short in ("f32", "i32", "c64"):
         refusal(word, short, ())
+
+
+@pytest.mark.parametrize("digits", [19, 400, 5000])
+def test_sizes_of_types_have_a_range_too(digits: int) -> None:
+    with pytest.raises(Invalid, match="a size beyond"):
+        parse_aval(f"f32[2,{'9' * digits}]")
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 5000, "1e5", "-1", "nan", "inf", "1e400s"])
+def test_options_have_no_endless_times(text: str) -> None:
+    with pytest.raises(ValueError, match="a time"):
+        duration(text)
