@@ -264,6 +264,27 @@ def test_forms_that_mean_nothing_here_are_refused_in_words(
     assert re.search(message, caught.value.reason), caught.value.reason
 
 
+HINT = """module attributes {mhlo.frontend_attributes = {
+    xla.sdy.meshes = "{mesh = #sdy.mesh<[\\22x\\22=2]>}"}} {
+  func.func public @main(%x: tensor<2xf32>) -> tensor<2xf32> {
+    %0 = stablehlo.custom_call @xla.sdy.TARGET(%x) {has_side_effect = true,
+      mhlo.frontend_attributes = {xla.sdy.sharding =
+      "#sdy.sharding_per_value<[<@mesh, [{\\22x\\22}]>]>"}} : (tensor<2xf32>) -> tensor<2xf32>
+    return %0 : tensor<2xf32>
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("target", ["FuncResultSharding", "Sharding", "PropagationBarrier"])
+def test_shardys_hints_as_custom_calls_go_on_several_devices(
+    tracer: BlockingTracer, target: str
+) -> None:
+    traced, _, text = tracer.trace(HINT.replace("TARGET", target))
+    assert traced.partitions == 2
+    assert b"custom_call" not in text
+
+
 SCAN = """func.func @main(%x: tensor<3xf32>, %c: tensor<f32>) -> (tensor<3xf32>, tensor<f32>) {
   %0:2 = "chlo.scan"(%x, %c) <{dimension = 0 : i64, operandSegmentSizes = array<i32: 1, 1>,
       resultSegmentSizes = array<i32: 1, 1>}> ({ ^bb0(%a: tensor<f32>, %b: tensor<f32>):

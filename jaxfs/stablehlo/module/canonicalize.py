@@ -22,7 +22,7 @@ from jaxfs.stablehlo.module.partitions import (
     partition_count,
     set_partition_count,
 )
-from jaxfs.stablehlo.module.shardy import ROUND_TRIP_TARGETS, drop_shardy
+from jaxfs.stablehlo.module.shardy import HINT_TARGETS, ROUND_TRIP_TARGETS, drop_shardy
 from jaxfs.stablehlo.module.walk import functions, operations, place
 
 _FUNCTION_ATTRIBUTES = frozenset({"function_type", "sym_name", "sym_visibility"})
@@ -176,6 +176,8 @@ def _drop_memories(module: Any) -> None:
     for operation in [operation for operation, _ in operations(module.operation)]:
         if _target(operation) == _TO_MEMORY:
             _replace_by_operand(operation)
+        elif _target(operation) in HINT_TARGETS:
+            drop_shardy(operation)
         else:
             _drop_prefixed(operation, _MEMORIES)
 

@@ -12,18 +12,13 @@ from jaxfs.stablehlo.module.walk import place
 
 _BODIES = frozenset({"sdy.manual_computation", "sdy.named_computation"})
 _RETURN = "sdy.return"
-# Custom calls of files that JAX 0.5 to 0.7 wrote, around a private function
-ROUND_TRIP_TARGETS = frozenset(
+# Custom calls of files that JAX 0.5 to 0.7 wrote; hints change no number on any count of devices
+HINT_TARGETS = frozenset(
     f"xla.sdy.{name}"
-    for name in (
-        "FuncResultSharding",
-        "GlobalToLocalShape",
-        "LocalToGlobalShape",
-        "PropagationBarrier",
-        "Sharding",
-        "ShardingGroup",
-    )
+    for name in ("FuncResultSharding", "PropagationBarrier", "Sharding", "ShardingGroup")
 )
+# The other two surround a private function, the body of a shard_map
+ROUND_TRIP_TARGETS = HINT_TARGETS | {"xla.sdy.GlobalToLocalShape", "xla.sdy.LocalToGlobalShape"}
 
 
 def drop_shardy(operation: Any) -> None:
