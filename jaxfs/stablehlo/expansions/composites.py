@@ -23,7 +23,7 @@ from jaxfs.stablehlo.expansions.library import (
     bodies_for,
 )
 from jaxfs.stablehlo.expansions.matching import Match
-from jaxfs.stablehlo.expansions.nodes import Place, Reader, type_of
+from jaxfs.stablehlo.expansions.terms import Reader, SeenValue, type_of
 from jaxfs.stablehlo.module.walk import functions, operations
 from jaxfs.types.avals import BY_MLIR
 
@@ -73,9 +73,9 @@ def _is_body(reader: Reader, operation: Any, body: Body) -> bool:
         return False
     _, shape = type_of(operation.results[0])
     match = Match(reader, shape, WHOLE) if body.is_elementwise else Match(reader)
-    match.bind([reader.resolve(Place(operand)).value for operand in operation.operands])
+    match.bind([reader.resolve(SeenValue(operand)).value for operand in operation.operands])
     pairs = zip(body.results, operation.results, strict=True)
-    return all(match.holds(node, Place(value)) for node, value in pairs)
+    return all(match.holds(term, SeenValue(value)) for term, value in pairs)
 
 
 def _replace_by_call(operation: Any) -> None:

@@ -19,7 +19,7 @@ from jax.scipy import special
 from jaxlib.mlir.dialects import stablehlo
 
 from jaxfs.jaxcompat.mlir import make_context
-from jaxfs.stablehlo.expansions.nodes import Node, NodeReader, Reader, returned_by
+from jaxfs.stablehlo.expansions.terms import Reader, Term, TermReader, returned_by
 from jaxfs.stablehlo.module.walk import functions
 from jaxfs.types.avals import BY_MLIR
 
@@ -54,7 +54,7 @@ class Body:
     """
 
     apply: Callable[..., Any]
-    results: tuple[Node, ...]
+    results: tuple[Term, ...]
     is_elementwise: bool = False
 
 
@@ -134,8 +134,8 @@ def bodies_by_operation(element: str) -> dict[str, list[Body]]:
     return found
 
 
-def _is_one_operation(node: Node) -> bool:
-    return all(operand.name == "argument" for operand in node.operands) and not node.regions
+def _is_one_operation(term: Term) -> bool:
+    return all(operand.name == "argument" for operand in term.operands) and not term.regions
 
 
 @cache
@@ -167,9 +167,9 @@ def _takes(apply: Callable[..., Any], structs: Sequence[Any]) -> bool:
 
 def _lowerings(
     function: Callable[..., Any], structs: Sequence[Any], *, narrow: bool
-) -> list[tuple[Node, ...]]:
+) -> list[tuple[Term, ...]]:
     """Returns what a function returns, once for each way in which it is lowered."""
-    found: dict[str, tuple[Node, ...]] = {}
+    found: dict[str, tuple[Term, ...]] = {}
     for wide in (True, False) if narrow else (True,):
         with jax.enable_x64(wide):
             for module in _modules(function, structs):
@@ -187,8 +187,8 @@ def _modules(function: Callable[..., Any], structs: Sequence[Any]) -> Iterator[A
     yield stablehlo.deserialize_portable_artifact(make_context(), data)
 
 
-def _results(module: Any) -> tuple[Node, ...]:
+def _results(module: Any) -> tuple[Term, ...]:
     found = functions(module)
     block = found["main"].regions[0].blocks[0]
-    reader = NodeReader(Reader(found), block.arguments)
-    return tuple(reader.node(value) for value in returned_by(block))
+    reader = TermReader(Reader(found), block.arguments)
+    return tuple(reader.term(value) for value in returned_by(block))

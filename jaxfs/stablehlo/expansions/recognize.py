@@ -17,7 +17,7 @@ from jaxfs.stablehlo.expansions.library import (
     bodies_for,
 )
 from jaxfs.stablehlo.expansions.matching import Match
-from jaxfs.stablehlo.expansions.nodes import Place, Reader, returned_by, type_of
+from jaxfs.stablehlo.expansions.terms import Reader, SeenValue, returned_by, type_of
 from jaxfs.stablehlo.module.walk import functions, operations
 from jaxfs.types.avals import BY_MLIR
 
@@ -67,7 +67,7 @@ def _elementwise(reader: Reader, operation: Any) -> Known | None:
     element, shape = type_of(result)
     if element not in _ELEMENTS:
         return None
-    place = reader.resolve(Place(result))  # a body may end with a call of a function of its own
+    place = reader.resolve(SeenValue(result))  # a body may end with a call of a function of its own
     if isinstance(place.value.owner, ir.Block):
         return None
     name = place.value.owner.operation.name
@@ -108,4 +108,4 @@ def is_body(reader: Reader, block: Any, body: Body) -> bool:
 
 def _all_hold(match: Match, body: Body, values: Sequence[Any]) -> bool:
     pairs = zip(body.results, values, strict=True)
-    return all(match.holds(node, Place(value)) for node, value in pairs)
+    return all(match.holds(term, SeenValue(value)) for term, value in pairs)

@@ -16,8 +16,9 @@ derivative is asked for.
 
 A StableHLO file does not contain all that JAX knows: ``stop_gradient`` and ``custom_vjp`` are gone
 after lowering, so derivatives are those of what is computed.  ``rewrites`` recognizes the maximum
-of a softmax and the quotient of a sigmoid, and restores their derivatives.  Other functions that JAX
-writes out (``erfc``, ``logaddexp``, complex ``sqrt``) are found by their bodies, see ``expansions``.
+of a softmax and the quotient of a sigmoid, and restores their derivatives.  Other functions that
+JAX writes out (``erfc``, ``logaddexp``, complex ``sqrt``) are found by their bodies, see
+``expansions``.
 
 To add a rule for an operation:
 

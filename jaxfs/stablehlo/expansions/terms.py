@@ -16,7 +16,7 @@ _BROADCAST = "stablehlo.broadcast_in_dim"
 
 
 @attrs.frozen
-class Call:
+class InlinedCall:
     """A call of a function, inside which values are looked at.
 
     Attributes:
@@ -27,11 +27,11 @@ class Call:
 
     operation: Any
     block: Any = attrs.field(eq=False)
-    around: Call | None
+    around: InlinedCall | None
 
 
 @attrs.frozen
-class Place:
+class SeenValue:
     """A value of a module, as seen from the calls around it.
 
     Attributes:
@@ -40,11 +40,11 @@ class Place:
     """
 
     value: Any
-    call: Call | None = None
+    call: InlinedCall | None = None
 
 
 @attrs.frozen(eq=False)
-class Node:
+class Term:
     """A value of a body.
 
     Attributes:
@@ -64,21 +64,21 @@ class Node:
     element: str
     shape: tuple[int, ...]
     attributes: tuple[tuple[str, str], ...] = ()
-    operands: tuple[Node, ...] = ()
+    operands: tuple[Term, ...] = ()
     regions: tuple[Region, ...] = ()
 
 
 @attrs.frozen(eq=False)
 class Region:
-    """A region of a node.
+    """A region of a term.
 
     Attributes:
         arguments: Its arguments.
         results: What it returns.
     """
 
-    arguments: tuple[Node, ...]
-    results: tuple[Node, ...]
+    arguments: tuple[Term, ...]
+    results: tuple[Term, ...]
 
 
 class Reader:
@@ -88,7 +88,7 @@ class Reader:
         """Takes the module's functions by their names."""
         self._functions = functions
 
-    def resolve(self, place: Place) -> Place:
+    def resolve(self, place: SeenValue) -> SeenValue:
         """Returns where a value is made: calls and arguments of their functions are followed.
 
         After ``MAX_STEPS`` it returns where it is, so that recursion has an end.
@@ -100,14 +100,14 @@ class Reader:
                 if call is None or owner != call.block:
                     return place
                 number = ir.BlockArgument(value).arg_number
-                place = Place(call.operation.operands[number], call.around)
+                place = SeenValue(call.operation.operands[number], call.around)
                 continue
             operation = owner.operation  # a view may have another ``name``, as a composite's
             block = self.body(operation, "callee") if operation.name == "func.call" else None
             if block is None:
                 return place
             returned = returned_by(block)[ir.OpResult(value).result_number]
-            place = Place(returned, Call(operation, block, call))
+            place = SeenValue(returned, InlinedCall(operation, block, call))
         return place
 
     def body(self, operation: Any, key: str) -> Any:
@@ -180,41 +180,41 @@ def attribute_texts(operation: Any) -> tuple[tuple[str, str], ...]:
     )
 
 
-class NodeReader:
-    """Makes nodes of the values of a function, each once."""
+class TermReader:
+    """Makes terms of the values of a function, each once."""
 
     def __init__(self, reader: Reader, arguments: Any) -> None:
         """Takes the module's reader, and the arguments of the function."""
         self._reader = reader
-        self._known: dict[Any, Node] = {}
+        self._known: dict[Any, Term] = {}
         self._add_arguments("argument", arguments, None)
 
-    def node(self, value: Any, call: Call | None = None) -> Node:
-        """Returns the node of a value."""
-        place = self._reader.resolve(Place(value, call))
+    def term(self, value: Any, call: InlinedCall | None = None) -> Term:
+        """Returns the term of a value."""
+        place = self._reader.resolve(SeenValue(value, call))
         if place not in self._known:
             self._known[place] = self._made(place)
         return self._known[place]
 
-    def _add_arguments(self, name: str, values: Any, call: Call | None) -> tuple[Node, ...]:
-        nodes = [Node(name, index, *type_of(value)) for index, value in enumerate(values)]
-        for value, node in zip(values, nodes, strict=True):
-            self._known[Place(value, call)] = node
-        return tuple(nodes)
+    def _add_arguments(self, name: str, values: Any, call: InlinedCall | None) -> tuple[Term, ...]:
+        terms = [Term(name, index, *type_of(value)) for index, value in enumerate(values)]
+        for value, term in zip(values, terms, strict=True):
+            self._known[SeenValue(value, call)] = term
+        return tuple(terms)
 
-    def _made(self, place: Place) -> Node:
+    def _made(self, place: SeenValue) -> Term:
         value, call = place.value, place.call
         text = splat_text(value)
         if text is not None:
-            return Node("splat", 0, *type_of(value), (("value", text),))
+            return Term("splat", 0, *type_of(value), (("value", text),))
         operation = value.owner.operation
-        operands = tuple(self.node(one, call) for one in operation.operands)
+        operands = tuple(self.term(one, call) for one in operation.operands)
         regions = []
         for block in self._reader.regions(operation):
             arguments = self._add_arguments("block", block.arguments, call)
-            results = tuple(self.node(one, call) for one in returned_by(block))
+            results = tuple(self.term(one, call) for one in returned_by(block))
             regions.append(Region(arguments, results))
-        return Node(
+        return Term(
             operation.name,
             ir.OpResult(value).result_number,
             *type_of(value),
