@@ -335,3 +335,57 @@ def test_equal_steps_have_one_text(written: str, canonical: str) -> None:
 def test_bad_steps_are_refused_with_advice(written: str, words: str) -> None:
     with pytest.raises(Invalid, match=words):
         parse(written)
+
+
+@jax.custom_vjp
+def clipped(w: Any, n: Any) -> Any:
+    """Returns a sum; its own derivative is another than that of what is computed."""
+    return (w * n).sum(), n + 1
+
+
+clipped.defvjp(
+    lambda w, n: (clipped(w, n), n), lambda n, ct: (jnp.full(3, 7.0, jnp.float32) * ct[0], None)
+)
+INT32_3 = jax.ShapeDtypeStruct((3,), "int32")
+
+
+def with_vjp(*args: Any) -> bytes:
+    function = jax.jit(lambda w, n: clipped(w, n)[0])
+    ready = jax.export.export(function, platforms=("cpu",))(*args)
+    return bytes(ready.serialize(vjp_order=1))
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ("grad", [7, 7, 7]),
+        ("jacrev", [7, 7, 7]),
+        ("vmap:in_axes=0,_:axis_size=1/grad", [[7, 7, 7]]),
+        ("jacfwd", [1, 2, 3]),  # the artifact has no forward derivative: that of what is computed
+    ],
+)
+def test_artifact_with_a_vjp_has_its_own_derivative(
+    tracer: BlockingTracer, steps: str, expected: Any
+) -> None:
+    found = tracer.made(with_vjp(F32_3, INT32_3), steps=steps.split("/"))
+    w = W[None] if steps.startswith("vmap") else W
+    (result,) = found(w, np.array([1, 2, 3], np.int32))
+    np.testing.assert_allclose(result, expected)
+
+
+def test_artifact_with_a_vjp_and_symbolic_sizes_has_its_own_derivative(
+    tracer: BlockingTracer,
+) -> None:
+    (size,) = jax.export.symbolic_shape("n")
+
+    @jax.custom_vjp
+    def total(x: Any) -> Any:
+        return x.sum()
+
+    total.defvjp(lambda x: (total(x), x), lambda x, ct: (jnp.full_like(x, 7) * ct,))
+    struct = jax.ShapeDtypeStruct((size,), "float32")
+    ready = jax.export.export(jax.jit(total), platforms=("cpu",))(struct)
+    found = tracer.made(
+        bytes(ready.serialize(vjp_order=1)), steps=["grad"], types=[parse_aval("f32[4]")]
+    )
+    np.testing.assert_allclose(found(np.ones(4, np.float32))[0], [7] * 4)

@@ -18,7 +18,7 @@ from jaxfs.compiler.sources.jit_options import FunctionOptions
 from jaxfs.compiler.sources.pickle import read_pickle
 from jaxfs.compiler.sources.stablehlo import read_module, utf8_names_only
 from jaxfs.compiler.traceable import Traceable, has_64_bits
-from jaxfs.compiler.transforms.apply import transform
+from jaxfs.compiler.transforms.apply import starts_in_reverse, transform
 from jaxfs.compiler.transforms.error_advice import with_advice
 from jaxfs.compiler.user_errors import as_user_error, errors_of_user_code
 from jaxfs.errors import AccessDenied, Invalid
@@ -114,7 +114,8 @@ def _function(
     In StableHLO every value has its width.
     """
     if source_format != "pickle":
-        return import_program(context, source, source_format, work.platform), True
+        own_vjp = starts_in_reverse(work.steps)
+        return import_program(context, source, source_format, work.platform, own_vjp=own_vjp), True
     if not work.takes_pickles:
         raise AccessDenied("pickled functions are not taken here; export it with jax.export")
     options = FunctionOptions.parse(work.options)

@@ -47,7 +47,7 @@ _INNER = "_wrapped_jax_export_main"  # the function that ``main`` calls if sizes
 MAX_ENTRIES = 100_000  # of any vector in the flatbuffer
 _KEYS = {"key_fry": 2, "key_rbg": 4, "key_unsafe_rbg": 4}  # how many u32 a random key has
 _DTYPES = {
-    number: "u" + name[2:] if name.startswith("ui") else name
+    number: "bool" if name == "f0" else "u" + name[2:] if name.startswith("ui") else name
     for number, name in export.EXPORTED_DTYPES.items()
 }
 
@@ -95,7 +95,35 @@ def read_program(
     context: ir.Context, data: bytes, platform: str, types: Types = None
 ) -> ParsedSource | UntypedProgram:
     """Returns the program of an artifact; see ``stablehlo.read_module``."""
-    exported = read(data)
+    return _program(context, read(data), platform, types)
+
+
+def read_vjp(
+    context: ir.Context, data: bytes, platform: str, types: Types = None
+) -> ParsedSource | None:
+    """Returns the reverse derivative that an artifact was serialized with, None if it has none.
+
+    Its inputs are those of the program and the cotangents of its outputs, and its outputs the
+    cotangents of the inputs.  Integers have cotangents of booleans, without a meaning.
+
+    Args:
+        context: An MLIR context.
+        data: The artifact.
+        platform: Where the program is to run.
+        types: The types of the program's inputs and outputs, if it has symbolic sizes.
+    """
+    with _damage_is_invalid():
+        table = export.read_exported(data).Vjp()
+        exported = None if table is None else _read(table)
+    if exported is None:
+        return None
+    found = _program(context, exported, platform, types if exported.is_symbolic else None)
+    return found if isinstance(found, ParsedSource) else None
+
+
+def _program(
+    context: ir.Context, exported: Exported, platform: str, types: Types
+) -> ParsedSource | UntypedProgram:
     index = _platform_index(exported.platforms, platform)
     module = parse_bytecode(context, exported.module, "a jax.export artifact")
     with context:

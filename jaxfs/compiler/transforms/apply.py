@@ -32,6 +32,17 @@ def transform(program: Traceable, steps: Sequence[str]) -> Traceable:
     return program
 
 
+_REVERSE = frozenset({"grad", "value_and_grad", "jacrev", "hessian", "vjp"})
+_FORWARD = frozenset({"jacfwd", "jvp", "linearize"})
+
+
+def starts_in_reverse(steps: Sequence[str]) -> bool:
+    """Returns whether the first derivative that is taken of a program is a reverse one."""
+    names = [parse(text).transformation.name for text in reversed(steps)]
+    derivatives = [name for name in names if name in _REVERSE or name in _FORWARD]
+    return bool(derivatives) and derivatives[0] in _REVERSE
+
+
 def _jit(program: Traceable, step: Step) -> Traceable:
     """As jax.jit: donates arguments, and shards arrays over a mesh."""
     donated = check_argnums(program, step["donate_argnums"], "jit:donate_argnums")

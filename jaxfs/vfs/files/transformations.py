@@ -71,7 +71,8 @@ def _find_step(mount: Mount, path: TransformPath, name: str) -> Entry | None:
 INTRODUCTION = """A path is an expression: transformations/vmap/grad/loss is vmap(grad(loss)).
 Options follow a name: grad:argnums=0,1 or vmap:in_axes=0,_. What a StableHLO file or a jax.export
 artifact does not contain is lost: stop_gradient and custom_vjp vanish when JAX lowers a
-function, so derivatives are those of what is computed. A pickled function keeps them.
+function, so derivatives are those of what is computed. A pickled function keeps them, and so does
+an artifact of exported.serialize(vjp_order=1) in reverse mode: grad, jacrev, hessian and vjp.
 """
 
 
