@@ -188,7 +188,10 @@ _WHY_REFUSED = (
         "is a routine of a GPU in a form that is not known, as of an older jaxlib; export the "
         "function for cpu, or with a newer JAX",
     ),
-    (r"lapack_|blas_", "is a routine of LAPACK in a form that is not known; use a newer JAX"),
+    (
+        r"(lapack|blas)_\w+(?<!_ffi)\Z",
+        "is a routine of LAPACK in a form that is not known; use a newer JAX",
+    ),
     (r"shape_assertion|stablehlo\.dynamic_", "needs dynamic shapes, which are not supported yet"),
 )
 
