@@ -13,7 +13,7 @@ from jax import dtypes, tree_util
 from jaxlib.mlir import ir
 
 from jaxfs.compiler.job_protocol import UntypedProgram
-from jaxfs.compiler.sources import jax_export
+from jaxfs.compiler.sources import exported_file, jax_export
 from jaxfs.compiler.sources.detect import ParsedSource, Types
 from jaxfs.compiler.sources.stablehlo import read_module
 from jaxfs.compiler.traceable import Traceable, as_aval, as_struct
@@ -172,7 +172,7 @@ def _pytrees(source: bytes, source_format: str, names: Sequence[str]) -> _Pytree
     """Returns the pytrees of an exported function; flat ones for other formats."""
     if source_format != "jax_export":
         return _Pytrees(tuple(range(len(names))), tuple(names))
-    found = jax_export.read_structure(source)
+    found = exported_file.read_structure(source)
     args = (*found.args, *found.kwargs.values())
     roots = [_root(arg, i, names) for i, arg in enumerate(found.args)]
     return _Pytrees(args, (*roots, *found.kwargs), found.result)
