@@ -122,8 +122,9 @@ CASES: dict[str, Case] = {
     ),
     "callee_missing": Case("a call of nothing", calling("main", "f"), Stop.VERIFIER, "'f'"),
     "no_main": Case(
-        "no entry",
-        function("start", f"%r = stablehlo.tanh %x : {SCALAR}"),
+        "no entry: which of two is it?",
+        function("start", f"%r = stablehlo.tanh %x : {SCALAR}")
+        + function("begin", f"%r = stablehlo.tanh %x : {SCALAR}"),
         Stop.CHECK,
         "no function @main",
     ),
@@ -250,8 +251,8 @@ CASES: dict[str, Case] = {
     "unregistered_dialect": Case(
         "an operation of a dialect nobody has",
         main(f'%r = "evil.run"(%x) : ({VECTOR}) -> {VECTOR}'),
-        Stop.PARSER,
-        "unregistered dialect",
+        Stop.CHECK,
+        "evil.run is no StableHLO operation",
     ),
     "versioned_dialect": Case(
         "StableHLO's inner dialect for files",

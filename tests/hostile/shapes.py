@@ -159,8 +159,8 @@ CASES: dict[str, Case] = {
         "a sparse layout",
         "#s = #sparse_tensor.encoding<{ map = (d0) -> (d0 : compressed) }>\n"
         + one("stablehlo.negate %x : tensor<4xf32, #s>", "tensor<4xf32, #s>"),
-        Stop.PARSER,
-        "unregistered dialect",
+        Stop.CHECK,
+        "only plain arrays are supported, without an encoding",
     ),
     "encoding": Case(
         "an attribute in a type",
@@ -171,8 +171,8 @@ CASES: dict[str, Case] = {
     "quantized": Case(
         "a quantized type",
         typed("tensor<4x!quant.uniform<i8:f32, 2.0:15>>"),
-        Stop.PARSER,
-        "unregistered dialect",
+        Stop.CHECK,
+        "the element type !quant.uniform<i8:f32, 2.0:15> is not supported",
     ),
     "complex_of_int": Case(
         "complex<i32>", typed("tensor<4xcomplex<i32>>"), Stop.CHECK, "complex<i32> is not supported"
@@ -232,18 +232,27 @@ CASES: dict[str, Case] = {
         Stop.PARSER,
         "hex data size is invalid",
     ),
+    "order_of_complex": Case(
+        "the largest of numbers that have no order",
+        "func.func @main(%x: tensor<5xcomplex<f32>>) -> tensor<2xi32> {\n"
+        "  %v, %i = chlo.top_k(%x, k = 2)"
+        " : tensor<5xcomplex<f32>> -> (tensor<2xcomplex<f32>>, tensor<2xi32>)\n"
+        "  return %i : tensor<2xi32>\n}",
+        Stop.COMPILER,
+        "the compiler refused",
+    ),
     "constant_resource_missing": Case(
         "a constant whose bytes are nowhere",
         one(f"stablehlo.constant dense_resource<nowhere> : {VECTOR}"),
-        Stop.COMPILER,
-        "the compiler refused",
+        Stop.CHECK,
+        "the file has no resource nowhere",
     ),
     "constant_resource_short": Case(
         "a constant whose bytes end too early",
         one(f"stablehlo.constant dense_resource<blob> : {VECTOR}")
         + '{-#\n  dialect_resources: { builtin: { blob: "0x04000000FF" } }\n#-}\n',
-        Stop.COMPILER,
-        "the compiler refused",
+        Stop.CHECK,
+        "the resource blob has 1 bytes",
     ),
     "constant_resource_alignment": Case(
         "a constant aligned to nonsense",

@@ -84,10 +84,12 @@ ELEMENTWISE: dict[str, Function] = {
     },
 }
 # Functions that JAX lowers to private functions of these names, and gives derivatives of their own.
-# The bodies of some are too plain to be recognized without the name.
+# The bodies of some are too plain to be recognized without the name, others depend on the shape.
 NAMED: dict[str, Callable[..., Any]] = {
     "expi": special.expi,
+    "digamma_impl": lax.digamma,
     "i0": jnp.i0,
+    "lgamma_impl": lax.lgamma,
     **({"log1mexp": nn.log1mexp} if hasattr(nn, "log1mexp") else {}),  # of newer jax
     "relu": nn.relu,
     "relu6": nn.relu6,
